@@ -1,0 +1,122 @@
+"""The values that travel between stages. Pixels, x before y, origin at the image's upper left corner.
+
+Array contracts, everywhere in Drape:
+
+- an image is `uint8 (H, W, 3)`, RGB, upright (EXIF orientation applied);
+- a mask is `bool (H, W)` at the image's own resolution, True inside;
+- a coordinate in pixels is a float in `[0, width]` or `[0, height]`, where the pixel `(column, row)` covers
+  `[column, column + 1) x [row, row + 1)`; percent is `100 * pixels / size`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A decoded image.
+
+    Attributes:
+        pixels: `uint8 (H, W, 3)`, RGB, upright.
+        key: SHA-256 of the encoded bytes, 64 hex digits: the name under which its embedding is cached.
+        source: where it came from, as the task names it; for messages only.
+    """
+
+    pixels: Pixels
+    key: str
+    source: str
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A click, in pixels; `positive` is False for 'not this'."""
+
+    x: float
+    y: float
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned box in pixels, `x_min < x_max` and `y_min < y_max`."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the annotator asked for, in pixels of the image: any of points, boxes and words together.
+
+    Attributes:
+        label: the chosen label's value exactly as the label config spells it; None where none was chosen.
+    """
+
+    points: tuple[Point, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    words: tuple[str, ...] = ()
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One mask that a segmenter found, `bool (H, W)`, with the model's own confidence in `[0, 1]`."""
+
+    mask: Mask
+    score: float
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One garment that the detector found: its mask `bool (H, W)`, the model's class name, confidence in `[0, 1]`."""
+
+    mask: Mask
+    class_name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class LabelledMask:
+    """A mask under a label of the label config; what regions are made from and read back to.
+
+    Attributes:
+        label: the label's value exactly as the config spells it.
+        score: confidence in `[0, 1]`; None where a person drew it.
+        kind: the region type it was read from ('polygon', 'brush', 'bitmask', 'rectangle', 'ellipse').
+        region_id: the Label Studio region id it was read from; None for a new one.
+    """
+
+    mask: Mask
+    label: str
+    score: float | None = None
+    kind: str = "polygon"
+    region_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What goes back for one task.
+
+    Attributes:
+        regions: Label Studio result dictionaries.
+        score: in `[0, 1]`, low means 'look here first'.
+        model_version: which model answered.
+    """
+
+    regions: list[dict[str, object]] = field(default_factory=list)
+    score: float = 0.0
+    model_version: str = ""

@@ -1,0 +1,1 @@
+"""The `drape` command: builds the environments, starts and supervises the processes, provisions Label Studio."""

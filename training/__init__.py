@@ -1,0 +1,1 @@
+"""From approved labels to a better detector. Runs in RQ workers; `backend` never imports this package."""
