@@ -1,0 +1,55 @@
+"""The plug-in's entry point for those who host it with `label-studio-ml`'s own runner: a thin face on the service."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from label_studio_ml.model import LabelStudioMLBase
+
+from backend.service import Service
+from backend.settings import Settings
+from backend.wire import PredictRequest, WebhookEvent
+
+
+@functools.cache
+def service() -> Service:
+    """The process's one service: the runner builds a model for each project, all of which share it."""
+    return Service.build(Settings())
+
+
+class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
+    """Works under 1.0.9 of the registry, and under 2.x of the vendor's repository (which passes `project_id`)."""
+
+    def __init__(self, project_id: str | None = None, label_config: str | None = None, **kwargs: Any) -> None:
+        # 2.x passes both by name or in this order; 1.0.9 passes `label_config` by name, and `train_output`.
+        super().__init__(label_config=label_config, **kwargs)
+        self.project = project_id
+        self.config_xml = label_config or ""
+
+    def setup(self) -> None:
+        """2.x calls this to let a model name its version; the version is asked of the registry on each answer."""
+
+    def predict(
+        self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[dict[str, Any] | list[Any]]:
+        """One entry a task, in order, as `/predict` answers them.
+
+        Args:
+            tasks: Label Studio's tasks.
+            context: the annotator's prompts; None for whole images.
+        """
+        project = self.project or (tasks[0].get("project") if tasks else None)
+        request = PredictRequest.model_validate(
+            {"tasks": tasks, "project": project, "label_config": self.config_xml, "params": {"context": context}}
+        )
+        return service().predict(request)
+
+    def fit(self, tasks: Any, workdir: str | None = None, **kwargs: Any) -> dict[str, str]:
+        """A webhook, under either version's calling convention: queues the work and returns at once.
+
+        1.0.9 calls `fit((), event=..., data=...)`; 2.x calls `fit(event, data, ...)`.
+        """
+        event, data = (tasks, workdir) if isinstance(tasks, str) else (kwargs.get("event"), kwargs.get("data"))
+        body = {**(data if isinstance(data, dict) else {}), "action": event}
+        return {"queued": service().webhook(WebhookEvent.model_validate(body))}

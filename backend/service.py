@@ -1,0 +1,167 @@
+"""What the service does for each of Label Studio's requests; knows no HTTP. `app.py` and `model.py` are its faces."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from backend.detector import Detectors
+from backend.domain import Prediction
+from backend.errors import DrapeError, QueueError
+from backend.images import ImageStore
+from backend.label_config import LabelConfig, parse_label_config
+from backend.labelstudio import LabelStudio
+from backend.pipeline import Batch, Interactive
+from backend.problems import Problems
+from backend.queues import Queues
+from backend.registry import Registry
+from backend.segmenters.loader import SegmenterLoader
+from backend.settings import Settings
+from backend.wire import PredictRequest, WebhookEvent
+
+logger = logging.getLogger(__name__)
+
+ANNOTATION_ACTIONS = frozenset(
+    {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts that answer, put together once."""
+
+    settings: Settings
+    interactive: Interactive
+    batch: Batch
+    registry: Registry
+    queues: Queues
+    problems: Problems
+    started_at: float
+
+    @classmethod
+    def build(cls, settings: Settings) -> Service:
+        """All parts from the settings. Loads no model and touches no network: both happen on first use."""
+        label_studio = LabelStudio(settings)
+        images = ImageStore(settings, bearer=label_studio.bearer)
+        registry = Registry(settings.models_path)
+        queues = Queues(settings)
+        return cls(
+            settings=settings,
+            interactive=Interactive(settings, images=images, segmenter=SegmenterLoader(settings)),
+            batch=Batch(settings, images=images, detectors=Detectors(registry, settings)),
+            registry=registry,
+            queues=queues,
+            problems=Problems(queues.redis),
+            started_at=time.time(),
+        )
+
+    def model_version(self, project_id: int | None) -> str:
+        """What pre-annotates the project: its champion's name, or the segmenter's where it has none yet."""
+        champion = None if project_id is None else self.registry.champion(project_id)
+        return champion.name if champion else self.interactive.segmenter.name
+
+    def setup(self, *, project_id: int | None, label_config: str) -> str:
+        """Checks that the label config can be served; returns the model version that Label Studio shall show.
+
+        Raises:
+            LabelConfigError: a tag is missing.
+        """
+        parse_label_config(label_config)
+        return self.model_version(project_id)
+
+    def predict(self, request: PredictRequest) -> list[dict[str, Any] | list[Any]]:
+        """One entry a task, in order: a prediction, or `[]` for 'none (yet)'.
+
+        Raises:
+            LabelConfigError: a tag is missing.
+            LabelStudioError: Label Studio, which keeps the images, is away (batch only).
+        """
+        config = parse_label_config(request.label_config)
+        if request.context and request.tasks:
+            return [_as_result(self._interact(request, config))]
+        return self._predict_batch(request, config)
+
+    def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
+        task = request.tasks[0]
+        try:
+            return self.interactive.answer(task, config, request.context or {})
+        except DrapeError as e:
+            # Label Studio's page shows nothing for an error status: the reason must travel in a result.
+            self.problems.report(str(e), project_id=request.project_id, task_id=task.id)
+            return self.interactive.excuse(str(e), config)
+
+    def _predict_batch(self, request: PredictRequest, config: LabelConfig) -> list[dict[str, Any] | list[Any]]:
+        project_id = request.project_id
+        if project_id is None or self.registry.champion(project_id) is None:
+            return [[] for _ in request.tasks]
+        deadline_s = self.settings.predict_deadline_s
+        answers: dict[int, dict[str, Any] | list[Any]] = {}
+        for outcome in self.batch.predict(request.tasks, config, project_id=project_id, deadline_s=deadline_s):
+            answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
+            if outcome.problem:
+                self.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
+        late = [task.id for task in request.tasks if task.id not in answers]
+        if late:
+            self._queue_late(project_id, late)
+        return [answers.get(task.id, []) for task in request.tasks]
+
+    def _queue_late(self, project_id: int, task_ids: list[int]) -> None:
+        try:
+            self.queues.enqueue_prelabel(project_id, task_ids)
+        except QueueError as e:
+            self.problems.report(f"{len(task_ids)} tasks did not fit the time limit and were not queued: {e}",
+                                 project_id=project_id)
+
+    def webhook(self, event: WebhookEvent) -> str:
+        """Queues what the event calls for; the work is done elsewhere. Returns what was queued, in a word.
+
+        Raises:
+            QueueError: Redis is away: the event is only a hint, and the next one brings the same work.
+        """
+        project_id = event.project_id
+        if event.action == "TASKS_CREATED":
+            self.queues.enqueue_prelabel(project_id, [task.id for task in event.tasks])
+            return "prelabel"
+        if event.action == "START_TRAINING":
+            self.queues.enqueue_training(project_id, reason="Start training")
+            return "train"
+        if event.action in ANNOTATION_ACTIONS:
+            self.queues.enqueue_check(project_id)
+            return "check"
+        logger.info("Nothing to do for webhook action %s", event.action)
+        return "ignored"
+
+    def versions(self, project_id: int | None) -> list[str]:
+        """Names of the project's model versions, oldest first."""
+        return [] if project_id is None else [version.name for version in self.registry.versions(project_id)]
+
+    def status(self) -> dict[str, Any]:
+        """What `GET /status` shows: models, queues, jobs with their progress, the last problems."""
+        try:
+            queues: dict[str, Any] = self.queues.snapshot()
+        except QueueError as e:
+            queues = {"error": str(e)}
+        return {
+            "status": "UP",
+            "uptime_s": round(time.time() - self.started_at, 1),
+            "segmenter": self.interactive.segmenter.name,
+            "projects": {
+                str(project_id): {
+                    "model_version": self.model_version(project_id),
+                    "versions": self.versions(project_id),
+                }
+                for project_id in self.registry.project_ids()
+            },
+            "queues": queues,
+            "problems": [asdict(problem) for problem in self.problems.recent(20)],
+        }
+
+
+def _as_result(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "result": prediction.regions,
+        "score": prediction.score,
+        "model_version": prediction.model_version,
+    }

@@ -1,0 +1,45 @@
+"""The settings page of the documentation, made from the settings class itself: `python -m launcher.settings_table`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from backend.settings import Settings
+
+PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
+
+
+def settings_table() -> str:
+    """The page as Markdown: one row a setting, in the order of the class."""
+    rows = [
+        f"| {_names(name, field)} | {_default(field)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    head = [
+        "# Settings",
+        "",
+        "Made from `backend/settings.py` by `python -m launcher.settings_table`; do not edit by hand.",
+        "Each is an environment variable, or a line of a `.env` file in the working directory.",
+        "",
+        "| setting | default | what it does |",
+        "| --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _names(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    names = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name.upper()]
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _default(field: FieldInfo) -> str:
+    return "" if field.default in (None, "") else f"`{field.default}`"
+
+
+if __name__ == "__main__":
+    sys.exit(0 if PAGE.write_text(settings_table()) else 1)

@@ -1,0 +1,95 @@
+"""An annotator at Label Studio's page: drives Chromium through what a person would do, and keeps screenshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE_MS = 60_000
+SMART_TOOL = "button.lsf-tool_smart"
+ACCEPT = ".lsf-auto-accept__action_type_accept"
+SUBMIT = '[aria-label="Submit current annotation"]'
+
+
+@dataclass
+class Annotator:
+    """One browser page, logged in; `screenshots` receives a numbered PNG a step."""
+
+    page: Page
+    url: str
+    screenshots: Path
+    taken: int = 0
+
+    def log_in(self, email: str, password: str) -> None:
+        self.page.goto(f"{self.url}/user/login/")
+        self.page.fill("input[name=email]", email)
+        self.page.fill("input[name=password]", password)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_url("**/projects**")
+
+    def open_task(self, project_id: int, task_id: int) -> None:
+        self.page.goto(f"{self.url}/projects/{project_id}/data?task={task_id}")
+        self.page.locator("canvas").first.wait_for()
+        if not self.page.locator(SMART_TOOL).count():
+            self.page.get_by_text("Auto-Annotation", exact=True).first.click()
+        self.page.locator(SMART_TOOL).first.wait_for()
+
+    def take_click_tool(self, hot_key: str) -> None:
+        """Chooses the smart key point, then the label: the other way round Label Studio drops the label."""
+        self.page.locator(SMART_TOOL).first.click()
+        self.page.keyboard.press(hot_key)
+
+    def click(self, x_unit: float, y_unit: float, *, positive: bool = True) -> None:
+        """Clicks the image at a share of its width and height; a negative click holds Alt."""
+        box = self.page.locator("canvas").first.bounding_box()
+        assert box is not None
+        x, y = box["x"] + x_unit * box["width"], box["y"] + y_unit * box["height"]
+        with self.page.expect_response(lambda response: "interactive-annotating" in response.url) as answered:
+            if not positive:
+                self.page.keyboard.down("Alt")
+            self.page.mouse.click(x, y)
+            if not positive:
+                self.page.keyboard.up("Alt")
+        assert answered.value.ok
+
+    def accept(self) -> None:
+        self.page.locator(ACCEPT).first.click()
+        self.page.locator(ACCEPT).first.wait_for(state="detached")
+
+    def submit(self) -> None:
+        with self.page.expect_response(
+            lambda response: response.request.method == "POST" and "/annotations" in response.url
+        ) as stored:
+            self.page.locator(SUBMIT).first.click()
+        assert stored.value.status == 201
+
+    def screenshot(self, name: str) -> Path:
+        self.taken += 1
+        path = self.screenshots / f"{self.taken:02d}-{name}.png"
+        self.page.screenshot(path=path)
+        return path
+
+
+@contextmanager
+def browser_page(chromium: str) -> Iterator[Page]:
+    """A page of a fresh headless Chromium profile."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        try:
+            yield page
+        finally:
+            browser.close()
