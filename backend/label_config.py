@@ -1,0 +1,227 @@
+"""A label config read for what a model needs: what may be drawn, by which tag, under which name, above which score.
+
+Attributes of the label config that Label Studio's own YOLO backend defined mean the same here: `predicted_values` on a
+`<Label>` (model classes that count as this label, separated by commas), `model_score_threshold` and `model_skip` on a
+control tag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from lxml import etree
+
+from backend.errors import LabelConfigError
+
+Kind = Literal["polygon", "brush", "bitmask", "rectangle"]
+# The best first: polygons can be edited, rectangles hold no shape.
+KINDS: tuple[Kind, ...] = ("polygon", "brush", "bitmask", "rectangle")
+MAX_CHARACTERS = 1_000_000
+MAX_LABELS = 1_000
+MESSAGE_NAME = "message"
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label: `value` as the config spells it; `predicted_values` in lower case; `prompt` the words for it."""
+
+    value: str
+    alias: str = ""
+    prompt: str = ""
+    predicted_values: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class OutputTag:
+    """A control tag that regions go into.
+
+    Attributes:
+        labels_tag: name of the `<Labels>` palette that names the regions of a bare tag; None for a `…Labels` tag.
+    """
+
+    name: str
+    to_name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    labels_tag: str | None = None
+    score_threshold: float | None = None
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class TextTag:
+    """A `<TextArea>`: of the message control, or of the annotator's words."""
+
+    name: str
+    to_name: str
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """What one label config allows."""
+
+    image_tag: str
+    image_key: str
+    labels: tuple[Label, ...]
+    outputs: tuple[OutputTag, ...]
+    message_tag: TextTag | None = None
+    words_tags: tuple[TextTag, ...] = ()
+
+    @property
+    def label_values(self) -> tuple[str, ...]:
+        """Every label that can be drawn, in the config's order."""
+        return tuple(label.value for label in self.labels)
+
+    def output_for(self, label: str) -> OutputTag:
+        """The best tag that holds `label`.
+
+        Raises:
+            LabelConfigError: none does.
+        """
+        holding = [output for output in self.outputs if label in output.labels]
+        if not holding:
+            raise LabelConfigError(f"The label config has no polygon, brush, bitmask or rectangle tag for '{label}'.")
+        return min(holding, key=lambda output: KINDS.index(output.kind))
+
+    def label_for(self, class_name: str) -> str | None:
+        """The label that a model's class counts as, regardless of case; None where it counts as none.
+
+        `predicted_values` come first, then a label's own value, then its alias.
+        """
+        wanted = _folded(class_name)
+        for label in self.labels:
+            if wanted in label.predicted_values:
+                return label.value
+        for label in self.labels:
+            if wanted in (_folded(label.value), _folded(label.alias)):
+                return label.value
+        return None
+
+    def threshold_for(self, label: str, default: float) -> float:
+        """Confidence below which detections of `label` are dropped: its tag's `model_score_threshold`, else `default`."""
+        threshold = self.output_for(label).score_threshold
+        return default if threshold is None else threshold
+
+    def skips(self, label: str) -> bool:
+        """True where the label's tag says `model_skip`: the model leaves it to people."""
+        return self.output_for(label).skip
+
+
+def parse_label_config(xml: str) -> LabelConfig:
+    """Reads a label config.
+
+    Raises:
+        LabelConfigError: it is not XML, is beyond the limits, or lacks a usable image or label tag; says which.
+    """
+    if len(xml) > MAX_CHARACTERS:
+        raise LabelConfigError(f"The label config is longer than {MAX_CHARACTERS:,} characters.")
+    root = _parse_xml(xml)
+    images = [(tag.get("name", ""), (tag.get("value") or "").removeprefix("$")) for tag in root.iter("Image")]
+    images = [(name, key) for name, key in images if name and key]
+    if not images:
+        raise LabelConfigError('The label config has no <Image> tag with a name and a value such as value="$image".')
+    image_tag, image_key = images[0]
+    palettes = {
+        tag.get("name", ""): _labels_of(tag) for tag in root.iter("Labels") if image_tag in _targets(tag)
+    }
+    outputs = tuple(_outputs(root, image_tag, palettes))
+    by_value: dict[str, Label] = {}
+    drawable = {value for output in outputs for value in output.labels}
+    for tag in root.iter("Labels", *(f"{kind.capitalize()}Labels" for kind in KINDS)):
+        for label in _labels_of(tag):
+            if label.value in drawable:
+                by_value.setdefault(label.value, label)
+    if not by_value:
+        raise LabelConfigError(
+            "The label config has no labels to draw: it needs <PolygonLabels>, <BrushLabels>, <BitmaskLabels> or "
+            "<RectangleLabels>, or a <Labels> palette with a bare <Polygon>, <Brush>, <Bitmask> or <Rectangle>."
+        )
+    if len(by_value) > MAX_LABELS:
+        raise LabelConfigError(f"The label config has more than {MAX_LABELS:,} labels.")
+    texts = [tag for tag in root.iter("TextArea") if image_tag in _targets(tag)]
+    messages = [tag for tag in texts if tag.get("name") == MESSAGE_NAME]
+    return LabelConfig(
+        image_tag=image_tag,
+        image_key=image_key,
+        labels=tuple(by_value.values()),
+        outputs=outputs,
+        message_tag=TextTag(MESSAGE_NAME, image_tag) if messages else None,
+        words_tags=tuple(TextTag(tag.get("name", ""), image_tag) for tag in texts if _true(tag, "smart")),
+    )
+
+
+def _parse_xml(xml: str) -> etree._Element:
+    # Entities and DTDs are refused whole: a config needs neither, and both have been used to exhaust parsers.
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(xml.encode(), parser)
+    except etree.XMLSyntaxError as e:
+        raise LabelConfigError(f"The label config is not valid XML: {e}") from e
+    if root.getroottree().docinfo.doctype:
+        raise LabelConfigError("The label config holds a document type definition, which is not allowed.")
+    return root
+
+
+def _outputs(root: etree._Element, image_tag: str, palettes: dict[str, tuple[Label, ...]]) -> list[OutputTag]:
+    found = []
+    for tag in root.iter(*(f"{kind.capitalize()}Labels" for kind in KINDS)):
+        if image_tag in _targets(tag) and not _true(tag, "smartOnly"):
+            kind = cast(Kind, str(tag.tag).removesuffix("Labels").lower())
+            found.append(_output(tag, kind, image_tag, _labels_of(tag), labels_tag=None))
+    for tag in root.iter(*(kind.capitalize() for kind in KINDS)):
+        if image_tag in _targets(tag) and not _true(tag, "smartOnly"):
+            for palette, labels in palettes.items():
+                found.append(_output(tag, cast(Kind, str(tag.tag).lower()), image_tag, labels, labels_tag=palette))
+    return [output for output in found if output.name and output.labels]
+
+
+def _output(
+    tag: etree._Element, kind: Kind, image_tag: str, labels: tuple[Label, ...], *, labels_tag: str | None
+) -> OutputTag:
+    return OutputTag(
+        name=tag.get("name", ""),
+        to_name=image_tag,
+        kind=kind,
+        labels=tuple(label.value for label in labels),
+        labels_tag=labels_tag,
+        score_threshold=_threshold(tag),
+        skip=_true(tag, "model_skip"),
+    )
+
+
+def _labels_of(tag: etree._Element) -> tuple[Label, ...]:
+    return tuple(
+        Label(
+            value=label.get("value", ""),
+            alias=label.get("alias") or "",
+            prompt=label.get("prompt") or "",
+            predicted_values=frozenset(
+                _folded(value) for value in (label.get("predicted_values") or "").split(",") if value.strip()
+            ),
+        )
+        for label in tag.iter("Label")
+        if label.get("value")
+    )
+
+
+def _targets(tag: etree._Element) -> list[str]:
+    return [name.strip() for name in (tag.get("toName") or "").split(",")]
+
+
+def _threshold(tag: etree._Element) -> float | None:
+    text = tag.get("model_score_threshold")
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError as e:
+        raise LabelConfigError(f"model_score_threshold of <{tag.tag}> is not a number: '{text}'.") from e
+
+
+def _true(tag: etree._Element, attribute: str) -> bool:
+    return (tag.get(attribute) or "").strip().lower() in {"true", "1", "yes"}
+
+
+def _folded(text: str) -> str:
+    return text.strip().casefold()

@@ -1,0 +1,104 @@
+"""Trains the starter model on drawn figures, from random weights: `python -m label_studio_config.demo.train_starter`.
+
+It knows drawn figures and nothing else; it is no model for photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+import ultralytics
+from ultralytics import YOLO
+from ultralytics.utils import SETTINGS
+
+from label_studio_config.demo.figures import LABELS
+from label_studio_config.demo.write import write_yolo_dataset
+
+logger = logging.getLogger(__name__)
+
+# Seeds of the training and of the validation figures; the demo project and the tests use others still.
+TRAIN_FROM = 100_000
+VAL_FROM = 900_000
+OUT = Path(__file__).parent.parent / "weights" / "starter.pt"
+
+
+def train_starter(
+    *, images: int, val_images: int, epochs: int, image_size_px: int, batch: int, device: str, work: Path, out: Path
+) -> None:
+    """Draws the figures, trains, validates on figures of other seeds, writes half-precision weights and their facts.
+
+    `work` keeps the figures and the run; `out` gets the weights, `out` with the suffix `.json` the facts: seeds, sizes, mask mAP50 and mAP50-95 by class.
+    """
+    # No phoning home, no settings synchronised.
+    SETTINGS.update(sync=False)
+    data = write_yolo_dataset(
+        work / "figures",
+        train_seeds=range(TRAIN_FROM, TRAIN_FROM + images),
+        val_seeds=range(VAL_FROM, VAL_FROM + val_images),
+    )
+    logger.info("Drew %d figures", images + val_images)
+    # Drawn figures vary by themselves: strong mosaic and scaling only slow the start from random weights.
+    YOLO("yolo11n-seg.yaml").train(
+        data=str(data), epochs=epochs, imgsz=image_size_px, batch=batch, device=device, project=str(work.resolve()),
+        name="run", exist_ok=True, pretrained=False, amp=False, plots=False, cache="ram", seed=0, workers=2, patience=0,
+        cos_lr=True, warmup_epochs=1, mosaic=0.4, close_mosaic=max(1, epochs // 3), scale=0.3, erasing=0.0,
+    )  # fmt: skip
+    best = work / "run" / "weights" / "best.pt"
+    metrics = YOLO(best).val(
+        data=str(data), imgsz=image_size_px, device=device, plots=False, project=str(work.resolve()), name="val", exist_ok=True
+    )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(best, out)
+    facts = {
+        "trained_on": "figures drawn by label_studio_config.demo; no photograph",
+        "train_seeds": [TRAIN_FROM, TRAIN_FROM + images],
+        "val_seeds": [VAL_FROM, VAL_FROM + val_images],
+        "epochs": epochs,
+        "image_size_px": image_size_px,
+        "classes": list(LABELS),
+        "mask_map50": round(float(metrics.seg.map50), 4),
+        "mask_map50_95": round(float(metrics.seg.map), 4),
+        "mask_map50_95_by_class": {
+            LABELS[int(number)]: round(float(metrics.seg.maps[int(number)]), 4) for number in metrics.seg.ap_class_index
+        },
+        "torch": torch.__version__,
+        "ultralytics": ultralytics.__version__,
+    }
+    out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    logger.info(
+        "Mask mAP50 %.3f, mAP50-95 %.3f; %d bytes in %s",
+        facts["mask_map50"],
+        facts["mask_map50_95"],
+        out.stat().st_size,
+        out,
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=int, default=1500)
+    parser.add_argument("--val-images", type=int, default=150)
+    parser.add_argument("--epochs", type=int, default=34)
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--work", type=Path, default=Path("var/starter"), help="folder of the figures and the run; kept"
+    )
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train_starter(
+        images=given.images, val_images=given.val_images, epochs=given.epochs, image_size_px=given.image_size,
+        batch=given.batch, device=given.device, work=given.work, out=given.out,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

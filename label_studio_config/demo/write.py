@@ -1,0 +1,96 @@
+"""Figures and photographs as files: for a demo project's storage, and as a YOLO data set."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from label_studio_config.demo.figures import LABELS, Figure, draw_figure
+
+JPEG_QUALITY = 92
+# Outlines in a YOLO label need no more detail than this, in pixels.
+OUTLINE_TOLERANCE_PX = 0.7
+
+
+def write_image(seed: int, folder: Path) -> Path:
+    """Draws the figure of `seed` into `folder/figure_<seed>.jpg`; an existing file is left alone."""
+    path = folder / f"figure_{seed:06d}.jpg"
+    if not path.exists():
+        _save(draw_figure(seed), path)
+    return path
+
+
+def write_images(folder: Path, seeds: Iterable[int]) -> list[Path]:
+    """Draws the figures of `seeds` into `folder` (made if missing); their paths, in the order of `seeds`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [write_image(seed, folder) for seed in seeds]
+
+
+def write_photographs(folder: Path) -> list[Path]:
+    """Copies the real photographs of people that Ultralytics' package ships into `folder`; their paths."""
+    # Imported here: drawing needs no torch.
+    from ultralytics.utils import ASSETS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = sorted(Path(ASSETS).glob("*.jpg"))
+    return [Path(shutil.copyfile(source, folder / f"photograph_{source.name}")) for source in sources]
+
+
+def write_yolo_dataset(folder: Path, *, train_seeds: Sequence[int], val_seeds: Sequence[int]) -> Path:
+    """Draws a YOLO segmentation data set on all cores; the path of its `data.yaml`."""
+    with ProcessPoolExecutor() as pool:
+        for part, seeds in (("train", train_seeds), ("val", val_seeds)):
+            for kind in ("images", "labels"):
+                (folder / kind / part).mkdir(parents=True, exist_ok=True)
+            list(pool.map(partial(_write_example, folder=folder, part=part), seeds, chunksize=8))
+    names = "\n".join(f"  {number}: {label}" for number, label in enumerate(LABELS))
+    path = folder / "data.yaml"
+    path.write_text(f"path: {folder.resolve()}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
+    return path
+
+
+def yolo_line(class_number: int, mask: npt.NDArray[np.bool_]) -> str:
+    """One line of a YOLO segmentation label: class, then one outline around all parts, as shares of the size.
+
+    Args:
+        mask: `bool (H, W)`, not empty. Holes are filled.
+    """
+    outline = joined_outline(mask)
+    height, width = mask.shape
+    shares = np.clip(outline / (width, height), 0, 1)
+    return f"{class_number} " + " ".join(f"{value:.5f}" for value in shares.ravel())
+
+
+def joined_outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """One closed outline `(N, 2)` in pixels, x before y, that runs around every part and back along thin bridges."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    parts = [cv2.approxPolyDP(contour, OUTLINE_TOLERANCE_PX, True)[:, 0] + 0.5 for contour in contours]
+    parts.sort(key=len, reverse=True)
+    joined = parts[0].astype(np.float64)
+    for part in parts[1:]:
+        gaps = np.linalg.norm(joined[:, None] - part[None], axis=2)
+        here, there = np.unravel_index(int(gaps.argmin()), gaps.shape)
+        walk = np.roll(part, -int(there), axis=0)
+        # Out along the bridge, around the part, and back the same way.
+        joined = np.concatenate([joined[: here + 1], walk, walk[:1], joined[here:]])
+    return joined
+
+
+def _write_example(seed: int, folder: Path, part: str) -> None:
+    figure = draw_figure(seed)
+    name = f"figure_{seed:06d}"
+    _save(figure, folder / "images" / part / f"{name}.jpg")
+    lines = [yolo_line(LABELS.index(instance.label), instance.mask) for instance in figure.instances]
+    (folder / "labels" / part / f"{name}.txt").write_text("\n".join(lines) + "\n")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    encoded = cv2.imencode(".jpg", figure.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    path.write_bytes(encoded.tobytes())
