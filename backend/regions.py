@@ -25,6 +25,7 @@ GRID_PIXELS = 4_000_000
 # A part smaller than this share of its mask is a speck.
 SPECK_SHARE = 0.004
 LEAST_IOU = 0.985
+TIGHTEN = 0.8
 SHAPES = ("polygon", "brush", "bitmask", "rectangle", "ellipse")
 LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
 
@@ -109,27 +110,21 @@ def mask_to_outlines(mask: Mask, *, tolerance_px: float) -> list[Outline]:
     """
     left, top, window = _window(mask)
     grid = _grid_for(window)
-    fine = np.repeat(np.repeat(window.astype(np.uint8), grid, axis=0), grid, axis=1)
-    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    framed = np.pad(window.astype(np.uint8) * 255, 1)
+    # Interpolated, so that a slanting border is a line and not a staircase, which would keep a point a pixel.
+    fine = cv2.resize(framed, None, fx=grid, fy=grid, interpolation=cv2.INTER_LINEAR) >= 127
+    contours, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     areas = [cv2.contourArea(contour) for contour in contours]
     least = SPECK_SHARE * sum(areas)
     kept = [contours[i] for i in np.argsort(areas)[::-1] if areas[i] >= least]
-    filled = np.zeros_like(fine)
-    cv2.drawContours(filled, kept, -1, 1, cv2.FILLED)
+    exact = _painted(kept, fine.shape)
     epsilon = tolerance_px * grid
-    while True:
+    simple = [cv2.approxPolyDP(contour, epsilon, True) for contour in kept]
+    while epsilon > 0.5 and not _alike(_painted(simple, fine.shape), exact):
+        epsilon *= TIGHTEN
         simple = [cv2.approxPolyDP(contour, epsilon, True) for contour in kept]
-        if all(len(contour) >= 3 for contour in simple):
-            painted = np.zeros_like(fine)
-            cv2.fillPoly(painted, simple, 1)
-            both, either = np.count_nonzero(painted & filled), np.count_nonzero(painted | filled)
-            if both >= LEAST_IOU * either:
-                break
-        if epsilon < 0.5:
-            simple = kept
-            break
-        epsilon /= 2
-    return [(contour[:, 0].astype(np.float64) + 0.5) / grid + (left, top) for contour in simple]
+    outlines = [contour if len(contour) >= 3 else whole for contour, whole in zip(simple, kept, strict=True)]
+    return [(outline[:, 0].astype(np.float64) + 0.5) / grid + (left - 1, top - 1) for outline in outlines]
 
 
 def outline_to_mask(outline: Outline, *, size_wh: tuple[int, int]) -> Mask:
@@ -229,6 +224,17 @@ def _window(mask: Mask) -> tuple[int, int, Mask]:
 def _grid_for(window: Mask) -> int:
     # On a large window half a pixel is nothing, and the fine grid would take much memory.
     return GRID if window.size <= GRID_PIXELS else 1 if window.size > 4 * GRID_PIXELS else 2
+
+
+def _painted(contours: list[npt.NDArray[np.int32]], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    painted = np.zeros(shape, np.uint8)
+    for contour in contours:
+        cv2.fillPoly(painted, [contour], 1)
+    return painted
+
+
+def _alike(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
+    return bool(np.count_nonzero(one & other) >= LEAST_IOU * np.count_nonzero(one | other))
 
 
 def _percent(outline: Outline, mask: Mask) -> list[list[float]]:

@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--val-images", type=int, default=150)
-    parser.add_argument("--epochs", type=int, default=34)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cpu")

@@ -84,8 +84,10 @@ def joined_outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 
 
 def _write_example(seed: int, folder: Path, part: str) -> None:
-    figure = draw_figure(seed)
     name = f"figure_{seed:06d}"
+    if (folder / "labels" / part / f"{name}.txt").exists():
+        return
+    figure = draw_figure(seed)
     _save(figure, folder / "images" / part / f"{name}.jpg")
     lines = [yolo_line(LABELS.index(instance.label), instance.mask) for instance in figure.instances]
     (folder / "labels" / part / f"{name}.txt").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,146 @@
+"""A task's image address → decoded pixels: fetched with Label Studio's credentials, within limits, kept in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from urllib.parse import quote, urljoin, urlsplit
+
+import httpx
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from backend.domain import Image
+from backend.errors import ImageError, LabelStudioError
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO")
+CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
+MAX_REDIRECTS = 3
+
+
+class ImageStore:
+    """Loads images, and keeps the decoded ones that were used last, up to `image_cache_bytes`."""
+
+    def __init__(self, settings: Settings, *, bearer: Callable[[], str]) -> None:
+        """`bearer` gives the `Authorization` header for Label Studio; no other host ever sees it."""
+        self._settings = settings
+        self._bearer = bearer
+        self._client = httpx.Client(timeout=settings.label_studio_timeout_s)
+        self._cache: OrderedDict[str, Image] = OrderedDict()
+        self._cached_bytes = 0
+        self._lock = threading.Lock()
+
+    def load(self, url: str, *, task_id: int) -> Image:
+        """The decoded image at `url`, as the task names it; a cached one needs no network.
+
+        Raises:
+            ImageError: it is missing, refused, over a limit, or not an image.
+            LabelStudioError: Label Studio, which keeps it, is away or refuses the credentials.
+        """
+        with self._lock:
+            cached = self._cache.get(url)
+            if cached is not None:
+                self._cache.move_to_end(url)
+                return cached
+        encoded = self._fetch(self._address(url, task_id), source=url)
+        image = decode_image(encoded, source=url, max_pixels=self._settings.image_max_pixels)
+        self._keep(url, image)
+        return image
+
+    def _keep(self, url: str, image: Image) -> None:
+        with self._lock:
+            previous = self._cache.pop(url, None)
+            self._cached_bytes += image.pixels.nbytes - (previous.pixels.nbytes if previous else 0)
+            self._cache[url] = image
+            while self._cached_bytes > self._settings.image_cache_bytes and self._cache:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= dropped.pixels.nbytes
+
+    def _address(self, url: str, task_id: int) -> str:
+        base = self._settings.label_studio_url.rstrip("/") + "/"
+        scheme = urlsplit(url).scheme.lower()
+        if scheme in CLOUD_SCHEMES:
+            # Only Label Studio holds the bucket's credentials: it answers with a signed address.
+            return urljoin(base, f"tasks/{task_id}/presign/?fileuri={quote(url, safe='')}")
+        if scheme and scheme not in {"http", "https"}:
+            raise ImageError(f"The image '{url}' is not at a web address.")
+        return url if scheme else urljoin(base, url.lstrip("/"))
+
+    def _is_label_studio(self, address: str) -> bool:
+        ours, theirs = urlsplit(self._settings.label_studio_url), urlsplit(address)
+        return (ours.scheme, ours.netloc.lower()) == (theirs.scheme, theirs.netloc.lower())
+
+    def _fetch(self, address: str, *, source: str) -> bytes:
+        signed = False
+        for _ in range(MAX_REDIRECTS + 1):
+            trusted = self._is_label_studio(address)
+            host = (urlsplit(address).hostname or "").lower()
+            # An address that Label Studio itself signed for a bucket is as good as its own.
+            if not (trusted or signed or host in self._settings.allowed_image_hosts):
+                raise ImageError(f"The image '{source}' is at {host}, which IMAGE_HOSTS does not list.")
+            signed = trusted and "/presign/" in urlsplit(address).path
+            headers = {"Authorization": self._bearer()} if trusted else {}
+            following, body = self._get(address, headers, source=source, from_label_studio=trusted)
+            if following is None:
+                return body
+            address = urljoin(address, following)
+        raise ImageError(f"The image '{source}' is redirected too often.")
+
+    def _get(
+        self, address: str, headers: dict[str, str], *, source: str, from_label_studio: bool
+    ) -> tuple[str | None, bytes]:
+        """The address of a redirect, or the body."""
+        limit = self._settings.image_max_bytes
+        try:
+            with self._client.stream("GET", address, headers=headers) as response:
+                if response.is_redirect:
+                    return response.headers.get("Location", ""), b""
+                if response.status_code in (401, 403) and from_label_studio:
+                    raise LabelStudioError("Label Studio refuses the API key that images are read with.")
+                if response.status_code >= 500 and from_label_studio:
+                    raise ImageError(f"Label Studio could not serve the image '{source}' ({response.status_code}).")
+                if response.is_error:
+                    raise ImageError(f"The image '{source}' is not there ({response.status_code}).")
+                body = bytearray()
+                for part in response.iter_bytes():
+                    body += part
+                    if len(body) > limit:
+                        raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
+                return None, bytes(body)
+        except httpx.HTTPError as e:
+            if from_label_studio:
+                raise LabelStudioError(f"Label Studio does not answer at {self._settings.label_studio_url}.") from e
+            raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
+
+
+def decode_image(encoded: bytes, *, source: str, max_pixels: int) -> Image:
+    """Decodes a photograph, upright and in RGB; of an animated or layered file the first picture.
+
+    Raises:
+        ImageError: it is not an image of a known format, is damaged, or has more than `max_pixels`; names `source`.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Our own limit is checked below, before any pixel is decoded.
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            with Pillow.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+                if picture.width * picture.height > max_pixels:
+                    raise ImageError(
+                        f"The image '{source}' has {picture.width} x {picture.height} pixels, more than "
+                        f"{max_pixels:,} (IMAGE_MAX_PIXELS)."
+                    )
+                pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except UnidentifiedImageError as e:
+        raise ImageError(f"The file '{source}' is not an image.") from e
+    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as e:
+        raise ImageError(f"The image '{source}' is damaged: {e}") from e
+    return Image(pixels=pixels, key=hashlib.sha256(encoded).hexdigest(), source=source)
