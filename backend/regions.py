@@ -127,6 +127,22 @@ def mask_to_outlines(mask: Mask, *, tolerance_px: float) -> list[Outline]:
     return [(outline[:, 0].astype(np.float64) + 0.5) / grid + (left - 1, top - 1) for outline in outlines]
 
 
+def joined_outline(mask: Mask, *, tolerance_px: float) -> Outline:
+    """One closed outline `(N, 2)` in pixels, x before y, around every part of the mask, along bridges without width.
+
+    A YOLO label holds one outline an instance.
+    """
+    first, *rest = mask_to_outlines(mask, tolerance_px=tolerance_px)
+    joined = first
+    for part in rest:
+        gaps = np.linalg.norm(joined[:, None] - part[None], axis=2)
+        here, there = np.unravel_index(int(gaps.argmin()), gaps.shape)
+        walk = np.roll(part, -int(there), axis=0)
+        # Out along the bridge, around the part, and back the same way.
+        joined = np.concatenate([joined[: here + 1], walk, walk[:1], joined[here:]])
+    return joined
+
+
 def outline_to_mask(outline: Outline, *, size_wh: tuple[int, int]) -> Mask:
     """`bool (H, W)` of the pixels that lie at least half inside the closed `outline` `(N, 2)`, pixels, x before y."""
     width, height = size_wh

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from backend.regions import joined_outline
 from label_studio_config.demo.figures import LABELS, Figure, draw_figure
 
 JPEG_QUALITY = 92
@@ -62,25 +63,10 @@ def yolo_line(class_number: int, mask: npt.NDArray[np.bool_]) -> str:
     Args:
         mask: `bool (H, W)`, not empty. Holes are filled.
     """
-    outline = joined_outline(mask)
+    outline = joined_outline(mask, tolerance_px=OUTLINE_TOLERANCE_PX)
     height, width = mask.shape
     shares = np.clip(outline / (width, height), 0, 1)
     return f"{class_number} " + " ".join(f"{value:.5f}" for value in shares.ravel())
-
-
-def joined_outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """One closed outline `(N, 2)` in pixels, x before y, that runs around every part and back along thin bridges."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    parts = [cv2.approxPolyDP(contour, OUTLINE_TOLERANCE_PX, True)[:, 0] + 0.5 for contour in contours]
-    parts.sort(key=len, reverse=True)
-    joined = parts[0].astype(np.float64)
-    for part in parts[1:]:
-        gaps = np.linalg.norm(joined[:, None] - part[None], axis=2)
-        here, there = np.unravel_index(int(gaps.argmin()), gaps.shape)
-        walk = np.roll(part, -int(there), axis=0)
-        # Out along the bridge, around the part, and back the same way.
-        joined = np.concatenate([joined[: here + 1], walk, walk[:1], joined[here:]])
-    return joined
 
 
 def _write_example(seed: int, folder: Path, part: str) -> None:

@@ -1,0 +1,55 @@
+"""What went wrong lately, in plain sentences: logged, and kept where `GET /status` of any process finds it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+KEY = "drape:problems"
+KEPT = 100
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that went wrong; `at` is ISO 8601, UTC."""
+
+    at: str
+    text: str
+    project_id: int | None = None
+    task_id: int | None = None
+
+
+class Problems:
+    """The last hundred problems of all processes; of this process alone while Redis is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._own: deque[Problem] = deque(maxlen=KEPT)
+
+    def report(self, text: str, *, project_id: int | None = None, task_id: int | None = None) -> None:
+        """Logs a problem and keeps it."""
+        where = f"project {project_id}, task {task_id}" if task_id else f"project {project_id}"
+        logger.warning("%s (%s)", text, where)
+        problem = Problem(datetime.now(timezone.utc).isoformat(timespec="seconds"), text, project_id, task_id)
+        self._own.append(problem)
+        try:
+            self._redis.lpush(KEY, json.dumps(asdict(problem)))
+            self._redis.ltrim(KEY, 0, KEPT - 1)
+        except RedisError:
+            logger.debug("Redis is away: the problem is kept in this process alone")
+
+    def recent(self, count: int) -> list[Problem]:
+        """The last `count` problems, newest first."""
+        try:
+            rows = self._redis.lrange(KEY, 0, count - 1)
+        except RedisError:
+            return list(self._own)[::-1][:count]
+        return [Problem(**json.loads(row)) for row in rows]

@@ -1,0 +1,187 @@
+"""Child processes, supervised: one log file each, restarted with back-off, ended all together."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from launcher.errors import LauncherError
+
+logger = logging.getLogger(__name__)
+
+DEATHS_ALLOWED = 5
+# Deaths further apart than this are not counted together.
+DEATHS_WINDOW_S = 300.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+STOP_PATIENCE_S = 7.0
+LOG_TAIL_LINES = 15
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run: `environment` is all that it sees; secrets travel in it, never in `command`."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+@dataclass
+class _Child:
+    program: Program
+    process: subprocess.Popen[bytes]
+    deaths: list[float] = field(default_factory=list)
+    start_at: float | None = None
+
+
+class Supervisor:
+    """Keeps programs running until told to stop."""
+
+    def __init__(self, logs: Path) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self._logs = logs
+        self._children: list[_Child] = []
+
+    def start(self, program: Program) -> None:
+        """Starts a program; its output is added to `<logs>/<name>.log`."""
+        self._children.append(_Child(program, self._spawn(program)))
+
+    def log_of(self, name: str) -> Path:
+        """Path of a program's log."""
+        return self._logs / f"{name}.log"
+
+    def watch(self) -> None:
+        """Looks once at every child: one that died is started again after a pause that doubles.
+
+        Raises:
+            LauncherError: a child died five times within five minutes; names it and shows the end of its log.
+        """
+        now = time.monotonic()
+        for child in self._children:
+            if child.start_at is not None:
+                if now >= child.start_at:
+                    child.process, child.start_at = self._spawn(child.program), None
+            elif child.process.poll() is not None:
+                self._died(child, now)
+
+    def wait_until(self, ready: Callable[[], bool], *, what: str, timeout_s: float) -> None:
+        """Watches until `ready()`.
+
+        Raises:
+            LauncherError: it is not ready in time, or a child keeps dying.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            self.watch()
+            if time.monotonic() > deadline:
+                raise LauncherError(f"{what} did not come up within {timeout_s:.0f} s. Its log is in {self._logs}.")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Ends every child and all that they started: asked first, killed after a few seconds."""
+        families = [process for child in self._children for process in _family(child.process.pid)]
+        for child in reversed(self._children):
+            # Each child leads a session of its own: the signal reaches its children too.
+            _signal_group(child.process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_PATIENCE_S
+        for child in self._children:
+            try:
+                child.process.wait(max(deadline - time.monotonic(), 0.05))
+            except subprocess.TimeoutExpired:
+                logger.warning("%s did not stop when asked; it is killed", child.program.name)
+        for process in families:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                process.kill()
+        for child in self._children:
+            child.process.wait()
+        self._children.clear()
+
+    def _died(self, child: _Child, now: float) -> None:
+        child.deaths = [death for death in child.deaths if now - death < DEATHS_WINDOW_S] + [now]
+        name = child.program.name
+        if len(child.deaths) >= DEATHS_ALLOWED:
+            raise LauncherError(
+                f"{name} died {DEATHS_ALLOWED} times. The end of {self.log_of(name)}:\n{tail(self.log_of(name))}"
+            )
+        pause_s = min(FIRST_PAUSE_S * 2 ** (len(child.deaths) - 1), LONGEST_PAUSE_S)
+        logger.warning("%s ended with status %s; started again in %.1f s", name, child.process.returncode, pause_s)
+        child.start_at = now + pause_s
+
+    def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
+        with self.log_of(program.name).open("ab") as log:
+            return subprocess.Popen(
+                program.command,
+                env=dict(program.environment),
+                cwd=program.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+
+def _die_with_parent() -> None:
+    # Should the supervisor be killed outright, nobody would be left to stop its children.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        logger.debug("Process group %s is gone already", pid)
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log file."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    except FileNotFoundError:
+        return "(no log)"
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on the loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def check_port(port: int, *, what: str, option: str) -> None:
+    """Raises `LauncherError` where the port is taken, naming the option that chooses another."""
+    if not port_is_free(port):
+        raise LauncherError(f"Port {port}, meant for {what}, is in use. Choose another with {option}.")
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,65 @@
+"""Which annotations count as approved, and which of them the current model has not learnt from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Approved:
+    """One approved annotation.
+
+    Attributes:
+        result: Label Studio's regions, with whatever prompts and messages were left among them.
+        content_hash: of what the regions show; unchanged by ids, scores and times.
+    """
+
+    annotation_id: int
+    task_id: int
+    data: dict[str, Any]
+    result: list[dict[str, Any]]
+    content_hash: str
+
+
+def approved_annotations(tasks: Iterable[Mapping[str, Any]]) -> list[Approved]:
+    """The latest submitted, not skipped annotation of each task, by task id.
+
+    Args:
+        tasks: Label Studio's tasks with their `annotations`.
+    """
+    found = []
+    for task in tasks:
+        submitted = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
+        if not submitted:
+            continue
+        latest = max(submitted, key=lambda one: (str(one.get("updated_at") or ""), int(one["id"])))
+        result = latest.get("result") or []
+        found.append(
+            Approved(
+                annotation_id=int(latest["id"]),
+                task_id=int(task["id"]),
+                data=dict(task.get("data") or {}),
+                result=result,
+                content_hash=content_hash(result),
+            )
+        )
+    return sorted(found, key=lambda one: one.task_id)
+
+
+def content_hash(result: list[dict[str, Any]]) -> str:
+    """SHA-256, 64 hex digits, of the regions' shapes and labels, whatever their ids and scores."""
+    shown = [[region.get("from_name"), region.get("type"), region.get("value")] for region in result]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+
+
+def new_annotations(approved: Iterable[Approved], learnt: Mapping[str, str]) -> list[Approved]:
+    """Those that the current model was not trained on, as they are now.
+
+    Args:
+        learnt: annotation id → content hash, from the champion's manifest.
+    """
+    return [one for one in approved if learnt.get(str(one.annotation_id)) != one.content_hash]
