@@ -1,0 +1,126 @@
+"""Sets projects up in Label Studio: idempotent, so that it can run at every start."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.errors import LabelStudioError
+from backend.label_config import parse_label_config
+from backend.labelstudio import LabelStudio
+from backend.registry import Registry
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = Path(__file__).parent / "weights"
+BACKEND_TITLE = "Drape"
+SECRET_HEADER = "X-Drape-Secret"
+STORAGE_TITLE = "Photographs"
+IMAGE_FILES = r".*\.(jpe?g|png|webp|bmp|tiff?|JPE?G|PNG)$"
+UNCERTAINTY = "Uncertainty sampling"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where Label Studio reaches the backend, and with which secrets."""
+
+    url: str
+    user: str
+    password: str
+    webhook_secret: str
+
+
+def ensure_project(label_studio: LabelStudio, *, title: str, label_config: str) -> int:
+    """The project of that title, made if there is none; a label config that people changed stays as it is."""
+    sdk = label_studio.sdk
+    with label_studio.said_plainly():
+        for project in sdk.projects.list():
+            if project.title == title:
+                return int(project.id)
+        made = sdk.projects.create(title=title, label_config=label_config, sampling=UNCERTAINTY)
+    logger.info("Made the project '%s'", title)
+    return int(made.id)
+
+
+def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Path) -> None:
+    """The project's local-files storage over `folder`, synchronised: new photographs become tasks."""
+    sdk = label_studio.sdk
+    path = str(folder.resolve())
+    with label_studio.said_plainly():
+        known = [storage for storage in sdk.import_storage.local.list(project=project_id) if storage.path == path]
+        if known:
+            storage_id = known[0].id
+        else:
+            storage_id = sdk.import_storage.local.create(
+                project=project_id, title=STORAGE_TITLE, path=path, regex_filter=IMAGE_FILES, use_blob_urls=True
+            ).id
+        sdk.import_storage.local.sync(int(storage_id or 0))
+
+
+def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> None:
+    """Connects the backend to the project: interactive, with its credentials, and exactly one webhook with its secret.
+
+    Raises:
+        LabelConfigError: the project's label config cannot be served.
+        LabelStudioError: Label Studio refuses; says what to change where its address filter is the reason.
+    """
+    parse_label_config(label_studio.project(project_id).label_config)
+    sdk = label_studio.sdk
+    try:
+        with label_studio.said_plainly():
+            known = [one for one in sdk.ml.list(project=project_id) if one.url == backend.url]
+            facts = {
+                "is_interactive": True,
+                "auth_method": "BASIC_AUTH",
+                "basic_auth_user": backend.user,
+                "basic_auth_pass": backend.password,
+                "title": BACKEND_TITLE,
+            }
+            if known:
+                sdk.ml.update(int(known[0].id or 0), project=project_id, url=backend.url, **facts)
+            else:
+                sdk.ml.create(project=project_id, url=backend.url, **facts)
+    except LabelStudioError as e:
+        if "reserved network address" in str(e):
+            raise LabelStudioError(
+                f"Label Studio refuses the address {backend.url}, because it is private. Start Label Studio with "
+                "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, or give the backend a public address."
+            ) from e
+        raise
+    _keep_one_webhook(label_studio, project_id=project_id, backend=backend)
+    logger.info("Connected %s to project %s", backend.url, project_id)
+
+
+def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> None:
+    # Connecting makes a webhook without headers; connecting again after a removal leaves the old one behind.
+    url = f"{backend.url}/webhook"
+    sdk = label_studio.sdk
+    headers = {SECRET_HEADER: backend.webhook_secret}
+    with label_studio.said_plainly():
+        ours = [hook for hook in sdk.webhooks.list(project=project_id) if hook.url == url]
+        for extra in ours[1:]:
+            sdk.webhooks.delete(int(extra.id or 0))
+        facts = {"headers": headers, "is_active": True, "send_payload": True, "send_for_all_actions": True}
+        if ours:
+            sdk.webhooks.update(int(ours[0].id or 0), url=url, **facts)
+        else:
+            sdk.webhooks.create(project=project_id, url=url, **facts)
+
+
+def give_starter_model(label_studio: LabelStudio, *, project_id: int, settings: Settings) -> None:
+    """Gives the demo project the starter model, which knows drawn figures alone; nothing where it has a model."""
+    registry = Registry(settings.models_path)
+    weights = WEIGHTS / "starter.pt"
+    if registry.champion(project_id) is not None or not weights.is_file():
+        return
+    facts = json.loads(weights.with_suffix(".json").read_text())
+    version = registry.add(
+        project_id, weights=weights, classes=tuple(facts["classes"]), parent=None,
+        metrics={"mask_map50": facts["mask_map50"], "mask_map50_95": facts["mask_map50_95"]}, annotations={},
+        image_size_px=facts["image_size_px"], origin="starter",
+    )  # fmt: skip
+    registry.promote(project_id, version.name)
+    label_studio.show_model_version(project_id, version.name)

@@ -1,0 +1,157 @@
+"""The `drape` command."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from backend.errors import DrapeError
+from backend.settings import Settings
+from launcher.errors import LauncherError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="An annotation flywheel for Label Studio.")
+console = Console()
+
+DataDir = Annotated[Path | None, typer.Option(help="Directory for everything that is kept. Default: var.")]
+
+
+def _settings(**given: Any) -> Settings:
+    """Settings from the environment, with what the command line says on top."""
+    settings = Settings()
+    return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _log(level: str, *, rich: bool = False) -> None:
+    if rich:
+        handler: logging.Handler = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
+        logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    else:
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # They log every request at INFO.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@app.command()
+def up(
+    images: Annotated[Path | None, typer.Option(help="Folder of your own photographs; without it, the demo.")] = None,
+    labels: Annotated[str, typer.Option(help="Labels of your own, separated by commas.")] = "",
+    port: Annotated[int | None, typer.Option(help="Port of the backend.")] = None,
+    studio_port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
+    redis_port: Annotated[int, typer.Option(help="Port of Redis.")] = 6399,
+    studio_venv: Annotated[Path, typer.Option(help="Environment that Label Studio is installed in.")] = Path(".venv-label-studio"),
+    figures: Annotated[int, typer.Option(help="Drawn figures in the demo project.")] = 24,
+    data_dir: DataDir = None,
+) -> None:
+    """Starts a working flywheel, and stops it on Ctrl-C."""
+    from launcher.stack import Options, Stack, StopAsked, stop_signals
+
+    _log("INFO", rich=True)
+    settings = _settings(port=port, data_dir=data_dir)
+    wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
+    options = Options(
+        studio_port=studio_port, redis_port=redis_port, studio_venv=studio_venv, images=images, labels=wanted, figures=figures
+    )  # fmt: skip
+    stack = Stack(settings, options)
+    try:
+        with stop_signals(), stack.running() as ready:
+            console.print()
+            console.print(f"[bold]Label Studio:[/] {ready.url}/projects/{ready.project_id}/data")
+            if ready.password:
+                console.print(f"[bold]Login:[/] {ready.email}   [bold]Password:[/] {ready.password}", highlight=False)
+            console.print(f"[bold]Backend:[/] {ready.backend_url} (its state: /status)")
+            console.print("1. Open a task: what the model found is there already. Correct it and submit.")
+            console.print("2. Switch on Auto-Annotation, take the smart point, press a label's number, click a garment.")
+            console.print(f"3. After {settings.retrain_after} submitted images the model is trained again by itself.")
+            console.print("Ctrl-C stops everything; nothing is lost.")
+            stack.wait()
+    except StopAsked:
+        console.print("Stopped.")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Runs the backend alone."""
+    import uvicorn
+
+    from backend.app import create_app
+
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    _log(settings.log_level)
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+
+
+@app.command()
+def worker(
+    queue: Annotated[list[str] | None, typer.Option(help="Queue to work on; may be given again. Default: all.")] = None,
+) -> None:
+    """Works on queued jobs: pre-annotation, counts of new labels, trainings."""
+    from rq import Worker
+
+    from backend.queues import QUEUES, Queues
+
+    settings = Settings()
+    _log(settings.log_level)
+    # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
+    import backend.prelabel
+    import training.jobs  # noqa: F401
+
+    Worker(queue or list(QUEUES), connection=Queues(settings).redis).work(logging_level=settings.log_level)
+
+
+@app.command()
+def connect(
+    project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
+    url: Annotated[str, typer.Option(help="Where Label Studio reaches the backend. Default: this machine.")] = "",
+) -> None:
+    """Connects the backend, and its webhook, to a project of a Label Studio that exists."""
+    from backend.labelstudio import LabelStudio
+    from backend.queues import Queues
+    from label_studio_config.provision import Backend, connect_backend
+
+    settings = _kept_settings()
+    _log("INFO", rich=True)
+    label_studio = LabelStudio(settings)
+    backend = Backend(
+        url=url or f"http://127.0.0.1:{settings.port}", user=settings.basic_auth_user,
+        password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
+    )  # fmt: skip
+    connect_backend(label_studio, project_id=project, backend=backend)
+    Queues(settings).enqueue_prelabel(project, label_studio.unannotated_task_ids(project))
+
+
+@app.command()
+def train(project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")]) -> None:
+    """Queues a training of the project's model on all approved labels."""
+    from backend.queues import Queues
+
+    queued = Queues(_kept_settings()).enqueue_training(project, reason="drape train")
+    console.print(f"Training of project {project} is queued." if queued else "A training waits or runs already.")
+
+
+def _kept_settings() -> Settings:
+    """Settings, completed with what a `drape up` in the same data directory keeps."""
+    from launcher.kept import complete
+
+    return complete(Settings())
+
+
+def main() -> None:
+    """Runs the command; a failure that we know is one line, not a traceback."""
+    try:
+        app()
+    except (LauncherError, DrapeError) as e:
+        Console(stderr=True).print(f"[red]{e}[/]", highlight=False)
+        raise SystemExit(1) from e
+
+
+if __name__ == "__main__":
+    main()
