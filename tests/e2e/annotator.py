@@ -37,7 +37,7 @@ class Annotator:
         self.page.fill("input[name=email]", email)
         self.page.fill("input[name=password]", password)
         self.page.click("button[type=submit]")
-        self.page.wait_for_url("**/projects**")
+        self.page.wait_for_url(lambda url: "/user/login" not in url)
 
     def open_task(self, project_id: int, task_id: int) -> None:
         self.page.goto(f"{self.url}/projects/{project_id}/data?task={task_id}")

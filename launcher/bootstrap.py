@@ -1,0 +1,188 @@
+"""Builds the two virtual environments: `.venv` for Drape and `.venv-label-studio` for the stock Label Studio.
+
+Runs under whatever Python the system has, before anything is installed: it uses the standard library alone, and must
+at least parse under Pythons that are too old, to say so.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OLDEST, NEWEST = (3, 10), (3, 13)
+CANDIDATES = ("python3.12", "python3.11", "python3.10", "python3.13", "python3", "python")
+# Installed sizes with room for the downloads, in bytes.
+NEEDED_BYTES = {".venv": 9_000_000_000, ".venv-label-studio": 1_500_000_000}
+REMEDIES = (
+    (r"No space left on device", "The disk is full. Free some space and run it again; what was built is kept."),
+    (
+        r"(command '[^']*(gcc|cc|clang|g\+\+)[^']*' failed: No such file)|(unable to execute '[^']*(gcc|cc)')"
+        r"|(Microsoft Visual C\+\+)|(Python\.h: No such file)",
+        "A package has to be compiled here and there is no compiler, or no Python headers. Install them "
+        "(Debian: apt install gcc python3-dev; macOS: xcode-select --install) and run it again.",
+    ),
+    (
+        r"(NewConnectionError)|(Temporary failure in name resolution)|(Read timed out)|(ConnectionResetError)"
+        r"|(Could not fetch URL)|(ProxyError)|(IncompleteRead)|(Connection broken)|(Max retries exceeded)",
+        "A download failed. Check the connection (and the proxy, if there is one) and run it again; "
+        "what was fetched is kept.",
+    ),
+    (
+        r"(No matching distribution found for \S+)|(Could not find a version that satisfies)",
+        "The package index offers no version of a package for this Python or machine. "
+        "Use Python 3.10 to 3.13 on Linux or macOS, or another index.",
+    ),
+    (r"THESE PACKAGES DO NOT MATCH THE HASHES", "A download was damaged. Run it again."),
+    (
+        r"(No module named '?ensurepip)|(ensurepip is not available)",
+        "This Python cannot make virtual environments. Install its venv module (Debian: apt install python3-venv).",
+    ),
+)
+
+
+class InstallError(Exception):
+    """One line for the user."""
+
+
+def say(text):
+    """Shows one line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def python_version(executable):
+    """`(major, minor)` of a Python, or None where it does not run."""
+    try:
+        code = "import sys; print('%d %d' % sys.version_info[:2])"
+        answer = subprocess.check_output([executable, "-c", code], stderr=subprocess.DEVNULL)
+        major, minor = answer.decode().split()
+        return int(major), int(minor)
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
+
+
+def find_python(candidates=CANDIDATES):
+    """The first Python that fits: the one that runs this where it does, else by name on the PATH."""
+    seen = []
+    for name in (sys.executable,) + tuple(candidates):
+        path = shutil.which(name) if name else None
+        version = python_version(path) if path else None
+        if version is not None and OLDEST <= version <= NEWEST:
+            return path, version
+        if version is not None:
+            seen.append("%d.%d" % version)
+    raise InstallError(
+        "Drape needs Python 3.10 to 3.13; found %s. Install one (Debian: apt install python3 python3-venv; "
+        "macOS: brew install python@3.12) and run it again." % (", ".join(sorted(set(seen))) or "none")
+    )
+
+
+def remedy(output):
+    """One line for what pip said, with what to do about it."""
+    for pattern, line in REMEDIES:
+        if re.search(pattern, output):
+            return line
+    errors = [line.strip() for line in output.splitlines() if line.lower().lstrip().startswith("error")]
+    return "The installation failed: %s" % (errors[-1] if errors else "see the log.")
+
+
+def fingerprint(files, version, extra=()):
+    """What an environment was built from: it is built again when this changes."""
+    digest = hashlib.sha256(("%d.%d %s" % (version[0], version[1], " ".join(extra))).encode())
+    for name in files:
+        with open(os.path.join(ROOT, name), "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def run(command, log, what):
+    """Runs a command with its output in the log; shows how long it takes, and what pip is busy with."""
+    started = time.time()
+    with open(log, "ab") as file:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
+        output = []
+        for raw in process.stdout:
+            file.write(raw)
+            file.flush()
+            line = raw.decode("utf-8", "replace").rstrip()
+            output.append(line)
+            found = re.match(r"\s*(Collecting|Downloading|Building wheel for|Installing collected packages)\s*:?\s*(\S*)", line)
+            if found and sys.stdout.isatty():
+                sys.stdout.write("\r\033[K  %s: %s %s (%d s)" % (what, found.group(1).lower(), found.group(2)[:50], time.time() - started))
+                sys.stdout.flush()
+        status = process.wait()
+    if sys.stdout.isatty():
+        sys.stdout.write("\r\033[K")
+    if status != 0:
+        raise InstallError("%s All that was said is in %s." % (remedy("\n".join(output[-400:])), log))
+
+
+def build(name, requirements, python, version, editable=False):
+    """Builds one environment, or finds it as it should be."""
+    folder = os.path.join(ROOT, name)
+    stamp = os.path.join(folder, "drape-built")
+    wanted = fingerprint([*requirements, "pyproject.toml"] if editable else requirements, version)
+    try:
+        with open(stamp) as file:
+            if file.read().strip() == wanted:
+                return
+    except OSError:
+        pass
+    logs = os.path.join(ROOT, os.environ.get("DATA_DIR", "var"), "logs")
+    os.makedirs(logs, exist_ok=True)
+    log = os.path.join(logs, "install%s.log" % name.replace(".venv", ""))
+    there = os.path.isfile(os.path.join(folder, "bin", "python"))
+    free = shutil.disk_usage(ROOT).free
+    if not there and free < NEEDED_BYTES[name]:
+        raise InstallError(
+            "%s needs about %.1f GB on the disk of %s, which has %.1f GB free."
+            % (name, NEEDED_BYTES[name] / 1e9, ROOT, free / 1e9)
+        )
+    say("Building %s with Python %d.%d (some minutes, once)" % (name, version[0], version[1]))
+    started = time.time()
+    if not there:
+        run([python, "-m", "venv", "--clear", folder], log, name)
+    inside = os.path.join(folder, "bin", "python")
+    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    for file in requirements:
+        pip += ["-r", file]
+    run(pip, log, name)
+    if editable:
+        run([inside, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "-e", "."], log, name)
+    with open(stamp, "w") as file:
+        file.write(wanted + "\n")
+    say("Built %s in %d s" % (name, time.time() - started))
+
+
+def main():
+    """Builds what is missing; the exit status is 1 with one line where that fails."""
+    parser = argparse.ArgumentParser(description="Builds the environments that Drape runs in.")
+    parser.add_argument("--dev", action="store_true", help="with what the tests need")
+    parser.add_argument("--no-label-studio", action="store_true", help="Drape's own environment alone")
+    given = parser.parse_args()
+    try:
+        python, version = find_python()
+        # The same environment serves both: once built for the tests, it stays so.
+        dev = given.dev or os.path.isfile(os.path.join(ROOT, ".venv", "drape-dev"))
+        own = ["requirements-dev.txt", "requirements.txt"] if dev else ["requirements.txt"]
+        build(".venv", own, python, version, editable=True)
+        if dev:
+            open(os.path.join(ROOT, ".venv", "drape-dev"), "w").close()
+        if not given.no_label_studio:
+            build(".venv-label-studio", ["requirements-label-studio.txt"], python, version)
+    except InstallError as e:
+        sys.stderr.write("%s\n" % e)
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Run it again to go on.\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Real services for the tests: each started on a free port, waited for, and ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from backend.settings import Settings
+from launcher.process import Supervisor, free_port
+from launcher.redis_server import redis_answers, redis_program, redis_url
+from launcher.secrets_store import Secrets
+from launcher.studio import EMAIL, personal_access_token, studio_answers, studio_program
+
+ROOT = Path(__file__).parent.parent
+STUDIO_VENV = ROOT / ".venv-label-studio"
+ARTEFACTS = ROOT / "artefacts"
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting leaks in from the shell that runs the tests."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("PREDICT_DEADLINE", "LABEL_STUDIO_HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Redis."""
+    folder = tmp_path_factory.mktemp("redis")
+    supervisor, port = Supervisor(folder / "logs"), free_port()
+    url = redis_url(port, "test")
+    supervisor.start(redis_program(folder, port=port, password="test"))
+    try:
+        supervisor.wait_until(lambda: redis_answers(url), what="Redis", timeout_s=30)
+        yield url
+    finally:
+        supervisor.stop()
+
+
+@pytest.fixture
+def redis_address(redis_server: str) -> str:
+    """Address of a real Redis that is empty."""
+    with Redis.from_url(redis_server) as connection:
+        connection.flushall()
+    return redis_server
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A running stock Label Studio; local files are served from below `files`."""
+
+    url: str
+    api_key: str
+    email: str
+    password: str
+    files: Path
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A real Label Studio with an account and its token."""
+    folder = tmp_path_factory.mktemp("label-studio")
+    files = folder / "files"
+    files.mkdir()
+    supervisor, port = Supervisor(folder / "logs"), free_port()
+    url = f"http://127.0.0.1:{port}"
+    secrets = Secrets(folder / "secrets")
+    password = secrets.make("password")
+    program = studio_program(folder / "data", venv=STUDIO_VENV, port=port, password=password, files_root=files)
+    supervisor.start(program)
+    try:
+        supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
+        token = personal_access_token(url, password=password, secrets=secrets)
+        yield Studio(url, token, EMAIL, password, files)
+    finally:
+        supervisor.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Chromium; without one, browser tests are skipped, and fail under CI."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found:
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail("There is no Chromium, and under CI the browser test must run.")
+    pytest.skip("There is no Chromium on this machine: install it (Debian: apt install chromium) to run this test.")
