@@ -127,7 +127,10 @@ class LabelStudio:
             sdk.projects.import_predictions(project_id, request=request)
 
     def show_model_version(self, project_id: int, version: str) -> None:
-        """Makes `version` the one whose predictions Label Studio shows for the project."""
+        """Makes `version` the one whose predictions Label Studio shows for the project.
+
+        Label Studio refuses a version of which it holds no prediction yet.
+        """
         sdk = self.sdk
         with self.said_plainly():
             sdk.projects.update(project_id, model_version=version)
@@ -141,5 +144,5 @@ class LabelStudio:
 
 def _brief(body: Any) -> str:
     if isinstance(body, dict):
-        body = body.get("detail") or body.get("validation_errors") or body
+        body = body.get("validation_errors") or body.get("detail") or body
     return str(body)[:300]

@@ -85,7 +85,7 @@ def detections_to_prediction(
 
 def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
     """The confidence below which no label of the config keeps a detection: what the detector is asked for."""
-    kept = [config.threshold_for(label, default_threshold) for label in config.labels if not config.skips(label)]
+    kept = [config.threshold_for(label, default_threshold) for label in config.label_values if not config.skips(label)]
     return min(kept, default=default_threshold)
 
 

@@ -44,7 +44,8 @@ def prelabel(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     if champion is None:
         logger.info("Project %s has no model yet: %s tasks wait for its first", project_id, len(task_ids))
         return {"written": 0, "skipped": len(task_ids), "failed": 0}
-    config = parse_label_config(label_studio.project(project_id).label_config)
+    project = label_studio.project(project_id)
+    config = parse_label_config(project.label_config)
     present = label_studio.tasks(project_id, task_ids)
     for vanished in sorted(set(task_ids) - {int(task["id"]) for task in present}):
         problems.report("The task is gone.", project_id=project_id, task_id=vanished)
@@ -66,6 +67,9 @@ def prelabel(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
             _show_progress(counts, total=len(task_ids))
     _write(label_studio, problems, project_id, finished, counts)
     _show_progress(counts, total=len(task_ids))
+    # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
+    if counts["written"] and project.model_version != champion.name:
+        label_studio.show_model_version(project_id, champion.name)
     logger.info("Pre-annotated project %s with %s: %s", project_id, champion.name, counts)
     return counts
 

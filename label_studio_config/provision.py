@@ -110,7 +110,7 @@ def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Ba
             sdk.webhooks.create(project=project_id, url=url, **facts)
 
 
-def give_starter_model(label_studio: LabelStudio, *, project_id: int, settings: Settings) -> None:
+def give_starter_model(project_id: int, settings: Settings) -> None:
     """Gives the demo project the starter model, which knows drawn figures alone; nothing where it has a model."""
     registry = Registry(settings.models_path)
     weights = WEIGHTS / "starter.pt"
@@ -123,4 +123,3 @@ def give_starter_model(label_studio: LabelStudio, *, project_id: int, settings: 
         image_size_px=facts["image_size_px"], origin="starter",
     )  # fmt: skip
     registry.promote(project_id, version.name)
-    label_studio.show_model_version(project_id, version.name)

@@ -211,7 +211,7 @@ class Stack:
             password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
         )  # fmt: skip
         if not own:
-            give_starter_model(label_studio, project_id=project_id, settings=settings)
+            give_starter_model(project_id, settings)
         # Connected before the images come: their arrival is what starts the pre-annotation.
         connect_backend(label_studio, project_id=project_id, backend=backend)
         if self._own_studio:

@@ -108,7 +108,6 @@ def _train(parts: _Parts, project_id: int) -> dict[str, object]:
     )  # fmt: skip
     registry.promote(project_id, version.name)
     shutil.rmtree(work, ignore_errors=True)
-    parts.label_studio.show_model_version(project_id, version.name)
     waiting = parts.label_studio.unannotated_task_ids(project_id)
     parts.queues.enqueue_prelabel(project_id, waiting, version=version.name)
     # What was approved while this ran counts for the next training.
