@@ -20,6 +20,7 @@ LIGHTNESS_WEIGHT = 0.45
 SMOOTHING_PX = (1.2, 4.0, 8.0)
 SEED_RADIUS_PX = 3
 LARGEST_SHARE = 0.6
+KEPT_SHARE = 0.6
 GRABCUT_ROUNDS = 3
 
 Lab = npt.NDArray[np.float32]
@@ -76,14 +77,18 @@ def _find(
     for seed in positive:
         if region[seed[1], seed[0]]:
             continue
-        best = _grow(layers, edges, seed, negative)
+        best = _grow(layers, edges, seed, negative[:0])
+        if any(best.region[y, x] for x, y in negative):
+            # A smaller region that leaves the negative clicks out, unless it leaves nearly everything out.
+            smaller = _grow(layers, edges, seed, negative)
+            best = smaller if smaller.region.sum() > KEPT_SHARE * best.region.sum() else best
         region |= best.region
         contrasts.append(best.contrast)
     if boxes:
         region &= ~outside
     for seed in negative:
         if region[seed[1], seed[0]]:
-            region &= ~_grow_back(layers, edges, seed, positive, region)
+            region &= ~_taken_away(layers[0], seed, positive, region)
     return _tidy(region, positive), float(np.clip(np.mean(contrasts or [0.0]) / 40.0, 0.05, 0.95))
 
 
@@ -112,19 +117,22 @@ def _grow(layers: list[Lab], edges: npt.NDArray[np.float32], seed: npt.NDArray[n
     return best
 
 
-def _grow_back(
-    layers: list[Lab], edges: npt.NDArray[np.float32], seed: npt.NDArray[np.intp], keep: npt.NDArray[np.intp], region: Mask
-) -> Mask:
-    """What a negative click takes from `region`: the like-coloured part around it, else its nearer half."""
-    part = _grow(layers, edges, seed, keep).region & region
-    if part.any() and part.sum() < 0.7 * region.sum() and not any(part[y, x] for x, y in keep):
-        return part
+def _taken_away(lab: Lab, seed: npt.NDArray[np.intp], positive: npt.NDArray[np.intp], region: Mask) -> Mask:
+    """What a negative click takes from `region`: what around it is more like it than like the nearest positive click.
+
+    It reaches no further than three fifths of the way to that click, and takes at least a small disk.
+    """
     rows, columns = np.indices(region.shape)
-    away = (columns - seed[0]) ** 2 + (rows - seed[1]) ** 2
-    near = np.full(region.shape, np.inf)
-    for x, y in keep:
-        near = np.minimum(near, (columns - x) ** 2 + (rows - y) ** 2)
-    return region & (away < near) if len(keep) else part
+    away = np.hypot(columns - seed[0], rows - seed[1])
+    reach = 0.6 * min((float(away[y, x]) for x, y in positive), default=0.5 * float(np.sqrt(region.sum())))
+    disk = away <= max(0.15 * reach, SEED_RADIUS_PX)
+    near = [(float(away[y, x]), x, y) for x, y in positive]
+    if not near:
+        return (away < reach) & region
+    _, x, y = min(near)
+    unlike = np.linalg.norm(lab - lab[seed[1], seed[0]], axis=2) - np.linalg.norm(lab - lab[y, x], axis=2)
+    part = _component((unlike < 0) & region & (away < reach), seed)
+    return disk if part is None else part | disk
 
 
 def _cut_box(small: Pixels, box: Box, scale: float) -> Mask:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -46,13 +47,18 @@ class Annotator:
             self.page.get_by_text("Auto-Annotation", exact=True).first.click()
         self.page.locator(SMART_TOOL).first.wait_for()
 
+    def start_blank(self) -> None:
+        """A new, empty annotation beside the one that the prediction began."""
+        self.page.get_by_label("Create an annotation").click()
+        self.page.wait_for_timeout(500)
+
     def take_click_tool(self, hot_key: str) -> None:
         """Chooses the smart key point, then the label: the other way round Label Studio drops the label."""
         self.page.locator(SMART_TOOL).first.click()
         self.page.keyboard.press(hot_key)
 
-    def click(self, x_unit: float, y_unit: float, *, positive: bool = True) -> None:
-        """Clicks the image at a share of its width and height; a negative click holds Alt."""
+    def click(self, x_unit: float, y_unit: float, *, positive: bool = True) -> list[dict[str, Any]]:
+        """Clicks the image at a share of its width and height, with Alt for 'not this'; the regions that came back."""
         box = self.page.locator("canvas").first.bounding_box()
         assert box is not None
         x, y = box["x"] + x_unit * box["width"], box["y"] + y_unit * box["height"]
@@ -62,7 +68,10 @@ class Annotator:
             self.page.mouse.click(x, y)
             if not positive:
                 self.page.keyboard.up("Alt")
-        assert answered.value.ok
+        result: list[dict[str, Any]] = answered.value.json()["data"]["result"]
+        # What came is drawn a moment later.
+        self.page.wait_for_timeout(500)
+        return result
 
     def accept(self) -> None:
         self.page.locator(ACCEPT).first.click()

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.errors import LabelConfigError
+from backend.label_config import parse_label_config
+from label_studio_config.palette import GARMENTS, palette
+from tests.support import config_xml
+
+# config, kind of its best tag, the tag's name, the palette's name
+CONFIGS = [
+    ("polygon_keypoint_rectangle", "polygon", "garment", None),
+    ("single_palette", "polygon", "polygon", "garment"),
+    ("every_region_type", "polygon", "garment", None),
+    ("message_and_bitmask", "polygon", "polygon", "garment"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "tag", "labels_tag"), CONFIGS)
+def test_the_recorded_configs(name: str, kind: str, tag: str, labels_tag: str | None) -> None:
+    config = parse_label_config(config_xml(name))
+    output = config.output_for("saree")
+    assert (output.kind, output.name, output.labels_tag, output.to_name) == (kind, tag, labels_tag, "image")
+    assert (config.image_tag, config.image_key) == ("image", "image")
+    assert config.label_values[0] == "saree"
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind"), [("BrushLabels", "brush"), ("BitmaskLabels", "bitmask"), ("RectangleLabels", "rectangle")]
+)
+def test_a_config_with_one_kind_of_region_is_served_in_it(tag: str, kind: str) -> None:
+    xml = f'<View><Image name="i" value="$photo"/><{tag} name="t" toName="i"><Label value="saree"/></{tag}></View>'
+    config = parse_label_config(xml)
+    assert config.output_for("saree").kind == kind
+    assert config.image_key == "photo"
+
+
+def test_the_palette_holds_all_that_the_annotator_needs() -> None:
+    config = parse_label_config(palette(GARMENTS))
+    assert config.label_values == GARMENTS
+    assert config.message_tag is not None
+    assert [tag.name for tag in config.words_tags] == ["prompt"]
+
+
+def test_labels_with_markup_in_their_names_survive() -> None:
+    assert parse_label_config(palette(['a "b" <c> & d'])).label_values == ('a "b" <c> & d',)
+
+
+# model class, label it counts as
+CLASSES = [("Saree", "saree"), (" SAREE ", "saree"), ("sari", "saree"), ("Lehenga", "skirt"), ("shoe", None)]
+
+
+@pytest.mark.parametrize(("class_name", "label"), CLASSES)
+def test_model_classes_become_labels(class_name: str, label: str | None) -> None:
+    config = parse_label_config(
+        '<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i" model_score_threshold="0.05">'
+        '<Label value="saree" alias="sari"/><Label value="skirt" predicted_values="lehenga, ghagra"/>'
+        "</PolygonLabels></View>"
+    )
+    assert config.label_for(class_name) == label
+    assert config.threshold_for("saree", 0.25) == 0.05
+    assert not config.skips("saree")
+
+
+def test_model_skip_leaves_a_tag_to_people() -> None:
+    xml = palette(["saree"]).replace("<Polygon ", '<Polygon model_skip="true" ')
+    assert parse_label_config(xml).skips("saree")
+
+
+BAD = [
+    ("<View/>", "<Image>"),
+    ('<View><Image name="i"/></View>', "<Image>"),
+    ('<View><Image name="i" value="$image"/></View>', "labels"),
+    ('<View><Image name="i" value="$image"/><Polygon name="p" toName="i"/></View>', "labels"),
+    # A palette alone draws nothing; smart-only tags only ask.
+    (
+        '<View><Image name="i" value="$image"/><Labels name="l" toName="i"><Label value="a"/></Labels>'
+        '<Rectangle name="r" toName="i" smart="true" smartOnly="true"/></View>',
+        "labels",
+    ),
+    ("<View>", "not valid XML"),
+    ('<!DOCTYPE v [<!ENTITY a "aaaa">]><View>&a;</View>', "document type"),
+    (" " * 1_000_001, "longer"),
+    (palette([f"label {number}" for number in range(1001)]), "more than"),
+]
+
+
+@pytest.mark.parametrize(("xml", "said"), BAD)
+def test_a_config_that_cannot_be_served_says_what_is_missing(xml: str, said: str) -> None:
+    with pytest.raises(LabelConfigError, match=said):
+        parse_label_config(xml)

@@ -1,0 +1,234 @@
+"""The whole way round, as a user goes it: `drape up`, pre-annotations, clicks, approvals, a training, a new model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from label_studio_sdk import LabelStudio
+
+from backend.regions import decode
+from label_studio_config.demo.figures import Figure, draw_figure
+from launcher.process import free_port
+from tests.conftest import ARTEFACTS, ROOT, STUDIO_VENV
+from tests.e2e.annotator import Annotator, browser_page
+
+FIGURES = 6
+PHOTOGRAPHS = 2
+APPROVALS = 2
+# Figure 1 wears a saree that the segmenter without weights takes for one with its blouse, until it is told.
+CLICKED_SEED, CLICKED_LABEL, HOT_KEY = 1, "saree", "1"
+CLICK_XY, NEGATIVE_XY = (264, 558), (234, 167)
+
+
+@dataclass
+class Flywheel:
+    """A running `drape up`."""
+
+    data: Path
+    log: Path
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.data / "secrets" / "running").read_text())
+        return facts
+
+    @property
+    def password(self) -> str:
+        return (self.data / "secrets" / "label-studio-password").read_text().strip()
+
+    @property
+    def sdk(self) -> LabelStudio:
+        return LabelStudio(base_url=self.kept["label_studio_url"], api_key=self.kept["label_studio_api_key"])
+
+    def status(self) -> dict[str, Any]:
+        kept = self.kept
+        auth = (kept["basic_auth_user"], kept["basic_auth_pass"])
+        answer = httpx.get(f"http://127.0.0.1:{kept['port']}/status", auth=auth, timeout=10)
+        facts: dict[str, Any] = answer.raise_for_status().json()
+        return facts
+
+    def wait(self, ready: Callable[[], Any], *, what: str, timeout_s: float) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = ready()
+            except (OSError, httpx.HTTPError, json.JSONDecodeError):
+                found = None
+            if found:
+                return found
+            assert self.process and self.process.poll() is None, f"drape up ended:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"{what} did not happen:\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.5)
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
+        self.wait(lambda: "Ctrl-C stops" in self.log.read_text(), what="the start", timeout_s=300)
+
+    def stop(self) -> float:
+        """Seconds until it was gone, with everything that it had started."""
+        assert self.process
+        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+        took_s = time.monotonic() - started
+        left = [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert not left, left
+        return took_s
+
+
+@pytest.fixture(scope="module")
+def flywheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flywheel]:
+    data = tmp_path_factory.mktemp("flywheel") / "var"
+    ports = [str(free_port()) for _ in range(3)]
+    command = [
+        sys.executable, "-m", "launcher.cli", "up", "--data-dir", str(data), "--figures", str(FIGURES),
+        "--port", ports[0], "--studio-port", ports[1], "--redis-port", ports[2], "--studio-venv", str(STUDIO_VENV),
+    ]  # fmt: skip
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"RETRAIN_AFTER": str(APPROVALS), "TRAIN_EPOCHS": "2", "TRAIN_BATCH": "2", "COLUMNS": "200"}
+    running = Flywheel(data, data.parent / "up.log", command, environment)
+    try:
+        running.start()
+        yield running
+    finally:
+        if running.process and running.process.poll() is None:
+            running.stop()
+
+
+def iou(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
+
+
+def figure_of(task: dict[str, Any]) -> Figure | None:
+    """The drawn figure of a task; None for the photographs."""
+    name = task["data"]["image"].rsplit("/", 1)[-1].split("=")[-1]
+    return draw_figure(int(name.removeprefix("figure_").removesuffix(".jpg"))) if name.startswith("figure_") else None
+
+
+def all_tasks(flywheel: Flywheel, project_id: int) -> list[dict[str, Any]]:
+    return [task.model_dump() for task in flywheel.sdk.tasks.list(project=project_id, fields="all")]
+
+
+def predicted_by(tasks: list[dict[str, Any]], version: str) -> list[dict[str, Any]]:
+    return [task for task in tasks if any(p["model_version"] == version for p in task["predictions"])]
+
+
+@pytest.mark.services
+@pytest.mark.browser
+@pytest.mark.timeout(1500)
+def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, chromium: str) -> None:
+    sdk = flywheel.sdk
+    project_id = next(project.id for project in sdk.projects.list())
+
+    # The imported figures are pre-annotated by the starter model, and what it found is about what is there.
+    starter = flywheel.status()["projects"][str(project_id)]["model_version"]
+    flywheel.wait(
+        lambda: len(predicted_by(all_tasks(flywheel, project_id), starter)) == FIGURES + PHOTOGRAPHS,
+        what="pre-annotation", timeout_s=180,
+    )  # fmt: skip
+    tasks = all_tasks(flywheel, project_id)
+    found = [hit for task in tasks if (figure := figure_of(task)) for hit in matches(task, figure, starter)]
+    assert np.mean(found) > 0.6, found
+    assert sdk.projects.get(project_id).model_version == starter
+    assert sdk.projects.get(project_id).sampling == "Uncertainty sampling"
+
+    # An annotator clicks a garment, tells what is not part of it, accepts, submits.
+    clicked = next(task for task in tasks if (figure := figure_of(task)) and figure.seed == CLICKED_SEED)
+    figure = draw_figure(CLICKED_SEED)
+    truth = next(one.mask for one in figure.instances if one.label == CLICKED_LABEL)
+    height, width = truth.shape
+    shots = ARTEFACTS / "screenshots"
+    shots.mkdir(parents=True, exist_ok=True)
+    with browser_page(chromium) as page:
+        annotator = Annotator(page, flywheel.kept["label_studio_url"], shots)
+        annotator.log_in("admin@drape.local", flywheel.password)
+        annotator.open_task(project_id, clicked["id"])
+        annotator.screenshot("pre-annotated")
+        annotator.start_blank()
+        annotator.take_click_tool(HOT_KEY)
+        first = annotator.click((CLICK_XY[0] + 0.5) / width, (CLICK_XY[1] + 0.5) / height)
+        annotator.screenshot("click-to-polygon")
+        refined = annotator.click((NEGATIVE_XY[0] + 0.5) / width, (NEGATIVE_XY[1] + 0.5) / height, positive=False)
+        annotator.screenshot("negative-click")
+        annotator.accept()
+        annotator.submit()
+        annotator.screenshot("submitted")
+        assert iou(only_mask(first), truth) >= 0.8
+        assert iou(only_mask(refined), truth) > iou(only_mask(first), truth)
+        submitted = sdk.tasks.get(str(clicked["id"])).annotations[0]["result"]
+        assert iou(only_mask(submitted), truth) >= 0.9
+        assert [mask.label for mask in decode(submitted)[0]] == [CLICKED_LABEL]
+
+        # A second image is submitted as it was pre-annotated: that makes enough for a training.
+        other = next(task for task in tasks if (figure_ := figure_of(task)) and figure_.seed != CLICKED_SEED)
+        annotator.open_task(project_id, other["id"])
+        annotator.submit()
+
+        trained = flywheel.wait(
+            lambda: (version := flywheel.status()["projects"][str(project_id)]["model_version"]) != starter and version,
+            what="a training", timeout_s=400,
+        )  # fmt: skip
+        waiting = FIGURES + PHOTOGRAPHS - APPROVALS
+        flywheel.wait(
+            lambda: len(predicted_by(all_tasks(flywheel, project_id), trained)) == waiting,
+            what="pre-annotation by the new model", timeout_s=180,
+        )  # fmt: skip
+        flywheel.wait(
+            lambda: sdk.projects.get(project_id).model_version == trained, what="the version's change", timeout_s=30
+        )
+        page.goto(f"{flywheel.kept['label_studio_url']}/projects/{project_id}/data")
+        page.wait_for_timeout(2000)
+        annotator.screenshot("new-model")
+
+    job = flywheel.status()["queues"]["last_training"][0]["progress"]
+    assert (job["epoch"], job["epochs"]) == (2, 2)
+    assert {"seg_loss", "box_loss"} <= set(job["losses"])
+    assert "mask_map50" in job["metrics"]
+
+    # Ctrl-C ends everything, and a second `up` finds everything again.
+    assert flywheel.stop() < 10
+    token = flywheel.kept["label_studio_api_key"]
+    flywheel.log.write_text("")
+    flywheel.start()
+    assert flywheel.kept["label_studio_api_key"] == token
+    assert flywheel.status()["projects"][str(project_id)]["model_version"] == trained
+    again = all_tasks(flywheel, project_id)
+    assert len(again) == FIGURES + PHOTOGRAPHS
+    assert sum(len(task["annotations"]) for task in again) == APPROVALS
+    assert len(list(flywheel.sdk.webhooks.list(project=project_id))) == 1
+    assert [project.id for project in flywheel.sdk.projects.list()] == [project_id]
+
+
+def only_mask(result: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+    """All polygons of a result as one mask."""
+    masks, problems = decode(result)
+    assert masks and not problems, problems
+    return np.logical_or.reduce([labelled.mask for labelled in masks])
+
+
+def matches(task: dict[str, Any], figure: Figure, version: str) -> list[bool]:
+    """For each garment of the figure: whether the prediction holds one of its label with IoU of at least 0.5."""
+    prediction = next(one for one in task["predictions"] if one["model_version"] == version)
+    masks, _ = decode(prediction["result"])
+    return [
+        any(mask.label == instance.label and iou(mask.mask, instance.mask) >= 0.5 for mask in masks)
+        for instance in figure.instances
+    ]

@@ -1,0 +1,46 @@
+"""What several tests share: the recorded requests, and shapes to draw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FIXTURES = Path(__file__).parent / "fixtures"
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """Body of a request that Label Studio really sent."""
+    body: dict[str, Any] = json.loads((FIXTURES / f"{name}.json").read_text())["body"]
+    return body
+
+
+def config_xml(name: str) -> str:
+    """One of the label configs that the requests were recorded under."""
+    return (CONFIGS / f"{name}.xml").read_text()
+
+
+def shapes() -> dict[str, npt.NDArray[np.bool_]]:
+    """Masks that have caught mistakes: none is square, so that swapped axes show."""
+    height, width = 60, 97
+    rows, columns = np.indices((height, width))
+    blank = np.zeros((height, width), bool)
+    disk = (columns - 40) ** 2 + (rows - 30) ** 2 < 20**2
+    corner = blank.copy()
+    corner[:20, :30] = True  # touches two borders
+    whole = ~blank  # touches all
+    two = blank.copy()
+    two[5:25, 5:30], two[30:55, 50:90] = True, True
+    thin = np.abs(rows - columns * 0.5) < 1.5
+    pixel = blank.copy()
+    pixel[59, 96] = True  # the last
+    return {"disk": disk, "corner": corner, "whole": whole, "two": two, "thin": thin, "pixel": pixel}
+
+
+def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """Intersection over union."""
+    return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
