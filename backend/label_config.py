@@ -99,7 +99,7 @@ class LabelConfig:
         return None
 
     def threshold_for(self, label: str, default: float) -> float:
-        """Confidence below which detections of `label` are dropped: its tag's `model_score_threshold`, else `default`."""
+        """Confidence below which detections of `label` are dropped: its tag's own, else `default`."""
         threshold = self.output_for(label).score_threshold
         return default if threshold is None else threshold
 
@@ -122,9 +122,7 @@ def parse_label_config(xml: str) -> LabelConfig:
     if not images:
         raise LabelConfigError('The label config has no <Image> tag with a name and a value such as value="$image".')
     image_tag, image_key = images[0]
-    palettes = {
-        tag.get("name", ""): _labels_of(tag) for tag in root.iter("Labels") if image_tag in _targets(tag)
-    }
+    palettes = {tag.get("name", ""): _labels_of(tag) for tag in root.iter("Labels") if image_tag in _targets(tag)}
     outputs = tuple(_outputs(root, image_tag, palettes))
     by_value: dict[str, Label] = {}
     drawable = {value for output in outputs for value in output.labels}
@@ -158,7 +156,7 @@ def _parse_xml(xml: str) -> etree._Element:
         root = etree.fromstring(xml.encode(), parser)
     except etree.XMLSyntaxError as e:
         raise LabelConfigError(f"The label config is not valid XML: {e}") from e
-    if root.getroottree().docinfo.doctype:
+    if "<!DOCTYPE" in xml:
         raise LabelConfigError("The label config holds a document type definition, which is not allowed.")
     return root
 

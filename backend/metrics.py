@@ -23,7 +23,9 @@ class Metrics:
             registry=self.registry,
         )
         self.webhooks = Counter("drape_webhooks", "Webhooks received", ["action"], registry=self.registry)
-        self.failures = Counter("drape_predict_failures", "/predict answered with an error", ["kind"], registry=self.registry)
+        self.failures = Counter(
+            "drape_predict_failures", "/predict answered with an error", ["kind"], registry=self.registry
+        )
 
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:

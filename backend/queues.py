@@ -97,7 +97,7 @@ class Queues:
         """Project id → `new` approved annotations and how many are `needed` for a training, as last counted."""
         with _redis_errors():
             rows = self.redis.hgetall(Keys.COUNTS)
-        split = {project.decode(): counted.decode().split("/") for project, counted in rows.items()}
+        split = {_text(project): _text(counted).split("/") for project, counted in rows.items()}
         return {project: {"new": int(new), "needed": int(needed)} for project, (new, needed) in split.items()}
 
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
@@ -130,10 +130,14 @@ class Queues:
                 "approved": self.counts(),
                 "waiting": {name: len(queue) for name, queue in queues.items()},
                 "running": [
-                    _described(job) for queue in queues.values() for job in _jobs(queue.started_job_registry.get_job_ids, queue)
+                    _described(job)
+                    for queue in queues.values()
+                    for job in _jobs(queue.started_job_registry.get_job_ids, queue)
                 ],
                 "failed": [
-                    _described(job) for queue in queues.values() for job in _jobs(queue.failed_job_registry.get_job_ids, queue)
+                    _described(job)
+                    for queue in queues.values()
+                    for job in _jobs(queue.failed_job_registry.get_job_ids, queue)
                 ],
                 "last_training": [
                     _described(job) for job in _jobs(queues[TRAIN].finished_job_registry.get_job_ids, queues[TRAIN])
@@ -143,6 +147,10 @@ class Queues:
                     for worker in Worker.all(connection=self.redis)
                 ],
             }
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _make_room(queue: Queue, job_id: str) -> bool:

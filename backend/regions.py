@@ -227,7 +227,11 @@ def _decode_region(region: dict[str, Any], *, label: str, identity: str) -> Labe
         raise RegionError("it covers no pixel.")
     score = region.get("score")
     return LabelledMask(
-        mask=mask, label=label, kind=kind, region_id=identity, score=float(score) if isinstance(score, int | float) else None
+        mask=mask,
+        label=label,
+        kind=kind,
+        region_id=identity,
+        score=float(score) if isinstance(score, int | float) else None,
     )
 
 
@@ -288,7 +292,9 @@ def _data_url_to_mask(url: str, size_wh: tuple[int, int]) -> Mask:
     try:
         picture = Pillow.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1], validate=True)), formats=["PNG"])
         if picture.size != size_wh:
-            raise RegionError(f"its bitmask is {picture.size[0]} x {picture.size[1]}, its image {size_wh[0]} x {size_wh[1]}.")
+            raise RegionError(
+                f"its bitmask is {picture.size[0]} x {picture.size[1]}, its image {size_wh[0]} x {size_wh[1]}."
+            )
         return np.asarray(picture.convert("RGBA"))[..., 3] > 0
     except (binascii.Error, UnidentifiedImageError, OSError) as e:
         raise RegionError("its bitmask is not a PNG.") from e

@@ -111,8 +111,9 @@ class Service:
         try:
             self.queues.enqueue_prelabel(project_id, task_ids)
         except QueueError as e:
-            self.problems.report(f"{len(task_ids)} tasks did not fit the time limit and were not queued: {e}",
-                                 project_id=project_id)
+            self.problems.report(
+                f"{len(task_ids)} tasks did not fit the time limit and were not queued: {e}", project_id=project_id
+            )
 
     def webhook(self, event: WebhookEvent) -> str:
         """Queues what the event calls for; the work is done elsewhere. Returns what was queued, in a word.

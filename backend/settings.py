@@ -16,10 +16,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, frozen=True)
 
     data_dir: Path = Field(Path("var"), description="One directory for everything that is kept: models, logs, secrets.")
-    model_dir: Path | None = Field(None, description="Where model versions are kept. Default: `models` in the data directory.")
+    model_dir: Path | None = Field(
+        None, description="Where model versions are kept. Default: `models` in the data directory."
+    )
     host: str = Field("127.0.0.1", description="Address the backend listens on.")
     port: int = Field(9090, ge=1, le=65535, description="Port the backend listens on.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe message that is logged."
+    )
 
     label_studio_url: str = Field(
         "",
@@ -30,12 +34,18 @@ class Settings(BaseSettings):
         "", repr=False, description="Personal access token (or legacy token) of the account that the service works as."
     )
     label_studio_timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for one answer of Label Studio.")
-    redis_url: str = Field("", repr=False, description="Address of Redis. Empty for `drape up`: it starts one of its own.")
+    redis_url: str = Field(
+        "", repr=False, description="Address of Redis. Empty for `drape up`: it starts one of its own."
+    )
 
-    basic_auth_user: str = Field("", description="User that Label Studio must present (HTTP Basic). Empty: no authentication.")
+    basic_auth_user: str = Field(
+        "", description="User that Label Studio must present (HTTP Basic). Empty: no authentication."
+    )
     basic_auth_pass: str = Field("", repr=False, description="Password that goes with it.")
     webhook_secret: str = Field(
-        "", repr=False, description="Value of the `X-Drape-Secret` header that webhooks must carry. Empty: Basic credentials only."
+        "",
+        repr=False,
+        description="Value of the `X-Drape-Secret` header that webhooks must carry. Empty: Basic credentials only.",
     )
 
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where models run.")
@@ -43,27 +53,38 @@ class Settings(BaseSettings):
         "auto", description="What answers clicks and boxes; `auto` takes the best whose weights are there."
     )
     sam_weights: str = Field(
-        "", description="Path of SAM 2.1 or MobileSAM weights, or a name that Ultralytics downloads (`sam2.1_b.pt`, `mobile_sam.pt`)."
+        "",
+        description="SAM 2.1 or MobileSAM weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`).",
     )
     base_weights: str = Field(
-        "yolo11n-seg.pt", description="What a project's first detector is fine-tuned from: a path, or a name that Ultralytics downloads."
+        "yolo11n-seg.pt",
+        description="What a project's first detector starts from: a path, or a name that Ultralytics downloads.",
     )
     model_score_threshold: float = Field(
-        0.25, ge=0, le=1, description="Detections below this confidence are dropped, unless the label config says otherwise."
+        0.25,
+        ge=0,
+        le=1,
+        description="Detections below this confidence are dropped, unless the label config says otherwise.",
     )
-    detect_image_size_px: int = Field(640, ge=32, description="Longer side of the image as the detector sees it, in pixels.")
+    detect_image_size_px: int = Field(
+        640, ge=32, description="Longer side of the image as the detector sees it, in pixels."
+    )
     polygon_tolerance_px: float = Field(
         1.0, ge=0, description="How far, in pixels, a polygon may run from its mask's border: more gives fewer points."
     )
     predict_deadline_s: float = Field(
-        60.0, gt=0, validation_alias=AliasChoices("PREDICT_DEADLINE", "PREDICT_DEADLINE_S"),
-        description="Seconds after which `/predict` answers with what is finished and queues the rest (Label Studio gives up at 100).",
+        60.0,
+        gt=0,
+        validation_alias=AliasChoices("PREDICT_DEADLINE", "PREDICT_DEADLINE_S"),
+        description="Seconds after which `/predict` answers with what is ready and queues the rest (the limit is 100).",
     )
 
     image_max_bytes: int = Field(50_000_000, gt=0, description="Largest encoded image that is read, in bytes.")
     image_max_pixels: int = Field(100_000_000, gt=0, description="Largest decoded image that is read, in pixels.")
     image_cache_bytes: int = Field(512_000_000, ge=0, description="Memory for decoded images, in bytes.")
-    image_hosts: str = Field("", description="Hosts besides Label Studio that images may be fetched from, separated by commas.")
+    image_hosts: str = Field(
+        "", description="Hosts besides Label Studio that images may be fetched from, separated by commas."
+    )
 
     retrain_after: int = Field(50, ge=1, description="New approved annotations that start a training.")
     train_epochs: int = Field(60, ge=1, description="Epochs of one fine-tuning.")

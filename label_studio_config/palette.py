@@ -26,8 +26,10 @@ def palette(labels: Sequence[str]) -> str:
 {rows}
   </Labels>
   <View style="display:flex;gap:1em;align-items:center">
-    <TextArea name="prompt" toName="image" smart="true" editable="true" rows="1" maxSubmissions="1" placeholder="find by words"/>
-    <TextArea name="message" toName="image" editable="false" rows="1" maxSubmissions="1" placeholder="messages of the model"/>
+    <TextArea name="prompt" toName="image" smart="true" editable="true" rows="1" maxSubmissions="1"
+      placeholder="find by words"/>
+    <TextArea name="message" toName="image" editable="false" rows="1" maxSubmissions="1"
+      placeholder="messages of the model"/>
   </View>
   <Image name="image" value="$image" zoom="true" zoomControl="true"/>
   <Polygon name="polygon" toName="image"/>

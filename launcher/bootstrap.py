@@ -111,9 +111,14 @@ def run(command, log, what):
             file.flush()
             line = raw.decode("utf-8", "replace").rstrip()
             output.append(line)
-            found = re.match(r"\s*(Collecting|Downloading|Building wheel for|Installing collected packages)\s*:?\s*(\S*)", line)
+            found = re.match(
+                r"\s*(Collecting|Downloading|Building wheel for|Installing collected packages)\s*:?\s*(\S*)", line
+            )
             if found and sys.stdout.isatty():
-                sys.stdout.write("\r\033[K  %s: %s %s (%d s)" % (what, found.group(1).lower(), found.group(2)[:50], time.time() - started))
+                sys.stdout.write(
+                    "\r\033[K  %s: %s %s (%d s)"
+                    % (what, found.group(1).lower(), found.group(2)[:50], time.time() - started)
+                )
                 sys.stdout.flush()
         status = process.wait()
     if sys.stdout.isatty():
@@ -153,7 +158,21 @@ def build(name, requirements, python, version, editable=False):
         pip += ["-r", file]
     run(pip, log, name)
     if editable:
-        run([inside, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "-e", "."], log, name)
+        run(
+            [
+                inside,
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--no-build-isolation",
+                "-e",
+                ".",
+            ],
+            log,
+            name,
+        )
     with open(stamp, "w") as file:
         file.write(wanted + "\n")
     say("Built %s in %d s" % (name, time.time() - started))

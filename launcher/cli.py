@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +29,9 @@ def _settings(**given: Any) -> Settings:
 
 def _log(level: str, *, rich: bool = False) -> None:
     if rich:
-        handler: logging.Handler = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
+        handler: logging.Handler = RichHandler(
+            console=console, show_path=False, show_level=False, omit_repeated_times=False
+        )
         logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     else:
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -43,7 +46,9 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port of the backend.")] = None,
     studio_port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
     redis_port: Annotated[int, typer.Option(help="Port of Redis.")] = 6399,
-    studio_venv: Annotated[Path, typer.Option(help="Environment that Label Studio is installed in.")] = Path(".venv-label-studio"),
+    studio_venv: Annotated[Path, typer.Option(help="Environment that Label Studio is installed in.")] = Path(
+        ".venv-label-studio"
+    ),
     figures: Annotated[int, typer.Option(help="Drawn figures in the demo project.")] = 24,
     data_dir: DataDir = None,
 ) -> None:
@@ -54,7 +59,8 @@ def up(
     settings = _settings(port=port, data_dir=data_dir)
     wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     options = Options(
-        studio_port=studio_port, redis_port=redis_port, studio_venv=studio_venv, images=images, labels=wanted, figures=figures
+        studio_port=studio_port, redis_port=redis_port, studio_venv=studio_venv, images=images, labels=wanted,
+        figures=figures,
     )  # fmt: skip
     stack = Stack(settings, options)
     try:
@@ -65,7 +71,9 @@ def up(
                 console.print(f"[bold]Login:[/] {ready.email}   [bold]Password:[/] {ready.password}", highlight=False)
             console.print(f"[bold]Backend:[/] {ready.backend_url} (its state: /status)")
             console.print("1. Open a task: what the model found is there already. Correct it and submit.")
-            console.print("2. Switch on Auto-Annotation, take the smart point, press a label's number, click a garment.")
+            console.print(
+                "2. Switch on Auto-Annotation, take the smart point, press a label's number, click a garment."
+            )
             console.print(f"3. After {settings.retrain_after} submitted images the model is trained again by itself.")
             console.print("Ctrl-C stops everything; nothing is lost.")
             stack.wait()
@@ -101,9 +109,8 @@ def worker(
     settings = Settings()
     _log(settings.log_level)
     # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
-    import backend.prelabel
-    import training.jobs  # noqa: F401
-
+    for module in ("backend.prelabel", "training.jobs", "ultralytics.models.yolo"):
+        importlib.import_module(module)
     Worker(queue or list(QUEUES), connection=Queues(settings).redis).work(logging_level=settings.log_level)
 
 

@@ -119,7 +119,9 @@ class Stack:
             with FileLock(self._data / "up.lock", timeout=0):
                 yield
         except Timeout as e:
-            raise LauncherError(f"Another `drape up` works in {self._data}. Stop it, or choose another --data-dir.") from e
+            raise LauncherError(
+                f"Another `drape up` works in {self._data}. Stop it, or choose another --data-dir."
+            ) from e
 
     def _check_ports(self) -> None:
         check_port(self._given.port, what="the backend", option="PORT=… (--port)")
@@ -159,9 +161,12 @@ class Stack:
         images = self._images()
         self._supervisor.start(
             studio_program(
-                self._data / "label-studio", venv=self.options.studio_venv, port=self.options.studio_port,
-                password=password, files_root=images.parent,
-            )  # fmt: skip
+                self._data / "label-studio",
+                venv=self.options.studio_venv,
+                port=self.options.studio_port,
+                password=password,
+                files_root=images.parent,
+            )
         )
         self._supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=300)
         return url, personal_access_token(url, password=password, secrets=self._secrets), password

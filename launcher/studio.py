@@ -70,7 +70,7 @@ def personal_access_token(url: str, *, password: str, secrets: Secrets) -> str:
         if known and session.post("/api/token/refresh", json={"refresh": known}).status_code == 200:
             return known
         _log_in(session, password)
-        headers = {"X-CSRFToken": session.cookies.get("csrftoken", ""), "Referer": url}
+        headers = {"X-CSRFToken": (session.cookies.get("csrftoken") or ""), "Referer": url}
         made = session.post("/api/token/", headers=headers)
         if made.status_code == 409:
             logger.info("The kept token does not work; a new one takes its place")
@@ -86,7 +86,7 @@ def personal_access_token(url: str, *, password: str, secrets: Secrets) -> str:
 
 def _log_in(session: httpx.Client, password: str) -> None:
     session.get("/user/login/")
-    form = {"csrfmiddlewaretoken": session.cookies.get("csrftoken", ""), "email": EMAIL, "password": password}
+    form = {"csrfmiddlewaretoken": (session.cookies.get("csrftoken") or ""), "email": EMAIL, "password": password}
     session.post("/user/login/", data=form, headers={"Referer": f"{session.base_url}user/login/"})
     if session.get("/api/current-user/whoami").status_code != 200:
         raise LauncherError(

@@ -74,7 +74,9 @@ def build_dataset(
         if example is not None:
             examples.append(example)
     if not examples:
-        raise DatasetError(f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3]))
+        raise DatasetError(
+            f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3])
+        )
     sides = _sides(examples)
     folder.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
@@ -105,7 +107,11 @@ def _example(
     masks, problems = decode(one.result)
     left_out += [f"{where}: {problem}" for problem in problems]
     usable = [labelled for labelled in masks if labelled.label in classes]
-    left_out += [f"{where}: the label '{labelled.label}' is no longer in the label config." for labelled in masks if labelled.label not in classes]
+    left_out += [
+        f"{where}: the label '{labelled.label}' is no longer in the label config."
+        for labelled in masks
+        if labelled.label not in classes
+    ]
     if not usable:
         left_out.append(f"{where}: no usable regions; counted as reviewed.")
         return None

@@ -126,7 +126,9 @@ def _learnt(parts: _Parts, project_id: int) -> dict[str, str]:
 
 
 def _show_progress(progress: Progress) -> None:
-    logger.info("Epoch %s of %s, %s, %.0f s left", progress.epoch, progress.epochs, progress.metrics, progress.seconds_left)
+    logger.info(
+        "Epoch %s of %s, %s, %.0f s left", progress.epoch, progress.epochs, progress.metrics, progress.seconds_left
+    )
     job = get_current_job()
     if job is not None:
         job.meta.update(asdict(progress))

@@ -92,7 +92,9 @@ def _find(
     return _tidy(region, positive), float(np.clip(np.mean(contrasts or [0.0]) / 40.0, 0.05, 0.95))
 
 
-def _grow(layers: list[Lab], edges: npt.NDArray[np.float32], seed: npt.NDArray[np.intp], avoid: npt.NDArray[np.intp]) -> _Candidate:
+def _grow(
+    layers: list[Lab], edges: npt.NDArray[np.float32], seed: npt.NDArray[np.intp], avoid: npt.NDArray[np.intp]
+) -> _Candidate:
     """The region around `seed` whose border is sharpest, over all thresholds and smoothings, that holds no `avoid`."""
     best = _Candidate(region=np.zeros(edges.shape, bool), contrast=-1.0)
     smallest = None
@@ -165,7 +167,9 @@ def _contrast(region: Mask, edges: npt.NDArray[np.float32]) -> float:
 
 def _component(like: npt.NDArray[np.bool_], seed: npt.NDArray[np.intp]) -> Mask | None:
     """The connected part around the seed, thin leaks cut and holes filled; None where the seed is not in it."""
-    opened = cv2.morphologyEx(like.astype(np.uint8), cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+    opened = cv2.morphologyEx(
+        like.astype(np.uint8), cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    )
     if not opened[seed[1], seed[0]]:
         return None
     _, numbers = cv2.connectedComponents(opened, connectivity=4)
@@ -185,7 +189,9 @@ def _filled(region: Mask) -> Mask:
 def _tidy(region: Mask, positive: npt.NDArray[np.intp]) -> Mask:
     """Smoothed; parts that hold no click are kept only where they are not much smaller than the largest."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    smooth = cv2.morphologyEx(cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_CLOSE, kernel), cv2.MORPH_OPEN, kernel)
+    smooth = cv2.morphologyEx(
+        cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_CLOSE, kernel), cv2.MORPH_OPEN, kernel
+    )
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     if count <= 1:
         return region

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -60,9 +62,7 @@ class Canvas:
 
     def limb(self, joints: Points, widths: npt.NDArray[np.float64], fabric: Fabric, *, owner: int = 0) -> None:
         """Paints a tapering limb along `joints` `(N, 2)`, `widths` `(N,)` pixels across at each."""
-        for (start, end), (first, last) in zip(
-            zip(joints, joints[1:], strict=False), zip(widths, widths[1:], strict=False), strict=True
-        ):
+        for (start, end), (first, last) in zip(pairwise(joints), pairwise(widths), strict=True):
             self.fill(capsule(start, end, first, last), fabric, owner=owner, shade=max(first, last) / 3)
 
 

@@ -62,7 +62,9 @@ class Fabric:
             case "stripes":
                 return _edge(np.cos(2 * np.pi * u) - 0.35) * 0.85
             case "checks":
-                return np.maximum(_edge(np.cos(2 * np.pi * u) - 0.6), _edge(np.cos(2 * np.pi * v) - 0.6)) * 0.7
+                return np.asarray(
+                    np.maximum(_edge(np.cos(2 * np.pi * u) - 0.6), _edge(np.cos(2 * np.pi * v) - 0.6)) * 0.7, np.float32
+                )
             case "motifs":
                 row = np.floor(v)
                 du, dv = u + 0.5 * (row % 2) - np.floor(u + 0.5 * (row % 2)) - 0.5, v - row - 0.5

@@ -32,7 +32,8 @@ def train_starter(
 ) -> None:
     """Draws the figures, trains, validates on figures of other seeds, writes half-precision weights and their facts.
 
-    `work` keeps the figures and the run; `out` gets the weights, `out` with the suffix `.json` the facts: seeds, sizes, mask mAP50 and mAP50-95 by class.
+    `work` keeps the figures and the run; `out` gets the weights, and `out` with the suffix `.json` the facts: seeds,
+    sizes, mask mAP50, and mAP50-95 by class.
     """
     # No phoning home, no settings synchronised.
     SETTINGS.update(sync=False)
@@ -50,7 +51,8 @@ def train_starter(
     )  # fmt: skip
     best = work / "run" / "weights" / "best.pt"
     metrics = YOLO(best).val(
-        data=str(data), imgsz=image_size_px, device=device, plots=False, project=str(work.resolve()), name="val", exist_ok=True
+        data=str(data), imgsz=image_size_px, device=device, plots=False, project=str(work.resolve()), name="val",
+        exist_ok=True,
     )  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(best, out)

@@ -26,7 +26,9 @@ RECORDED = [
 
 
 @pytest.mark.parametrize(("name", "signs", "boxes", "words", "label"), RECORDED)
-def test_every_recorded_prompt(name: str, signs: list[bool], boxes: int, words: tuple[str, ...], label: str | None) -> None:
+def test_every_recorded_prompt(
+    name: str, signs: list[bool], boxes: int, words: tuple[str, ...], label: str | None
+) -> None:
     request = PredictRequest.model_validate(recorded(name))
     assert request.context is not None
     prompt = parse_context(request.context, parse_label_config(request.label_config), size_wh=SIZE_WH)
@@ -44,7 +46,12 @@ def test_percent_becomes_pixels_x_before_y() -> None:
 
 
 def click(**value: object) -> dict[str, object]:
-    return {"id": "a", "type": "keypoint", "from_name": "click", "value": {"x": 1, "y": 1, "labels": ["saree"], **value}}
+    return {
+        "id": "a",
+        "type": "keypoint",
+        "from_name": "click",
+        "value": {"x": 1, "y": 1, "labels": ["saree"], **value},
+    }
 
 
 # regions, what the annotator reads
@@ -64,6 +71,8 @@ def test_a_prompt_that_cannot_be_answered_says_why(regions: list[dict[str, objec
 
 
 def test_a_lone_label_needs_no_choosing() -> None:
-    xml = '<View><Image name="i" value="$i"/><PolygonLabels name="p" toName="i"><Label value="x"/></PolygonLabels></View>'
+    xml = (
+        '<View><Image name="i" value="$i"/><PolygonLabels name="p" toName="i"><Label value="x"/></PolygonLabels></View>'
+    )
     prompt = parse_context({"result": [click(labels=[])]}, parse_label_config(xml), size_wh=SIZE_WH)
     assert prompt.label == "x"

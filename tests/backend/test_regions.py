@@ -19,7 +19,8 @@ SHAPES = sorted(shapes().items())
 def config_for(kind: str) -> LabelConfig:
     tag = f"{kind.capitalize()}Labels"
     return parse_label_config(
-        f'<View><Image name="image" value="$image"/><{tag} name="t" toName="image"><Label value="saree"/></{tag}></View>'
+        '<View><Image name="image" value="$image"/>'
+        f'<{tag} name="t" toName="image"><Label value="saree"/></{tag}></View>'
     )
 
 
@@ -149,6 +150,10 @@ def test_one_outline_runs_around_all_parts() -> None:
 def test_a_message_goes_into_the_message_control_and_is_no_mask() -> None:
     config = parse_label_config(palette(GARMENTS))
     (said,) = message("Choose a label first.", config)
-    assert (said["type"], said["from_name"], said["value"]) == ("textarea", "message", {"text": ["Choose a label first."]})
+    assert (said["type"], said["from_name"], said["value"]) == (
+        "textarea",
+        "message",
+        {"text": ["Choose a label first."]},
+    )
     assert decode([said]) == ([], [])
     assert message("…", parse_label_config(config_xml("single_palette"))) == []

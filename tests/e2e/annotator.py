@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -43,9 +44,12 @@ class Annotator:
     def open_task(self, project_id: int, task_id: int) -> None:
         self.page.goto(f"{self.url}/projects/{project_id}/data?task={task_id}")
         self.page.locator("canvas").first.wait_for()
-        if not self.page.locator(SMART_TOOL).count():
+        # The switch is remembered from task to task: it is turned only where no smart tool comes by itself.
+        try:
+            self.page.locator(SMART_TOOL).first.wait_for(timeout=4000)
+        except PlaywrightTimeout:
             self.page.get_by_text("Auto-Annotation", exact=True).first.click()
-        self.page.locator(SMART_TOOL).first.wait_for()
+            self.page.locator(SMART_TOOL).first.wait_for()
 
     def start_blank(self) -> None:
         """A new, empty annotation beside the one that the prediction began."""
