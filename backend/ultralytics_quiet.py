@@ -1,20 +1,28 @@
-"""Ultralytics without its phoning home; the one place that touches its global settings."""
+"""Ultralytics without its phoning home; the one place that touches its global state."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from PIL import Image as Pillow
+
+# Bound before Ultralytics is imported: it replaces Pillow's `open` by one that, at a file which is no image, installs
+# packages with pip.
+_pillow_open = Pillow.open
+
 
 def quiet_ultralytics() -> Any:
-    """The `ultralytics` module with its synchronising off and its chatter at warnings; imported on first use.
+    """The `ultralytics` module, imported on first use: it synchronises nothing, installs nothing, says little.
 
-    The setting is changed in memory alone: the user's own Ultralytics settings file stays as it is.
+    The settings are changed in memory alone: the user's own Ultralytics settings file stays as it is.
     """
     import ultralytics
-    from ultralytics.utils import SETTINGS
+    from ultralytics.utils import SETTINGS, checks
 
     # JSONDict.__setitem__ would write the user's settings file.
     dict.__setitem__(SETTINGS, "sync", False)
+    checks.AUTOINSTALL = False
+    Pillow.open = _pillow_open
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
     return ultralytics

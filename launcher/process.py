@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,8 @@ DEATHS_ALLOWED = 5
 DEATHS_WINDOW_S = 300.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
-STOP_PATIENCE_S = 7.0
+STOP_PATIENCE_S = 6.0
+LAST_PATIENCE_S = 2.0
 LOG_TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
 
@@ -92,25 +94,17 @@ class Supervisor:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Ends every child and all that they started: asked first, killed after a few seconds."""
-        families = [process for child in self._children for process in _family(child.process.pid)]
-        for child in reversed(self._children):
-            # Each child leads a session of its own: the signal reaches its children too.
-            _signal_group(child.process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_PATIENCE_S
-        for child in self._children:
-            try:
-                child.process.wait(max(deadline - time.monotonic(), 0.05))
-            except subprocess.TimeoutExpired:
-                logger.warning("%s did not stop when asked; it is killed", child.program.name)
-        for process in families:
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                process.kill()
-        for child in self._children:
-            child.process.wait()
+        """Ends every child and all that they started: asked first, killed after a few seconds.
+
+        The program started first ends last: the others rest on it (workers give their jobs back to Redis).
+        """
+        _end(self._children[1:], STOP_PATIENCE_S)
+        _end(self._children[:1], LAST_PATIENCE_S)
         self._children.clear()
 
     def _died(self, child: _Child, now: float) -> None:
+        # A worker that crashed leaves its work-horse behind, which would go on beside that of the next.
+        _kill(_family(child.process.pid))
         child.deaths = [death for death in child.deaths if now - death < DEATHS_WINDOW_S] + [now]
         name = child.program.name
         if len(child.deaths) >= DEATHS_ALLOWED:
@@ -123,29 +117,71 @@ class Supervisor:
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
         with self.log_of(program.name).open("ab") as log:
-            return subprocess.Popen(
-                program.command,
-                env=dict(program.environment),
-                cwd=program.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+            try:
+                return subprocess.Popen(
+                    program.command,
+                    env=dict(program.environment),
+                    cwd=program.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_dies_with_parent(),
+                )
+            except OSError as e:
+                raise LauncherError(f"{program.name} cannot be started: {e}.") from e
 
 
-def _die_with_parent() -> None:
-    # Should the supervisor be killed outright, nobody would be left to stop its children.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _dies_with_parent() -> Callable[[], None] | None:
+    # Should the supervisor be killed outright, nobody would be left to stop its children. Linux alone offers this.
+    if sys.platform != "linux":
+        return None
+    # Looked up here: between fork and exec a library must not be loaded.
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask
+
+
+def _end(children: Sequence[_Child], patience_s: float) -> None:
+    families = [process for child in children for process in _family(child.process.pid)]
+    for child in reversed(children):
+        # Each child leads a session of its own: the signal reaches its children too.
+        _signal_group(child.process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + patience_s
+    for child in children:
+        try:
+            child.process.wait(max(deadline - time.monotonic(), 0.05))
+        except subprocess.TimeoutExpired:
+            logger.warning("%s did not stop when asked; it is killed", child.program.name)
+    _kill(families)
+    for child in children:
+        _kill(_family(child.process.pid))
+        child.process.wait()
 
 
 def _family(pid: int) -> list[psutil.Process]:
+    """The process, what it started, and what is left of its session once it is gone."""
+    family = [one for one in psutil.process_iter() if _session(one.pid) == pid]
+    with suppress(psutil.NoSuchProcess):
+        family += psutil.Process(pid).children(recursive=True)
+    return family
+
+
+def _session(pid: int) -> int:
     try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return -1
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                process.kill()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from backend.settings import Settings
+from label_studio_config.provision import WEIGHTS
 from launcher.process import Supervisor, free_port
 from launcher.redis_server import redis_answers, redis_program, redis_url
 from launcher.secrets_store import Secrets
@@ -93,3 +94,9 @@ def chromium() -> str:
     if os.environ.get("CI") == "true":
         pytest.fail("There is no Chromium, and under CI the browser test must run.")
     pytest.skip("There is no Chromium on this machine: install it (Debian: apt install chromium) to run this test.")
+
+
+@pytest.fixture(scope="session")
+def starter() -> Path:
+    """The starter model's weights: a real detector of drawn figures."""
+    return WEIGHTS / "starter.pt"

@@ -12,10 +12,8 @@ import shutil
 from pathlib import Path
 
 import torch
-import ultralytics
-from ultralytics import YOLO
-from ultralytics.utils import SETTINGS
 
+from backend.ultralytics_quiet import quiet_ultralytics
 from label_studio_config.demo.figures import LABELS
 from label_studio_config.demo.write import write_yolo_dataset
 
@@ -35,8 +33,7 @@ def train_starter(
     `work` keeps the figures and the run; `out` gets the weights, and `out` with the suffix `.json` the facts: seeds,
     sizes, mask mAP50, and mAP50-95 by class.
     """
-    # No phoning home, no settings synchronised.
-    SETTINGS.update(sync=False)
+    ultralytics = quiet_ultralytics()
     data = write_yolo_dataset(
         work / "figures",
         train_seeds=range(TRAIN_FROM, TRAIN_FROM + images),
@@ -44,13 +41,13 @@ def train_starter(
     )
     logger.info("Drew %d figures", images + val_images)
     # Drawn figures vary by themselves: strong mosaic and scaling only slow the start from random weights.
-    YOLO("yolo11n-seg.yaml").train(
+    ultralytics.YOLO("yolo11n-seg.yaml").train(
         data=str(data), epochs=epochs, imgsz=image_size_px, batch=batch, device=device, project=str(work.resolve()),
         name="run", exist_ok=True, pretrained=False, amp=False, plots=False, cache="ram", seed=0, workers=2, patience=0,
         cos_lr=True, warmup_epochs=1, mosaic=0.4, close_mosaic=max(1, epochs // 3), scale=0.3, erasing=0.0,
     )  # fmt: skip
     best = work / "run" / "weights" / "best.pt"
-    metrics = YOLO(best).val(
+    metrics = ultralytics.YOLO(best).val(
         data=str(data), imgsz=image_size_px, device=device, plots=False, project=str(work.resolve()), name="val",
         exist_ok=True,
     )  # fmt: skip

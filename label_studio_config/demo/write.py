@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.regions import joined_outline
+from backend.ultralytics_quiet import quiet_ultralytics
 from label_studio_config.demo.figures import LABELS, Figure, draw_figure
 
 JPEG_QUALITY = 92
@@ -36,11 +37,9 @@ def write_images(folder: Path, seeds: Iterable[int]) -> list[Path]:
 
 def write_photographs(folder: Path) -> list[Path]:
     """Copies the real photographs of people that Ultralytics' package ships into `folder`; their paths."""
-    # Imported here: drawing needs no torch.
-    from ultralytics.utils import ASSETS
-
+    assets = Path(quiet_ultralytics().utils.ASSETS)
     folder.mkdir(parents=True, exist_ok=True)
-    sources = sorted(Path(ASSETS).glob("*.jpg"))
+    sources = sorted(assets.glob("*.jpg"))
     return [Path(shutil.copyfile(source, folder / f"photograph_{source.name}")) for source in sources]
 
 

@@ -1,0 +1,239 @@
+"""Every recorded request against the real service, with a real Redis and images over real HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.routing import APIRoute
+from PIL import Image as Pillow
+from rq import Queue
+
+from backend.regions import decode
+from label_studio_config.demo.figures import draw_figure
+from label_studio_config.palette import GARMENTS, palette
+from tests.backend.conftest import Served
+from tests.support import iou, recorded
+
+pytestmark = pytest.mark.services
+
+GREEN = (30, 160, 60)
+
+
+def put_image(request: dict[str, Any], folder: Path, *, size_wh: tuple[int, int] = (810, 1080)) -> None:
+    """A green figure on grey, where the recorded clicks are, under the address that the task names."""
+    pixels = np.full((size_wh[1], size_wh[0], 3), 128, np.uint8)
+    pixels[300:900, 60:300] = GREEN
+    path = folder / str(request["tasks"][0]["data"]["image"]).lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.fromarray(pixels).save(path)
+
+
+INTERACTIVE = [
+    ("predict_one_click", "polygonlabels"),
+    ("predict_two_clicks", "polygonlabels"),
+    ("predict_one_click_single_palette", "polygon"),
+    ("predict_click_after_accept_single_palette", "polygon"),
+    ("predict_points_restored_from_draft_and_negative", "polygonlabels"),
+    ("predict_box", "polygonlabels"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), INTERACTIVE)
+def test_recorded_clicks_and_boxes_get_regions(
+    client: httpx.Client, files: tuple[str, Path], name: str, kind: str
+) -> None:
+    request = recorded(name)
+    put_image(request, files[1])
+    answer = client.post("/predict", json=request)
+    assert answer.status_code == 200, answer.text
+    (result,) = answer.json()["results"]
+    assert result["result"][0]["type"] == kind
+    assert result["model_version"] == "classical"
+    masks, problems = decode(result["result"])
+    assert masks and not problems
+
+
+def test_a_click_finds_the_green_figure(client: httpx.Client, files: tuple[str, Path]) -> None:
+    request = recorded("predict_one_click")
+    put_image(request, files[1])
+    (result,) = client.post("/predict", json=request).json()["results"]
+    truth = np.zeros((1080, 810), bool)
+    truth[300:900, 60:300] = True
+    assert iou(decode(result["result"])[0][0].mask, truth) > 0.97
+
+
+def palette_request(image: str, regions: list[dict[str, Any]]) -> dict[str, Any]:
+    task = {"id": 5, "data": {"image": image}, "project": 1}
+    context = {"result": regions}
+    return {"tasks": [task], "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": context}}
+
+
+def click(label: str | None) -> dict[str, Any]:
+    value = {"x": 20, "y": 50, "width": 0.4, **({"labels": [label]} if label else {})}
+    return {
+        "id": "k",
+        "type": "keypoint",
+        "from_name": "click",
+        "to_name": "image",
+        "is_positive": True,
+        "value": value,
+    }
+
+
+# what is asked, what the annotator reads above the image
+EXCUSES = [
+    ([click(None)], "Choose a label first"),
+    ([click("turban")], "'turban' can be clicked but not drawn"),
+    ([{"id": "w", "type": "textarea", "from_name": "prompt", "value": {"text": ["silk saree"]}}], "Words need SAM3"),
+    ([{**click("saree"), "is_positive": False}], "Click on the garment first"),
+]
+
+
+@pytest.mark.parametrize(("regions", "said"), EXCUSES)
+def test_the_annotator_reads_why_nothing_came(
+    client: httpx.Client, files: tuple[str, Path], regions: list[dict[str, Any]], said: str
+) -> None:
+    request = palette_request("/data/upload/1/a.jpg", regions)
+    put_image(request, files[1])
+    answer = client.post("/predict", json=request)
+    assert answer.status_code == 200
+    (message,) = answer.json()["results"][0]["result"]
+    assert (message["type"], message["from_name"]) == ("textarea", "message")
+    assert said in message["value"]["text"][0]
+    assert said in client.get("/status").json()["problems"][0]["text"]
+
+
+def test_an_image_that_is_not_there_is_said_too(client: httpx.Client) -> None:
+    answer = client.post("/predict", json=palette_request("/data/upload/1/none.jpg", [click("saree")]))
+    assert "is not there (404)" in answer.json()["results"][0]["result"][0]["value"]["text"][0]
+
+
+@pytest.mark.parametrize("name", ["predict_task_opened", "predict_batch_retrieve_predictions"])
+def test_without_a_model_every_task_gets_an_empty_list(client: httpx.Client, name: str) -> None:
+    request = recorded(name)
+    answer = client.post("/predict", json=request)
+    assert answer.json()["results"] == [[] for _ in request["tasks"]]
+
+
+def test_setup_checks_the_config_and_names_the_version(client: httpx.Client) -> None:
+    assert client.post("/setup", json=recorded("setup")).json() == {"model_version": "classical"}
+    refused = client.post("/setup", json={**recorded("setup"), "schema": "<View/>"})
+    assert refused.status_code == 400
+    assert "<Image>" in refused.json()["detail"]
+    assert client.post("/validate", json={**recorded("setup"), "schema": "<View/>"}).status_code == 400
+
+
+# body, the field that the answer names
+MALFORMED = [
+    ({}, "tasks"),
+    ({"tasks": [], "label_config": 5}, "label_config"),
+    ({"tasks": [{"id": "x", "data": {}}]}, "id"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), MALFORMED)
+def test_a_body_that_is_not_the_protocol_names_the_field(
+    client: httpx.Client, body: dict[str, Any], field: str
+) -> None:
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 422
+    assert field in str(answer.json()["detail"])
+
+
+def test_every_route_refuses_wrong_credentials(backend: Served) -> None:
+    client = backend.client
+    routes = [
+        (route.path, method) for route in backend.app.routes if isinstance(route, APIRoute) for method in route.methods
+    ]
+    assert len(routes) > 10
+    for path, method in routes:
+        for auth in (None, ("label-studio", "wrong"), ("wrong", "pass")):
+            client.auth = auth
+            answer = client.request(method, path, json={})
+            assert answer.status_code == 401, (method, path, auth)
+            assert answer.content == b""
+
+
+def test_the_rest_of_the_protocol_answers(client: httpx.Client) -> None:
+    for path in ("/", "/health"):
+        assert client.get(path).json()["status"] == "UP"
+    assert client.post("/versions", json={"project": "1.17"}).json() == {"versions": []}
+    assert "drape_predict_seconds" in client.get("/metrics").text
+    for path in ("/duplicate_model", "/delete"):
+        assert client.post(path, json={}).status_code == 200
+    assert client.get("/job_status").status_code == 200
+
+
+WEBHOOKS = [
+    ("webhook_TASKS_CREATED_upload", "prelabel", "backend.prelabel.prelabel"),
+    ("webhook_ANNOTATION_CREATED", "checks", "training.jobs.check_approvals"),
+    ("webhook_ANNOTATION_CREATED_skipped", "checks", "training.jobs.check_approvals"),
+    ("webhook_ANNOTATION_UPDATED_ground_truth", "checks", "training.jobs.check_approvals"),
+    ("webhook_ANNOTATIONS_DELETED", "checks", "training.jobs.check_approvals"),
+    ("webhook_PROJECT_UPDATED", "checks", "training.jobs.check_approvals"),
+    ("webhook_START_TRAINING", "train", "training.jobs.train"),
+]
+
+
+@pytest.mark.parametrize(("name", "queue", "function"), WEBHOOKS)
+def test_recorded_webhooks_queue_their_work_once(backend: Served, name: str, queue: str, function: str) -> None:
+    client = backend.client
+    client.auth = None
+    for _ in range(3):
+        answer = client.post("/webhook", json=recorded(name), headers={"X-Drape-Secret": "hook"})
+        assert answer.status_code == 201
+    jobs = Queue(queue, connection=backend.service.queues.redis).jobs
+    assert [job.func_name for job in jobs] == [function]
+
+
+def test_a_webhook_without_the_secret_is_refused(client: httpx.Client) -> None:
+    client.auth = None
+    assert client.post("/webhook", json=recorded("webhook_START_TRAINING")).status_code == 401
+    wrong = client.post("/webhook", json=recorded("webhook_START_TRAINING"), headers={"X-Drape-Secret": "wrong"})
+    assert wrong.status_code == 401
+
+
+def test_a_batch_goes_on_past_images_that_cannot_be_read(
+    backend: Served, files: tuple[str, Path], starter: Path
+) -> None:
+    service, client = backend.service, backend.client
+    version = service.registry.add(
+        1,
+        weights=starter,
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
+        origin="starter",
+    )
+    service.registry.promote(1, version.name)
+    figure = draw_figure(3)
+    Pillow.fromarray(figure.pixels).save(files[1] / "good.png")
+    (files[1] / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+    names = ["good.png", "broken.jpg", "missing.jpg", "good.png"]
+    tasks = [{"id": number, "data": {"image": f"/{name}"}} for number, name in enumerate(names)]
+    body = {"tasks": tasks, "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": None}}
+    results = client.post("/predict", json=body).json()["results"]
+    assert [bool(result) for result in results] == [True, False, False, True]
+    assert results[0]["model_version"] == version.name
+    masks, _ = decode(results[0]["result"])
+    assert any(iou(mask.mask, instance.mask) > 0.5 for mask in masks for instance in figure.instances)
+    texts = " ".join(problem["text"] for problem in client.get("/status").json()["problems"])
+    assert "broken.jpg" in texts
+    assert "missing.jpg" in texts
+
+
+def test_redis_away_is_said_and_clicks_go_on(client_without_redis: httpx.Client, files: tuple[str, Path]) -> None:
+    client = client_without_redis
+    answer = client.post("/webhook", json=recorded("webhook_START_TRAINING"))
+    assert answer.status_code == 503
+    assert "Redis does not answer" in answer.json()["detail"]
+    request = recorded("predict_one_click")
+    put_image(request, files[1])
+    assert client.post("/predict", json=request).json()["results"][0]["result"]
+    assert "Redis" in client.get("/status").json()["queues"]["error"]
