@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -18,13 +19,23 @@ from launcher.errors import LauncherError
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="An annotation flywheel for Label Studio.")
 console = Console()
 
+# A request that is being answered may take this long to end when the backend is stopped.
+GRACE_S = 3
+
 DataDir = Annotated[Path | None, typer.Option(help="Directory for everything that is kept. Default: var.")]
 
 
 def _settings(**given: Any) -> Settings:
-    """Settings from the environment, with what the command line says on top."""
-    settings = Settings()
-    return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    """Settings from the environment, with what the command line says on top.
+
+    Raises:
+        LauncherError: a setting has a value that it cannot have; names it.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as e:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
+        raise LauncherError(f"A setting is wrong. {wrong}. docs/settings.md lists them.") from e
 
 
 def _log(level: str, *, rich: bool = False) -> None:
@@ -94,7 +105,10 @@ def serve(
 
     settings = _settings(host=host, port=port, data_dir=data_dir)
     _log(settings.log_level)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+    uvicorn.run(
+        create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )  # fmt: skip
 
 
 @app.command()
@@ -102,16 +116,17 @@ def worker(
     queue: Annotated[list[str] | None, typer.Option(help="Queue to work on; may be given again. Default: all.")] = None,
 ) -> None:
     """Works on queued jobs: pre-annotation, counts of new labels, trainings."""
-    from rq import Worker
-
     from backend.queues import QUEUES, Queues
+    from launcher.worker import GarmentWorker, put_back_lost_jobs
 
-    settings = Settings()
+    settings = _settings()
     _log(settings.log_level)
     # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
     for module in ("backend.prelabel", "training.jobs", "ultralytics.models.yolo"):
         importlib.import_module(module)
-    Worker(queue or list(QUEUES), connection=Queues(settings).redis).work(logging_level=settings.log_level)
+    names, connection = queue or list(QUEUES), Queues(settings).redis
+    put_back_lost_jobs(connection, names)
+    GarmentWorker(names, connection=connection).work(logging_level=settings.log_level)
 
 
 @app.command()
@@ -148,7 +163,7 @@ def _kept_settings() -> Settings:
     """Settings, completed with what a `drape up` in the same data directory keeps."""
     from launcher.kept import complete
 
-    return complete(Settings())
+    return complete(_settings())
 
 
 def main() -> None:
@@ -156,7 +171,7 @@ def main() -> None:
     try:
         app()
     except (LauncherError, DrapeError) as e:
-        Console(stderr=True).print(f"[red]{e}[/]", highlight=False)
+        Console(stderr=True).print(str(e), style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from e
 
 

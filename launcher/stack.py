@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from types import FrameType
 
 import httpx
 from filelock import FileLock, Timeout
+from redis import Redis
 
 from backend.labelstudio import LabelStudio
-from backend.queues import CHECKS, PRELABEL, TRAIN, Queues
+from backend.queues import CHECKS, PRELABEL, QUEUES, TRAIN, Queues
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images, write_photographs
 from label_studio_config.palette import GARMENTS, palette
@@ -34,6 +35,7 @@ from launcher.process import Program, Supervisor, check_port
 from launcher.redis_server import redis_answers, redis_program, redis_url
 from launcher.secrets_store import Secrets
 from launcher.studio import EMAIL, personal_access_token, studio_answers, studio_program
+from launcher.worker import put_back_lost_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -92,12 +94,14 @@ class Stack:
         Raises:
             LauncherError, LabelStudioError: something cannot start; says what to do.
         """
-        self._check_ports()
         with self._alone():
+            self._check_ports()
             try:
                 yield self._start()
             finally:
-                self._supervisor.stop()
+                # A second Ctrl-C must not leave processes behind.
+                with stop_signals(signal.SIG_IGN):
+                    self._supervisor.stop()
 
     def wait(self) -> None:
         """Supervises until Ctrl-C or SIGTERM.
@@ -150,6 +154,9 @@ class Stack:
         program = redis_program(self._data / "redis", port=self.options.redis_port, password=password)
         self._supervisor.start(program)
         self._supervisor.wait_until(lambda: redis_answers(url), what="Redis", timeout_s=30)
+        # Before the backend asks for the state of the jobs: RQ would then mark them as failed.
+        with Redis.from_url(url) as connection:
+            put_back_lost_jobs(connection, QUEUES)
         return url
 
     def _start_studio(self) -> tuple[str, str, str]:
@@ -241,19 +248,21 @@ class Stack:
         return folder
 
 
+def _stop_asked(number: int, frame: FrameType | None) -> None:
+    raise StopAsked
+
+
 @contextmanager
-def stop_signals() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into the end of what runs inside."""
-
-    def asked(number: int, frame: FrameType | None) -> None:
-        raise StopAsked
-
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+def stop_signals(
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers = _stop_asked,
+) -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into the end of what runs inside, or into what `handler` says."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

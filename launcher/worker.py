@@ -14,6 +14,7 @@ from rq import Queue, Worker
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
+from rq.worker import BaseWorker
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +70,15 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
     return lost
 
 
-def _is_dead(worker: Worker) -> bool:
+def _is_dead(worker: BaseWorker) -> bool:
     """Whether the worker ran on this machine and does no longer; of others only their heartbeat tells."""
     if worker.hostname != socket.gethostname() or worker.pid is None or worker.birth_date is None:
         return False
     try:
-        started_at = psutil.Process(worker.pid).create_time()
+        process = psutil.Process(worker.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        started_at = process.create_time()
     except psutil.NoSuchProcess:
         return True
     # The number may belong to another process by now.
