@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from pickle import UnpicklingError
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Detector:
         check_weights(version)
         try:
             self._model = quiet_ultralytics().YOLO(version.weights, task="segment")
-        except (OSError, RuntimeError, ValueError, AttributeError, KeyError) as e:
+        except (OSError, RuntimeError, ValueError, AttributeError, KeyError, EOFError, UnpicklingError) as e:
             raise ModelError(f"Model version '{version.name}' does not load: {e}") from e
         self._device = device
         self._image_size_px = version.image_size_px

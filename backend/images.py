@@ -16,6 +16,9 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
+# Bound here: Ultralytics later replaces `PIL.Image.open` by one that installs packages at a file which is no image.
+from PIL.Image import open as open_picture
+
 from backend.domain import Image
 from backend.errors import ImageError, LabelStudioError
 from backend.settings import Settings
@@ -132,7 +135,7 @@ def decode_image(encoded: bytes, *, source: str, max_pixels: int) -> Image:
         with warnings.catch_warnings():
             # Our own limit is checked below, before any pixel is decoded.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            with Pillow.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+            with open_picture(io.BytesIO(encoded), formats=FORMATS) as picture:
                 if picture.width * picture.height > max_pixels:
                     raise ImageError(
                         f"The image '{source}' has {picture.width} x {picture.height} pixels, more than "

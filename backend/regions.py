@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from label_studio_sdk.converter import brush
-from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
+
+# Bound here: Ultralytics later replaces `PIL.Image.open` by one that installs packages at a file which is no image.
+from PIL.Image import open as open_picture
 
 from backend.domain import LabelledMask, Mask
 from backend.errors import RegionError
@@ -290,7 +292,7 @@ def _rle_to_mask(rle: list[int], size_wh: tuple[int, int]) -> Mask:
 
 def _data_url_to_mask(url: str, size_wh: tuple[int, int]) -> Mask:
     try:
-        picture = Pillow.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1], validate=True)), formats=["PNG"])
+        picture = open_picture(io.BytesIO(base64.b64decode(url.split(",", 1)[1], validate=True)), formats=["PNG"])
         if picture.size != size_wh:
             raise RegionError(
                 f"its bitmask is {picture.size[0]} x {picture.size[1]}, its image {size_wh[0]} x {size_wh[1]}."

@@ -5,12 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from PIL import Image as Pillow
-
-# Bound before Ultralytics is imported: it replaces Pillow's `open` by one that, at a file which is no image, installs
-# packages with pip.
-_pillow_open = Pillow.open
-
 
 def quiet_ultralytics() -> Any:
     """The `ultralytics` module, imported on first use: it synchronises nothing, installs nothing, says little.
@@ -23,6 +17,5 @@ def quiet_ultralytics() -> Any:
     # JSONDict.__setitem__ would write the user's settings file.
     dict.__setitem__(SETTINGS, "sync", False)
     checks.AUTOINSTALL = False
-    Pillow.open = _pillow_open
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
     return ultralytics

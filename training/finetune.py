@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from backend.detector import pick_device
@@ -82,7 +83,7 @@ def _load(weights: str, *, fall_back: bool) -> Any:
     yolo = quiet_ultralytics().YOLO
     try:
         return yolo(weights, task="segment")
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as e:
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, UnpicklingError) as e:
         if not fall_back:
             raise ModelError(f"The current model's weights do not load: {e}") from e
         logger.warning(

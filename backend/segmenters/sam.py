@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,6 @@ def load_sam(weights: str, *, device: str) -> SamSegmenter:
     try:
         predictor = kind(overrides=overrides)
         predictor.setup_model(verbose=False)
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, ImportError) as e:
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, ImportError, EOFError, UnpicklingError) as e:
         raise ModelError(f"SAM does not load from '{weights}': {e}.") from e
     return SamSegmenter(predictor, name=Path(weights).stem)

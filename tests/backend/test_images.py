@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from backend.errors import ImageError, LabelStudioError
+from backend.images import ImageStore, decode_image
+from backend.settings import Settings
+
+ORIENTATION = 0x0112
+
+
+def encoded(kind: str = "PNG", *, size_wh: tuple[int, int] = (30, 20), orientation: int | None = None) -> bytes:
+    picture = Pillow.new("RGB", size_wh, (200, 10, 10))
+    picture.putpixel((0, 0), (10, 200, 10))
+    exif = Pillow.Exif()
+    if orientation:
+        exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    picture.save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+def test_pixels_are_rgb_rows_first() -> None:
+    image = decode_image(encoded(), source="a", max_pixels=1000)
+    assert image.pixels.shape == (20, 30, 3)
+    assert image.pixels.dtype == np.uint8
+    assert image.size_wh == (30, 20)
+    assert image.pixels[0, 0].tolist() == [10, 200, 10]
+
+
+def test_a_photograph_is_turned_upright() -> None:
+    image = decode_image(encoded(orientation=6), source="a", max_pixels=1000)
+    assert image.size_wh == (20, 30)
+    assert image.pixels[0, 19].tolist() == [10, 200, 10]
+
+
+# bytes, what is said
+REFUSED = [
+    (b"", "not an image"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+    (encoded("JPEG")[:200], "damaged"),
+    (encoded(size_wh=(1001, 1)), "more than"),
+    (encoded("GIF"), "not an image"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), REFUSED)
+def test_what_is_no_usable_image_is_said(content: bytes, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        decode_image(content, source="task.jpg", max_pixels=1000)
+
+
+@pytest.fixture
+def plain_settings(files: tuple[str, Path]) -> Settings:
+    return Settings(label_studio_url=files[0], image_max_bytes=5000, image_cache_bytes=4000)
+
+
+def store(settings: Settings) -> ImageStore:
+    return ImageStore(settings, bearer=lambda: "Bearer x")
+
+
+def test_a_cached_image_needs_no_network(plain_settings: Settings, files: tuple[str, Path]) -> None:
+    path = files[1] / "a.png"
+    path.write_bytes(encoded())
+    images = store(plain_settings)
+    first = images.load("/a.png", task_id=1)
+    path.unlink()
+    assert images.load("/a.png", task_id=1) is first
+
+
+def test_the_cache_is_bounded(plain_settings: Settings, files: tuple[str, Path]) -> None:
+    # 1,800 bytes each decoded: two fit, the third sends the first away.
+    images = store(plain_settings)
+    for name in ("a", "b", "c"):
+        (files[1] / f"{name}.png").write_bytes(encoded())
+        images.load(f"/{name}.png", task_id=1)
+    (files[1] / "a.png").unlink()
+    with pytest.raises(ImageError, match="404"):
+        images.load("/a.png", task_id=1)
+    images.load("/c.png", task_id=1)
+
+
+# address, what is said
+ADDRESSES = [
+    ("http://elsewhere.example/a.png", "IMAGE_HOSTS"),
+    ("file:///etc/passwd", "web address"),
+    ("ftp://host/a.png", "web address"),
+    ("/missing.png", "404"),
+    ("/large.png", "larger than"),
+]
+
+
+@pytest.mark.parametrize(("address", "said"), ADDRESSES)
+def test_addresses_that_are_refused(plain_settings: Settings, files: tuple[str, Path], address: str, said: str) -> None:
+    (files[1] / "large.png").write_bytes(b"x" * 6000)
+    with pytest.raises(ImageError, match=said):
+        store(plain_settings).load(address, task_id=1)
+
+
+def test_label_studio_away_is_its_own_failure() -> None:
+    with pytest.raises(LabelStudioError, match="does not answer"):
+        store(Settings(label_studio_url="http://127.0.0.1:1")).load("/a.png", task_id=1)
