@@ -45,7 +45,7 @@ class Detector:
         check_weights(version)
         try:
             self._model = quiet_ultralytics().YOLO(version.weights, task="segment")
-        except (OSError, RuntimeError, ValueError, AttributeError, KeyError, EOFError, UnpicklingError) as e:
+        except (OSError, RuntimeError, ValueError, AttributeError, KeyError, EOFError, TypeError, UnpicklingError) as e:
             raise ModelError(f"Model version '{version.name}' does not load: {e}") from e
         self._device = device
         self._image_size_px = version.image_size_px

@@ -25,7 +25,7 @@ from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
 

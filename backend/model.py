@@ -45,7 +45,7 @@ class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
         )
         return service().predict(request)
 
-    def fit(self, tasks: Any, workdir: str | None = None, **kwargs: Any) -> dict[str, str]:
+    def fit(self, tasks: Any, workdir: Any = None, **kwargs: Any) -> dict[str, str]:
         """A webhook, under either version's calling convention: queues the work and returns at once.
 
         1.0.9 calls `fit((), event=..., data=...)`; 2.x calls `fit(event, data, ...)`.

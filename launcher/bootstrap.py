@@ -120,6 +120,7 @@ def run(command, log, what):
                     % (what, found.group(1).lower(), found.group(2)[:50], time.time() - started)
                 )
                 sys.stdout.flush()
+        process.stdout.close()
         status = process.wait()
     if sys.stdout.isatty():
         sys.stdout.write("\r\033[K")

@@ -83,7 +83,7 @@ def _load(weights: str, *, fall_back: bool) -> Any:
     yolo = quiet_ultralytics().YOLO
     try:
         return yolo(weights, task="segment")
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, UnpicklingError) as e:
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError, UnpicklingError) as e:
         if not fall_back:
             raise ModelError(f"The current model's weights do not load: {e}") from e
         logger.warning(

@@ -146,9 +146,8 @@ def test_a_body_that_is_not_the_protocol_names_the_field(
 
 def test_every_route_refuses_wrong_credentials(backend: Served) -> None:
     client = backend.client
-    routes = [
-        (route.path, method) for route in backend.app.routes if isinstance(route, APIRoute) for method in route.methods
-    ]
+    ours = [route for route in backend.app.routes if isinstance(route, APIRoute)]
+    routes = [(route.path, method) for route in ours for method in route.methods or ()]
     assert len(routes) > 10
     for path, method in routes:
         for auth in (None, ("label-studio", "wrong"), ("wrong", "pass")):

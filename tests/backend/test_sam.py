@@ -76,7 +76,12 @@ def test_the_masks_are_those_of_ultralytics(
 def test_one_click_chooses_among_readings_and_encodes_once(sam: SamSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = []
     encode = sam._predictor.set_image
-    monkeypatch.setattr(sam._predictor, "set_image", lambda pixels: (encoded.append(1), encode(pixels)))
+
+    def counted(pixels: Any) -> None:
+        encoded.append(1)
+        encode(pixels)
+
+    monkeypatch.setattr(sam._predictor, "set_image", counted)
     image = picture(2)
     segments = sam.segment(image, Prompt(points=(Point(200, 300),)))
     assert [segment.score for segment in segments] == sorted((segment.score for segment in segments), reverse=True)
