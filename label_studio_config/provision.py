@@ -39,24 +39,35 @@ def ensure_project(label_studio: LabelStudio, *, title: str, label_config: str) 
     with label_studio.said_plainly():
         for project in sdk.projects.list():
             if project.title == title:
+                _say_if_labels_differ(project.label_config or "", label_config)
                 return int(project.id)
         made = sdk.projects.create(title=title, label_config=label_config, sampling=UNCERTAINTY)
     logger.info("Made the project '%s'", title)
     return int(made.id)
 
 
+def _say_if_labels_differ(present: str, wanted: str) -> None:
+    names = [{label.value for label in parse_label_config(config).labels} for config in (present, wanted)]
+    if names[0] != names[1]:
+        logger.warning("The project is there already and keeps its own labels; change them in its settings")
+
+
 def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Path) -> None:
-    """The project's local-files storage over `folder`, synchronised: new photographs become tasks."""
+    """The project's local-files storage over `folder` and below, synchronised: new photographs become tasks.
+
+    `folder` may be a link: Label Studio wants its path, not its target's, inside the document root.
+    """
     sdk = label_studio.sdk
-    path = str(folder.resolve())
+    path = str(folder.absolute())
     with label_studio.said_plainly():
         known = [storage for storage in sdk.import_storage.local.list(project=project_id) if storage.path == path]
         if known:
             storage_id = known[0].id
         else:
             storage_id = sdk.import_storage.local.create(
-                project=project_id, title=STORAGE_TITLE, path=path, regex_filter=IMAGE_FILES, use_blob_urls=True
-            ).id
+                project=project_id, title=STORAGE_TITLE, path=path, regex_filter=IMAGE_FILES, use_blob_urls=True,
+                recursive_scan=True,
+            ).id  # fmt: skip
         sdk.import_storage.local.sync(int(storage_id or 0))
 
 
@@ -71,7 +82,10 @@ def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Back
     sdk = label_studio.sdk
     try:
         with label_studio.said_plainly():
-            known = [one for one in sdk.ml.list(project=project_id) if one.url == backend.url]
+            # One that was connected under another address (another port) is ours too: it moves along.
+            known = [
+                one for one in sdk.ml.list(project=project_id) if one.title == BACKEND_TITLE or one.url == backend.url
+            ]
             facts = {
                 "is_interactive": True,
                 "auth_method": "BASIC_AUTH",
@@ -83,24 +97,37 @@ def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Back
                 sdk.ml.update(int(known[0].id or 0), project=project_id, url=backend.url, **facts)
             else:
                 sdk.ml.create(project=project_id, url=backend.url, **facts)
+            for extra in known[1:]:
+                sdk.ml.delete(int(extra.id or 0))
     except LabelStudioError as e:
-        if "reserved network address" in str(e):
-            raise LabelStudioError(
-                f"Label Studio refuses the address {backend.url}, because it is private. Start Label Studio with "
-                "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, or give the backend a public address."
-            ) from e
-        raise
-    _keep_one_webhook(label_studio, project_id=project_id, backend=backend)
+        raise _in_words(e, backend.url) from e
+    urls = {f"{(one.url or '').rstrip('/')}/webhook" for one in known}
+    _keep_one_webhook(label_studio, project_id=project_id, backend=backend, earlier=urls)
     logger.info("Connected %s to project %s", backend.url, project_id)
 
 
-def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> None:
+def _in_words(error: LabelStudioError, url: str) -> LabelStudioError:
+    if "reserved network address" in str(error):
+        return LabelStudioError(
+            f"Label Studio refuses the address {url}, because it is private. Start Label Studio with "
+            "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, or give the backend a public address."
+        )
+    if "connect to ML backend" in str(error):
+        return LabelStudioError(
+            f"Label Studio does not reach the backend at {url}. Start it (`drape serve`), or say under which address "
+            "Label Studio reaches it (`drape connect --url`, `drape up --backend-url`), with HOST=0.0.0.0 where that "
+            "is not this machine's loopback."
+        )
+    return error
+
+
+def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Backend, earlier: set[str]) -> None:
     # Connecting makes a webhook without headers; connecting again after a removal leaves the old one behind.
     url = f"{backend.url}/webhook"
     sdk = label_studio.sdk
     headers = {SECRET_HEADER: backend.webhook_secret}
     with label_studio.said_plainly():
-        ours = [hook for hook in sdk.webhooks.list(project=project_id) if hook.url == url]
+        ours = [hook for hook in sdk.webhooks.list(project=project_id) if hook.url in {url, *earlier}]
         for extra in ours[1:]:
             sdk.webhooks.delete(int(extra.id or 0))
         facts = {"headers": headers, "is_active": True, "send_payload": True, "send_for_all_actions": True}

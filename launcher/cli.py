@@ -61,6 +61,9 @@ def up(
         ".venv-label-studio"
     ),
     figures: Annotated[int, typer.Option(help="Drawn figures in the demo project.")] = 24,
+    backend_url: Annotated[
+        str, typer.Option(help="Where a Label Studio of your own reaches the backend. Default: this machine.")
+    ] = "",
     data_dir: DataDir = None,
 ) -> None:
     """Starts a working flywheel, and stops it on Ctrl-C."""
@@ -71,7 +74,7 @@ def up(
     wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     options = Options(
         studio_port=studio_port, redis_port=redis_port, studio_venv=studio_venv, images=images, labels=wanted,
-        figures=figures,
+        figures=figures, backend_url=backend_url,
     )  # fmt: skip
     stack = Stack(settings, options)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ from label_studio_config.provision import (
     ensure_project,
     give_starter_model,
 )
+from label_studio_config.uploads import ensure_uploaded
 from launcher.errors import LauncherError
 from launcher.kept import keep
 from launcher.process import Program, Supervisor, check_port
@@ -44,6 +46,8 @@ DEMO_FIGURES = 24
 # Seeds of the demo's figures; the starter model was trained and validated on others.
 DEMO_FROM = 0
 BACKEND_USER = "label-studio"
+# Label Studio's titles are short.
+MAX_NAME = 30
 WATCH_EVERY_S = 0.3
 
 
@@ -57,6 +61,7 @@ class Options:
     images: Path | None = None
     labels: tuple[str, ...] = ()
     figures: int = DEMO_FIGURES
+    backend_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class Stack:
 
     def __init__(self, settings: Settings, options: Options) -> None:
         self.options = options
+        if options.labels and options.images is None:
+            raise LauncherError("LABELS are for photographs of your own: give IMAGES=/path/to/photos too.")
         self._data = settings.data_dir.resolve()
         self._data.mkdir(parents=True, exist_ok=True)
         self._secrets = Secrets(self._data / "secrets")
@@ -162,17 +169,18 @@ class Stack:
     def _start_studio(self) -> tuple[str, str, str]:
         if not self._own_studio:
             return self._given.label_studio_url, self._given.label_studio_api_key, ""
+        # Found wanting before anything slow begins.
+        self._images()
         logger.info("Starting Label Studio (the first time takes a minute: it makes its database)")
         password = self._secrets.make("label-studio-password")
         url = f"http://127.0.0.1:{self.options.studio_port}"
-        images = self._images()
         self._supervisor.start(
             studio_program(
                 self._data / "label-studio",
                 venv=self.options.studio_venv,
                 port=self.options.studio_port,
                 password=password,
-                files_root=images.parent,
+                files_root=self._data / "images",
             )
         )
         self._supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=300)
@@ -219,7 +227,7 @@ class Stack:
         labels = self.options.labels or GARMENTS
         project_id = ensure_project(label_studio, title=title, label_config=palette(labels))
         backend = Backend(
-            url=f"http://127.0.0.1:{settings.port}", user=settings.basic_auth_user,
+            url=self.options.backend_url or f"http://127.0.0.1:{settings.port}", user=settings.basic_auth_user,
             password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
         )  # fmt: skip
         if not own:
@@ -228,6 +236,8 @@ class Stack:
         connect_backend(label_studio, project_id=project_id, backend=backend)
         if self._own_studio:
             ensure_local_files(label_studio, project_id=project_id, folder=images)
+        else:
+            ensure_uploaded(label_studio, project_id=project_id, folder=images, url=settings.label_studio_url)
         # Events that came while nobody listened are made up for here: Label Studio is the record.
         queues = Queues(settings)
         queues.enqueue_prelabel(project_id, label_studio.unannotated_task_ids(project_id))
@@ -235,17 +245,36 @@ class Stack:
         return project_id
 
     def _images(self) -> Path:
+        """The folder of images, below the one that Label Studio may serve."""
         if self.options.images is not None:
-            folder = self.options.images.expanduser().resolve()
-            if not folder.is_dir():
-                raise LauncherError(f"There is no folder {folder} (IMAGES).")
-            return folder
+            return linked_images(self.options.images, self._data / "images")
         folder = self._data / "images" / "demo"
         if not folder.is_dir():
             logger.info("Drawing %s demo figures", self.options.figures)
-            write_images(folder, range(DEMO_FROM, DEMO_FROM + self.options.figures))
-            write_photographs(folder)
+            half = folder.with_name("demo.half")
+            write_images(half, range(DEMO_FROM, DEMO_FROM + self.options.figures))
+            write_photographs(half)
+            half.replace(folder)
         return folder
+
+
+def linked_images(folder: Path, images: Path) -> Path:
+    """A link to the user's folder inside `images`, the one folder whose files Label Studio serves for all projects.
+
+    Its name is the folder's with a digest of its path: two folders of one name stay apart.
+
+    Raises:
+        LauncherError: there is no such folder.
+    """
+    source = folder.expanduser().resolve()
+    if not source.is_dir():
+        raise LauncherError(f"There is no folder {source} (IMAGES).")
+    digest = hashlib.sha256(str(source).encode()).hexdigest()[:6]
+    link = images / f"{source.name[:MAX_NAME]}-{digest}"
+    images.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(source, target_is_directory=True)
+    return link
 
 
 def _stop_asked(number: int, frame: FrameType | None) -> None:
