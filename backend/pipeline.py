@@ -152,7 +152,8 @@ class Batch:
         detector, version = current
         started = time.monotonic()
         for first in range(0, len(tasks), BATCH_IMAGES):
-            if deadline_s is not None and time.monotonic() - started > deadline_s:
+            # Some progress is made however little time there is.
+            if first and deadline_s is not None and time.monotonic() - started > deadline_s:
                 return
             yield from self._predict_chunk(tasks[first : first + BATCH_IMAGES], config, detector, version)
 

@@ -28,6 +28,7 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 STOP_PATIENCE_S = 6.0
 LAST_PATIENCE_S = 2.0
+KILL_PATIENCE_S = 1.0
 LOG_TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
 
@@ -178,10 +179,20 @@ def _session(pid: int) -> int:
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:
+    """Kills what still runs, and waits for it to be gone; a zombie is for its parent to collect."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                process.kill()
+            process.kill()
+    deadline = time.monotonic() + KILL_PATIENCE_S
+    while any(_runs(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -102,8 +102,8 @@ def _put_back(queue: Queue, execution: Execution) -> bool:
         job = Job.fetch(execution.job_id, connection=queue.connection)
     except NoSuchJobError:
         return False
+    queue.enqueue_job(job, at_front=True)
     with queue.connection.pipeline() as pipeline:
         execution.delete(job=job, pipeline=pipeline)
-        queue.enqueue_job(job, pipeline=pipeline, at_front=True)
         pipeline.execute()
     return True

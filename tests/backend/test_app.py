@@ -12,10 +12,12 @@ from fastapi.routing import APIRoute
 from PIL import Image as Pillow
 from rq import Queue
 
+from backend.pipeline import BATCH_IMAGES
 from backend.regions import decode
+from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS, palette
-from tests.backend.conftest import Served
+from tests.backend.conftest import Served, served
 from tests.support import iou, recorded
 
 pytestmark = pytest.mark.services
@@ -151,7 +153,7 @@ def test_every_route_refuses_wrong_credentials(backend: Served) -> None:
     assert len(routes) > 10
     for path, method in routes:
         for auth in (None, ("label-studio", "wrong"), ("wrong", "pass")):
-            answer = httpx.request(method, f"{client.base_url}{path.lstrip('/')}", json={}, auth=auth)
+            answer = httpx.request(method, f"{client.base_url}{path}", json={}, auth=auth)
             assert answer.status_code == 401, (method, path, auth)
             assert answer.content == b""
 
@@ -181,7 +183,7 @@ WEBHOOKS = [
 def test_recorded_webhooks_queue_their_work_once(backend: Served, name: str, queue: str, function: str) -> None:
     for _ in range(3):
         answer = httpx.post(
-            f"{backend.client.base_url}webhook", json=recorded(name), headers={"X-Drape-Secret": "hook"}
+            f"{backend.client.base_url}/webhook", json=recorded(name), headers={"X-Drape-Secret": "hook"}
         )
         assert answer.status_code == 201
     jobs = Queue(queue, connection=backend.service.queues.redis).jobs
@@ -189,7 +191,7 @@ def test_recorded_webhooks_queue_their_work_once(backend: Served, name: str, que
 
 
 def test_a_webhook_without_the_secret_is_refused(client: httpx.Client) -> None:
-    url, body = f"{client.base_url}webhook", recorded("webhook_START_TRAINING")
+    url, body = f"{client.base_url}/webhook", recorded("webhook_START_TRAINING")
     assert httpx.post(url, json=body).status_code == 401
     wrong = httpx.post(url, json=body, headers={"X-Drape-Secret": "wrong"})
     assert wrong.status_code == 401
@@ -235,3 +237,22 @@ def test_redis_away_is_said_and_clicks_go_on(client_without_redis: httpx.Client,
     put_image(request, files[1])
     assert client.post("/predict", json=request).json()["results"][0]["result"]
     assert "Redis" in client.get("/status").json()["queues"]["error"]
+
+
+def test_what_does_not_fit_the_deadline_is_empty_now_and_queued(
+    settings: Settings, files: tuple[str, Path], starter: Path
+) -> None:
+    hurried = settings.model_copy(update={"predict_deadline_s": 1e-6})
+    Pillow.fromarray(draw_figure(3).pixels).save(files[1] / "good.png")
+    tasks = [{"id": number, "data": {"image": "/good.png"}} for number in range(BATCH_IMAGES + 3)]
+    body = {"tasks": tasks, "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": None}}
+    with served(hurried) as running:
+        version = running.service.registry.add(
+            1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+            origin="starter",
+        )  # fmt: skip
+        running.service.registry.promote(1, version.name)
+        results = running.client.post("/predict", json=body).json()["results"]
+        assert [bool(result) for result in results] == [True] * BATCH_IMAGES + [False] * 3
+        (job,) = Queue("prelabel", connection=running.service.queues.redis).jobs
+        assert job.args == (1, [task["id"] for task in tasks[BATCH_IMAGES:]])

@@ -22,6 +22,7 @@ CHROMIUM_FLAGS = [
 PATIENCE_MS = 60_000
 SMART_TOOL = "button.lsf-tool_smart"
 ACCEPT = ".lsf-auto-accept__action_type_accept"
+REJECT = ".lsf-auto-accept__action_type_reject"
 SUBMIT = '[aria-label="Submit current annotation"]'
 
 
@@ -76,6 +77,17 @@ class Annotator:
         # What came is drawn a moment later.
         self.page.wait_for_timeout(500)
         return result
+
+    def write_words(self, words: str) -> None:
+        """Asks by words, as an annotator does: types them, then Enter."""
+        field = self.page.get_by_placeholder("find by words")
+        field.fill(words)
+        with self.page.expect_response(lambda response: "interactive-annotating" in response.url):
+            field.press("Enter")
+
+    def reject(self) -> None:
+        self.page.locator(REJECT).first.click()
+        self.page.locator(REJECT).first.wait_for(state="detached")
 
     def accept(self) -> None:
         self.page.locator(ACCEPT).first.click()
