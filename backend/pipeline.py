@@ -108,7 +108,8 @@ class Interactive:
         segmenter = self.segmenter.get(timeout_s=LOADING_PATIENCE_S)
         image = load_image(self.images, task, config)
         prompt = parse_context(context, config, size_wh=image.size_wh)
-        if prompt.words and not segmenter.reads_words:
+        # Words that were written before may come along with a click: the click can be answered without them.
+        if prompt.words and not segmenter.reads_words and not (prompt.points or prompt.boxes):
             raise PromptError("Words need SAM3, which is not installed. Click on the garment or draw a box instead.")
         if prompt.label is None:
             raise PromptError("Choose a label first, then click on the garment or draw a box.")

@@ -22,7 +22,6 @@ CHROMIUM_FLAGS = [
 PATIENCE_MS = 60_000
 SMART_TOOL = "button.lsf-tool_smart"
 ACCEPT = ".lsf-auto-accept__action_type_accept"
-REJECT = ".lsf-auto-accept__action_type_reject"
 SUBMIT = '[aria-label="Submit current annotation"]'
 
 
@@ -84,10 +83,6 @@ class Annotator:
         field.fill(words)
         with self.page.expect_response(lambda response: "interactive-annotating" in response.url):
             field.press("Enter")
-
-    def reject(self) -> None:
-        self.page.locator(REJECT).first.click()
-        self.page.locator(REJECT).first.wait_for(state="detached")
 
     def accept(self) -> None:
         self.page.locator(ACCEPT).first.click()
