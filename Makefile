@@ -1,11 +1,14 @@
 # One command a verb; CI calls the same.
 PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11 python3.10 python3.13 python,$(shell command -v $(name) 2>/dev/null)))
 DRAPE := .venv/bin/drape
+ifeq ($(PYTHON),)
+$(error Drape needs Python 3.10 to 3.13. Install one (Debian: apt install python3 python3-venv; macOS: brew install python@3.12))
+endif
 
 .PHONY: help up test lint bench clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUDIO_PORT= REDIS_PORT= DATA_DIR=]
 	@$(PYTHON) launcher/bootstrap.py $(if $(LABEL_STUDIO_URL),--no-label-studio)

@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST, NEWEST = (3, 10), (3, 13)
 CANDIDATES = ("python3.12", "python3.11", "python3.10", "python3.13", "python3", "python")
 # Installed sizes with room for the downloads, in bytes.
-NEEDED_BYTES = {".venv": 9_000_000_000, ".venv-label-studio": 1_500_000_000}
+NEEDED_BYTES = {".venv": 9.0e9, ".venv-label-studio": 1.5e9}
 REMEDIES = (
     (r"No space left on device", "The disk is full. Free some space and run it again; what was built is kept."),
     (
@@ -68,6 +68,8 @@ def python_version(executable):
 
 def find_python(candidates=CANDIDATES):
     """The first Python that fits: the one that runs this where it does, else by name on the PATH."""
+    if sys.version_info < (3, 3):
+        raise InstallError("Drape needs Python 3.10 to 3.13; this is Python %d.%d." % sys.version_info[:2])
     seen = []
     for name in (sys.executable,) + tuple(candidates):
         path = shutil.which(name) if name else None
@@ -131,18 +133,23 @@ def run(command, log, what):
 def build(name, requirements, python, version, editable=False):
     """Builds one environment, or finds it as it should be."""
     folder = os.path.join(ROOT, name)
+    inside = os.path.join(folder, "bin", "python")
+    # An environment of another Python that fits is kept; one of a Python that is gone, or that was interrupted before
+    # it had its pip, is made anew.
+    present = python_version(inside) if os.path.isfile(os.path.join(folder, "bin", "pip")) else None
+    there = present is not None and OLDEST <= present <= NEWEST
+    version = present if there else version
     stamp = os.path.join(folder, "drape-built")
-    wanted = fingerprint([*requirements, "pyproject.toml"] if editable else requirements, version)
+    wanted = fingerprint(requirements + ["pyproject.toml"] if editable else requirements, version)
     try:
         with open(stamp) as file:
-            if file.read().strip() == wanted:
+            if there and file.read().strip() == wanted:
                 return
     except OSError:
         pass
     logs = os.path.join(ROOT, os.environ.get("DATA_DIR", "var"), "logs")
     os.makedirs(logs, exist_ok=True)
     log = os.path.join(logs, "install%s.log" % name.replace(".venv", ""))
-    there = os.path.isfile(os.path.join(folder, "bin", "python"))
     free = shutil.disk_usage(ROOT).free
     if not there and free < NEEDED_BYTES[name]:
         raise InstallError(
@@ -153,27 +160,10 @@ def build(name, requirements, python, version, editable=False):
     started = time.time()
     if not there:
         run([python, "-m", "venv", "--clear", folder], log, name)
-    inside = os.path.join(folder, "bin", "python")
     pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    for file in requirements:
-        pip += ["-r", file]
-    run(pip, log, name)
+    run(pip + [part for file in requirements for part in ("-r", file)], log, name)
     if editable:
-        run(
-            [
-                inside,
-                "-m",
-                "pip",
-                "install",
-                "--disable-pip-version-check",
-                "--no-deps",
-                "--no-build-isolation",
-                "-e",
-                ".",
-            ],
-            log,
-            name,
-        )
+        run(pip + ["--no-deps", "--no-build-isolation", "-e", "."], log, name)
     with open(stamp, "w") as file:
         file.write(wanted + "\n")
     say("Built %s in %d s" % (name, time.time() - started))
