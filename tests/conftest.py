@@ -23,6 +23,11 @@ STUDIO_VENV = ROOT / ".venv-label-studio"
 ARTEFACTS = ROOT / "artefacts"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, then those with real services, then the browser: what is broken shows early."""
+    items.sort(key=lambda item: 2 * ("browser" in item.keywords) + ("services" in item.keywords))
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting leaks in from the shell that runs the tests."""
