@@ -14,7 +14,6 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from backend.errors import DrapeError
-from backend.metrics import Metrics
 from backend.service import Service
 from backend.settings import Settings
 from backend.wire import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
@@ -61,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application; models load in the background, nothing is fetched yet."""
     app = FastAPI(title="Drape", docs_url=None, redoc_url=None, openapi_url=None)
     service = Service.build(settings)
-    metrics = Metrics()
+    metrics = service.metrics
     app.state.service = service
     private = [Depends(authenticate(settings))]
     _handle_errors(app)

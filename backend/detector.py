@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pickle import UnpicklingError
+from typing import Protocol
 
 import numpy as np
 
@@ -31,6 +32,17 @@ def pick_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda:0"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class ImageDetector(Protocol):
+    """What finds the garments of whole images."""
+
+    def detect(self, images: Sequence[Image], *, min_score: float) -> list[list[Detection]]:
+        """Garments of each image, the most certain first, with masks `bool (H, W)` at the image's own size.
+
+        Args:
+            min_score: confidence in `[0, 1]` from which on a detection counts.
+        """
 
 
 class Detector:

@@ -11,6 +11,7 @@ Array contracts, everywhere in Drape:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,22 @@ class Image:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
+class Photo(Protocol):
+    """An image whose pixels may not be read yet: what is cached under `key` is answered without them.
+
+    Attributes: as of `Image`. Reading `pixels` raises `ImageError` or `LabelStudioError` where they cannot be had.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def size_wh(self) -> tuple[int, int]: ...
+    @property
+    def pixels(self) -> Pixels: ...
+
+
 @dataclass(frozen=True)
 class Point:
     """A click, in pixels; `positive` is False for 'not this'."""
@@ -60,24 +77,39 @@ class Box:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the annotator asked for, in pixels of the image: any of points, boxes and words together.
+    """What the annotator asked for, in pixels of the image: any of points, boxes, words and examples together.
 
     Attributes:
+        points: clicks on one garment, and beside it.
+        boxes: boxes around one garment.
+        words: phrases such as 'silk saree', each for every instance in the image.
+        examples: boxes around one of many, for everything like it in the image.
         label: the chosen label's value exactly as the label config spells it; None where none was chosen.
     """
 
     points: tuple[Point, ...] = ()
     boxes: tuple[Box, ...] = ()
     words: tuple[str, ...] = ()
+    examples: tuple[Box, ...] = ()
     label: str | None = None
+
+    @property
+    def asks_for_all(self) -> bool:
+        """True for 'every saree', False for 'this one': a click or a box means one, whatever words stand beside it."""
+        return bool(self.examples) or (bool(self.words) and not (self.points or self.boxes))
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One mask that a segmenter found, `bool (H, W)`, with the model's own confidence in `[0, 1]`."""
+    """One mask that a segmenter found, `bool (H, W)`, with the model's own confidence in `[0, 1]`.
+
+    Attributes:
+        words: the phrase that found it; empty where a click, a box or an example did.
+    """
 
     mask: Mask
     score: float
+    words: str = ""
 
 
 @dataclass(frozen=True)

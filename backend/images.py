@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
@@ -19,7 +20,7 @@ from PIL import ImageOps, UnidentifiedImageError
 # Bound here: Ultralytics later replaces `PIL.Image.open` by one that installs packages at a file which is no image.
 from PIL.Image import open as open_picture
 
-from backend.domain import Image
+from backend.domain import Image, Photo, Pixels
 from backend.errors import ImageError, LabelStudioError
 from backend.settings import Settings
 
@@ -28,6 +29,22 @@ logger = logging.getLogger(__name__)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
+KNOWN_IMAGES = 100_000
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image that was read before: what is known of it, and how to read its pixels again. See `Photo`."""
+
+    key: str
+    source: str
+    size_wh: tuple[int, int]
+    read: Callable[[], Pixels]
+
+    @property
+    def pixels(self) -> Pixels:
+        """`uint8 (H, W, 3)`, RGB, upright; fetched and decoded again where they are not kept."""
+        return self.read()
 
 
 class ImageStore:
@@ -40,7 +57,22 @@ class ImageStore:
         self._client = httpx.Client(timeout=settings.label_studio_timeout_s)
         self._cache: OrderedDict[str, Image] = OrderedDict()
         self._cached_bytes = 0
+        # Content and size by address, for images whose pixels are not kept any more.
+        self._known: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def open(self, url: str, *, task_id: int) -> Photo:
+        """The image at `url`, without fetching or decoding it where that was done before; its pixels are read on use.
+
+        Raises:
+            ImageError, LabelStudioError: as `load`, for an image that is new.
+        """
+        with self._lock:
+            known = self._known.get(url)
+        if known is None:
+            return self.load(url, task_id=task_id)
+        key, size_wh = known
+        return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
 
     def load(self, url: str, *, task_id: int) -> Image:
         """The decoded image at `url`, as the task names it; a cached one needs no network.
@@ -64,6 +96,9 @@ class ImageStore:
             previous = self._cache.pop(url, None)
             self._cached_bytes += image.pixels.nbytes - (previous.pixels.nbytes if previous else 0)
             self._cache[url] = image
+            self._known[url] = (image.key, image.size_wh)
+            while len(self._known) > KNOWN_IMAGES:
+                self._known.popitem(last=False)
             while self._cached_bytes > self._settings.image_cache_bytes and self._cache:
                 _, dropped = self._cache.popitem(last=False)
                 self._cached_bytes -= dropped.pixels.nbytes

@@ -2,7 +2,8 @@
 
 Attributes of the label config that Label Studio's own YOLO backend defined mean the same here: `predicted_values` on a
 `<Label>` (model classes that count as this label, separated by commas), `model_score_threshold` and `model_skip` on a
-control tag.
+control tag. Two are Drape's own, both on a `<Label>`: `prompt`, the words that SAM 3 looks for, and `exclusive="true"`,
+by which a new region takes no pixel of those that are there already.
 """
 
 from __future__ import annotations
@@ -24,12 +25,22 @@ MESSAGE_NAME = "message"
 
 @dataclass(frozen=True)
 class Label:
-    """One label: `value` as the config spells it; `predicted_values` in lower case; `prompt` the words for it."""
+    """One label: `value` as the config spells it; `predicted_values` in lower case; `prompt` the words for it.
+
+    Attributes:
+        exclusive: a new region of this label takes no pixel of the regions that are there already.
+    """
 
     value: str
     alias: str = ""
     prompt: str = ""
     predicted_values: frozenset[str] = frozenset()
+    exclusive: bool = False
+
+    @property
+    def phrase(self) -> str:
+        """What a model that reads words is asked for."""
+        return self.prompt or self.value
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,26 @@ class LabelConfig:
             if wanted in (_folded(label.value), _folded(label.alias)):
                 return label.value
         return None
+
+    def label_named(self, phrase: str) -> str | None:
+        """The label that the annotator's words name, regardless of case; None where they name none.
+
+        Its value, alias or prompt as a whole, else as words of the phrase: 'silk saree' names the label 'saree'. Of
+        several the last, which an English phrase is about, and of those that end there the longest.
+        """
+        wanted = _folded(phrase).split()
+        best: tuple[int, int, str] | None = None
+        for label in self.labels:
+            for name in (label.value, label.alias, label.prompt):
+                words = _folded(name).split()
+                for end in range(len(words), len(wanted) + 1) if words else ():
+                    if wanted[end - len(words) : end] == words and (best is None or (end, len(words)) > best[:2]):
+                        best = (end, len(words), label.value)
+        return best[2] if best else None
+
+    def is_exclusive(self, label: str) -> bool:
+        """True where a new region of `label` takes no pixel of those that are there already."""
+        return any(one.exclusive for one in self.labels if one.value == label)
 
     def threshold_for(self, label: str, default: float) -> float:
         """Confidence below which detections of `label` are dropped: its tag's own, else `default`."""
@@ -197,6 +228,7 @@ def _labels_of(tag: etree._Element) -> tuple[Label, ...]:
             predicted_values=frozenset(
                 _folded(value) for value in (label.get("predicted_values") or "").split(",") if value.strip()
             ),
+            exclusive=_true(label, "exclusive") or _true(tag, "exclusive"),
         )
         for label in tag.iter("Label")
         if label.get("value")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import httpx
@@ -104,6 +105,12 @@ class LabelStudio:
         query = json.dumps({"filters": {"conjunction": "and", "items": [nobody]}})
         return [int(task["id"]) for task in self._list(project_id, fields="task_only", query=query, include="id")]
 
+    def tasks_after(self, project_id: int, task_id: int, *, count: int) -> list[dict[str, Any]]:
+        """The `count` tasks that follow `task_id` in the order of their numbers, as many as there are."""
+        later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
+        query = json.dumps({"filters": {"conjunction": "and", "items": [later]}, "ordering": ["tasks:id"]})
+        return list(islice(self._list(project_id, fields="task_only", query=query, page_size=count), count))
+
     def annotated_tasks(self, project_id: int) -> list[dict[str, Any]]:
         """Every task that has annotations, with them (`annotations`, `data`, `id`)."""
         sdk = self.sdk
@@ -138,7 +145,7 @@ class LabelStudio:
     def _list(self, project_id: int, **kwargs: Any) -> Iterator[dict[str, Any]]:
         sdk = self.sdk
         with self.said_plainly():
-            for task in sdk.tasks.list(project=project_id, page_size=PAGE, **kwargs):
+            for task in sdk.tasks.list(project=project_id, **{"page_size": PAGE, **kwargs}):
                 yield task.model_dump()
 
 

@@ -1,32 +1,37 @@
 """Both answers, interactive and batch, stage by stage. The file to read first.
 
-Interactive: label config → prompt → image → segmenter → regions.
+Interactive: label config → prompt → image → segmenter → labels and layers → regions.
 Batch:       label config → images → detector → labels and thresholds → regions.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.detector import Detector, Detectors
-from backend.domain import Detection, Image, LabelledMask, Prediction
+from backend.detector import Detectors, ImageDetector
+from backend.domain import Detection, Image, LabelledMask, Photo, Prediction, Prompt, Segment
 from backend.errors import ImageError, PromptError
 from backend.images import ImageStore
 from backend.label_config import LabelConfig
+from backend.layers import taken_pixels
 from backend.prompts import parse_context
 from backend.regions import encode, message
-from backend.registry import Version
+from backend.sam_detectors import RefinedDetector, WordsDetector
+from backend.segmenters import Segmenter, WordReader
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
+from backend.sticky_words import Phrase, StickyWords
 from backend.wire import Task
 
 LOADING_PATIENCE_S = 5.0
 BATCH_IMAGES = 8
 FETCH_THREADS = 4
+# More instances of a phrase than a person can look through are no help.
+MAX_INSTANCES = 100
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,15 @@ def image_url(task: Task, config: LabelConfig) -> str:
     if not isinstance(url, str) or not url:
         raise ImageError(f"Task {task.id} has no image under the key '{config.image_key}' that the label config names.")
     return url
+
+
+def open_image(images: ImageStore, task: Task, config: LabelConfig) -> Photo:
+    """The task's image, not fetched again where it was read before.
+
+    Raises:
+        ImageError, LabelStudioError: as `load_image`, for an image that is new.
+    """
+    return images.open(image_url(task, config), task_id=task.id)
 
 
 def load_image(images: ImageStore, task: Task, config: LabelConfig) -> Image:
@@ -92,13 +106,20 @@ def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
 class Interactive:
     """Answers an annotator's prompts with the segmenter."""
 
-    def __init__(self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader) -> None:
+    def __init__(
+        self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, sticky: StickyWords
+    ) -> None:
         self.settings = settings
         self.images = images
         self.segmenter = segmenter
+        self.sticky = sticky
 
-    def answer(self, task: Task, config: LabelConfig, context: dict[str, Any]) -> Prediction:
+    def answer(
+        self, task: Task, config: LabelConfig, context: dict[str, Any], *, project_id: int | None = None
+    ) -> Prediction:
         """Regions for what the annotator clicked, boxed or wrote in one task.
+
+        Words that found something are remembered for the project.
 
         Raises:
             PromptError: the prompt cannot be answered; the message says why, to the annotator.
@@ -106,34 +127,102 @@ class Interactive:
             ModelError: no segmenter is ready.
         """
         segmenter = self.segmenter.get(timeout_s=LOADING_PATIENCE_S)
-        image = load_image(self.images, task, config)
-        prompt = parse_context(context, config, size_wh=image.size_wh)
-        # Words that were written before may come along with a click: the click can be answered without them.
-        if prompt.words and not segmenter.reads_words and not (prompt.points or prompt.boxes):
-            raise PromptError("Words need SAM3, which is not installed. Click on the garment or draw a box instead.")
-        if prompt.label is None:
+        image = open_image(self.images, task, config)
+        prompt = parse_context(context, config, size_wh=image.size_wh, example_tag=self.settings.example_tag)
+        if prompt.label is None and not prompt.asks_for_all:
             raise PromptError("Choose a label first, then click on the garment or draw a box.")
-        segments = segmenter.segment(image, prompt)
-        if not segments:
-            raise PromptError("Nothing was found there. Click nearer to the middle of the garment, or draw a box.")
-        # Points and boxes ask for one garment: the best of the candidates.
-        labelled = LabelledMask(mask=segments[0].mask, label=prompt.label, score=segments[0].score)
-        tolerance_px = self.settings.polygon_tolerance_px
-        regions = encode(labelled, config, tolerance_px=tolerance_px, model_version=segmenter.name)
-        return Prediction(regions=regions, score=segments[0].score, model_version=segmenter.name)
+        prediction = self._answer(task, image, config, prompt, segmenter)
+        if project_id is not None and prompt.words and prompt.asks_for_all:
+            self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
+        return prediction
+
+    def answer_again(self, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
+        """Regions for a remembered phrase in a task that is opened; None where it finds nothing, or nothing reads it.
+
+        Raises:
+            ImageError, LabelStudioError: the image cannot be read.
+        """
+        segmenter = self.segmenter.ready
+        if not isinstance(segmenter, WordReader):
+            return None
+        label = phrase.label if phrase.label in config.label_values else None
+        image = open_image(self.images, task, config)
+        try:
+            return self._answer(task, image, config, Prompt(words=phrase.words, label=label), segmenter)
+        except PromptError:
+            return None
 
     def excuse(self, reason: str, config: LabelConfig) -> Prediction:
         """The reason why a prompt was not answered, in the config's message control; empty where it has none."""
         return Prediction(regions=message(reason, config), score=0.0, model_version=self.segmenter.name)
 
+    def _answer(
+        self, task: Task, image: Photo, config: LabelConfig, prompt: Prompt, segmenter: Segmenter
+    ) -> Prediction:
+        if prompt.asks_for_all and not isinstance(segmenter, WordReader):
+            raise PromptError(
+                "Words and examples need SAM 3, which is not installed. Click on the garment or draw a box instead."
+            )
+        segments = segmenter.segment(image, prompt)
+        if not segments:
+            raise PromptError(_nothing_found(prompt))
+        # A click or a box means one garment, of which the best candidate is taken; words mean every one.
+        wanted = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
+        labelled = [_labelled(segment, prompt, config) for segment in wanted]
+        labelled = self._below_what_is_there(labelled, task, config)
+        regions = [
+            region
+            for one in labelled
+            for region in encode(
+                one, config, tolerance_px=self.settings.polygon_tolerance_px, model_version=segmenter.name
+            )
+        ]
+        score = min((one.score or 0.0 for one in labelled), default=0.0)
+        return Prediction(regions=regions, score=score, model_version=segmenter.name)
+
+    def _below_what_is_there(self, labelled: list[LabelledMask], task: Task, config: LabelConfig) -> list[LabelledMask]:
+        """Masks of exclusive labels without the pixels of accepted regions; those that lose all are left out."""
+        if not any(config.is_exclusive(one.label) for one in labelled):
+            return labelled
+        height, width = labelled[0].mask.shape
+        free = ~taken_pixels(task, (width, height))
+        layered = [replace(one, mask=one.mask & free) if config.is_exclusive(one.label) else one for one in labelled]
+        layered = [one for one in layered if one.mask.any()]
+        if not layered:
+            raise PromptError("All of it belongs to regions that you have accepted already.")
+        return layered
+
+
+def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
+    """The segment under the label that its words name, else the chosen one, else the config's first."""
+    named = config.label_named(segment.words) if segment.words else None
+    return LabelledMask(segment.mask, named or prompt.label or config.label_values[0], segment.score)
+
+
+def _nothing_found(prompt: Prompt) -> str:
+    if not prompt.asks_for_all:
+        return "Nothing was found there. Click nearer to the middle of the garment, or draw a box."
+    if prompt.examples:
+        return "Nothing like the example was found. Draw the box close around one whole garment."
+    return f"No '{', '.join(prompt.words)}' was found. Try other words, or click on the garment."
+
 
 class Batch:
-    """Answers whole images with the project's current detector."""
+    """Answers whole images with the project's current detector, or, before it has one, with SAM 3's words."""
 
-    def __init__(self, settings: Settings, *, images: ImageStore, detectors: Detectors) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        images: ImageStore,
+        detectors: Detectors,
+        segmenter: Callable[[], Segmenter],
+    ) -> None:
+        """`segmenter` is called, and may take its time to load, where its words or its masks are needed."""
         self.settings = settings
         self.images = images
         self.detectors = detectors
+        self.segmenter = segmenter
 
     def predict(
         self, tasks: Sequence[Task], config: LabelConfig, *, project_id: int, deadline_s: float | None = None
@@ -141,13 +230,13 @@ class Batch:
         """Outcomes in the order of `tasks`, as they are ready.
 
         Ends early once `deadline_s` seconds have passed; the tasks not yielded are left to the caller. Yields nothing
-        where the project has no model yet.
+        where the project has no model yet, and words have none that reads them.
 
         Raises:
             LabelStudioError: Label Studio is away; what was yielded before stands.
             ModelError: the weights do not load.
         """
-        current = self.detectors.for_project(project_id)
+        current = self._current(project_id, config)
         if current is None:
             return
         detector, version = current
@@ -158,8 +247,29 @@ class Batch:
                 return
             yield from self._predict_chunk(tasks[first : first + BATCH_IMAGES], config, detector, version)
 
+    def model_version(self, project_id: int, config: LabelConfig) -> str | None:
+        """What answers for the project, by name; None where nothing does.
+
+        Raises:
+            ModelError: the weights do not load.
+        """
+        current = self._current(project_id, config)
+        return current[1] if current else None
+
+    def _current(self, project_id: int, config: LabelConfig) -> tuple[ImageDetector, str] | None:
+        """What answers for the project, and its name as a model version."""
+        current = self.detectors.for_project(project_id)
+        if current is not None:
+            detector, version = current
+            refined = RefinedDetector(detector, self.segmenter()) if self.settings.refine_with_sam else detector
+            return refined, version.name
+        if not self.settings.may_read_words:
+            return None
+        segmenter = self.segmenter()
+        return (WordsDetector(segmenter, config), segmenter.name) if isinstance(segmenter, WordReader) else None
+
     def _predict_chunk(
-        self, tasks: Sequence[Task], config: LabelConfig, detector: Detector, version: Version
+        self, tasks: Sequence[Task], config: LabelConfig, detector: ImageDetector, version: str
     ) -> Iterator[Outcome]:
         default = self.settings.model_score_threshold
         with ThreadPoolExecutor(max_workers=FETCH_THREADS) as pool:
@@ -176,7 +286,7 @@ class Batch:
                 config,
                 default_threshold=default,
                 tolerance_px=self.settings.polygon_tolerance_px,
-                version=version.name,
+                version=version,
             )
             yield Outcome(task_id=task.id, prediction=prediction)
 

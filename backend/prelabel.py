@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +14,12 @@ from backend.errors import DrapeError, LabelStudioError
 from backend.images import ImageStore
 from backend.label_config import parse_label_config
 from backend.labelstudio import LabelStudio
+from backend.metrics import Metrics
 from backend.pipeline import Batch, Outcome
 from backend.problems import Problems
 from backend.queues import Queues
 from backend.registry import Registry
+from backend.segmenters import choose
 from backend.settings import Settings
 from backend.wire import Task
 
@@ -40,20 +43,26 @@ def prelabel(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     label_studio = LabelStudio(settings)
     registry = Registry(settings.models_path)
     problems = Problems(Queues(settings).redis)
-    champion = registry.champion(project_id)
-    if champion is None:
+    if registry.champion(project_id) is None and not settings.may_read_words:
         logger.info("Project %s has no model yet: %s tasks wait for its first", project_id, len(task_ids))
         return {"written": 0, "skipped": len(task_ids), "failed": 0}
     project = label_studio.project(project_id)
     config = parse_label_config(project.label_config)
+    batch = Batch(
+        settings,
+        images=ImageStore(settings, bearer=label_studio.bearer),
+        detectors=Detectors(registry, settings),
+        segmenter=functools.cache(lambda: choose(settings, Metrics())),
+    )
+    version = batch.model_version(project_id, config)
+    if version is None:
+        logger.info("Project %s has no model yet, and nothing here reads words", project_id)
+        return {"written": 0, "skipped": len(task_ids), "failed": 0}
     present = label_studio.tasks(project_id, task_ids)
     for vanished in sorted(set(task_ids) - {int(task["id"]) for task in present}):
         problems.report("The task is gone.", project_id=project_id, task_id=vanished)
-    open_tasks = [Task.model_validate(task) for task in present if not _has_prediction(task, champion.name)]
+    open_tasks = [Task.model_validate(task) for task in present if not _has_prediction(task, version)]
     counts = {"written": 0, "skipped": len(present) - len(open_tasks), "failed": len(task_ids) - len(present)}
-    batch = Batch(
-        settings, images=ImageStore(settings, bearer=label_studio.bearer), detectors=Detectors(registry, settings)
-    )
     finished: list[Outcome] = []
     for outcome in batch.predict(open_tasks, config, project_id=project_id):
         if outcome.problem:
@@ -68,9 +77,9 @@ def prelabel(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     _write(label_studio, problems, project_id, finished, counts)
     _show_progress(counts, total=len(task_ids))
     # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
-    if counts["written"] and project.model_version != champion.name:
-        label_studio.show_model_version(project_id, champion.name)
-    logger.info("Pre-annotated project %s with %s: %s", project_id, champion.name, counts)
+    if counts["written"] and project.model_version != version:
+        label_studio.show_model_version(project_id, version)
+    logger.info("Pre-annotated project %s with %s: %s", project_id, version, counts)
     return counts
 
 

@@ -13,17 +13,21 @@ from backend.label_config import LabelConfig
 LABEL_KEYS = ("labels", "keypointlabels", "rectanglelabels")
 
 
-def parse_context(context: dict[str, Any], config: LabelConfig, *, size_wh: tuple[int, int]) -> Prompt:
+def parse_context(
+    context: dict[str, Any], config: LabelConfig, *, size_wh: tuple[int, int], example_tag: str
+) -> Prompt:
     """What the annotator asked for, in pixels of an image of `size_wh`.
 
     All prompts of the pending suggestion arrive together, in order; with a palette each arrives twice under one id, as
-    a shape and as its label. The last chosen label counts.
+    a shape and as its label. The last chosen label counts. A rectangle of the tag, or under the label, that
+    `example_tag` names is an example.
 
     Raises:
         PromptError: there is no prompt that can be read, or the chosen label cannot be drawn; says so to the annotator.
     """
     points: dict[str, Point] = {}
     boxes: dict[str, Box] = {}
+    examples: set[str] = set()
     words: list[str] = []
     chosen: str | None = None
     for number, region in enumerate(_regions(context)):
@@ -31,7 +35,11 @@ def parse_context(context: dict[str, Any], config: LabelConfig, *, size_wh: tupl
         if not isinstance(value, dict):
             continue
         identity = str(region.get("id", number))
-        chosen = _chosen(value) or chosen
+        label = _chosen(value)
+        if example_tag in (label, region.get("from_name")):
+            examples.add(identity)
+        if label != example_tag:
+            chosen = label or chosen
         match _kind(region):
             case "keypoint":
                 # Points restored from a draft carry no sign: absent means positive.
@@ -44,7 +52,11 @@ def parse_context(context: dict[str, Any], config: LabelConfig, *, size_wh: tupl
     if not (points or boxes or words):
         raise PromptError("There is nothing to look for: click on the garment, draw a box, or write what it is.")
     return Prompt(
-        points=tuple(points.values()), boxes=tuple(boxes.values()), words=tuple(words), label=_drawable(chosen, config)
+        points=tuple(points.values()),
+        boxes=tuple(box for identity, box in boxes.items() if identity not in examples),
+        words=tuple(dict.fromkeys(words)),
+        examples=tuple(box for identity, box in boxes.items() if identity in examples),
+        label=_drawable(chosen, config),
     )
 
 

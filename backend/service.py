@@ -13,13 +13,16 @@ from backend.errors import DrapeError, QueueError
 from backend.images import ImageStore
 from backend.label_config import LabelConfig, parse_label_config
 from backend.labelstudio import LabelStudio
-from backend.pipeline import Batch, Interactive
+from backend.metrics import Metrics
+from backend.pipeline import LOADING_PATIENCE_S, Batch, Interactive
+from backend.prewarm import Prewarmer
 from backend.problems import Problems
 from backend.queues import Queues
 from backend.registry import Registry
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
-from backend.wire import PredictRequest, WebhookEvent
+from backend.sticky_words import StickyWords
+from backend.wire import PredictRequest, Task, WebhookEvent
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +38,11 @@ class Service:
     settings: Settings
     interactive: Interactive
     batch: Batch
+    prewarmer: Prewarmer
     registry: Registry
     queues: Queues
     problems: Problems
+    metrics: Metrics
     started_at: float
 
     @classmethod
@@ -47,13 +52,22 @@ class Service:
         images = ImageStore(settings, bearer=label_studio.bearer)
         registry = Registry(settings.models_path)
         queues = Queues(settings)
+        metrics = Metrics()
+        segmenter = SegmenterLoader(settings, metrics)
         return cls(
             settings=settings,
-            interactive=Interactive(settings, images=images, segmenter=SegmenterLoader(settings)),
-            batch=Batch(settings, images=images, detectors=Detectors(registry, settings)),
+            interactive=Interactive(settings, images=images, segmenter=segmenter, sticky=StickyWords(queues.redis)),
+            batch=Batch(
+                settings,
+                images=images,
+                detectors=Detectors(registry, settings),
+                segmenter=lambda: segmenter.get(timeout_s=LOADING_PATIENCE_S),
+            ),
+            prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
             registry=registry,
             queues=queues,
             problems=Problems(queues.redis),
+            metrics=metrics,
             started_at=time.time(),
         )
 
@@ -84,18 +98,26 @@ class Service:
         return self._predict_batch(request, config)
 
     def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
-        task = request.tasks[0]
+        task, project_id = request.tasks[0], request.project_id
         try:
-            return self.interactive.answer(task, config, request.context or {})
+            return self.interactive.answer(task, config, request.context or {}, project_id=project_id)
         except DrapeError as e:
             # Label Studio's page shows nothing for an error status: the reason must travel in a result.
-            self.problems.report(str(e), project_id=request.project_id, task_id=task.id)
+            self.problems.report(str(e), project_id=project_id, task_id=task.id)
             return self.interactive.excuse(str(e), config)
+        finally:
+            if project_id is not None:
+                self.prewarmer.opened(project_id, task, config)
 
     def _predict_batch(self, request: PredictRequest, config: LabelConfig) -> list[dict[str, Any] | list[Any]]:
         project_id = request.project_id
-        if project_id is None or self.registry.champion(project_id) is None:
+        if project_id is None:
             return [[] for _ in request.tasks]
+        if len(request.tasks) == 1:
+            # One task alone: somebody has opened it.
+            self.prewarmer.opened(project_id, request.tasks[0], config)
+        if self.registry.champion(project_id) is None:
+            return self._predict_without_model(project_id, request.tasks, config)
         deadline_s = self.settings.predict_deadline_s
         answers: dict[int, dict[str, Any] | list[Any]] = {}
         for outcome in self.batch.predict(request.tasks, config, project_id=project_id, deadline_s=deadline_s):
@@ -106,6 +128,23 @@ class Service:
         if late:
             self._queue_late(project_id, late)
         return [answers.get(task.id, []) for task in request.tasks]
+
+    def _predict_without_model(
+        self, project_id: int, tasks: list[Task], config: LabelConfig
+    ) -> list[dict[str, Any] | list[Any]]:
+        """The remembered words in a task that is opened; what words find otherwise takes a job's time."""
+        if len(tasks) == 1 and self.settings.sticky_words:
+            phrase = self.interactive.sticky.recall(project_id)
+            try:
+                prediction = self.interactive.answer_again(tasks[0], config, phrase) if phrase else None
+            except DrapeError as e:
+                self.problems.report(str(e), project_id=project_id, task_id=tasks[0].id)
+                prediction = None
+            if prediction:
+                return [_as_result(prediction)]
+        if self.settings.may_read_words:
+            self._queue_late(project_id, [task.id for task in tasks])
+        return [[] for _ in tasks]
 
     def _queue_late(self, project_id: int, task_ids: list[int]) -> None:
         try:

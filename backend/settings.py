@@ -49,12 +49,45 @@ class Settings(BaseSettings):
     )
 
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where models run.")
-    segmenter: Literal["auto", "sam", "classical"] = Field(
+    segmenter: Literal["auto", "sam3", "sam", "classical"] = Field(
         "auto", description="What answers clicks and boxes; `auto` takes the best whose weights are there."
+    )
+    sam3_weights: str = Field(
+        "",
+        description="Path of SAM 3's or SAM 3.1's weights, which Meta gives out at https://huggingface.co/facebook/sam3.",
+    )
+    sam_half: bool = Field(True, description="SAM 3 computes in float16 on a GPU; a CPU always takes float32.")
+    sam_compile: bool = Field(
+        False, description="Compile SAM 3's image encoder: minutes at the start, faster encoding on a GPU afterwards."
     )
     sam_weights: str = Field(
         "",
         description="SAM 2.1 or MobileSAM weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`).",
+    )
+    embedding_device_bytes: int = Field(
+        4_000_000_000,
+        ge=0,
+        description="GPU memory for embeddings of images, in bytes (SAM 3: 69 MB an image).",
+    )
+    embedding_host_bytes: int = Field(
+        2_000_000_000, ge=0, description="Memory for embeddings of images, in bytes (SAM 3: 138 MB an image)."
+    )
+    embedding_disk_bytes: int = Field(
+        10_000_000_000,
+        ge=0,
+        description="Disk space for embeddings, below the data directory, in bytes; 0 keeps them in memory alone.",
+    )
+    prewarm_tasks: int = Field(
+        2, ge=0, description="Tasks after the opened one whose images are encoded ahead, in the background."
+    )
+    example_tag: str = Field(
+        "example", description="Name of the rectangle tag (or label) whose boxes mean 'find everything like this'."
+    )
+    sticky_words: bool = Field(
+        False, description="A phrase that found something is looked for in each next image of the project as it opens."
+    )
+    refine_with_sam: bool = Field(
+        False, description="SAM's masks replace the detector's in pre-annotation; class and score stay the detector's."
     )
     base_weights: str = Field(
         "yolo11n-seg.pt",
@@ -97,6 +130,11 @@ class Settings(BaseSettings):
     def models_path(self) -> Path:
         """Directory of the model registry."""
         return self.model_dir or self.data_dir / "models"
+
+    @property
+    def may_read_words(self) -> bool:
+        """Whether a segmenter that reads words is asked for; only loading it shows whether it is there."""
+        return self.segmenter == "sam3" or (self.segmenter == "auto" and bool(self.sam3_weights))
 
     @cached_property
     def allowed_image_hosts(self) -> frozenset[str]:

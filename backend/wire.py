@@ -25,11 +25,17 @@ class Wire(BaseModel):
 
 
 class Task(Wire):
-    """One task; `data` maps the label config's data keys to addresses and texts."""
+    """One task; `data` maps the label config's data keys to addresses and texts.
+
+    Attributes:
+        annotations, drafts: what is drawn already, submitted or not; Label Studio sends both with a prompt.
+    """
 
     id: int
     data: dict[str, Any]
     project: int | None = None
+    annotations: list[Any] = Field(default_factory=list)
+    drafts: list[Any] = Field(default_factory=list)
 
 
 class Params(Wire):

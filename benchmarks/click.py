@@ -17,10 +17,13 @@ from rich.table import Table
 
 from backend.domain import Image, LabelledMask, Point, Prompt
 from backend.label_config import parse_label_config
+from backend.metrics import Metrics
 from backend.regions import encode
 from backend.segmenters import Segmenter
 from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.embeddings import EmbeddingCache, MemoryTier
 from backend.segmenters.sam import load_sam
+from benchmarks.random_weights import random_mobile_sam
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS, palette
 
@@ -39,17 +42,6 @@ def timed(action: Callable[[int], object], rounds: int) -> tuple[float, float]:
     return float(np.median(taken)), float(np.percentile(taken, 95))
 
 
-def random_mobile_sam(folder: Path) -> Path:
-    """A MobileSAM checkpoint that is no use but for its speed."""
-    import torch
-    from ultralytics.models.sam.build import build_mobile_sam
-
-    torch.manual_seed(0)
-    path = folder / "mobile_sam.pt"
-    torch.save(build_mobile_sam().state_dict(), path)
-    return path
-
-
 def main() -> None:
     """Prints the table: the ratio first."""
     figure = draw_figure(1)
@@ -62,7 +54,9 @@ def main() -> None:
         encode(LabelledMask(best.mask, "saree", best.score), config, tolerance_px=1.0, model_version="benchmark")
 
     with tempfile.TemporaryDirectory() as folder:
-        sam = load_sam(str(random_mobile_sam(Path(folder))), device="cpu")
+        embeddings = EmbeddingCache([MemoryTier("host", device="cpu", max_bytes=10**9)], disk=None, metrics=Metrics())
+        weights = str(random_mobile_sam(Path(folder)))
+        sam = load_sam(weights, device="cpu", embeddings=embeddings, metrics=Metrics())
         ours = timed(lambda number: click(sam, number, "one image"), CLICKS)
         plain = timed(lambda number: click(sam, number, f"image {number} {time.time()}"), FULL_ENCODES)
     classical = timed(lambda number: click(ClassicalSegmenter(), number, "one image"), CLICKS)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from backend.domain import Box, Image, Mask, Pixels, Prompt, Segment
+from backend.domain import Box, Mask, Photo, Pixels, Prompt, Segment
 from backend.errors import PromptError
 
 WORK_SIDE_PX = 400
@@ -36,9 +36,8 @@ class ClassicalSegmenter:
     """Works anywhere at once; a model with weights sees far more. Deterministic, and without any state."""
 
     name = "classical"
-    reads_words = False
 
-    def segment(self, image: Image, prompt: Prompt) -> list[Segment]:
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         """At most one mask `bool (H, W)`: what the positive clicks and boxes mean, without what the negative ones do.
 
         Raises:

@@ -6,7 +6,8 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from backend.errors import ModelLoadingError
+from backend.errors import ModelError, ModelLoadingError
+from backend.metrics import Metrics
 from backend.segmenters import Segmenter, choose
 from backend.settings import Settings
 
@@ -14,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 class SegmenterLoader:
-    """One background load of `choose(settings)`, awaited with a time limit."""
+    """One background load of `choose(settings, metrics)`, awaited with a time limit."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load-segmenter")
-        self._future: Future[Segmenter] = executor.submit(choose, settings)
+        self._future: Future[Segmenter] = executor.submit(choose, settings, metrics)
         executor.shutdown(wait=False)
 
     @property
@@ -27,6 +28,14 @@ class SegmenterLoader:
         if not self._future.done():
             return "loading"
         return "failed" if self._future.exception() else self._future.result().name
+
+    @property
+    def ready(self) -> Segmenter | None:
+        """The segmenter where it is loaded; None while it loads, and where it cannot be."""
+        try:
+            return self._future.result(0)
+        except (FutureTimeout, ModelError):
+            return None
 
     def get(self, *, timeout_s: float) -> Segmenter:
         """The loaded segmenter.

@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 
-from backend.detector import pick_device
-from backend.domain import Image, Prompt, Segment
+from backend.domain import Photo, Prompt, Segment
 from backend.errors import ModelError, PromptError
+from backend.metrics import Metrics
+from backend.segmenters.embeddings import EmbeddingCache, Tensors, fingerprint
 from backend.ultralytics_quiet import quiet_ultralytics
 
 logger = logging.getLogger(__name__)
 
-KEPT_EMBEDDINGS = 32
 INPUT_SIZE_PX = 1024
+CLICKS = "clicks"
 
 
 class SamSegmenter:
-    """One loaded SAM, with the embeddings of the images that were used last."""
+    """One loaded SAM, with the embeddings of images."""
 
-    reads_words = False
-
-    def __init__(self, predictor: Any, *, name: str) -> None:
-        """`predictor` is an Ultralytics SAM predictor whose model is set up."""
+    def __init__(
+        self, predictor: Any, *, name: str, fingerprint: str, embeddings: EmbeddingCache, metrics: Metrics
+    ) -> None:
+        """`predictor` is an Ultralytics SAM predictor whose model is set up; `fingerprint` changes with its weights."""
         self.name = name
+        self._fingerprint = fingerprint
         self._predictor = predictor
-        self._embeddings: OrderedDict[str, Any] = OrderedDict()
-        # Ultralytics' predictor holds the image it encodes: one thread in it at a time.
-        self._lock = threading.Lock()
+        self._embeddings = embeddings
+        self._metrics = metrics
 
-    def segment(self, image: Image, prompt: Prompt) -> list[Segment]:
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         """Masks `bool (H, W)`, best first; of one point alone, SAM's several readings; see `Segmenter`.
 
         Raises:
-            PromptError: there is no point and no box, or several boxes come together with points.
+            PromptError: there is no point and no box, or several boxes; words alone need SAM 3.
+            ImageError, LabelStudioError: the image is not encoded yet and cannot be read.
         """
         if not (prompt.points or prompt.boxes):
             raise PromptError("Click on the garment or draw a box.")
@@ -50,9 +51,10 @@ class SamSegmenter:
         boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in prompt.boxes] or None
         # One click is ambiguous (the border, the pallu, the saree): SAM's three readings; more prompts mean one thing.
         ambiguous = len(prompt.points) == 1 and not prompt.boxes
-        with self._lock:
+        features = self._embedding(image)
+        with self._metrics.decode_seconds.labels(head=CLICKS).time():
             masks, found = self._predictor.inference_features(
-                self._embedding(image), src_shape=image.pixels.shape[:2], dst_shape=(INPUT_SIZE_PX, INPUT_SIZE_PX),
+                features, src_shape=image.size_wh[::-1], dst_shape=(INPUT_SIZE_PX, INPUT_SIZE_PX),
                 bboxes=boxes, points=points, labels=labels, multimask_output=ambiguous,
             )  # fmt: skip
         if masks is None:
@@ -63,24 +65,39 @@ class SamSegmenter:
         ]
         return sorted((segment for segment in segments if segment.mask.any()), key=lambda segment: -segment.score)
 
-    def _embedding(self, image: Image) -> Any:
-        if image.key not in self._embeddings:
-            # Ultralytics takes arrays as BGR.
-            self._predictor.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))
-            self._embeddings[image.key] = self._predictor.features
-            self._predictor.reset_image()
-        self._embeddings.move_to_end(image.key)
-        while len(self._embeddings) > KEPT_EMBEDDINGS:
-            self._embeddings.popitem(last=False)
-        return self._embeddings[image.key]
+    def prepare(self, image: Photo) -> None:
+        """Encodes the image ahead of its first prompt; who waits for an answer goes first."""
+        if not self._embeddings.has(self._image_name(image), CLICKS):
+            self._embedding(image, urgent=False)
+
+    def _image_name(self, image: Photo) -> str:
+        return f"{image.key}-{self._fingerprint}"
+
+    def _embedding(self, image: Photo, *, urgent: bool = True) -> Any:
+        kept = self._embeddings.get(self._image_name(image), CLICKS, lambda: self._encode(image), urgent=urgent)
+        embed = kept["embed"].to(self._predictor.device)
+        fine = [kept[name].to(self._predictor.device) for name in sorted(kept) if name.startswith("fine")]
+        return {"image_embed": embed, "high_res_feats": fine} if fine else embed
+
+    def _encode(self, image: Photo) -> Mapping[str, Tensors]:
+        """Called by one thread at a time: the predictor holds the image that it encodes."""
+        # Ultralytics takes arrays as BGR.
+        self._predictor.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))
+        encoded = self._predictor.features
+        self._predictor.reset_image()
+        if not isinstance(encoded, dict):
+            return {CLICKS: {"embed": encoded}}
+        fine = {f"fine{number}": level for number, level in enumerate(encoded["high_res_feats"])}
+        return {CLICKS: {"embed": encoded["image_embed"], **fine}}
 
 
-def load_sam(weights: str, *, device: str) -> SamSegmenter:
+def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: Metrics) -> SamSegmenter:
     """Loads SAM 2.1 or MobileSAM.
 
     Args:
         weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`, `mobile_sam.pt`). Ultralytics tells the
             architecture by the file's name, which must end in one of its own.
+        device: as Ultralytics names it: `cpu`, `cuda:0`, `mps`.
 
     Raises:
         ModelError: the file is not there, cannot be downloaded, or is no such model.
@@ -92,7 +109,7 @@ def load_sam(weights: str, *, device: str) -> SamSegmenter:
         raise ModelError(f"SAM's weights are not at '{weights}' (SAM_WEIGHTS).")
     kind = SAM2Predictor if "sam2" in Path(weights).name else Predictor
     overrides = {
-        "model": weights, "imgsz": INPUT_SIZE_PX, "device": pick_device(device), "conf": 0.0, "task": "segment",
+        "model": weights, "imgsz": INPUT_SIZE_PX, "device": device, "conf": 0.0, "task": "segment",
         "mode": "predict", "save": False, "verbose": False,
     }  # fmt: skip
     try:
@@ -100,4 +117,6 @@ def load_sam(weights: str, *, device: str) -> SamSegmenter:
         predictor.setup_model(verbose=False)
     except (OSError, RuntimeError, ValueError, KeyError, AttributeError, ImportError, EOFError, UnpicklingError) as e:
         raise ModelError(f"SAM does not load from '{weights}': {e}.") from e
-    return SamSegmenter(predictor, name=Path(weights).stem)
+    name = Path(weights).stem
+    mark = fingerprint(Path(weights)) if Path(weights).is_file() else name
+    return SamSegmenter(predictor, name=name, fingerprint=mark, embeddings=embeddings, metrics=metrics)

@@ -90,7 +90,7 @@ def click(label: str | None) -> dict[str, Any]:
 EXCUSES = [
     ([click(None)], "Choose a label first"),
     ([click("turban")], "'turban' can be clicked but not drawn"),
-    ([{"id": "w", "type": "textarea", "from_name": "prompt", "value": {"text": ["silk saree"]}}], "Words need SAM3"),
+    ([{"id": "w", "type": "textarea", "from_name": "prompt", "value": {"text": ["silk saree"]}}], "Words and examples need SAM 3"),
     ([{**click("saree"), "is_positive": False}], "Click on the garment first"),
 ]
 

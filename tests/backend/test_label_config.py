@@ -89,3 +89,35 @@ BAD = [
 def test_a_config_that_cannot_be_served_says_what_is_missing(xml: str, said: str) -> None:
     with pytest.raises(LabelConfigError, match=said):
         parse_label_config(xml)
+
+
+NAMED = """<View><Image name="i" value="$i"/><PolygonLabels name="p" toName="i">
+  <Label value="saree" alias="sari"/><Label value="saree border" prompt="gold border"/><Label value="Blouse"/>
+</PolygonLabels></View>"""
+
+# phrase, the label that it names
+PHRASES = [
+    ("saree", "saree"),
+    ("Silk  SAREE", "saree"),
+    ("a red sari", "saree"),
+    ("saree border", "saree border"),
+    ("gold border", "saree border"),
+    ("blouse of the saree", "saree"),
+    ("saree blouse", "Blouse"),
+    ("sareeblouse", None),
+    ("turban", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("phrase", "label"), PHRASES)
+def test_words_name_a_label(phrase: str, label: str | None) -> None:
+    assert parse_label_config(NAMED).label_named(phrase) == label
+
+
+def test_exclusive_stands_on_a_label_or_on_its_tag() -> None:
+    xml = """<View><Image name="i" value="$i"/>
+      <PolygonLabels name="p" toName="i"><Label value="a" exclusive="true"/><Label value="b"/></PolygonLabels>
+      <BrushLabels name="q" toName="i" exclusive="true"><Label value="c"/></BrushLabels></View>"""
+    config = parse_label_config(xml)
+    assert [config.is_exclusive(label) for label in ("a", "b", "c", "none")] == [True, False, True, False]

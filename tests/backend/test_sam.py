@@ -8,31 +8,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from backend.domain import Box, Image, Point, Prompt
 from backend.errors import ModelError, PromptError
+from backend.metrics import Metrics
 from backend.segmenters import choose
 from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.embeddings import EmbeddingCache, MemoryTier
 from backend.segmenters.sam import SamSegmenter, load_sam
 from backend.settings import Settings
+from benchmarks.random_weights import random_mobile_sam
 from label_studio_config.demo.figures import draw_figure
+
+
+def in_memory() -> EmbeddingCache:
+    return EmbeddingCache([MemoryTier("host", device="cpu", max_bytes=10**9)], disk=None, metrics=Metrics())
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MobileSAM checkpoint whose parameters are all set."""
-    from ultralytics.models.sam.build import build_mobile_sam
-
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "mobile_sam.pt"
-    torch.save(build_mobile_sam().state_dict(), path)
-    return path
+    return random_mobile_sam(tmp_path_factory.mktemp("weights"), seed=3)
 
 
 @pytest.fixture(scope="module")
 def sam(weights: Path) -> SamSegmenter:
-    return load_sam(str(weights), device="cpu")
+    return load_sam(str(weights), device="cpu", embeddings=in_memory(), metrics=Metrics())
 
 
 def picture(seed: int) -> Image:
@@ -106,13 +106,13 @@ def test_what_sam_cannot_answer_is_said(sam: SamSegmenter) -> None:
 
 def test_without_its_weights_the_classical_one_answers_unless_sam_alone_is_asked_for(tmp_path: Path) -> None:
     missing = str(tmp_path / "sam2.1_b.pt")
-    assert isinstance(choose(Settings(sam_weights=missing)), ClassicalSegmenter)
+    assert isinstance(choose(Settings(sam_weights=missing), Metrics()), ClassicalSegmenter)
     with pytest.raises(ModelError, match="SAM_WEIGHTS"):
-        choose(Settings(sam_weights=missing, segmenter="sam"))
+        choose(Settings(sam_weights=missing, segmenter="sam"), Metrics())
 
 
 def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
     path = tmp_path / "mobile_sam.pt"
     path.write_bytes(b"not weights")
     with pytest.raises(ModelError, match="does not load"):
-        load_sam(str(path), device="cpu")
+        load_sam(str(path), device="cpu", embeddings=in_memory(), metrics=Metrics())

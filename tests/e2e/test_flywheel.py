@@ -165,7 +165,7 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
         annotator.start_blank()
         # What cannot be answered is said above the image: words need a model that reads them.
         annotator.write_words("silk saree")
-        page.get_by_text("Words need SAM3").first.wait_for()
+        page.get_by_text("Words and examples need SAM 3").first.wait_for()
         annotator.screenshot("message")
         annotator.take_click_tool(HOT_KEY)
         first = annotator.click((CLICK_XY[0] + 0.5) / width, (CLICK_XY[1] + 0.5) / height)

@@ -1,0 +1,36 @@
+"""Garments in layers, front to back: a new region takes no pixel of those that the annotator has accepted already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backend.domain import Mask
+from backend.regions import decode
+from backend.wire import Task
+
+
+def taken_pixels(task: Task, size_wh: tuple[int, int]) -> Mask:
+    """`bool (H, W)`: what the regions cover that the task's open annotation holds.
+
+    Label Studio sends them with each prompt, as it last saved them: a draft some seconds after a change. A region that
+    cannot be read, or was drawn on an image of another size, takes nothing.
+    """
+    width, height = size_wh
+    taken = np.zeros((height, width), bool)
+    masks, _ = decode(_drawn(task))
+    for drawn in masks:
+        if drawn.mask.shape == taken.shape:
+            taken |= drawn.mask
+    return taken
+
+
+def _drawn(task: Task) -> list[dict[str, Any]]:
+    """The regions of the draft that was changed last; without a draft, of such an annotation."""
+    for versions in (task.drafts, task.annotations):
+        known = [version for version in versions if isinstance(version, dict)]
+        if known:
+            result = max(known, key=lambda version: str(version.get("updated_at", ""))).get("result")
+            return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
+    return []

@@ -1,0 +1,75 @@
+"""SAM in the detector's place, or at its side: SAM 3's words before there is a model, SAM's masks for its boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from backend.detector import ImageDetector
+from backend.domain import Box, Detection, Image, Mask, Prompt
+from backend.label_config import LabelConfig
+from backend.segmenters import Segmenter, WordReader
+
+# Two labels' masks that share this much (IoU) are one garment under two names.
+SAME_GARMENT_IOU = 0.7
+# Masks are compared on every fourth pixel: enough to tell garments apart, a sixteenth of the work.
+COMPARED_STEP = 4
+
+
+class WordsDetector:
+    """Looks for each label's phrase in each image: pre-annotation for a project that has no model of its own yet."""
+
+    def __init__(self, reader: WordReader, config: LabelConfig) -> None:
+        self._reader = reader
+        # Of labels with one phrase the first has it.
+        self._labels = {label.phrase: label.value for label in reversed(config.labels) if not config.skips(label.value)}
+
+    def detect(self, images: Sequence[Image], *, min_score: float) -> list[list[Detection]]:
+        """As `Detector.detect`; what two labels' phrases both found is the one's that is surer."""
+        return [self._detect(image, min_score) for image in images]
+
+    def _detect(self, image: Image, min_score: float) -> list[Detection]:
+        segments = self._reader.find_words(image, list(self._labels), min_score=min_score)
+        found = [Detection(segment.mask, self._labels[segment.words], segment.score) for segment in segments]
+        return without_duplicates(found)
+
+
+class RefinedDetector:
+    """A detector whose boxes prompt SAM: SAM's masks have the sleeves and the borders, the detector knows the class."""
+
+    def __init__(self, detector: ImageDetector, segmenter: Segmenter) -> None:
+        self._detector = detector
+        self._segmenter = segmenter
+
+    def detect(self, images: Sequence[Image], *, min_score: float) -> list[list[Detection]]:
+        """As `Detector.detect`; a mask that SAM finds nothing for stays the detector's."""
+        found = self._detector.detect(images, min_score=min_score)
+        return [[self._refined(image, one) for one in ones] for image, ones in zip(images, found, strict=True)]
+
+    def _refined(self, image: Image, detection: Detection) -> Detection:
+        segments = self._segmenter.segment(image, Prompt(boxes=(bounding_box(detection.mask),)))
+        return replace(detection, mask=segments[0].mask) if segments else detection
+
+
+def bounding_box(mask: Mask) -> Box:
+    """The box, in pixels, around a mask `bool (H, W)` that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+
+
+def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
+    """The detections, the most certain first, without those that cover the same pixels as a more certain one."""
+    ranked = sorted(detections, key=lambda one: -one.score)
+    if not ranked:
+        return []
+    cells = np.stack([one.mask[::COMPARED_STEP, ::COMPARED_STEP].ravel() for one in ranked]).astype(np.float32)
+    shared = cells @ cells.T
+    areas = np.diag(shared)
+    iou = shared / np.maximum(areas[:, None] + areas[None, :] - shared, 1)
+    kept: list[int] = []
+    for number in range(len(ranked)):
+        if all(iou[number, better] < SAME_GARMENT_IOU for better in kept):
+            kept.append(number)
+    return [ranked[number] for number in kept]

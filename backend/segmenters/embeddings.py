@@ -1,0 +1,338 @@
+"""Embeddings of encoded images, kept in tiers: on the device, in the host's memory, on disk.
+
+An embedding is a dictionary of named tensors. It is named by the image's content, the model, its precision and the head
+that reads it, so that a changed image or model never meets another's. One image is encoded once however many ask for
+it, and who asks for a kept one never waits for another image's encoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from backend.metrics import Metrics
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Tensors = Mapping[str, torch.Tensor]
+SUFFIX = ".safetensors"
+CHANNELS_LAST = "channels_last"
+FINGERPRINT_BYTES = 1_000_000
+
+
+class Tier(Protocol):
+    """One place where embeddings are kept, bounded by bytes; the least recently used go first. Thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """As metrics call it."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What is kept now, in bytes."""
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, on this tier's device; None where it is not here."""
+
+    def put(self, key: str, tensors: Tensors) -> Sequence[tuple[str, Tensors]]:
+        """Keeps it. Returns what had to go for it: one that is larger than the whole tier goes itself."""
+
+
+class MemoryTier:
+    """Embeddings in the memory of a device."""
+
+    def __init__(self, name: str, *, device: str, max_bytes: int) -> None:
+        self.name = name
+        self._device = torch.device(device)
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[str, Tensors] = OrderedDict()
+        self._used_bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def used_bytes(self) -> int:
+        """What is kept now, in bytes."""
+        return self._used_bytes
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, on this tier's device; None where it is not here."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
+        """Keeps it, moved to this tier's device; returns what had to go for it."""
+        if size_of(tensors) > self._max_bytes:
+            return [(key, tensors)]
+        moved = {name: tensor.to(self._device) for name, tensor in tensors.items()}
+        with self._lock:
+            self._used_bytes += size_of(moved) - size_of(self._kept.pop(key, {}))
+            self._kept[key] = moved
+            gone = []
+            while self._used_bytes > self._max_bytes:
+                gone.append(self._kept.popitem(last=False))
+                self._used_bytes -= size_of(gone[-1][1])
+            return gone
+
+
+class DiskTier:
+    """Embeddings as safetensors files; the folder may be shared by several processes, and outlives them."""
+
+    name = "disk"
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What is kept now, in bytes."""
+        return sum(size for _, size, _ in self._files())
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, in the host's memory; None where it is not here. A damaged file is removed."""
+        path = self._path(key)
+        try:
+            tensors = _read(path)
+            # Its time of change says when it was used last; reading alone does not set it everywhere.
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError) as e:
+            logger.warning("The kept embedding %s is damaged and encoded anew: %s", path.name, e)
+            path.unlink(missing_ok=True)
+            return None
+        return tensors
+
+    def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
+        """Writes it, whole or not at all, and removes the files used longest ago; what is removed is not returned."""
+        path = self._path(key)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        try:
+            _write(tensors, unfinished)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        self._remove_oldest()
+        return []
+
+    def has(self, key: str) -> bool:
+        """Whether it is here, without reading it."""
+        return self._path(key).is_file()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{SUFFIX}"
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Time of last use, size in bytes and path of each file."""
+        found = []
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # Another process removed it.
+            found.append((status.st_mtime, status.st_size, path))
+        return found
+
+    def _remove_oldest(self) -> None:
+        files = sorted(self._files())
+        used = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if used <= self._max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            used -= size
+
+
+class EncoderTurns:
+    """Lets one thread encode at a time, and who answers an annotator go before those who work ahead."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._busy = False
+        self._urgent = 0
+
+    @contextmanager
+    def turn(self, *, urgent: bool) -> Iterator[None]:
+        """Waits for the encoder and holds it for the block."""
+        with self._changed:
+            self._urgent += urgent
+            try:
+                self._changed.wait_for(lambda: not self._busy and (urgent or not self._urgent))
+                self._busy = True
+            finally:
+                self._urgent -= urgent
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+
+
+class EmbeddingCache:
+    """The tiers, fastest first, and the rule that an image is encoded once."""
+
+    def __init__(self, memory: Sequence[Tier], *, disk: DiskTier | None, metrics: Metrics) -> None:
+        """`disk` receives every embedding as it is made, in the background; None keeps nothing beyond this process."""
+        self._memory = tuple(memory)
+        self._disk = disk
+        self._metrics = metrics
+        self._turns = EncoderTurns()
+        self._encoding: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-embedding")
+        metrics.watch_embeddings([*self._memory, *([disk] if disk else [])])
+
+    def get(
+        self, image: str, head: str, encode: Callable[[], Mapping[str, Tensors]], *, urgent: bool = True
+    ) -> Tensors:
+        """What the head reads of the image: from the fastest tier that has it, else encoded now.
+
+        Args:
+            image: name of the image, the model and the precision.
+            head: which of the embeddings that `encode` makes is wanted.
+            encode: the embeddings of the image by head; called by one thread at a time.
+            urgent: whether an annotator waits; who works ahead lets them go first.
+        """
+        found = self._look(f"{image}-{head}", counted=True)
+        if found is not None:
+            return found
+        with self._alone(image):
+            # Whoever held the lock before may have encoded it.
+            found = self._look(f"{image}-{head}", counted=False)
+            if found is not None:
+                return found
+            with self._turns.turn(urgent=urgent):
+                started = time.perf_counter()
+                made = encode()
+                self._metrics.encode_seconds.observe(time.perf_counter() - started)
+            for name, tensors in made.items():
+                self._keep(f"{image}-{name}", tensors)
+            return made[head]
+
+    def has(self, image: str, head: str) -> bool:
+        """Whether the embedding is kept in any tier; reads nothing from disk."""
+        key = f"{image}-{head}"
+        return any(tier.get(key) is not None for tier in self._memory) or (
+            self._disk is not None and self._disk.has(key)
+        )
+
+    def close(self) -> None:
+        """Waits until everything that was made is on disk."""
+        self._writer.shutdown(wait=True)
+
+    def _look(self, key: str, *, counted: bool) -> Tensors | None:
+        tiers: list[Tier] = [*self._memory, *([self._disk] if self._disk else [])]
+        for number, tier in enumerate(tiers):
+            found = tier.get(key)
+            if found is None:
+                continue
+            self._count(tier.name, counted)
+            if number:
+                self._hold(key, found)
+                # As the fastest tier holds it: in the memory of the device that computes.
+                return tiers[0].get(key) or found
+            return found
+        self._count("miss", counted)
+        return None
+
+    def _count(self, outcome: str, counted: bool) -> None:
+        if counted:
+            self._metrics.embedding_lookups.labels(outcome=outcome).inc()
+
+    def _hold(self, key: str, tensors: Tensors) -> None:
+        """Keeps it in memory; what a tier lets go moves to the next slower one."""
+        moving: Sequence[tuple[str, Tensors]] = [(key, tensors)]
+        for tier in self._memory:
+            gone = [evicted for name, kept in moving for evicted in tier.put(name, kept)]
+            self._metrics.embedding_evictions.labels(tier=tier.name).inc(len(gone))
+            moving = gone
+
+    def _keep(self, key: str, tensors: Tensors) -> None:
+        self._hold(key, tensors)
+        if self._disk:
+            self._writer.submit(self._write, self._disk, key, tensors)
+
+    def _write(self, disk: DiskTier, key: str, tensors: Tensors) -> None:
+        try:
+            disk.put(key, tensors)
+        except (OSError, SafetensorError, RuntimeError, ValueError) as e:
+            logger.warning("The embedding %s is not kept on disk: %s", key, e)
+
+    @contextmanager
+    def _alone(self, image: str) -> Iterator[None]:
+        """Holds the image's own lock: who wants another image does not wait."""
+        with self._guard:
+            lock = self._encoding.setdefault(image, threading.Lock())
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                # Who waits for it holds a reference of their own, and finds the embedding kept.
+                self._encoding.pop(image, None)
+
+
+def _write(tensors: Tensors, path: Path) -> None:
+    """Writes safetensors, which knows one memory layout, and beside them which have their channels last.
+
+    The layout is kept because it decides in which order sums are taken, and so the last bits of what a head answers.
+    """
+    last = [name for name, tensor in tensors.items() if _has_channels_last(tensor)]
+    rows = {name: tensor.permute(0, 2, 3, 1) if name in last else tensor for name, tensor in tensors.items()}
+    plain = {name: tensor.cpu().contiguous() for name, tensor in rows.items()}
+    save_file(plain, path, metadata={CHANNELS_LAST: ",".join(last)})
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        last = (file.metadata() or {}).get(CHANNELS_LAST, "").split(",")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    # Copied out of the mapped file, which may be removed, to an address aligned as torch's own.
+    return {name: (tensor.permute(0, 3, 1, 2) if name in last else tensor).clone() for name, tensor in tensors.items()}
+
+
+def _has_channels_last(tensor: torch.Tensor) -> bool:
+    return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def size_of(tensors: Tensors) -> int:
+    """Bytes that the tensors take."""
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def fingerprint(weights: Path) -> str:
+    """16 hex digits that change with the weights: of the file's size and end, where torch keeps a checksum of each."""
+    size = weights.stat().st_size
+    with weights.open("rb") as file:
+        file.seek(max(0, size - FINGERPRINT_BYTES))
+        return hashlib.sha256(str(size).encode() + file.read()).hexdigest()[:16]
+
+
+def embedding_cache(settings: Settings, *, device: str, metrics: Metrics) -> EmbeddingCache:
+    """The tiers that the settings name, for a model on `device`; a tier of 0 bytes is left out."""
+    memory = []
+    if device != "cpu" and settings.embedding_device_bytes:
+        memory.append(MemoryTier("device", device=device, max_bytes=settings.embedding_device_bytes))
+    if settings.embedding_host_bytes:
+        memory.append(MemoryTier("host", device="cpu", max_bytes=settings.embedding_host_bytes))
+    folder = settings.data_dir / "embeddings"
+    disk = DiskTier(folder, max_bytes=settings.embedding_disk_bytes) if settings.embedding_disk_bytes else None
+    return EmbeddingCache(memory, disk=disk, metrics=metrics)

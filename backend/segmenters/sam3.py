@@ -1,0 +1,249 @@
+"""SAM 3: clicks and boxes through its interactive head, words and examples through its concept head.
+
+One pass through the vision backbone serves both. The image is stretched to a square for it, as SAM 3 was trained and as
+Ultralytics' `SAM3SemanticPredictor` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from backend.domain import Box, Image, Photo, Point, Prompt, Segment
+from backend.errors import PromptError
+from backend.metrics import Metrics
+from backend.segmenters.embeddings import EmbeddingCache, Tensors
+from backend.segmenters.sam3_checkpoint import INPUT_SIZE_PX, Sam3
+
+logger = logging.getLogger(__name__)
+
+CLICKS, CONCEPT = "clicks", "concept"
+# Candidates whose predicted IoU is this near to the best count as equal: the largest, the whole garment, is taken.
+EQUAL_SCORE = 0.02
+# As SAM 2's predictor bounds the logits that go back in.
+LOGIT_BOUND = 32.0
+# What Ultralytics makes SAM 3 read where an example comes without words.
+EXAMPLE_ALONE = "visual"
+KEPT_LOGITS = 256
+KEPT_PHRASES = 256
+
+
+class Sam3Segmenter:
+    """One loaded SAM 3 with its embeddings."""
+
+    reads_words = True
+
+    def __init__(
+        self, sam3: Sam3, *, name: str, min_score: float, embeddings: EmbeddingCache, metrics: Metrics
+    ) -> None:
+        """`min_score` in `[0, 1]`: instances of a concept below it are dropped."""
+        self.name = name
+        self._sam3 = sam3
+        self._min_score = min_score
+        self._embeddings = embeddings
+        self._metrics = metrics
+        self._precision = str(next(sam3.clicks.model.parameters()).dtype).removeprefix("torch.")
+        # Logits of the clicks so far, by image and clicks: the next click refines them.
+        self._logits: OrderedDict[object, torch.Tensor] = OrderedDict()
+        self._logits_lock = threading.Lock()
+        # The concept head keeps the words that it looks for in the model itself.
+        self._concept_lock = threading.Lock()
+        self._phrases: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
+        """Masks `bool (H, W)`, best first: one for clicks and boxes, every instance for words and examples.
+
+        Raises:
+            PromptError: the prompt is empty, or combines what SAM 3 cannot; says what to leave out.
+            ImageError, LabelStudioError: the image is not encoded yet and cannot be read.
+        """
+        if prompt.asks_for_all:
+            if prompt.points or prompt.boxes:
+                raise PromptError(
+                    "A click or a box asks for one garment, an example for all that are like it: remove one of them."
+                )
+            return self._find_all(image, prompt.words, prompt.examples, min_score=self._min_score)
+        if len(prompt.boxes) > 1:
+            raise PromptError("One box at a time: accept or delete the first.")
+        if not (prompt.points or prompt.boxes):
+            raise PromptError("Click on the garment, draw a box, or write what it is.")
+        return self._find_one(image, prompt.points, prompt.boxes)
+
+    def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
+        """Every instance of every phrase with a confidence above `min_score`, best first; `Segment.words` says which.
+
+        Raises:
+            ImageError, LabelStudioError: the image is not encoded yet and cannot be read.
+        """
+        return self._find_all(image, tuple(phrases), (), min_score=min_score)
+
+    def prepare(self, image: Photo) -> None:
+        """Encodes the image ahead of its first prompt; who waits for an answer goes first.
+
+        Raises:
+            ImageError, LabelStudioError: the image cannot be read.
+        """
+        if not self._embeddings.has(self._image_name(image), CLICKS):
+            self._embedding(image, CLICKS, urgent=False)
+
+    def warm_up(self) -> None:
+        """Answers each kind of prompt once on a blank image: no annotator waits for what a first run prepares."""
+        size_wh = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+        blank = Image(np.zeros((*size_wh, 3), np.uint8), key="blank", source="a blank image")
+        features = self._encode(blank)
+        with torch.inference_mode():
+            self._decode(features[CLICKS], size_wh, (Point(1, 1),), (), None)
+        self._instances(features[CONCEPT], size_wh, ("garment",), (), min_score=self._min_score)
+
+    def _image_name(self, image: Photo) -> str:
+        return f"{image.key}-{self._sam3.fingerprint}-{self._precision}"
+
+    def _embedding(self, image: Photo, head: str, *, urgent: bool = True) -> Tensors:
+        kept = self._embeddings.get(self._image_name(image), head, lambda: self._encode(image), urgent=urgent)
+        return {name: tensor.to(self._sam3.clicks.device) for name, tensor in kept.items()}
+
+    @torch.inference_mode()
+    def _encode(self, image: Photo) -> Mapping[str, Tensors]:
+        """What each head reads of the image; called by one thread at a time."""
+        concept = self._sam3.concept
+        # Ultralytics takes arrays as BGR.
+        concept.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))
+        encoded = concept.features
+        concept.reset_image()
+        clicks = self._sam3.clicks.get_im_features(encoded["sam2_backbone_out"])
+        fine, middle = clicks["high_res_feats"]
+        levels = {f"level{number}": level for number, level in enumerate(encoded["backbone_fpn"])}
+        return {
+            CLICKS: {"embed": clicks["image_embed"], "fine": fine, "middle": middle},
+            CONCEPT: {**levels, "position": encoded["vision_pos_enc"][-1]},
+        }
+
+    def _find_one(self, image: Photo, points: Sequence[Point], boxes: Sequence[Box]) -> list[Segment]:
+        """The garment that the box and the clicks mean, each click refining the mask of those before it."""
+        features = self._embedding(image, CLICKS)
+        with self._metrics.decode_seconds.labels(head=CLICKS).time(), torch.inference_mode():
+            logits, score = self._refined(image, features, tuple(points), tuple(boxes))
+            mask = _enlarged(logits, image.size_wh)
+        return [Segment(mask=mask, score=score)] if mask.any() else []
+
+    def _refined(
+        self, image: Photo, features: Tensors, points: tuple[Point, ...], boxes: tuple[Box, ...]
+    ) -> tuple[torch.Tensor, float]:
+        """Logits `(h, w)` of the mask and its predicted IoU in `[0, 1]`.
+
+        A pure function of the clicks in their order: what was kept of earlier clicks only saves computing them again.
+        """
+        previous = None
+        if points and (len(points) > 1 or boxes):
+            earlier = (image.key, points[:-1], boxes)
+            with self._logits_lock:
+                previous = self._logits.get(earlier)
+            if previous is None:
+                previous, _ = self._refined(image, features, points[:-1], boxes)
+        logits, score = self._decode(features, image.size_wh, points, boxes, previous)
+        with self._logits_lock:
+            self._logits[image.key, points, boxes] = logits
+            while len(self._logits) > KEPT_LOGITS:
+                self._logits.popitem(last=False)
+        return logits, score
+
+    def _decode(
+        self,
+        features: Tensors,
+        size_wh: tuple[int, int],
+        points: Sequence[Point],
+        boxes: Sequence[Box],
+        previous: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, float]:
+        clicks = self._sam3.clicks
+        scale = np.array([INPUT_SIZE_PX / size for size in size_wh], np.float32)
+        clicked = np.array([(point.x, point.y) for point in points], np.float32).reshape(1, -1, 2)
+        corners = np.array([((box.x_min, box.y_min), (box.x_max, box.y_max)) for box in boxes], np.float32)
+        square = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+        prompts = clicks._prepare_prompts(
+            square,
+            square,
+            bboxes=(corners * scale).reshape(-1, 4) if boxes else None,
+            points=clicked * scale if points else None,
+            labels=[[int(point.positive) for point in points]] if points else None,
+        )
+        # One click is ambiguous (the border, the pallu, the saree): SAM's three readings; more prompts mean one thing.
+        candidates, scores = clicks._inference_features(
+            {"image_embed": features["embed"], "high_res_feats": [features["fine"], features["middle"]]},
+            *prompts[:2],
+            None if previous is None else previous[None, None].to(clicks.torch_dtype),
+            multimask_output=len(points) == 1 and not boxes,
+        )
+        best = _best(candidates, scores)
+        logits = candidates[best].float().clamp(-LOGIT_BOUND, LOGIT_BOUND)
+        return logits, float(scores[best].clamp(0, 1))
+
+    def _find_all(
+        self, image: Photo, words: tuple[str, ...], examples: Sequence[Box], *, min_score: float
+    ) -> list[Segment]:
+        if examples and len(words) > 1:
+            raise PromptError("An example goes with one phrase: remove the other words.")
+        return self._instances(self._embedding(image, CONCEPT), image.size_wh, words, examples, min_score=min_score)
+
+    def _instances(
+        self,
+        features: Tensors,
+        size_wh: tuple[int, int],
+        words: tuple[str, ...],
+        examples: Sequence[Box],
+        *,
+        min_score: float,
+    ) -> list[Segment]:
+        """Every instance of the words and examples, by Ultralytics' own concept predictor."""
+        boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in examples] or None
+        levels = [features["level0"], features["level1"], features["level2"]]
+        with self._concept_lock, self._metrics.decode_seconds.labels(head=CONCEPT).time():
+            concept = self._sam3.concept
+            concept.args.conf = min_score
+            self._look_for(words or (EXAMPLE_ALONE,))
+            masks, found = concept.inference_features(
+                # Of the positions, only those of the coarsest level are read.
+                {"backbone_fpn": levels, "vision_pos_enc": [features["position"]] * len(levels)},
+                src_shape=size_wh[::-1],
+                bboxes=boxes,
+                text=list(words) or None,
+            )
+        if masks is None:
+            return []
+        segments = [
+            Segment(mask=mask, score=float(row[4]), words=words[int(row[5])] if words else "")
+            for mask, row in zip(masks.cpu().numpy(), found.float().cpu().numpy(), strict=True)
+        ]
+        return sorted((segment for segment in segments if segment.mask.any()), key=lambda segment: -segment.score)
+
+    def _look_for(self, phrases: tuple[str, ...]) -> None:
+        """Sets the words in the model; those of the last phrases are kept, as encoding them takes a second on a CPU."""
+        model = self._sam3.concept.model
+        if phrases not in self._phrases:
+            with torch.inference_mode():
+                model.set_classes(text=list(phrases))
+            self._phrases[phrases] = model.text_embeddings
+        self._phrases.move_to_end(phrases)
+        while len(self._phrases) > KEPT_PHRASES:
+            self._phrases.popitem(last=False)
+        model.names, model.text_embeddings = list(phrases), self._phrases[phrases]
+
+
+def _best(candidates: torch.Tensor, scores: torch.Tensor) -> int:
+    """Index of the mask to take of `(n, h, w)` logits: of those that score as the best does, the largest."""
+    areas = (candidates > 0).sum(dim=(1, 2))
+    return int(torch.where(scores >= scores.max() - EQUAL_SCORE, areas, -1).argmax())
+
+
+def _enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The mask `bool (H, W)` of logits `(h, w)`: interpolated first, so that its border runs between their cells."""
+    width, height = size_wh
+    large = functional.interpolate(logits[None, None], (height, width), mode="bilinear", align_corners=False)
+    return np.asarray((large[0, 0] > 0).cpu().numpy())

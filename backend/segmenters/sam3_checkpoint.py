@@ -1,0 +1,152 @@
+"""SAM 3's checkpoint → its concept head and its interactive head, on one vision backbone.
+
+Both of Meta's layouts are read, SAM 3 and SAM 3.1, through Ultralytics' own mapping of names. Ultralytics loads what it
+finds and says nothing of the rest; here a file that lacks a weight is refused, as its masks would be noise.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from backend.errors import ModelError
+from backend.segmenters.embeddings import fingerprint
+from backend.ultralytics_quiet import quiet_ultralytics
+
+INPUT_SIZE_PX = 1008
+# What an image needs of the interactive model; its other parts follow objects through videos.
+IMAGE_PARTS = ("sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
+VIDEO_PARTS = ("memory_attention", "memory_encoder", "obj_ptr_proj", "obj_ptr_tpos_proj", "mask_downsample")
+HOW_TO_GET_THEM = (
+    "Meta gives them out on request: ask at https://huggingface.co/facebook/sam3, download sam3.pt, and set "
+    "SAM3_WEIGHTS to its path."
+)
+NAMED_KEYS = 5
+
+
+@dataclass(frozen=True)
+class Sam3:
+    """Both heads as Ultralytics' predictors, set up on one device. `concept` encodes images for both.
+
+    Attributes:
+        fingerprint: 16 hex digits that change with the weights.
+    """
+
+    concept: Any
+    clicks: Any
+    fingerprint: str
+
+
+def load_sam3(weights: Path, *, device: str, half: bool, compiled: bool) -> Sam3:
+    """Loads SAM 3 or SAM 3.1.
+
+    Args:
+        device: as Ultralytics names it: `cpu`, `cuda:0`, `mps`.
+        half: compute in float16; not on a CPU.
+        compiled: compile the backbone with `torch.compile`.
+
+    Raises:
+        ModelError: the file is missing, is no SAM 3 checkpoint, or lacks weights; names the file and what is missing.
+    """
+    if not weights.is_file():
+        raise ModelError(f"SAM 3's weights are not at '{weights}'. {HOW_TO_GET_THEM}")
+    _check_is_checkpoint(weights)
+    quiet_ultralytics()
+    from ultralytics.models.sam import SAM3Predictor, SAM3SemanticPredictor
+
+    semantic, interactive = _build(weights, compiled=compiled)
+    overrides = {
+        "model": str(weights), "imgsz": INPUT_SIZE_PX, "device": device, "task": "segment", "mode": "predict",
+        "save": False, "verbose": False, "quantize": 16 if half else None,
+    }  # fmt: skip
+    concept, clicks = SAM3SemanticPredictor(overrides=dict(overrides)), SAM3Predictor(overrides=dict(overrides))
+    concept.setup_model(model=semantic, verbose=False)
+    clicks.setup_model(model=interactive, verbose=False)
+    return Sam3(concept, clicks, fingerprint(weights))
+
+
+class EncodedBackbone(torch.nn.Module):
+    """Stands where the interactive model has its own vision backbone: takes what the concept head's has computed."""
+
+    def forward_image_sam2(self, encoded: dict[str, Any]) -> dict[str, Any]:
+        """The features as Ultralytics expects them of a backbone; a copy, as it writes into the list."""
+        return {**encoded, "backbone_fpn": list(encoded["backbone_fpn"])}
+
+
+def _check_is_checkpoint(weights: Path) -> None:
+    try:
+        # Tensors alone are read, so that a crafted file cannot run code; mapped, so that none is loaded yet.
+        content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as e:
+        raise ModelError(
+            f"'{weights}' is not a checkpoint of SAM 3: it cannot be read as one. {HOW_TO_GET_THEM}"
+        ) from e
+    nested = content.get("model") if isinstance(content, dict) else None
+    keys = nested if isinstance(nested, dict) else content
+    if not isinstance(keys, dict) or not any(str(key).startswith("detector.") for key in keys):
+        raise ModelError(f"'{weights}' is not a checkpoint of SAM 3: it has no weight 'detector.*'. {HOW_TO_GET_THEM}")
+
+
+def _build(weights: Path, *, compiled: bool) -> tuple[torch.nn.Module, torch.nn.Module]:
+    from ultralytics.models.sam.build_sam3 import build_interactive_sam3, build_sam3_image_model
+
+    with tempfile.TemporaryDirectory() as folder, clip_tokenizer():
+        # Built empty and filled afterwards, to see what the file did not fill.
+        empty = Path(folder) / "empty.pt"
+        torch.save({}, empty)
+        semantic = build_sam3_image_model(str(empty), compile=compiled)
+        interactive = build_interactive_sam3(str(empty), with_backbone=False)
+    missing = _fill(semantic, weights, interactive=False)
+    missing += [key for key in _fill(interactive, weights, interactive=True) if key.startswith(IMAGE_PARTS)]
+    if missing:
+        named = ", ".join(missing[:NAMED_KEYS]) + (", …" if len(missing) > NAMED_KEYS else "")
+        raise ModelError(f"'{weights}' is not a whole SAM 3: {len(missing)} weights are missing ({named}).")
+    for part in VIDEO_PARTS:
+        delattr(interactive, part)
+    interactive.image_encoder = EncodedBackbone()
+    return semantic, interactive
+
+
+def _fill(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[str]:
+    """Loads what the file has; returns the names that it lacks."""
+    from ultralytics.models.sam.build_sam3 import _load_checkpoint
+
+    missing: list[str] = []
+
+    def note(_: torch.nn.Module, keys: Any) -> None:
+        missing.extend(keys.missing_keys)
+
+    handle = model.register_load_state_dict_post_hook(note)
+    try:
+        _load_checkpoint(model, str(weights), interactive=interactive)
+    except RuntimeError as e:
+        # A weight of another shape.
+        raise ModelError(f"'{weights}' is not a checkpoint of SAM 3: {str(e).splitlines()[-1].strip()}") from e
+    finally:
+        handle.remove()
+    return missing
+
+
+@contextmanager
+def clip_tokenizer() -> Iterator[None]:
+    """Ultralytics takes CLIP's tokenizer from a module `clip` that no registry holds; open_clip has the same one."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    before = sys.modules.get("clip")
+    sys.modules["clip"] = SimpleNamespace(simple_tokenizer=SimpleNamespace(SimpleTokenizer=SimpleTokenizer))  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules["clip"]
+        else:
+            sys.modules["clip"] = before
