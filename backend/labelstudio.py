@@ -99,6 +99,10 @@ class LabelStudio:
         chosen = json.dumps({"all": False, "included": list(task_ids)})
         return list(self._list(project_id, fields="all", query=json.dumps({"selectedItems": json.loads(chosen)})))
 
+    def task_ids(self, project_id: int) -> list[int]:
+        """Every task of the project."""
+        return [int(task["id"]) for task in self._list(project_id, fields="task_only", include="id")]
+
     def unannotated_task_ids(self, project_id: int) -> list[int]:
         """Tasks that nobody has annotated yet."""
         nobody = {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}

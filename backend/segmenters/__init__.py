@@ -42,6 +42,9 @@ class ImageEncoder(Protocol):
             ImageError, LabelStudioError: the image cannot be read.
         """
 
+    def finish(self) -> None:
+        """Waits until everything that was encoded is kept; to be called before the process ends."""
+
 
 @runtime_checkable
 class WordReader(Protocol):

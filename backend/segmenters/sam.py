@@ -70,6 +70,10 @@ class SamSegmenter:
         if not self._embeddings.has(self._image_name(image), CLICKS):
             self._embedding(image, urgent=False)
 
+    def finish(self) -> None:
+        """Waits until everything that was encoded is kept; to be called before the process ends."""
+        self._embeddings.close()
+
     def _image_name(self, image: Photo) -> str:
         return f"{image.key}-{self._fingerprint}"
 

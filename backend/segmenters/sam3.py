@@ -93,6 +93,10 @@ class Sam3Segmenter:
         if not self._embeddings.has(self._image_name(image), CLICKS):
             self._embedding(image, CLICKS, urgent=False)
 
+    def finish(self) -> None:
+        """Waits until everything that was encoded is kept; to be called before the process ends."""
+        self._embeddings.close()
+
     def warm_up(self) -> None:
         """Answers each kind of prompt once on a blank image: no annotator waits for what a first run prepares."""
         size_wh = (INPUT_SIZE_PX, INPUT_SIZE_PX)

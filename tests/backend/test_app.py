@@ -86,11 +86,13 @@ def click(label: str | None) -> dict[str, Any]:
     }
 
 
+WRITTEN = {"id": "w", "type": "textarea", "from_name": "prompt", "value": {"text": ["silk saree"]}}
+
 # what is asked, what the annotator reads above the image
 EXCUSES = [
     ([click(None)], "Choose a label first"),
     ([click("turban")], "'turban' can be clicked but not drawn"),
-    ([{"id": "w", "type": "textarea", "from_name": "prompt", "value": {"text": ["silk saree"]}}], "Words and examples need SAM 3"),
+    ([WRITTEN], "Words and examples need SAM 3"),
     ([{**click("saree"), "is_positive": False}], "Click on the garment first"),
 ]
 
