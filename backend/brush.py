@@ -1,0 +1,127 @@
+"""Label Studio's brush: masks ↔ its run-length code.
+
+The code is a bit stream, most significant bit first (thi.ng's `rle-pack`; `label_studio_sdk.converter.brush` is the
+reference that this module must agree with bit for bit):
+
+    32 bits   number of values that follow once decoded (4 a pixel: RGBA, row by row)
+     5 bits   bits of a value, less 1
+    4 x 4     the four widths in which a run's length may be written, each less 1
+    then runs: 1 bit 'repeated', 2 bits which width, the length less 1 in that width, and
+               the value once where it is repeated, or as many values as the length says.
+
+Label Studio reads the alpha of each pixel; the SDK, and so this module, writes the mask into all four channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.domain import Mask
+from backend.errors import RegionError
+
+CHANNELS = 4
+VALUE_BITS = 8
+LENGTH_BITS = np.array([3, 4, 8, 16])
+LONGEST_RUN = 1 << 16
+HEAD_BITS = 32 + 5 + 4 * 4
+
+Bits = npt.NDArray[np.uint8]
+
+
+def mask_to_rle(mask: Mask) -> list[int]:
+    """The brush code of the mask `bool (H, W)`, bytes as integers: equal to the SDK's `mask2rle(mask * 255)`.
+
+    Raises:
+        RegionError: the mask has no pixel, or more than 2**30 - 1: the code counts its values in 32 bits.
+    """
+    if not 0 < mask.size < 1 << 30:
+        raise RegionError(f"a brush cannot hold {mask.size} pixels.")
+    head = f"{mask.size * CHANNELS:032b}{VALUE_BITS - 1:05b}" + "".join(f"{bits - 1:04b}" for bits in LENGTH_BITS)
+    bits = np.concatenate([np.frombuffer(head.encode(), np.uint8) - ord("0"), _run_bits(mask)])
+    # The reference pads a stream that ends on a whole byte with another one.
+    return [*np.packbits(bits).tolist(), *([0] if bits.size % 8 == 0 else [])]
+
+
+def rle_to_mask(rle: Sequence[int], *, size_wh: tuple[int, int]) -> Mask:
+    """The mask `bool (H, W)` of a brush code: the pixels whose alpha is not 0.
+
+    Nothing is allocated before the code proves long enough for the pixels that it claims.
+
+    Raises:
+        RegionError: the code is no list of bytes, claims another number of pixels, or is damaged.
+    """
+    width, height = size_wh
+    code = _bytes(rle)
+    bits = f"{int.from_bytes(code, 'big'):0{len(code) * 8}b}"
+    values, value_bits = int(bits[:32], 2), int(bits[32:37], 2) + 1
+    length_bits = [int(bits[at : at + 4], 2) + 1 for at in range(37, HEAD_BITS, 4)]
+    if values != width * height * CHANNELS:
+        raise RegionError(f"its brush holds {values // CHANNELS} pixels, its image {width * height}.")
+    longest = max(length_bits)
+    # The most values for the fewest bits: runs of the widest length.
+    if values * (3 + longest + value_bits) > (len(bits) - HEAD_BITS) << longest:
+        raise RegionError(f"its brush of {len(code)} bytes is too short for {width * height} pixels.")
+    return _painted(bits, values, value_bits, length_bits).reshape(height, width)
+
+
+def _run_bits(mask: Mask) -> Bits:
+    """The stream of the mask's runs, all repeated: flag 1, width, length less 1, value 0 or 255; one byte a bit."""
+    flat = np.ascontiguousarray(mask).ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    edges = np.concatenate([[0], changes, [flat.size]])
+    length, inside = np.diff(edges) * CHANNELS, flat[edges[:-1]]
+    which = np.searchsorted([8, 16, 256], length)
+    # A run that is longer than can be written is several; the last, however short, has their width too.
+    pieces = -(-length // LONGEST_RUN)
+    last = np.cumsum(pieces) - 1
+    rest = length - (pieces - 1) * LONGEST_RUN
+    length = np.full(int(last[-1]) + 1, LONGEST_RUN)
+    length[last] = rest
+    which, inside = np.repeat(which, pieces), np.repeat(inside, pieces)
+    width = LENGTH_BITS[which]
+    words = (((0b100 | which) << width | (length - 1)) << VALUE_BITS) | np.where(inside, 255, 0)
+    size = 3 + width + VALUE_BITS
+    longest = 3 + int(LENGTH_BITS[-1]) + VALUE_BITS
+    # Each word at the left end of 32 bits, of which the first `size` are kept.
+    left = (words << (32 - size)).astype(">u4")
+    spread = np.unpackbits(left.view(np.uint8).reshape(-1, 4), axis=1)[:, :longest]
+    return spread[np.arange(longest) < size[:, None]]
+
+
+def _bytes(rle: Sequence[int]) -> bytes:
+    try:
+        # A number alone would be taken for a length and allocated.
+        code = bytes(list(rle))
+    except (TypeError, ValueError) as e:
+        raise RegionError("its brush is not a list of bytes.") from e
+    if len(code) * 8 < HEAD_BITS:
+        raise RegionError("its brush breaks off.")
+    return code
+
+
+def _painted(bits: str, values: int, value_bits: int, length_bits: list[int]) -> npt.NDArray[np.bool_]:
+    """`bool (values / 4,)`: where the last of every four values is not 0."""
+    alpha = np.zeros(values // CHANNELS, bool)
+    at, value = HEAD_BITS, 0
+    while value < values:
+        repeated = bits[at : at + 1] == "1"
+        width = length_bits[int(bits[at + 1 : at + 3] or "0", 2)]
+        length = int(bits[at + 3 : at + 3 + width] or "0", 2) + 1
+        at += 3 + width
+        end = at + (1 if repeated else length) * value_bits
+        if end > len(bits):
+            raise RegionError("its brush breaks off.")
+        if value + length > values:
+            raise RegionError("its brush runs past the end of its image.")
+        # Value `v` is the alpha of pixel `v // 4` where `v % 4 == 3`.
+        first, last = value // CHANNELS, (value + length) // CHANNELS
+        if not repeated:
+            literal = np.frombuffer(bits[at:end].encode(), np.uint8).reshape(length, value_bits) == ord("1")
+            alpha[first:last] = literal.any(axis=1)[CHANNELS - 1 - value % CHANNELS :: CHANNELS]
+        elif "1" in bits[at:end]:
+            alpha[first:last] = True
+        at, value = end, value + length
+    return alpha
