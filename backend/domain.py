@@ -11,7 +11,7 @@ Array contracts, everywhere in Drape:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -137,6 +137,25 @@ class LabelledMask:
     score: float | None = None
     kind: str = "polygon"
     region_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Outlining:
+    """How masks are tidied and become polygons.
+
+    Attributes:
+        tolerance_px: how far a polygon may be from its mask's border, in pixels; 0 follows every pixel.
+        parts: a polygon for `each` part of a mask, for the `largest` alone, or one around all, `joined` by bridges.
+        speck_percent: a part of less than this share of the image is dropped, such a hole filled.
+    """
+
+    tolerance_px: float = 1.2
+    parts: Literal["each", "largest", "joined"] = "each"
+    speck_percent: float = 0.01
+
+    def speck_px(self, image_px: int) -> float:
+        """What a speck has less than, in pixels, in an image of so many."""
+        return self.speck_percent / 100 * image_px
 
 
 @dataclass(frozen=True)

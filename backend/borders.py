@@ -1,0 +1,172 @@
+"""The borders of masks, traced along the edges between pixels; parts and holes mended where nobody would want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from backend.domain import Mask
+
+Integers = npt.NDArray[np.int64]
+
+SPECK_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Border:
+    """One closed border, a part's or a hole's, as the upright pixel edges along it, `(N,)` each.
+
+    Attributes:
+        x: where the edge is, in pixels.
+        row: of the pixels beside it: it reaches from `row` to `row + 1`.
+        up: walked upwards, with the mask on the right: a part's border turns clockwise as seen on the screen.
+        area_px: what it surrounds, in pixels; negative for a hole.
+    """
+
+    x: Integers
+    row: Integers
+    up: npt.NDArray[np.bool_]
+    area_px: int
+
+    def corners(self) -> Integers:
+        """`(M, 2)`, x before y: the pixels' corners along it, each one pixel from the next."""
+        to_next = np.append(self.x[1:], self.x[0]) - self.x
+        # Each upright edge gives its head, then one point for each pixel of the level edge that follows.
+        count = np.abs(to_next) + 1
+        number = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+        x = np.repeat(self.x, count) + number * np.repeat(np.sign(to_next), count)
+        y = np.repeat(np.where(self.up, self.row, self.row + 1), count)
+        return np.stack([x, y], axis=1)
+
+    def surrounds(self, other: Border) -> bool:
+        """Whether the other border, which does not cross this one, lies inside."""
+        # Upright edges to the left of the other's, on its row: an odd number of them where it is inside.
+        return bool(np.count_nonzero((self.row == other.row[0]) & (self.x <= other.x[0])) % 2)
+
+    def ring(self) -> shapely.LinearRing:
+        """The border as Shapely has it, in pixels."""
+        return shapely.LinearRing(self.corners())
+
+
+def trace(mask: Mask) -> list[Border]:
+    """The borders of all parts and holes of the mask `bool (H, W)`; pixels that touch at a corner only are apart."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    # A frame at the sides closes every row, so that rows can be read as one.
+    framed = np.zeros((height, width + 2), np.uint8)
+    framed[:, 1:-1] = mask[top : top + height, left : left + width]
+    flat = framed.ravel()
+    at = np.flatnonzero(flat[1:] != flat[:-1])
+    if not at.size:
+        return []
+    enters = flat[at + 1]
+    row, x = np.divmod(at, width + 2)
+    walk, begins = _walks(_successors(row * (width + 1) + x, width + 1, enters))
+    x, row, up = x[walk] + left, row[walk] + top, enters[walk].astype(bool)
+    areas = np.add.reduceat(np.where(up, -x, x), begins).tolist()
+    spans = zip(begins, [*begins[1:], len(walk)], areas, strict=True)
+    return [Border(x[first:last], row[first:last], up[first:last], area) for first, last, area in spans]
+
+
+def sorted_out(borders: Sequence[Border], *, speck_px: float) -> tuple[list[Border], list[Border]]:
+    """The borders that stay, and those of specks and pinholes, each with the largest first.
+
+    Less than `speck_px` pixels are a speck or a pinhole where they are also less than a fiftieth of the largest part:
+    what is a speck on a saree may be half of a small blouse.
+    """
+    ordered = sorted(borders, key=lambda border: -abs(border.area_px))
+    least = min(speck_px, SPECK_SHARE * ordered[0].area_px) if ordered else 0
+    # What lies in a speck or pinhole is smaller still.
+    stays = sum(abs(border.area_px) >= least for border in ordered)
+    return ordered[:stays], ordered[stays:]
+
+
+def tidied(mask: Mask, *, speck_px: float) -> Mask:
+    """The mask `bool (H, W)` without specks and pinholes, as `sorted_out` knows them."""
+    return mended(mask, sorted_out(trace(mask), speck_px=speck_px)[1])
+
+
+def mended(mask: Mask, unwanted: Sequence[Border]) -> Mask:
+    """The mask without the unwanted parts and holes, and what lies in them."""
+    if not unwanted:
+        return mask
+    changed = mask.copy()
+    # The innermost first: what surrounds it paints it over.
+    for border in sorted(unwanted, key=lambda border: abs(border.area_px)):
+        fill(changed, border.row, border.x, inside=border.area_px < 0)
+    return changed
+
+
+def fill(mask: Mask, row: Integers, x: Integers, *, inside: bool) -> None:
+    """Sets the pixels between the crossings `x` of each row, taken in pairs from the left."""
+    order = np.lexsort((x, row))
+    ordered = x[order].tolist()
+    for here, first, last in zip(row[order][0::2].tolist(), ordered[0::2], ordered[1::2], strict=True):
+        mask[here, first:last] = inside
+
+
+def cut_open(mask: Mask, hole: Border, around: Border) -> None:
+    """Draws a slit, one pixel wide, from a hole to the nearest place outside the part around it."""
+    _draw(mask, shapely.shortest_line(hole.ring(), around.ring()), inside=False)
+
+
+def bridged(mask: Mask, borders: Sequence[Border]) -> Mask:
+    """The mask with its parts joined by bridges, one pixel wide, each from the nearest part that is joined already."""
+    rings = [border.ring() for border in sorted(borders, key=lambda b: -b.area_px) if border.area_px > 0]
+    joined, apart = rings[:1], rings[1:]
+    whole = mask.copy()
+    while apart:
+        together = shapely.MultiLineString(joined)
+        nearest = min(range(len(apart)), key=lambda i: together.distance(apart[i]))
+        _draw(whole, shapely.shortest_line(together, apart[nearest]), inside=True)
+        joined.append(apart.pop(nearest))
+    return whole
+
+
+def _successors(keys: Integers, stride: int, enters: npt.NDArray[np.uint8]) -> list[int]:
+    """For each upright edge the next one along its border, which is walked up where it enters the mask, else down.
+
+    Along a line between two rows, the ends of the upright edges that meet it pair up from left to right: between the
+    two of a pair runs a level edge. Where four edges meet, the order of the two in the middle keeps the pixels apart.
+    """
+    ends = np.concatenate([keys, keys + stride]) * 2 + np.concatenate([enters, enters])
+    order = np.argsort(ends, kind="stable")
+    count = len(keys)
+    edge = order % count
+    # An edge's head is its upper end where it enters.
+    is_head = (order < count) == enters[edge].astype(bool)
+    after = np.empty(count, np.int64)
+    after[np.where(is_head[0::2], edge[0::2], edge[1::2])] = np.where(is_head[0::2], edge[1::2], edge[0::2])
+    return after.tolist()
+
+
+def _walks(after: list[int]) -> tuple[list[int], list[int]]:
+    """The cycles of a permutation one behind the other, and where each begins."""
+    seen = bytearray(len(after))
+    walk: list[int] = []
+    begins: list[int] = []
+    for start in range(len(after)):
+        if not seen[start]:
+            begins.append(len(walk))
+            edge = start
+            while not seen[edge]:
+                seen[edge] = 1
+                walk.append(edge)
+                edge = after[edge]
+    return walk, begins
+
+
+def _draw(mask: Mask, line: shapely.LineString, *, inside: bool) -> None:
+    """Sets the pixels along a line between two corners of pixels; all four around each end, so that both are met."""
+    height, width = mask.shape
+    start, end = np.rint(shapely.get_coordinates(line)).astype(int)
+    for x, y in (start, end):
+        mask[max(y - 1, 0) : y + 1, max(x - 1, 0) : x + 1] = inside
+    limits = (width - 1, height - 1)
+    first, last = np.minimum(start, limits).tolist(), np.minimum(end, limits).tolist()
+    # Pixels that share an edge: those that share a corner alone would be apart.
+    cv2.line(mask.view(np.uint8), first, last, int(inside), lineType=cv2.LINE_4)
