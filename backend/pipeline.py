@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.detector import Detectors, ImageDetector
-from backend.domain import Detection, Image, LabelledMask, Photo, Prediction, Prompt, Segment
+from backend.domain import Detection, Image, LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
 from backend.errors import ImageError, PromptError
 from backend.images import ImageStore
 from backend.label_config import LabelConfig
@@ -76,7 +76,12 @@ def load_image(images: ImageStore, task: Task, config: LabelConfig) -> Image:
 
 
 def detections_to_prediction(
-    detections: Sequence[Detection], config: LabelConfig, *, default_threshold: float, tolerance_px: float, version: str
+    detections: Sequence[Detection],
+    config: LabelConfig,
+    *,
+    default_threshold: float,
+    outlining: Outlining,
+    version: str,
 ) -> Prediction:
     """Detections under the project's labels, above each label's threshold, as one scored prediction.
 
@@ -90,7 +95,7 @@ def detections_to_prediction(
         if label is None or config.skips(label) or detection.score < config.threshold_for(label, default_threshold):
             continue
         labelled = LabelledMask(mask=detection.mask, label=label, score=detection.score)
-        encoded = encode(labelled, config, tolerance_px=tolerance_px, model_version=version)
+        encoded = encode(labelled, config, outlining=outlining, model_version=version)
         if encoded:
             regions.extend(encoded)
             scores.append(detection.score)
@@ -174,7 +179,7 @@ class Interactive:
             region
             for one in labelled
             for region in encode(
-                one, config, tolerance_px=self.settings.polygon_tolerance_px, model_version=segmenter.name
+                one, config, outlining=self.settings.outlining, model_version=segmenter.name
             )
         ]
         score = min((one.score or 0.0 for one in labelled), default=0.0)
@@ -285,7 +290,7 @@ class Batch:
                 next(detections),
                 config,
                 default_threshold=default,
-                tolerance_px=self.settings.polygon_tolerance_px,
+                outlining=self.settings.outlining,
                 version=version,
             )
             yield Outcome(task_id=task.id, prediction=prediction)

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import secrets
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-from label_studio_sdk.converter import brush
-from PIL import UnidentifiedImageError
 
-# Bound here: Ultralytics later replaces `PIL.Image.open` by one that installs packages at a file which is no image.
-from PIL.Image import open as open_picture
-
-from backend.domain import LabelledMask, Mask
+from backend.bitmask import data_url_to_mask, mask_to_data_url
+from backend.borders import tidied
+from backend.brush import mask_to_rle, rle_to_mask
+from backend.domain import LabelledMask, Mask, Outlining
 from backend.errors import RegionError
 from backend.label_config import LabelConfig, OutputTag
+from backend.polygons import Outline, decimals, mask_to_outlines, outline_to_mask
 
-# Polygons are traced and painted on a finer grid, so that the half pixel which OpenCV's outlines lose stays small.
-GRID = 4
-GRID_PIXELS = 4_000_000
-# A part smaller than this share of its mask is a speck.
-SPECK_SHARE = 0.004
-LEAST_IOU = 0.985
-TIGHTEN = 0.8
+# A region that claims a larger image is damaged: its mask would take a quarter of a gigabyte.
+MOST_PIXELS = 1 << 28
+# Percent or degrees: what is no less is damaged, or no number at all.
+FAR = 1e6
 SHAPES = ("polygon", "brush", "bitmask", "rectangle", "ellipse")
 LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
 
-Outline = npt.NDArray[np.float64]
-
 
 def encode(
-    labelled: LabelledMask, config: LabelConfig, *, tolerance_px: float, model_version: str
+    labelled: LabelledMask, config: LabelConfig, *, outlining: Outlining, model_version: str
 ) -> list[dict[str, Any]]:
     """Regions in the config's own tag for the label: one, a pair where a palette names it, several for several parts.
 
+    Specks and pinholes are in none of them. Brush and bitmask keep every other hole and part; of polygons
+    `mask_to_outlines` says what becomes of holes.
+
     Args:
         labelled: an empty mask gives no region.
-        tolerance_px: how far a polygon may run from the mask's border.
 
     Raises:
         LabelConfigError: the config has no tag for the label.
@@ -49,16 +41,11 @@ def encode(
     if not labelled.mask.any():
         return []
     output = config.output_for(labelled.label)
-    match output.kind:
-        case "polygon":
-            outlines = mask_to_outlines(labelled.mask, tolerance_px=tolerance_px)
-            values = [{"points": _percent(outline, labelled.mask), "closed": True} for outline in outlines]
-        case "brush":
-            values = [{"format": "rle", "rle": mask_to_rle(labelled.mask)}]
-        case "bitmask":
-            values = [{"imageDataURL": mask_to_data_url(labelled.mask)}]
-        case "rectangle":
-            values = [_bounds(labelled.mask)]
+    mask = labelled.mask
+    if output.kind == "polygon":
+        values = [{"points": _percent(outline, mask), "closed": True} for outline in mask_to_outlines(mask, outlining)]
+    else:
+        values = [_area(tidied(mask, speck_px=outlining.speck_px(mask.size)), output.kind)]
     return [region for value in values for region in _regions(value, labelled, output, model_version)]
 
 
@@ -91,6 +78,18 @@ def decode(result: list[dict[str, Any]]) -> tuple[list[LabelledMask], list[str]]
     return masks, problems
 
 
+def _area(mask: Mask, kind: str) -> dict[str, Any]:
+    match kind:
+        case "brush":
+            return {"format": "rle", "rle": mask_to_rle(mask)}
+        case "bitmask":
+            return {"imageDataURL": mask_to_data_url(mask)}
+        case "rectangle":
+            return _bounds(mask)
+        case _:
+            raise ValueError(f"No region of type '{kind}' is written.")
+
+
 def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
     """A sentence for the annotator in the config's message control; nothing where it has none."""
     tag = config.message_tag
@@ -103,78 +102,6 @@ def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
 def fresh_id() -> str:
     """A region id that no other region has: Label Studio overwrites a region whose id comes again."""
     return secrets.token_urlsafe(9)
-
-
-def mask_to_outlines(mask: Mask, *, tolerance_px: float) -> list[Outline]:
-    """Outlines `(N, 2)` in pixels, x before y, one for each part that is no speck; the largest first. Holes are filled.
-
-    The tolerance is tightened until the outlines paint the filled mask again with IoU of at least 0.985.
-    """
-    left, top, window = _window(mask)
-    grid = _grid_for(window)
-    framed = np.pad(window.astype(np.uint8) * 255, 1)
-    # Interpolated, so that a slanting border is a line and not a staircase, which would keep a point a pixel.
-    fine = cv2.resize(framed, None, fx=grid, fy=grid, interpolation=cv2.INTER_LINEAR) >= 127
-    contours, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = [cv2.contourArea(contour) for contour in contours]
-    least = SPECK_SHARE * sum(areas)
-    kept = [contours[i] for i in np.argsort(areas)[::-1] if areas[i] >= least]
-    exact = _painted(kept, fine.shape)
-    epsilon = tolerance_px * grid
-    simple = [cv2.approxPolyDP(contour, epsilon, True) for contour in kept]
-    while epsilon > 0.5 and not _alike(_painted(simple, fine.shape), exact):
-        epsilon *= TIGHTEN
-        simple = [cv2.approxPolyDP(contour, epsilon, True) for contour in kept]
-    outlines = [contour if len(contour) >= 3 else whole for contour, whole in zip(simple, kept, strict=True)]
-    return [(outline[:, 0].astype(np.float64) + 0.5) / grid + (left - 1, top - 1) for outline in outlines]
-
-
-def joined_outline(mask: Mask, *, tolerance_px: float) -> Outline:
-    """One closed outline `(N, 2)` in pixels, x before y, around every part of the mask, along bridges without width.
-
-    A YOLO label holds one outline an instance.
-    """
-    first, *rest = mask_to_outlines(mask, tolerance_px=tolerance_px)
-    joined = first
-    for part in rest:
-        gaps = np.linalg.norm(joined[:, None] - part[None], axis=2)
-        here, there = np.unravel_index(int(gaps.argmin()), gaps.shape)
-        walk = np.roll(part, -int(there), axis=0)
-        # Out along the bridge, around the part, and back the same way.
-        joined = np.concatenate([joined[: here + 1], walk, walk[:1], joined[here:]])
-    return joined
-
-
-def outline_to_mask(outline: Outline, *, size_wh: tuple[int, int]) -> Mask:
-    """`bool (H, W)` of the pixels that lie at least half inside the closed `outline` `(N, 2)`, pixels, x before y."""
-    width, height = size_wh
-    mask = np.zeros((height, width), bool)
-    inside = np.clip(outline, 0, (width, height))
-    left, top = np.floor(inside.min(axis=0)).astype(int)
-    right, bottom = np.maximum(np.ceil(inside.max(axis=0)).astype(int), (left + 1, top + 1))
-    window = mask[top:bottom, left:right]
-    if not window.size:
-        return mask
-    grid = _grid_for(window)
-    fine = np.zeros((window.shape[0] * grid, window.shape[1] * grid), np.uint8)
-    points = np.rint((inside - (left, top)) * grid - 0.5).astype(np.int32)
-    cv2.fillPoly(fine, [points], 255)
-    window |= cv2.resize(fine, window.shape[::-1], interpolation=cv2.INTER_AREA) >= 128
-    return mask
-
-
-def mask_to_rle(mask: Mask) -> list[int]:
-    """Label Studio's brush encoding of the mask: run lengths of RGBA pixels whose alpha is the mask."""
-    rgba = np.repeat(mask.astype(np.uint8).ravel() * 255, 4)
-    return [int(number) for number in brush.encode_rle(rgba)]
-
-
-def mask_to_data_url(mask: Mask) -> str:
-    """A PNG whose alpha is the mask: an opaque one would paint the whole image."""
-    rgba = np.zeros((*mask.shape, 4), np.uint8)
-    rgba[..., 3] = mask * np.uint8(255)
-    encoded = cv2.imencode(".png", rgba)[1].tobytes()
-    return "data:image/png;base64," + base64.b64encode(encoded).decode()
 
 
 def _regions(
@@ -209,14 +136,15 @@ def _decode_region(region: dict[str, Any], *, label: str, identity: str) -> Labe
         size_wh = int(region["original_width"]), int(region["original_height"])
         if min(size_wh) < 1:
             raise RegionError("its image has no size.")
+        if size_wh[0] * size_wh[1] > MOST_PIXELS:
+            raise RegionError(f"its image of {size_wh[0]} x {size_wh[1]} pixels is too large.")
         match kind:
             case "polygon":
-                outline = np.array(value["points"], np.float64).reshape(-1, 2) * size_wh / 100
-                mask = outline_to_mask(_at_least(outline, 3), size_wh=size_wh)
+                mask = outline_to_mask(_points(value["points"]) * size_wh / 100, size_wh=size_wh)
             case "brush":
-                mask = _rle_to_mask(value["rle"], size_wh)
+                mask = rle_to_mask(value["rle"], size_wh=size_wh)
             case "bitmask":
-                mask = _data_url_to_mask(value["imageDataURL"], size_wh)
+                mask = data_url_to_mask(str(value["imageDataURL"]), size_wh=size_wh)
             case "rectangle":
                 mask = outline_to_mask(_rectangle(value, size_wh), size_wh=size_wh)
             case "ellipse":
@@ -237,69 +165,39 @@ def _decode_region(region: dict[str, Any], *, label: str, identity: str) -> Labe
     )
 
 
-def _window(mask: Mask) -> tuple[int, int, Mask]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    return left, top, mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-
-
-def _grid_for(window: Mask) -> int:
-    # On a large window half a pixel is nothing, and the fine grid would take much memory.
-    return GRID if window.size <= GRID_PIXELS else 1 if window.size > 4 * GRID_PIXELS else 2
-
-
-def _painted(contours: list[npt.NDArray[np.int32]], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    painted = np.zeros(shape, np.uint8)
-    for contour in contours:
-        cv2.fillPoly(painted, [contour], 1)
-    return painted
-
-
-def _alike(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
-    return bool(np.count_nonzero(one & other) >= LEAST_IOU * np.count_nonzero(one | other))
-
-
 def _percent(outline: Outline, mask: Mask) -> list[list[float]]:
     height, width = mask.shape
-    return [[round(float(x), 4), round(float(y), 4)] for x, y in outline * 100 / (width, height)]
+    shares = np.round(outline * 100 / (width, height), decimals((width, height)))
+    return shares.tolist()
 
 
 def _bounds(mask: Mask) -> dict[str, Any]:
-    left, top, window = _window(mask)
     height, width = mask.shape
+    left, top, wide, high = cv2.boundingRect(mask.view(np.uint8))
     return {
         "x": 100 * left / width,
         "y": 100 * top / height,
-        "width": 100 * window.shape[1] / width,
-        "height": 100 * window.shape[0] / height,
+        "width": 100 * wide / width,
+        "height": 100 * high / height,
         "rotation": 0,
     }
 
 
-def _at_least(outline: Outline, points: int) -> Outline:
-    if len(outline) < points:
-        raise RegionError(f"it has fewer than {points} points.")
+def _points(points: object) -> Outline:
+    """`(N, 2)`, percent."""
+    outline = np.array(points, np.float64).reshape(-1, 2)
+    if len(outline) < 3:
+        raise RegionError("it has fewer than 3 points.")
+    if not (np.abs(outline) < FAR).all():
+        raise RegionError("its points lie nowhere near the image.")
     return outline
 
 
-def _rle_to_mask(rle: list[int], size_wh: tuple[int, int]) -> Mask:
-    width, height = size_wh
-    flat = np.asarray(brush.decode_rle(rle), np.uint8)
-    if flat.size != width * height * 4:
-        raise RegionError(f"its brush holds {flat.size // 4} pixels, its image {width * height}.")
-    return flat.reshape(height, width, 4)[..., 3] > 0
-
-
-def _data_url_to_mask(url: str, size_wh: tuple[int, int]) -> Mask:
-    try:
-        picture = open_picture(io.BytesIO(base64.b64decode(url.split(",", 1)[1], validate=True)), formats=["PNG"])
-        if picture.size != size_wh:
-            raise RegionError(
-                f"its bitmask is {picture.size[0]} x {picture.size[1]}, its image {size_wh[0]} x {size_wh[1]}."
-            )
-        return np.asarray(picture.convert("RGBA"))[..., 3] > 0
-    except (binascii.Error, UnidentifiedImageError, OSError) as e:
-        raise RegionError("its bitmask is not a PNG.") from e
+def _number(value: dict[str, Any], key: str) -> float:
+    number = float(value[key])
+    if not abs(number) < FAR:
+        raise RegionError(f"its '{key}' is {number}.")
+    return number
 
 
 def _turned(corners: Outline, pivot: Outline, degrees: float) -> Outline:
@@ -310,15 +208,15 @@ def _turned(corners: Outline, pivot: Outline, degrees: float) -> Outline:
 
 
 def _rectangle(value: dict[str, Any], size_wh: tuple[int, int]) -> Outline:
-    x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
+    x, y, width, height = (_number(value, key) for key in ("x", "y", "width", "height"))
     corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]) * size_wh / 100
     # Label Studio turns a rectangle about its upper left corner.
-    return _turned(corners, corners[0], float(value.get("rotation") or 0))
+    return _turned(corners, corners[0], _number({"rotation": value.get("rotation") or 0}, "rotation"))
 
 
 def _ellipse(value: dict[str, Any], size_wh: tuple[int, int]) -> Outline:
-    centre = np.array([float(value["x"]), float(value["y"])]) * size_wh / 100
-    radii = np.array([float(value["radiusX"]), float(value["radiusY"])]) * size_wh / 100
+    centre = np.array([_number(value, "x"), _number(value, "y")]) * size_wh / 100
+    radii = np.array([_number(value, "radiusX"), _number(value, "radiusY")]) * size_wh / 100
     turn = np.linspace(0, 2 * np.pi, 128, endpoint=False)
     outline = centre + np.stack([np.cos(turn), np.sin(turn)], axis=1) * radii
-    return _turned(outline, centre, float(value.get("rotation") or 0))
+    return _turned(outline, centre, _number({"rotation": value.get("rotation") or 0}, "rotation"))

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backend.domain import Outlining
+
 
 class Settings(BaseSettings):
     """Read from the environment (names in capitals), then from a `.env` file in the working directory."""
@@ -103,7 +105,19 @@ class Settings(BaseSettings):
         640, ge=32, description="Longer side of the image as the detector sees it, in pixels."
     )
     polygon_tolerance_px: float = Field(
-        1.0, ge=0, description="How far, in pixels, a polygon may run from its mask's border: more gives fewer points."
+        1.2, ge=0, description="How far, in pixels, a polygon may run from its mask's border: more gives fewer points."
+    )
+    polygon_parts: Literal["each", "largest", "joined"] = Field(
+        "each",
+        description="A mask in several parts becomes a polygon for `each`, for the `largest` alone, "
+        "or one around all, `joined` by bridges one pixel wide.",
+    )
+    speck_percent: float = Field(
+        0.01,
+        ge=0,
+        le=100,
+        description="Parts and holes of less than this percentage of the image's area, "
+        "and of less than 2 % of the mask's largest part, are removed.",
     )
     predict_deadline_s: float = Field(
         60.0,
@@ -125,6 +139,13 @@ class Settings(BaseSettings):
     train_batch: int = Field(8, ge=1, description="Images in one training step.")
     train_timeout_s: int = Field(86_400, gt=0, description="Seconds after which a training is given up.")
     prelabel_chunk: int = Field(32, ge=1, description="Tasks in one pre-labelling job.")
+
+    @cached_property
+    def outlining(self) -> Outlining:
+        """How masks become regions."""
+        return Outlining(
+            tolerance_px=self.polygon_tolerance_px, parts=self.polygon_parts, speck_percent=self.speck_percent
+        )
 
     @cached_property
     def models_path(self) -> Path:

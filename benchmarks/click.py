@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from backend.domain import Image, LabelledMask, Point, Prompt
+from backend.domain import Image, LabelledMask, Outlining, Point, Prompt
 from backend.label_config import parse_label_config
 from backend.metrics import Metrics
 from backend.regions import encode
@@ -51,7 +51,7 @@ def main() -> None:
         image = Image(figure.pixels, key, "benchmark")
         point = Point(200.0 + number, 300.0 + number)
         best = segmenter.segment(image, Prompt(points=(point,)))[0]
-        encode(LabelledMask(best.mask, "saree", best.score), config, tolerance_px=1.0, model_version="benchmark")
+        encode(LabelledMask(best.mask, "saree", best.score), config, outlining=Outlining(), model_version="benchmark")
 
     with tempfile.TemporaryDirectory() as folder:
         embeddings = EmbeddingCache([MemoryTier("host", device="cpu", max_bytes=10**9)], disk=None, metrics=Metrics())

@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "launcher": PACKAGES,
 }
 # The stages between the wire and the models know neither; they also import in milliseconds.
-PURE = ("domain", "errors", "label_config", "prompts", "regions", "wire", "settings")
+SHAPES = ("bitmask", "borders", "brush", "lines", "polygons", "regions")
+PURE = ("domain", "errors", "label_config", "prompts", *SHAPES, "wire", "settings")
 HEAVY = {"fastapi", "torch", "ultralytics", "uvicorn", "rq"}
 
 

@@ -16,13 +16,14 @@ import yaml
 from backend.domain import Image, LabelledMask
 from backend.errors import DatasetError, ImageError
 from backend.label_config import LabelConfig
-from backend.regions import decode, joined_outline
+from backend.polygons import joined_outline
+from backend.regions import decode
 from training.approvals import Approved
 
 logger = logging.getLogger(__name__)
 
 VAL_SHARE = 0.2
-OUTLINE_TOLERANCE_PX = 0.7
+OUTLINE_TOLERANCE_PX = 1.0
 JPEG_QUALITY = 95
 
 

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from backend.regions import joined_outline
+from backend.polygons import joined_outline
 from backend.ultralytics_quiet import quiet_ultralytics
 from label_studio_config.demo.figures import LABELS, Figure, draw_figure
 
 JPEG_QUALITY = 92
 # Outlines in a YOLO label need no more detail than this, in pixels.
-OUTLINE_TOLERANCE_PX = 0.7
+OUTLINE_TOLERANCE_PX = 1.0
 
 
 def write_image(seed: int, folder: Path) -> Path:
@@ -60,7 +60,7 @@ def yolo_line(class_number: int, mask: npt.NDArray[np.bool_]) -> str:
     """One line of a YOLO segmentation label: class, then one outline around all parts, as shares of the size.
 
     Args:
-        mask: `bool (H, W)`, not empty. Holes are filled.
+        mask: `bool (H, W)`, not empty. Small holes are filled.
     """
     outline = joined_outline(mask, tolerance_px=OUTLINE_TOLERANCE_PX)
     height, width = mask.shape

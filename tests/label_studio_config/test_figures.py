@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from backend.regions import outline_to_mask
+from backend.polygons import outline_to_mask
 from label_studio_config.demo.figures import LABELS, draw_figure
 from label_studio_config.demo.write import write_images, write_photographs, write_yolo_dataset, yolo_line
 from tests.support import iou

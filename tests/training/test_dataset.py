@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from backend.domain import Image, LabelledMask
+from backend.domain import Image, LabelledMask, Outlining
 from backend.errors import DatasetError, ImageError
 from backend.label_config import parse_label_config
-from backend.regions import encode, outline_to_mask
+from backend.polygons import outline_to_mask
+from backend.regions import encode
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS, palette
 from tests.support import iou
@@ -25,7 +26,7 @@ def approved(seed: int, *extra: dict[str, Any]) -> Approved:
     result: list[dict[str, Any]] = list(extra)
     for instance in draw_figure(seed).instances:
         labelled = LabelledMask(instance.mask, instance.label)
-        result += encode(labelled, CONFIG, tolerance_px=0.7, model_version="person")
+        result += encode(labelled, CONFIG, outlining=Outlining(), model_version="person")
     return Approved(seed + 1000, seed, {"image": f"/{seed}.jpg"}, result, content_hash(result))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rq import Queue
 
-from backend.domain import LabelledMask
+from backend.domain import LabelledMask, Outlining
 from backend.labelstudio import LabelStudio
 from backend.prelabel import prelabel
 from backend.problems import Problems
@@ -46,7 +46,7 @@ class Workplace:
         result: list[dict[str, Any]] = []
         for instance in draw_figure(seed).instances:
             labelled = LabelledMask(instance.mask, instance.label)
-            result += encode(labelled, CONFIG, tolerance_px=1.0, model_version="person")
+            result += encode(labelled, CONFIG, outlining=Outlining(), model_version="person")
         made = self.label_studio.sdk.annotations.create(self.tasks[seed], result=result)
         return int(made.id or 0)
 
