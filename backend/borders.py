@@ -49,8 +49,10 @@ class Border:
         return bool(np.count_nonzero((self.row == other.row[0]) & (self.x <= other.x[0])) % 2)
 
     def ring(self) -> shapely.LinearRing:
-        """The border as Shapely has it, in pixels."""
-        return shapely.LinearRing(self.corners())
+        """The border as Shapely has it, in pixels; made ready to be measured against many others."""
+        ring = shapely.LinearRing(self.corners())
+        shapely.prepare(ring)
+        return ring
 
 
 def trace(mask: Mask) -> list[Border]:
@@ -111,19 +113,20 @@ def fill(mask: Mask, row: Integers, x: Integers, *, inside: bool) -> None:
 
 def cut_open(mask: Mask, hole: Border, around: Border) -> None:
     """Draws a slit, one pixel wide, from a hole to the nearest place outside the part around it."""
-    _draw(mask, shapely.shortest_line(hole.ring(), around.ring()), inside=False)
+    _draw(mask, shapely.shortest_line(around.ring(), hole.ring()), inside=False)
 
 
 def bridged(mask: Mask, borders: Sequence[Border]) -> Mask:
     """The mask with its parts joined by bridges, one pixel wide, each from the nearest part that is joined already."""
-    rings = [border.ring() for border in sorted(borders, key=lambda b: -b.area_px) if border.area_px > 0]
-    joined, apart = rings[:1], rings[1:]
+    last, *apart = [border.ring() for border in sorted(borders, key=lambda b: -b.area_px) if border.area_px > 0]
     whole = mask.copy()
+    bridges = [shapely.shortest_line(last, ring) for ring in apart]
     while apart:
-        together = shapely.MultiLineString(joined)
-        nearest = min(range(len(apart)), key=lambda i: together.distance(apart[i]))
-        _draw(whole, shapely.shortest_line(together, apart[nearest]), inside=True)
-        joined.append(apart.pop(nearest))
+        nearest = min(range(len(apart)), key=lambda i: bridges[i].length)
+        _draw(whole, bridges.pop(nearest), inside=True)
+        last = apart.pop(nearest)
+        others = [shapely.shortest_line(last, ring) for ring in apart]
+        bridges = [min(pair, key=lambda line: line.length) for pair in zip(bridges, others, strict=True)]
     return whole
 
 

@@ -26,6 +26,9 @@ ROUGH_PX = 0.75
 TIGHTEN = 0.8
 # Where even lines this near to the border will not do, the outline follows the pixels.
 LEAST_LINE_PX = 0.25
+# Lines are fitted a little nearer than they need be: vertices are never quite where both lines would have them.
+LINE_SHARE = 0.9
+BLUNT_SHARE = 0.95
 # Lines whose directions differ by less than this, in radians, meet too far off.
 PARALLEL = 0.15
 # How far along the border, in pixels, its nearest place to a vertex is looked for.
@@ -66,10 +69,10 @@ class Track:
             line_px: how far the border may be from the fitted lines: what makes the outline coarse.
             tolerance_px: how far the border may be from the outline, and the outline from the border.
         """
-        allowed = np.full(self.count, line_px)
-        cuts = self.cuts
+        allowed = np.full(self.count, LINE_SHARE * line_px)
+        cuts, again = self.cuts, np.arange(self.count)
         while len(cuts) >= 3 and allowed.min() >= LEAST_LINE_PX:
-            cuts = self._joined(cuts, allowed)
+            cuts = self._joined(cuts, np.isin(cuts, again), allowed)
             stretch = _Stretches(cuts, np.append(cuts[1:], cuts[0] + self.count))
             vertices = self._vertices(cuts, stretch, tolerance_px)
             failing = self._failing(cuts, stretch, vertices, tolerance_px)
@@ -90,13 +93,17 @@ class Track:
         keys = self.corners.astype(np.int64) @ np.array([1, stride])
         return np.flatnonzero(np.isin(keys, kept @ np.array([1, stride])))
 
-    def _joined(self, cuts: Integers, allowed: Floats) -> Integers:
-        """The cuts that remain where stretches are joined for as long as each corner is as near as it is allowed."""
+    def _joined(self, cuts: Integers, stale: Flags, allowed: Floats) -> Integers:
+        """The cuts that remain where stretches are joined for as long as each corner is as near as it is allowed.
+
+        Args:
+            stale: `(len(cuts),)`: which may go; the others are known to be needed.
+        """
         twice = np.concatenate([allowed, allowed])
-        cost: Floats = np.zeros(len(cuts))
-        stale: Flags = np.ones(len(cuts), bool)
+        cost: Floats = np.full(len(cuts), np.inf)
         while len(cuts) > 3:
-            cost[stale] = self._costs(cuts, stale, twice)
+            if stale.any():
+                cost[stale] = self._costs(cuts, stale, twice)
             # No two neighbours at once: their costs hold for one alone.
             goes = (cost <= 1) & (cost < _before(cost)) & (cost < _after(cost))
             if len(cuts) - np.count_nonzero(goes) < 3:
@@ -150,7 +157,8 @@ class Track:
         reach = _cross((middle - before)[meet], along[meet]) / turn[meet]
         far = before[meet] + reach[:, None] * towards[meet] - at[meet]
         # A tip that is sharper than the tolerance allows is blunted.
-        vertices[meet] = at[meet] + far * np.minimum(1, 0.95 * tolerance_px / np.hypot(*far.T).clip(1e-9))[:, None]
+        share = np.minimum(1, BLUNT_SHARE * tolerance_px / np.hypot(*far.T).clip(1e-9))
+        vertices[meet] = at[meet] + far * share[:, None]
         rounded = np.rint((vertices + self.origin) / self.grid_px) * self.grid_px
         return np.clip(rounded, 0, self.size_wh) - self.origin
 
@@ -166,9 +174,7 @@ class Track:
         share = ((points * along).sum(axis=1) / length_2[stretch.number]).clip(0, 1)
         off = points - share[:, None] * along
         away = np.maximum.reduceat(np.hypot(off[:, 0], off[:, 1]), stretch.begins)
-        near = (cuts[:, None] + NEAR) % self.count
-        gaps = [vertices[:, None] - (self.corners[near] + ahead * self.step[near]) for ahead in (0, 0.5)]
-        astray = np.min([np.hypot(gap[..., 0], gap[..., 1]).min(axis=1) for gap in gaps], axis=0) > tolerance_px
+        astray = self._distance(vertices, cuts) > tolerance_px
         return (away > tolerance_px) | astray | _after(astray)
 
     def _thinned(self, tolerance_px: float) -> Floats:
@@ -176,6 +182,13 @@ class Track:
         kept = cv2.approxPolyDP(self.corners.astype(np.int32)[:, None], tolerance_px, True)[:, 0].astype(np.float64)
         valid = len(kept) >= 3 and shapely.Polygon(kept).is_valid
         return kept + self.origin if valid else self._pixels()
+
+    def _distance(self, points: Floats, cuts: Integers) -> Floats:
+        """From each point to the border's nearest place, of those near its cut, `(K,)` in pixels."""
+        near = (cuts[:, None] + NEAR) % self.count
+        # Corners and the middles between them.
+        gaps = [points[:, None] - self.corners[near] - ahead * self.step[near] for ahead in (0, 0.5)]
+        return np.min([np.hypot(gap[..., 0], gap[..., 1]).min(axis=1) for gap in gaps], axis=0)
 
     def _pixels(self) -> Floats:
         """The border itself, a vertex where it turns; where it touches itself at a corner, moved apart."""

@@ -22,10 +22,12 @@ MOST_LOST = 0.01
 TIGHTEN = 0.8
 # A hole of less than this share of its part is filled, a larger one cut open.
 HOLE_SHARE = 0.01
+# Nobody tidies more: a mask in more parts is no garment, and the smallest are left out.
+MOST_PARTS = 40
 
 
 def mask_to_outlines(mask: Mask, outlining: Outlining) -> list[Outline]:
-    """Outlines `(N, 2)` in pixels, x before y, one for each part that is no speck; the largest first.
+    """Outlines `(N, 2)` in pixels, x before y, one for each part that is no speck, 40 at most; the largest first.
 
     The outlines paint the mask again with IoU of at least 0.985 (the tidied mask, where specks and filled holes are
     more than a hundredth of it). No place on the border is farther from them than the tolerance, nor they from the
@@ -42,14 +44,15 @@ def mask_to_outlines(mask: Mask, outlining: Outlining) -> list[Outline]:
     height, width = mask.shape
     borders, unwanted = sorted_out(trace(mask), speck_px=speck_px)
     parts, filled, large = _without_holes(borders)
-    unwanted += filled
+    unwanted += filled + parts[MOST_PARTS:]
+    parts = parts[:MOST_PARTS]
     lost_px = sum(abs(border.area_px) for border in unwanted)
     if large:
         mask = mended(mask, unwanted).copy()
         for hole, around in large:
             cut_open(mask, hole, around)
         borders, unwanted = sorted_out(trace(mask), speck_px=speck_px)
-        parts = [border for border in borders if border.area_px > 0]
+        parts = [border for border in borders if border.area_px > 0][:MOST_PARTS]
     if outlining.parts == "joined" and len(parts) > 1:
         parts = sorted(trace(bridged(mended(mask, unwanted), parts)), key=lambda border: -border.area_px)
     if outlining.parts != "each":
