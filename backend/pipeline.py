@@ -178,9 +178,7 @@ class Interactive:
         regions = [
             region
             for one in labelled
-            for region in encode(
-                one, config, outlining=self.settings.outlining, model_version=segmenter.name
-            )
+            for region in encode(one, config, outlining=self.settings.outlining, model_version=segmenter.name)
         ]
         score = min((one.score or 0.0 for one in labelled), default=0.0)
         return Prediction(regions=regions, score=score, model_version=segmenter.name)

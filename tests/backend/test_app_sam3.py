@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 from rq import Queue
 
-from backend.domain import LabelledMask
+from backend.domain import LabelledMask, Outlining
 from backend.label_config import parse_label_config
 from backend.regions import decode, encode
 from backend.settings import Settings
@@ -159,7 +159,9 @@ def drawn_half(config: str) -> list[dict[str, Any]]:
     """A region over the image's left half, as Label Studio keeps it."""
     mask = np.zeros((560, 640), bool)
     mask[:, :320] = True
-    return encode(LabelledMask(mask, "saree"), parse_label_config(config), tolerance_px=0, model_version="")
+    return encode(
+        LabelledMask(mask, "saree"), parse_label_config(config), outlining=Outlining(tolerance_px=0), model_version=""
+    )
 
 
 @pytest.mark.parametrize(("exclusive", "where"), [(True, "drafts"), (True, "annotations"), (False, "drafts")])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.domain import LabelledMask
+from backend.domain import LabelledMask, Outlining
 from backend.label_config import parse_label_config
 from backend.layers import taken_pixels
 from backend.regions import encode
@@ -19,7 +19,7 @@ SIZE_WH = (60, 40)
 def version(columns: slice, at: str) -> dict[str, Any]:
     mask = np.zeros((40, 60), bool)
     mask[5:35, columns] = True
-    regions = encode(LabelledMask(mask, "saree"), CONFIG, tolerance_px=0, model_version="")
+    regions = encode(LabelledMask(mask, "saree"), CONFIG, outlining=Outlining(tolerance_px=0), model_version="")
     return {"result": regions, "updated_at": at}
 
 
