@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
@@ -22,13 +23,16 @@ from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-PRELABEL, CHECKS, TRAIN = "prelabel", "checks", "train"
-QUEUES = (CHECKS, PRELABEL, TRAIN)
+PRELABEL, CHECKS, TRAIN, EMBED = "prelabel", "checks", "train", "embed"
+# A worker takes from the first that holds a job: encoding ahead comes last.
+QUEUES = (CHECKS, PRELABEL, TRAIN, EMBED)
 REDIS_PATIENCE_S = 2.0
 # A hint that a lost job left behind is forgotten after this long; until then it would swallow new hints.
 HINT_LIFE_S = 600
 PRELABEL_TIMEOUT_S = 3600
 CHECK_TIMEOUT_S = 600
+# On a CPU SAM 3 encodes an image a minute.
+EMBED_TIMEOUT_S = 6 * 3600
 KEEP_RESULT_S = 3600
 OPEN_STATES = frozenset({JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED})
 KEEP_FAILURE_S = 7 * 24 * 3600
@@ -44,6 +48,16 @@ class Keys:
 
     # Hash, project id → `new/needed` as last counted; a hint for `/status`, which Label Studio can always give anew.
     COUNTS = "drape:counts"
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """Tasks that jobs have `done` and that `failed`; jobs that wait or run; why jobs failed as a whole."""
+
+    done: int
+    failed: int
+    open_jobs: int
+    reasons: tuple[str, ...]
 
 
 class Queues:
@@ -70,6 +84,29 @@ class Queues:
                 job_id=f"prelabel-{project_id}-{digest}", timeout_s=PRELABEL_TIMEOUT_S,
             )  # fmt: skip
         return made
+
+    def enqueue_embed(self, project_id: int, task_ids: Sequence[int]) -> list[str]:
+        """Queues the encoding of the tasks' images in chunks; returns the jobs' ids, those that wait already too."""
+        ids = []
+        size = self._settings.prelabel_chunk
+        for first in range(0, len(task_ids), size):
+            chunk = list(task_ids[first : first + size])
+            ids.append(f"embed-{project_id}-{hashlib.sha256(str(chunk).encode()).hexdigest()[:16]}")
+            self._enqueue(EMBED, "backend.embed.embed", (project_id, chunk), job_id=ids[-1], timeout_s=EMBED_TIMEOUT_S)
+        return ids
+
+    def progress(self, job_ids: Sequence[str]) -> JobProgress:
+        """How far the jobs are, as they count themselves; a job whose record is gone counts as ended."""
+        with _redis_errors():
+            jobs = [job for job in Job.fetch_many(job_ids, connection=self.redis) if job is not None]
+            metas = [job.get_meta() for job in jobs]
+            open_jobs = sum(job.get_status() in OPEN_STATES for job in jobs)
+        return JobProgress(
+            done=sum(int(meta.get("done", 0)) for meta in metas),
+            failed=sum(int(meta.get("failed", 0)) for meta in metas),
+            open_jobs=open_jobs,
+            reasons=tuple(reason for job in jobs if (reason := _described(job).get("reason"))),
+        )
 
     def enqueue_check(self, project_id: int) -> bool:
         """Queues one count of the project's approved labels; False where one waits already.

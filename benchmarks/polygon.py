@@ -112,7 +112,7 @@ def _answer(request: str, mask: Mask) -> str:
     """All that is ours between a click and its answer, but for the image and the model."""
     parsed = PredictRequest.model_validate_json(request)
     config = parse_label_config(parsed.label_config)
-    parse_context(parsed.context or {}, config, size_wh=(mask.shape[1], mask.shape[0], example_tag="example"))
+    parse_context(parsed.context or {}, config, size_wh=(mask.shape[1], mask.shape[0]), example_tag="example")
     regions = encode(LabelledMask(mask, "saree", 0.9), config, outlining=OUTLINING, model_version="benchmark")
     return json.dumps({"results": [{"result": regions, "score": 0.9}]})
 

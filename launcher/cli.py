@@ -125,7 +125,7 @@ def worker(
     settings = _settings()
     _log(settings.log_level)
     # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
-    for module in ("backend.prelabel", "training.jobs", "ultralytics.models.yolo"):
+    for module in ("backend.prelabel", "backend.embed", "training.jobs", "ultralytics.models.yolo"):
         importlib.import_module(module)
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
@@ -151,6 +151,32 @@ def connect(
     )  # fmt: skip
     connect_backend(label_studio, project_id=project, backend=backend)
     Queues(settings).enqueue_prelabel(project, label_studio.unannotated_task_ids(project))
+
+
+@app.command()
+def embed(
+    project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
+    wait: Annotated[
+        bool, typer.Option(help="Show the progress until it is done; Ctrl-C leaves the jobs running.")
+    ] = True,
+) -> None:
+    """Encodes every image of a project ahead, for SAM; may be run again, what is encoded is passed over."""
+    from backend.labelstudio import LabelStudio
+    from backend.queues import Queues
+    from launcher.progress import show_progress
+
+    settings = _kept_settings()
+    queues, task_ids = Queues(settings), LabelStudio(settings).task_ids(project)
+    jobs = queues.enqueue_embed(project, task_ids)
+    if not wait:
+        console.print(f"{len(task_ids)} images are queued in {len(jobs)} jobs.")
+        return
+    ended = show_progress(lambda: queues.progress(jobs), total=len(task_ids), what="Encoding", console=console)
+    console.print(f"{ended.done} images are encoded, {ended.failed} could not be read (see /status).")
+    for reason in dict.fromkeys(ended.reasons):
+        console.print(f"A job failed: {reason}", style="red", markup=False)
+    if ended.reasons:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from redis import Redis
 
 from backend.labelstudio import LabelStudio
-from backend.queues import CHECKS, PRELABEL, QUEUES, TRAIN, Queues
+from backend.queues import CHECKS, EMBED, PRELABEL, QUEUES, TRAIN, Queues
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images, write_photographs
 from label_studio_config.palette import GARMENTS, palette
@@ -205,7 +205,7 @@ class Stack:
         drape = [sys.executable, "-m", "launcher.cli"]
         root = Path(__file__).parent.parent
         self._supervisor.start(Program("backend", [*drape, "serve"], environment, root))
-        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL)), ("worker-train", (TRAIN,))):
+        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, EMBED)), ("worker-train", (TRAIN,))):
             arguments = [part for queue in queues for part in ("--queue", queue)]
             self._supervisor.start(Program(name, [*drape, "worker", *arguments], environment, root))
 
