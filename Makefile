@@ -26,9 +26,9 @@ lint:  ## style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench:  ## speed, side by side
+bench:  ## speed and quality, side by side [ONLY=part]
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
-	.venv/bin/python -m benchmarks.click
+	.venv/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 clean:  ## removes the environments and what tests left; `var` with your data stays
 	rm -rf .venv .venv-label-studio artefacts .pytest_cache .mypy_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Speed, measured side by side in one run: `make bench`."""
+"""What Drape takes and how good it is, measured side by side with what there was before: `make bench`."""

@@ -1,0 +1,53 @@
+"""`make bench [ONLY=click]`: measures every part or one, prints the table, writes `var/bench.json`."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from backend.errors import DrapeError
+from benchmarks.table import Row, table, write_json
+
+# Name of a part, its module: one with `measure() -> list[Row]`. It may raise a DrapeError where what it needs is not
+# here. Imported when it runs, so that a part needs only its own libraries.
+PARTS = {
+    "click": "benchmarks.click",
+    "polygon": "benchmarks.polygon",
+    "brush": "benchmarks.brush",
+}
+
+
+def main(
+    only: Annotated[str, typer.Option(help=f"One part alone: {', '.join(PARTS)}.")] = "",
+    into: Annotated[Path, typer.Option(help="The JSON file that is written.")] = Path("var/bench.json"),
+) -> None:
+    """Measures ours against the other way, side by side in one run. Best alone on the machine."""
+    if only and only not in PARTS:
+        raise typer.BadParameter(f"'{only}' is no part. There are: {', '.join(PARTS)}.", param_hint="--only")
+    chosen = [only] if only else list(PARTS)
+    console = Console()
+    rows: list[Row] = []
+    for number, name in enumerate(chosen, start=1):
+        console.print(f"{number} of {len(chosen)}, {name} …")
+        started = time.monotonic()
+        try:
+            rows += importlib.import_module(PARTS[name]).measure()
+        except DrapeError as e:
+            console.print(f"{name} is left out: {e}")
+            continue
+        console.print(f"{name}: {time.monotonic() - started:.0f} s")
+        # After every part: what is measured stays, though a later part is stopped.
+        write_json(rows, into)
+    if not rows:
+        raise typer.Exit(1)
+    console.print(table(rows))
+    console.print(f"Written to {into}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
