@@ -8,6 +8,7 @@ by which a new region takes no pixel of those that are there already.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -185,9 +186,10 @@ def _parse_xml(xml: str) -> etree._Element:
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(xml.encode(), parser)
-    except etree.XMLSyntaxError as e:
+    except (etree.XMLSyntaxError, UnicodeEncodeError, LookupError) as e:
         raise LabelConfigError(f"The label config is not valid XML: {e}") from e
-    if "<!DOCTYPE" in xml:
+    # Asked of the parser, not of the text: the text may be declared in an encoding that spells it another way.
+    if root.getroottree().docinfo.doctype or root.getroottree().docinfo.internalDTD is not None:
         raise LabelConfigError("The label config holds a document type definition, which is not allowed.")
     return root
 
@@ -241,12 +243,15 @@ def _targets(tag: etree._Element) -> list[str]:
 
 def _threshold(tag: etree._Element) -> float | None:
     text = tag.get("model_score_threshold")
-    if text is None:
+    if text is None or not text.strip():
         return None
     try:
-        return float(text)
+        threshold = float(text)
     except ValueError as e:
         raise LabelConfigError(f"model_score_threshold of <{tag.tag}> is not a number: '{text}'.") from e
+    if not math.isfinite(threshold):
+        raise LabelConfigError(f"model_score_threshold of <{tag.tag}> is not a number: '{text}'.")
+    return threshold
 
 
 def _true(tag: etree._Element, attribute: str) -> bool:

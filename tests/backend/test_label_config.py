@@ -80,6 +80,13 @@ BAD = [
     ),
     ("<View>", "not valid XML"),
     ('<!DOCTYPE v [<!ENTITY a "aaaa">]><View>&a;</View>', "document type"),
+    # The same in UTF-7, where the words themselves are not to be seen.
+    (
+        '<?xml version="1.0" encoding="UTF-7"?>+ADwAIQ-DOCTYPE v [+ADwAIQ-ENTITY a "aaaa">]><View>&a;</View>',
+        "document type",
+    ),
+    ('<?xml version="1.0" encoding="no-such"?><View/>', "not valid XML"),
+    ("<View>\ud800</View>", "not valid XML"),
     (" " * 1_000_001, "longer"),
     (palette([f"label {number}" for number in range(1001)]), "more than"),
 ]
@@ -121,3 +128,20 @@ def test_exclusive_stands_on_a_label_or_on_its_tag() -> None:
       <BrushLabels name="q" toName="i" exclusive="true"><Label value="c"/></BrushLabels></View>"""
     config = parse_label_config(xml)
     assert [config.is_exclusive(label) for label in ("a", "b", "c", "none")] == [True, False, True, False]
+
+
+THRESHOLD = (
+    '<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i" model_score_threshold="{}">'
+    '<Label value="saree"/></PolygonLabels></View>'
+)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "much"])
+def test_a_threshold_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(LabelConfigError, match=f"not a number: '{text}'"):
+        parse_label_config(THRESHOLD.format(text))
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_threshold_is_the_default(text: str) -> None:
+    assert parse_label_config(THRESHOLD.format(text)).threshold_for("saree", 0.25) == 0.25
