@@ -19,6 +19,7 @@ PARTS = {
     "click": "benchmarks.click",
     "polygon": "benchmarks.polygon",
     "brush": "benchmarks.brush",
+    "quality": "benchmarks.quality",
 }
 
 

@@ -45,17 +45,23 @@ def next_click(truth: Mask, found: Mask, *, jitter: np.random.Generator | None =
 
 
 def click_ious(
-    segmenter: Segmenter, image: Image, truth: Mask, *, clicks: int = MAX_CLICKS, enough: float = 1.0,
+    segmenter: Segmenter,
+    image: Image,
+    truth: Mask,
+    *,
+    least: int = 1,
+    most: int = MAX_CLICKS,
+    enough: float = 1.0,
     jitter: np.random.Generator | None = None,
-) -> list[float]:  # fmt: skip
-    """IoU after 1, 2, … clicks: `clicks` of them, or fewer where `enough` is reached.
+) -> list[float]:
+    """IoU after 1, 2, … clicks: at least `least` of them, then until `enough` was reached, at most `most`.
 
-    A segmenter that finds nothing is given an empty mask and clicks on.
+    A segmenter that finds nothing is given an empty mask and clicks on; a perfect mask ends the run.
     """
     points: tuple[Point, ...] = ()
     found = np.zeros_like(truth)
     ious: list[float] = []
-    while len(ious) < clicks and (not ious or ious[-1] < enough):
+    while len(ious) < most and (len(ious) < least or max(ious) < enough) and not np.array_equal(found, truth):
         points += (next_click(truth, found, jitter=jitter),)
         segments = segmenter.segment(image, Prompt(points=points))
         found = segments[0].mask if segments else np.zeros_like(truth)

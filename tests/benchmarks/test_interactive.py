@@ -67,15 +67,15 @@ PICTURE = Image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), "k", "s")
 
 
 def test_clicks_go_on_until_enough() -> None:
-    ious = click_ious(Columns(), PICTURE, TRUTH, clicks=5, enough=0.6)
+    ious = click_ious(Columns(), PICTURE, TRUTH, enough=0.6)
     assert ious == pytest.approx([10 / 31, 20 / 31])
-    ious = click_ious(Columns(), PICTURE, TRUTH, clicks=5)
+    ious = click_ious(Columns(), PICTURE, TRUTH, least=5, most=5)
     assert ious == pytest.approx([10 / 31, 20 / 31, 30 / 31, 0, 0])
 
 
 @pytest.mark.parametrize(
     ("ious", "wanted", "clicks"),
-    [([0.9], 0.85, 1), ([0.2, 0.84, 0.85], 0.85, 3), ([0.2, 0.9, 0.1], 0.9, 2), ([0.1] * 20, 0.85, 20), ([0.1], 0.85, 20)],
+    [([0.9], 0.85, 1), ([0.2, 0.84, 0.85], 0.85, 3), ([0.2, 0.9, 0.1], 0.9, 2), ([0.1] * 20, 0.85, 20), ([], 0.85, 20)],
 )  # fmt: skip
 def test_number_of_clicks_counts_to_the_first_that_reaches(ious: list[float], wanted: float, clicks: int) -> None:
     assert number_of_clicks(ious, wanted) == clicks
