@@ -189,7 +189,7 @@ def _parse_xml(xml: str) -> etree._Element:
     except (etree.XMLSyntaxError, UnicodeEncodeError, LookupError) as e:
         raise LabelConfigError(f"The label config is not valid XML: {e}") from e
     # Asked of the parser, not of the text: the text may be declared in an encoding that spells it another way.
-    if root.getroottree().docinfo.doctype or root.getroottree().docinfo.internalDTD is not None:
+    if root.getroottree().docinfo.internalDTD is not None:
         raise LabelConfigError("The label config holds a document type definition, which is not allowed.")
     return root
 
