@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from backend.domain import Image, Mask, Outlining, Prompt, Segment
+from backend.domain import Image, Mask, Outlining, Photo, Prompt, Segment
 from backend.metrics import Metrics
 from backend.polygons import mask_to_outlines, outline_to_mask
 from backend.segmenters import Segmenter, choose
@@ -77,7 +77,7 @@ class FloodFill:
 
     name, reads_words = "flood fill", False
 
-    def segment(self, image: Image, prompt: Prompt) -> list[Segment]:
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         """One mask `bool (H, W)`; see `Segmenter`."""
         mask = np.zeros(image.pixels.shape[:2], bool)
         for point in prompt.points:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.domain import Image, Mask, Point, Prompt, Segment
+from backend.domain import Image, Mask, Photo, Point, Prompt, Segment
 from benchmarks.interactive import at_click, click_ious, iou, next_click, number_of_clicks
 
 HEIGHT, WIDTH = 40, 70
@@ -57,7 +57,7 @@ class Columns:
 
     name, reads_words = "columns", False
 
-    def segment(self, image: Image, prompt: Prompt) -> list[Segment]:
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         assert all(isinstance(point, Point) for point in prompt.points)
         mask = TRUTH & rectangle(0, 0, 10 + 10 * len(prompt.points), HEIGHT)
         return [Segment(mask=mask, score=0.5)] if len(prompt.points) < 4 else []
