@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Response, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM_FLAGS = [
@@ -20,6 +20,7 @@ CHROMIUM_FLAGS = [
     "--no-first-run",
 ]
 PATIENCE_MS = 60_000
+DRAG_STEPS = 10
 SMART_TOOL = "button.lsf-tool_smart"
 ACCEPT = ".lsf-auto-accept__action_type_accept"
 SUBMIT = '[aria-label="Submit current annotation"]'
@@ -58,12 +59,40 @@ class Annotator:
 
     def take_click_tool(self, hot_key: str) -> None:
         """Chooses the smart key point, then the label: the other way round Label Studio drops the label."""
-        self.page.locator(SMART_TOOL).first.click()
+        self._take("key-point-tool", hot_key)
+
+    def take_box_tool(self, hot_key: str) -> None:
+        """Chooses the smart rectangle, then the label."""
+        self._take("rectangle-tool", hot_key)
+
+    def _take(self, tool: str, hot_key: str) -> None:
+        # One button stands for all smart tools, and shows them while the mouse is over it.
+        self.page.locator(SMART_TOOL).first.hover()
+        self.page.locator(f'{SMART_TOOL}[aria-label="{tool}"]').click()
         self.page.keyboard.press(hot_key)
+
+    def drag(self, from_unit: tuple[float, float], to_unit: tuple[float, float]) -> list[dict[str, Any]]:
+        """Draws a box between two places, each a share of the image's width and height; the regions that came back."""
+        # The drawing surface; a canvas of the page's own, a little larger, may lie before it.
+        box = self.page.locator(".konvajs-content canvas").first.bounding_box()
+        assert box is not None
+        (x0, y0), (x1, y1) = [
+            (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (from_unit, to_unit)
+        ]
+        with self.page.expect_response(lambda response: "interactive-annotating" in response.url) as answered:
+            self.page.mouse.move(x0, y0)
+            self.page.mouse.down()
+            for step in range(1, DRAG_STEPS + 1):
+                share = step / DRAG_STEPS
+                self.page.mouse.move(x0 + share * (x1 - x0), y0 + share * (y1 - y0))
+                # As a hand moves: Label Studio drops a drag that is over at once.
+                self.page.wait_for_timeout(30)
+            self.page.mouse.up()
+        return self._drawn(answered.value)
 
     def click(self, x_unit: float, y_unit: float, *, positive: bool = True) -> list[dict[str, Any]]:
         """Clicks the image at a share of its width and height, with Alt for 'not this'; the regions that came back."""
-        box = self.page.locator("canvas").first.bounding_box()
+        box = self.page.locator(".konvajs-content canvas").first.bounding_box()
         assert box is not None
         x, y = box["x"] + x_unit * box["width"], box["y"] + y_unit * box["height"]
         with self.page.expect_response(lambda response: "interactive-annotating" in response.url) as answered:
@@ -72,17 +101,21 @@ class Annotator:
             self.page.mouse.click(x, y)
             if not positive:
                 self.page.keyboard.up("Alt")
-        result: list[dict[str, Any]] = answered.value.json()["data"]["result"]
+        return self._drawn(answered.value)
+
+    def _drawn(self, answer: Response) -> list[dict[str, Any]]:
+        result: list[dict[str, Any]] = answer.json()["data"]["result"]
         # What came is drawn a moment later.
         self.page.wait_for_timeout(500)
         return result
 
-    def write_words(self, words: str) -> None:
-        """Asks by words, as an annotator does: types them, then Enter."""
+    def write_words(self, words: str) -> list[dict[str, Any]]:
+        """Asks by words, as an annotator does: types them, then Enter; the regions that came back."""
         field = self.page.get_by_placeholder("find by words")
         field.fill(words)
-        with self.page.expect_response(lambda response: "interactive-annotating" in response.url):
+        with self.page.expect_response(lambda response: "interactive-annotating" in response.url) as answered:
             field.press("Enter")
+        return self._drawn(answered.value)
 
     def accept(self) -> None:
         self.page.locator(ACCEPT).first.click()
