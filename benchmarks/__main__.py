@@ -17,6 +17,7 @@ from benchmarks.table import Row, table, write_json
 # here. Imported when it runs, so that a part needs only its own libraries.
 PARTS = {
     "click": "benchmarks.click",
+    "sam3": "benchmarks.sam3",
     "polygon": "benchmarks.polygon",
     "brush": "benchmarks.brush",
     "quality": "benchmarks.quality",
