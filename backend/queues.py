@@ -10,13 +10,15 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, Worker
-from rq.exceptions import DuplicateJobError
+from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
+from rq.utils import now
 
 from backend.errors import QueueError
 from backend.settings import Settings
@@ -31,6 +33,7 @@ REDIS_PATIENCE_S = 2.0
 HINT_LIFE_S = 600
 PRELABEL_TIMEOUT_S = 3600
 CHECK_TIMEOUT_S = 600
+LOST_AFTER = timedelta(seconds=30)
 # On a CPU SAM 3 encodes an image a minute.
 EMBED_TIMEOUT_S = 6 * 3600
 KEEP_RESULT_S = 3600
@@ -192,13 +195,25 @@ def _text(value: bytes | str) -> str:
 
 def _make_room(queue: Queue, job_id: str) -> bool:
     """False where a job of that id waits or runs; one that has ended is removed, as RQ counts it as there."""
-    job = queue.fetch_job(job_id)
-    if job is None:
+    # Not `queue.fetch_job`: what it does not find it takes off the queue, where another process may just have put it.
+    try:
+        job = Job.fetch(job_id, connection=queue.connection)
+    except NoSuchJobError:
         return True
-    if job.get_status() in OPEN_STATES:
+    if job.get_status() in OPEN_STATES and not _is_lost(job, queue):
         return False
     job.delete()
     return True
+
+
+def _is_lost(job: Job, queue: Queue) -> bool:
+    """Whether the job counts as waiting, but is in no queue: it would never run, nor let its like be queued."""
+    if job.get_status() != JobStatus.QUEUED or job.enqueued_at is None:
+        return False
+    # A worker that takes it off the queue has not marked it as started yet.
+    if now() - job.enqueued_at < LOST_AFTER:
+        return False
+    return queue.get_job_position(job.id) is None and job.id not in queue.intermediate_queue.get_job_ids()
 
 
 def _jobs(ids: Callable[[], list[str]], queue: Queue) -> list[Job]:
