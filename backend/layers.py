@@ -8,10 +8,10 @@ import numpy as np
 
 from backend.domain import Mask
 from backend.regions import decode
-from backend.wire import Task
+from backend.wire import Drawn
 
 
-def taken_pixels(task: Task, size_wh: tuple[int, int]) -> Mask:
+def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:
     """`bool (H, W)`: what the regions cover that the task's open annotation holds.
 
     Label Studio sends them with each prompt, as it last saved them: a draft some seconds after a change. A region that
@@ -19,17 +19,17 @@ def taken_pixels(task: Task, size_wh: tuple[int, int]) -> Mask:
     """
     width, height = size_wh
     taken = np.zeros((height, width), bool)
-    masks, _ = decode(_drawn(task))
-    for drawn in masks:
-        if drawn.mask.shape == taken.shape:
-            taken |= drawn.mask
+    masks, _ = decode(_regions(drawn))
+    for labelled in masks:
+        if labelled.mask.shape == taken.shape:
+            taken |= labelled.mask
     return taken
 
 
-def _drawn(task: Task) -> list[dict[str, Any]]:
+def _regions(drawn: Drawn) -> list[dict[str, Any]]:
     """The regions of the draft that was changed last; without a draft, of such an annotation."""
-    for versions in (task.drafts, task.annotations):
-        known = [version for version in versions if isinstance(version, dict)]
+    for versions in (drawn.drafts, drawn.annotations):
+        known = [version for version in versions if isinstance(version, dict)] if isinstance(versions, list) else []
         if known:
             result = max(known, key=lambda version: str(version.get("updated_at", ""))).get("result")
             return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []

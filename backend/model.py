@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
@@ -40,10 +41,8 @@ class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
             context: the annotator's prompts; None for whole images.
         """
         project = self.project or (tasks[0].get("project") if tasks else None)
-        request = PredictRequest.model_validate(
-            {"tasks": tasks, "project": project, "label_config": self.config_xml, "params": {"context": context}}
-        )
-        return service().predict(request)
+        body = {"tasks": tasks, "project": project, "label_config": self.config_xml, "params": {"context": context}}
+        return service().predict(PredictRequest.read(json.dumps(body).encode()))
 
     def fit(self, tasks: Any, workdir: Any = None, **kwargs: Any) -> dict[str, str]:
         """A webhook, under either version's calling convention: queues the work and returns at once.

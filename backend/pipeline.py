@@ -25,7 +25,7 @@ from backend.segmenters import Segmenter, WordReader
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.sticky_words import Phrase, StickyWords
-from backend.wire import Task
+from backend.wire import Drawn, PredictRequest, Task
 
 LOADING_PATIENCE_S = 5.0
 BATCH_IMAGES = 8
@@ -119,9 +119,7 @@ class Interactive:
         self.segmenter = segmenter
         self.sticky = sticky
 
-    def answer(
-        self, task: Task, config: LabelConfig, context: dict[str, Any], *, project_id: int | None = None
-    ) -> Prediction:
+    def answer(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         """Regions for what the annotator clicked, boxed or wrote in one task.
 
         Words that found something are remembered for the project.
@@ -131,12 +129,15 @@ class Interactive:
             ImageError, LabelStudioError: the image cannot be read.
             ModelError: no segmenter is ready.
         """
+        task, project_id = request.tasks[0], request.project_id
         segmenter = self.segmenter.get(timeout_s=LOADING_PATIENCE_S)
         image = open_image(self.images, task, config)
-        prompt = parse_context(context, config, size_wh=image.size_wh, example_tag=self.settings.example_tag)
+        prompt = parse_context(
+            request.context or {}, config, size_wh=image.size_wh, example_tag=self.settings.example_tag
+        )
         if prompt.label is None and not prompt.asks_for_all:
             raise PromptError("Choose a label first, then click on the garment or draw a box.")
-        prediction = self._answer(task, image, config, prompt, segmenter)
+        prediction = self._answer(image, config, prompt, segmenter, request.drawn)
         if project_id is not None and prompt.words and prompt.asks_for_all:
             self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
         return prediction
@@ -153,7 +154,7 @@ class Interactive:
         label = phrase.label if phrase.label in config.label_values else None
         image = open_image(self.images, task, config)
         try:
-            return self._answer(task, image, config, Prompt(words=phrase.words, label=label), segmenter)
+            return self._answer(image, config, Prompt(words=phrase.words, label=label), segmenter, Drawn)
         except PromptError:
             return None
 
@@ -162,7 +163,12 @@ class Interactive:
         return Prediction(regions=message(reason, config), score=0.0, model_version=self.segmenter.name)
 
     def _answer(
-        self, task: Task, image: Photo, config: LabelConfig, prompt: Prompt, segmenter: Segmenter
+        self,
+        image: Photo,
+        config: LabelConfig,
+        prompt: Prompt,
+        segmenter: Segmenter,
+        read_drawn: Callable[[], Drawn],
     ) -> Prediction:
         if prompt.asks_for_all and not isinstance(segmenter, WordReader):
             raise PromptError(
@@ -174,7 +180,7 @@ class Interactive:
         # A click or a box means one garment, of which the best candidate is taken; words mean every one.
         wanted = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
         labelled = [_labelled(segment, prompt, config) for segment in wanted]
-        labelled = self._below_what_is_there(labelled, task, config)
+        labelled = _below_what_is_there(labelled, read_drawn, config)
         regions = [
             region
             for one in labelled
@@ -183,23 +189,26 @@ class Interactive:
         score = min((one.score or 0.0 for one in labelled), default=0.0)
         return Prediction(regions=regions, score=score, model_version=segmenter.name)
 
-    def _below_what_is_there(self, labelled: list[LabelledMask], task: Task, config: LabelConfig) -> list[LabelledMask]:
-        """Masks of exclusive labels without the pixels of accepted regions; those that lose all are left out."""
-        if not any(config.is_exclusive(one.label) for one in labelled):
-            return labelled
-        height, width = labelled[0].mask.shape
-        free = ~taken_pixels(task, (width, height))
-        layered = [replace(one, mask=one.mask & free) if config.is_exclusive(one.label) else one for one in labelled]
-        layered = [one for one in layered if one.mask.any()]
-        if not layered:
-            raise PromptError("All of it belongs to regions that you have accepted already.")
-        return layered
-
 
 def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
     """The segment under the label that its words name, else the chosen one, else the config's first."""
     named = config.label_named(segment.words) if segment.words else None
     return LabelledMask(segment.mask, named or prompt.label or config.label_values[0], segment.score)
+
+
+def _below_what_is_there(
+    labelled: list[LabelledMask], read_drawn: Callable[[], Drawn], config: LabelConfig
+) -> list[LabelledMask]:
+    """Masks of exclusive labels without the pixels of accepted regions; those that lose all are left out."""
+    if not any(config.is_exclusive(one.label) for one in labelled):
+        return labelled
+    height, width = labelled[0].mask.shape
+    free = ~taken_pixels(read_drawn(), (width, height))
+    layered = [replace(one, mask=one.mask & free) if config.is_exclusive(one.label) else one for one in labelled]
+    layered = [one for one in layered if one.mask.any()]
+    if not layered:
+        raise PromptError("All of it belongs to regions that you have accepted already.")
+    return layered
 
 
 def _nothing_found(prompt: Prompt) -> str:

@@ -100,7 +100,7 @@ class Service:
     def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         task, project_id = request.tasks[0], request.project_id
         try:
-            return self.interactive.answer(task, config, request.context or {}, project_id=project_id)
+            return self.interactive.answer(request, config)
         except DrapeError as e:
             # Label Studio's page shows nothing for an error status: the reason must travel in a result.
             self.problems.report(str(e), project_id=project_id, task_id=task.id)

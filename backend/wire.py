@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 
 def _project_number(value: Any) -> Any:
@@ -25,17 +25,24 @@ class Wire(BaseModel):
 
 
 class Task(Wire):
-    """One task; `data` maps the label config's data keys to addresses and texts.
-
-    Attributes:
-        annotations, drafts: what is drawn already, submitted or not; Label Studio sends both with a prompt.
-    """
+    """One task; `data` maps the label config's data keys to addresses and texts."""
 
     id: int
     data: dict[str, Any]
     project: int | None = None
-    annotations: list[Any] = Field(default_factory=list)
-    drafts: list[Any] = Field(default_factory=list)
+
+
+class Drawn(Wire):
+    """What is drawn in a task already, submitted or not; Label Studio sends lists of both with a prompt."""
+
+    annotations: Any = None
+    drafts: Any = None
+
+
+class DrawnRequest(Wire):
+    """`POST /predict`, read for what is drawn alone."""
+
+    tasks: list[Drawn]
 
 
 class Params(Wire):
@@ -51,6 +58,22 @@ class PredictRequest(Wire):
     label_config: str
     project_id: ProjectId = Field(None, alias="project")
     params: Params = Params()
+    _body: bytes = PrivateAttr(b"")
+
+    @classmethod
+    def read(cls, body: bytes) -> PredictRequest:
+        """The request in a JSON body.
+
+        Raises:
+            pydantic.ValidationError: it is none.
+        """
+        request = cls.model_validate_json(body)
+        request._body = body
+        return request
+
+    def drawn(self) -> Drawn:
+        """What is drawn in the first task; read only now, as it may be hundreds of regions that most answers ignore."""
+        return DrawnRequest.model_validate_json(self._body).tasks[0] if self._body else Drawn()
 
     @property
     def context(self) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from backend.domain import LabelledMask, Outlining
 from backend.label_config import parse_label_config
 from backend.layers import taken_pixels
 from backend.regions import encode
-from backend.wire import Task
+from backend.wire import Drawn
 from label_studio_config.palette import GARMENTS, palette
 
 CONFIG = parse_label_config(palette(GARMENTS))
@@ -33,18 +33,19 @@ DRAWN = [
     ([], [version(LEFT, "2026-01"), version(RIGHT, "2026-02")], (False, True)),
     ([{"result": None}], [], (False, False)),
     (["nothing that Label Studio sends"], [17], (False, False)),
+    (None, {"result": 5}, (False, False)),
     ([{"result": [{"type": "polygon", "value": {"points": "x"}}, 5], "updated_at": None}], [], (False, False)),
 ]
 
 
 @pytest.mark.parametrize(("drafts", "annotations", "taken"), DRAWN)
-def test_what_is_drawn_already_is_taken(drafts: list[Any], annotations: list[Any], taken: tuple[bool, bool]) -> None:
-    pixels = taken_pixels(Task(id=1, data={}, drafts=drafts, annotations=annotations), SIZE_WH)
+def test_what_is_drawn_already_is_taken(drafts: Any, annotations: Any, taken: tuple[bool, bool]) -> None:
+    pixels = taken_pixels(Drawn(drafts=drafts, annotations=annotations), SIZE_WH)
     assert pixels.shape == (40, 60)
     assert (bool(pixels[10:30, 5:18].all()), bool(pixels[10:30, 42:56].all())) == taken
     assert not pixels[:, 22:38].any()
 
 
 def test_regions_of_an_image_of_another_size_take_nothing() -> None:
-    task = Task(id=1, data={}, drafts=[version(LEFT, "2026")])
-    assert not taken_pixels(task, (61, 40)).any()
+    drawn = Drawn(drafts=[version(LEFT, "2026")])
+    assert not taken_pixels(drawn, (61, 40)).any()
