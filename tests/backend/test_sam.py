@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from backend.domain import Box, Image, Point, Prompt
 from backend.errors import ModelError, PromptError
@@ -116,3 +117,10 @@ def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"not weights")
     with pytest.raises(ModelError, match="does not load"):
         load_sam(str(path), device="cpu", embeddings=in_memory(), metrics=Metrics())
+
+
+def test_models_compute_on_all_of_torchs_cores_in_every_thread(weights: Path) -> None:
+    before = torch.get_num_threads()
+    load_sam(str(weights), device="cpu", embeddings=in_memory(), metrics=Metrics())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == before == torch.get_num_threads()
