@@ -69,3 +69,8 @@ class DatasetError(DrapeError):
     """The approved labels do not make a data set that can be trained on; the message says what is missing."""
 
     http_status = 422
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, without the lines of detail that follow; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

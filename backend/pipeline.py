@@ -6,6 +6,7 @@ Batch:       label config → images → detector → labels and thresholds → 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any
 
 from backend.detector import Detectors, ImageDetector
 from backend.domain import Detection, Image, LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
-from backend.errors import ImageError, PromptError
+from backend.errors import ImageError, ModelError, PromptError, first_line
 from backend.images import ImageStore
 from backend.label_config import LabelConfig
 from backend.layers import taken_pixels
@@ -26,6 +27,8 @@ from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.sticky_words import Phrase, StickyWords
 from backend.wire import Drawn, PredictRequest, Task
+
+logger = logging.getLogger(__name__)
 
 LOADING_PATIENCE_S = 5.0
 BATCH_IMAGES = 8
@@ -174,7 +177,12 @@ class Interactive:
             raise PromptError(
                 "Words and examples need SAM 3, which is not installed. Click on the garment or draw a box instead."
             )
-        segments = segmenter.segment(image, prompt)
+        try:
+            segments = segmenter.segment(image, prompt)
+        except RuntimeError as e:
+            # Torch's own, of which running out of memory is the most likely.
+            logger.exception("The segmenter %s failed", segmenter.name)
+            raise ModelError(f"The model {segmenter.name} failed: {first_line(e)}") from e
         if not segments:
             raise PromptError(_nothing_found(prompt))
         # A click or a box means one garment, of which the best candidate is taken; words mean every one.

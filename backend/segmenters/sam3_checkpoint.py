@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from backend.errors import ModelError
+from backend.errors import ModelError, first_line
 from backend.segmenters.embeddings import fingerprint
 from backend.ultralytics_quiet import quiet_ultralytics
 
@@ -55,7 +55,7 @@ def load_sam3(weights: Path, *, device: str, half: bool, compiled: bool) -> Sam3
         compiled: compile the backbone with `torch.compile`.
 
     Raises:
-        ModelError: the file is missing, is no SAM 3 checkpoint, or lacks weights; names the file and what is missing.
+        ModelError: the file is missing, is no SAM 3 checkpoint, or lacks weights, and which; or the device cannot.
     """
     if not weights.is_file():
         raise ModelError(f"SAM 3's weights are not at '{weights}'. {HOW_TO_GET_THEM}")
@@ -69,8 +69,12 @@ def load_sam3(weights: Path, *, device: str, half: bool, compiled: bool) -> Sam3
         "save": False, "verbose": False, "quantize": 16 if half else None,
     }  # fmt: skip
     concept, clicks = SAM3SemanticPredictor(overrides=dict(overrides)), SAM3Predictor(overrides=dict(overrides))
-    concept.setup_model(model=semantic, verbose=False)
-    clicks.setup_model(model=interactive, verbose=False)
+    try:
+        concept.setup_model(model=semantic, verbose=False)
+        clicks.setup_model(model=interactive, verbose=False)
+    except (RuntimeError, ValueError) as e:
+        # No such device, or too little memory on it.
+        raise ModelError(f"SAM 3 does not load on the device '{device}' (DEVICE): {first_line(e)}") from e
     return Sam3(concept, clicks, fingerprint(weights))
 
 

@@ -14,6 +14,7 @@ from rq import Queue
 
 from backend.pipeline import BATCH_IMAGES
 from backend.regions import decode
+from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS, palette
@@ -109,6 +110,19 @@ def test_the_annotator_reads_why_nothing_came(
     assert (message["type"], message["from_name"]) == ("textarea", "message")
     assert said in message["value"]["text"][0]
     assert said in client.get("/status").json()["problems"][0]["text"]
+
+
+def test_a_model_that_fails_is_said_too(
+    client: httpx.Client, files: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: ClassicalSegmenter, image: object, prompt: object) -> None:
+        raise RuntimeError("Out of memory.\nTried to allocate much.")
+
+    monkeypatch.setattr(ClassicalSegmenter, "segment", fail)
+    request = palette_request("/data/upload/1/a.jpg", [click("saree")])
+    put_image(request, files[1])
+    (message,) = client.post("/predict", json=request).json()["results"][0]["result"]
+    assert message["value"]["text"] == ["The model classical failed: Out of memory."]
 
 
 def test_an_image_that_is_not_there_is_said_too(client: httpx.Client) -> None:

@@ -210,12 +210,15 @@ def test_a_known_image_is_answered_without_its_pixels(sam3: Sam3Segmenter) -> No
         sam3.segment(gone(upright(99)), Prompt(points=(CLICK,)))
 
 
-def test_clicks_mean_the_same_whether_they_come_one_by_one_or_at_once(small: Path, sam3: Sam3Segmenter) -> None:
+@pytest.mark.parametrize("boxes", [(), (BOX,)])
+def test_clicks_mean_the_same_whether_they_come_one_by_one_or_at_once(
+    small: Path, sam3: Sam3Segmenter, boxes: tuple[Box, ...]
+) -> None:
     image, clicks = upright(4), (CLICK, Point(240, 420), AWAY)
-    for count in (1, 2, 3):
-        one_by_one = sam3.segment(image, Prompt(points=clicks[:count]))
-    (at_once,) = loaded(small).segment(image, Prompt(points=clicks))
-    assert np.array_equal(one_by_one[0].mask, at_once.mask)
+    masks = [sam3.segment(image, Prompt(points=clicks[:count], boxes=boxes))[0].mask for count in (1, 2, 3)]
+    assert not np.array_equal(masks[1], masks[2])
+    (at_once,) = loaded(small).segment(image, Prompt(points=clicks, boxes=boxes))
+    assert np.array_equal(masks[2], at_once.mask)
 
 
 def test_a_click_that_moves_by_a_pixel_takes_the_same_candidate(sam3: Sam3Segmenter) -> None:
@@ -314,6 +317,11 @@ def test_a_missing_file_says_where_to_ask_for_it(tmp_path: Path) -> None:
     assert choose(settings, Metrics()).name == "classical"
     with pytest.raises(ModelError, match="not at"):
         choose(settings.model_copy(update={"segmenter": "sam3"}), Metrics())
+
+
+def test_a_device_that_is_not_there_is_said(small: Path) -> None:
+    with pytest.raises(ModelError, match=r"device 'cuda:9'"):
+        load_sam3(small, device="cuda:9", half=True, compiled=False)
 
 
 def test_warming_up_answers_each_kind_of_prompt(sam3: Sam3Segmenter) -> None:

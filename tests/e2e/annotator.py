@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, Response, sync_playwright
+from playwright.sync_api import FloatRect, Page, Response, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM_FLAGS = [
@@ -73,9 +73,7 @@ class Annotator:
 
     def drag(self, from_unit: tuple[float, float], to_unit: tuple[float, float]) -> list[dict[str, Any]]:
         """Draws a box between two places, each a share of the image's width and height; the regions that came back."""
-        # The drawing surface; a canvas of the page's own, a little larger, may lie before it.
-        box = self.page.locator(".konvajs-content canvas").first.bounding_box()
-        assert box is not None
+        box = self._image()
         (x0, y0), (x1, y1) = [
             (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (from_unit, to_unit)
         ]
@@ -90,10 +88,15 @@ class Annotator:
             self.page.mouse.up()
         return self._drawn(answered.value)
 
+    def _image(self) -> FloatRect:
+        """Where the image is on the page: of the canvases, the first is as large as the image."""
+        box = self.page.locator("canvas").first.bounding_box()
+        assert box is not None
+        return box
+
     def click(self, x_unit: float, y_unit: float, *, positive: bool = True) -> list[dict[str, Any]]:
         """Clicks the image at a share of its width and height, with Alt for 'not this'; the regions that came back."""
-        box = self.page.locator(".konvajs-content canvas").first.bounding_box()
-        assert box is not None
+        box = self._image()
         x, y = box["x"] + x_unit * box["width"], box["y"] + y_unit * box["height"]
         with self.page.expect_response(lambda response: "interactive-annotating" in response.url) as answered:
             if not positive:
