@@ -101,3 +101,12 @@ def test_a_segmenter_that_encodes_nothing_says_so(project: Project, monkeypatch:
     SimpleWorker([EMBED], connection=project.queues.redis).work(burst=True)
     (reason,) = project.queues.progress(jobs).reasons
     assert "encodes no images" in reason
+
+
+def test_the_tasks_that_follow_an_opened_one(project: Project) -> None:
+    first, second, third = sorted(project.task_ids)
+    following = project.label_studio.tasks_after(project.number, first, count=1)
+    assert [task["id"] for task in following] == [second]
+    assert following[0]["data"]["image"]
+    assert [task["id"] for task in project.label_studio.tasks_after(project.number, first, count=5)] == [second, third]
+    assert project.label_studio.tasks_after(project.number, third, count=2) == []
