@@ -41,7 +41,8 @@ class Prewarmer:
         self._segmenter = segmenter
         self._label_studio = label_studio
         self._waiting: deque[_Opened] = deque(maxlen=WAITING)
-        self._last: tuple[int, int] | None = None
+        # Every prompt says that its task is open: of several annotators' tasks, none is taken up again at each click.
+        self._recent: deque[tuple[int, int]] = deque(maxlen=WAITING)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -50,9 +51,9 @@ class Prewarmer:
         if not isinstance(self._segmenter.ready, ImageEncoder):
             return
         with self._changed:
-            if self._last == (project_id, task.id):
+            if (project_id, task.id) in self._recent:
                 return
-            self._last = (project_id, task.id)
+            self._recent.append((project_id, task.id))
             # The newest first: that is where somebody waits.
             self._waiting.appendleft(_Opened(project_id, task, config))
             if self._thread is None:

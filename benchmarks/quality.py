@@ -75,7 +75,7 @@ THEIRS = (Clicks("SAM 3", "theirs", 0.661, 0.813, 0.851, None, None, None, "thei
 class FloodFill:
     """The plainest answer to a click, to compare with: OpenCV's flood fill, clicks added and taken away in order."""
 
-    name, reads_words = "flood fill", False
+    name = "flood fill"
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         """One mask `bool (H, W)`; see `Segmenter`."""

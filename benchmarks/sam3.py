@@ -187,7 +187,7 @@ def _serving(settings: Settings, weights: str, folder: Path) -> Iterator[tuple[S
     service: Service = app.state.service
     try:
         service.interactive.segmenter.get(timeout_s=LOADING_S)
-        while not server.started:
+        while not server.started and thread.is_alive():
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LOADING_S) as client:

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 Tensors = Mapping[str, torch.Tensor]
 SUFFIX = ".safetensors"
 CHANNELS_LAST = "channels_last"
+UNWRITTEN = 4
 FINGERPRINT_BYTES = 1_000_000
 
 
@@ -198,6 +199,8 @@ class EmbeddingCache:
         self._encoding: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-embedding")
+        # What waits to be written takes memory beyond the tiers' bounds: who encodes faster than the disk writes waits.
+        self._unwritten = threading.Semaphore(UNWRITTEN)
         metrics.watch_embeddings([*self._memory, *([disk] if disk else [])])
 
     def get(
@@ -268,6 +271,7 @@ class EmbeddingCache:
     def _keep(self, key: str, tensors: Tensors) -> None:
         self._hold(key, tensors)
         if self._disk:
+            self._unwritten.acquire()
             self._writer.submit(self._write, self._disk, key, tensors)
 
     def _write(self, disk: DiskTier, key: str, tensors: Tensors) -> None:
@@ -275,6 +279,8 @@ class EmbeddingCache:
             disk.put(key, tensors)
         except (OSError, SafetensorError, RuntimeError, ValueError) as e:
             logger.warning("The embedding %s is not kept on disk: %s", key, e)
+        finally:
+            self._unwritten.release()
 
     @contextmanager
     def _alone(self, image: str) -> Iterator[None]:

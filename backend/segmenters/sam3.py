@@ -38,8 +38,6 @@ KEPT_PHRASES = 256
 class Sam3Segmenter:
     """One loaded SAM 3 with its embeddings."""
 
-    reads_words = True
-
     def __init__(
         self, sam3: Sam3, *, name: str, min_score: float, embeddings: EmbeddingCache, metrics: Metrics
     ) -> None:

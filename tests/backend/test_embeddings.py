@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from backend.metrics import Metrics
-from backend.segmenters.embeddings import DiskTier, EmbeddingCache, MemoryTier, Tensors, fingerprint
+from backend.segmenters.embeddings import UNWRITTEN, DiskTier, EmbeddingCache, MemoryTier, Tensors, fingerprint
 
 KILOBYTE = 1024
 
@@ -114,6 +115,30 @@ def test_a_full_disk_is_no_failure(tmp_path: Path) -> None:
     cache.close()
 
 
+def test_who_encodes_faster_than_the_disk_writes_waits(tmp_path: Path) -> None:
+    going, encoded = threading.Event(), list[Tensors]()
+
+    class SlowDisk(DiskTier):
+        def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
+            assert going.wait(30)
+            return super().put(key, tensors)
+
+    cache = EmbeddingCache([host(100)], disk=SlowDisk(tmp_path, max_bytes=10**6), metrics=Metrics())
+
+    def encode_many() -> None:
+        for number in range(9):
+            encoded.append(cache.get(f"image{number}", "clicks", Encoder(number)))
+
+    thread = threading.Thread(target=encode_many)
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive() and len(encoded) <= UNWRITTEN // 2
+    going.set()
+    thread.join(30)
+    cache.close()
+    assert len(encoded) == 9 and len(list(tmp_path.iterdir())) == 18
+
+
 def test_many_threads_encode_an_image_once_and_get_their_own() -> None:
     cache = EmbeddingCache([host(1000)], disk=None, metrics=Metrics())
     encoders = [Encoder(number) for number in range(10)]
@@ -162,16 +187,12 @@ def test_who_works_ahead_lets_an_annotator_go_first() -> None:
     for name, urgent in (("ahead", False), ("annotator", True)):
         threads.append(threading.Thread(target=ask, args=(name,), kwargs={"urgent": urgent}))
         threads[-1].start()
-        while not _waits(cache, name):
-            pass
+        while name not in cache._encoding or cache._turns._urgent < urgent:
+            time.sleep(0.001)
     go_on.set()
     for thread in threads:
         thread.join(30)
     assert order == ["first", "annotator", "ahead"]
-
-
-def _waits(cache: EmbeddingCache, image: str) -> bool:
-    return image in cache._encoding and cache._encoding[image].locked()
 
 
 def test_an_encoding_that_fails_leaves_the_way_free() -> None:

@@ -55,7 +55,7 @@ def test_a_perfect_mask_has_no_next_click() -> None:
 class Columns:
     """Finds ten columns of the object more with every positive click; a click too many and it finds nothing."""
 
-    name, reads_words = "columns", False
+    name = "columns"
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         assert all(isinstance(point, Point) for point in prompt.points)
