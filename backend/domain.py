@@ -159,6 +159,14 @@ class Outlining:
 
 
 @dataclass(frozen=True)
+class Certainty:
+    """How sure the detector is of one garment: its label in the label config, and its score in `[0, 1]`."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What goes back for one task.
 
@@ -166,8 +174,12 @@ class Prediction:
         regions: Label Studio result dictionaries.
         score: in `[0, 1]`, low means 'look here first'.
         model_version: which model answered.
+        certainties: one for each garment found, whose regions may be several.
+        cluster: number of the group of images that look alike; None where the detector knows none.
     """
 
     regions: list[dict[str, object]] = field(default_factory=list)
     score: float = 0.0
     model_version: str = ""
+    certainties: tuple[Certainty, ...] = ()
+    cluster: int | None = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.detector import Detectors, ImageDetector
-from backend.domain import Detection, Image, LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
+from backend.domain import Certainty, Detection, Image, LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
 from backend.errors import ImageError, ModelError, PromptError, first_line
 from backend.images import ImageStore
 from backend.label_config import LabelConfig
@@ -92,7 +92,7 @@ def detections_to_prediction(
     an image without regions scores 0.
     """
     regions: list[dict[str, Any]] = []
-    scores: list[float] = []
+    certainties: list[Certainty] = []
     for detection in detections:
         label = config.label_for(detection.class_name)
         if label is None or config.skips(label) or detection.score < config.threshold_for(label, default_threshold):
@@ -101,8 +101,9 @@ def detections_to_prediction(
         encoded = encode(labelled, config, outlining=outlining, model_version=version)
         if encoded:
             regions.extend(encoded)
-            scores.append(detection.score)
-    return Prediction(regions=regions, score=min(scores, default=0.0), model_version=version)
+            certainties.append(Certainty(label, detection.score))
+    score = min((one.score for one in certainties), default=0.0)
+    return Prediction(regions=regions, score=score, model_version=version, certainties=tuple(certainties))
 
 
 def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
