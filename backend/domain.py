@@ -114,11 +114,40 @@ class Segment:
 
 @dataclass(frozen=True)
 class Detection:
-    """One garment that the detector found: its mask `bool (H, W)`, the model's class name, confidence in `[0, 1]`."""
+    """One garment that the detector found.
+
+    Attributes:
+        mask: `bool (H, W)`.
+        class_name: as the model spells it.
+        score: confidence in the class, in `[0, 1]`: what thresholds of label configs mean.
+        mask_score: confidence in the mask, in `[0, 1]`: the mean probability of its pixels.
+    """
 
     mask: Mask
     class_name: str
     score: float
+    mask_score: float = 1.0
+
+    @property
+    def region_score(self) -> float:
+        """Confidence in class and mask together: their product, as SOLO ranks its masks (Wang et al. 2020, sec. 3.3).
+
+        Of two garments named with equal confidence the one with the blurred border is more likely wrong.
+        """
+        return self.score * self.mask_score
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a detector saw in an image.
+
+    Attributes:
+        detections: the most certain first.
+        features: `float32 (channels,)`, alike for images that are alike; None where the detector has none.
+    """
+
+    detections: tuple[Detection, ...]
+    features: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,27 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.detector import Detectors, ImageDetector
-from backend.domain import Certainty, Detection, Image, LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
+from backend.clusters import Clusters
+from backend.detector import ImageDetector
+from backend.detectors import Detectors
+from backend.domain import (
+    Certainty,
+    Detection,
+    Image,
+    LabelledMask,
+    Outlining,
+    Photo,
+    Prediction,
+    Prompt,
+    Scene,
+    Segment,
+)
 from backend.errors import ImageError, ModelError, PromptError, first_line
 from backend.images import ImageStore
 from backend.label_config import LabelConfig
@@ -31,8 +45,9 @@ from backend.wire import Drawn, PredictRequest, Task
 logger = logging.getLogger(__name__)
 
 LOADING_PATIENCE_S = 5.0
-BATCH_IMAGES = 8
 FETCH_THREADS = 4
+# Decoded images that wait for the detector; more than are fetched at a time, so that a slow one stops nothing.
+IMAGES_AHEAD = 8
 # More instances of a phrase than a person can look through are no help.
 MAX_INSTANCES = 100
 
@@ -97,11 +112,11 @@ def detections_to_prediction(
         label = config.label_for(detection.class_name)
         if label is None or config.skips(label) or detection.score < config.threshold_for(label, default_threshold):
             continue
-        labelled = LabelledMask(mask=detection.mask, label=label, score=detection.score)
+        labelled = LabelledMask(mask=detection.mask, label=label, score=detection.region_score)
         encoded = encode(labelled, config, outlining=outlining, model_version=version)
         if encoded:
             regions.extend(encoded)
-            certainties.append(Certainty(label, detection.score))
+            certainties.append(Certainty(label, detection.region_score))
     score = min((one.score for one in certainties), default=0.0)
     return Prediction(regions=regions, score=score, model_version=version, certainties=tuple(certainties))
 
@@ -228,6 +243,22 @@ def _nothing_found(prompt: Prompt) -> str:
     return f"No '{', '.join(prompt.words)}' was found. Try other words, or click on the garment."
 
 
+@dataclass(frozen=True)
+class Current:
+    """What answers for a project now.
+
+    Attributes:
+        version: its name as a model version.
+        number: its place in the project's line of models; 0 for words.
+        clusters: None where it knows none.
+    """
+
+    detector: ImageDetector
+    version: str
+    number: int = 0
+    clusters: Clusters | None = None
+
+
 class Batch:
     """Answers whole images with the project's current detector, or, before it has one, with SAM 3's words."""
 
@@ -260,13 +291,25 @@ class Batch:
         current = self._current(project_id, config)
         if current is None:
             return
-        detector, version = current
+        min_score = lowest_threshold(config, default_threshold=self.settings.model_score_threshold)
         started = time.monotonic()
-        for first in range(0, len(tasks), BATCH_IMAGES):
-            # Some progress is made however little time there is.
-            if first and deadline_s is not None and time.monotonic() - started > deadline_s:
-                return
-            yield from self._predict_chunk(tasks[first : first + BATCH_IMAGES], config, detector, version)
+        waiting: deque[tuple[Task, Image | str]] = deque()
+
+        def images() -> Iterator[Image]:
+            for number, (task, loaded) in enumerate(zip(tasks, self._loaded(tasks, config), strict=True)):
+                # Some progress is made however little time there is.
+                if number and deadline_s is not None and time.monotonic() - started > deadline_s:
+                    return
+                waiting.append((task, loaded))
+                if isinstance(loaded, Image):
+                    yield loaded
+
+        # Loading, inference and what follows overlap: each takes from the one before, ahead of the one behind.
+        for scene in current.detector.detect(images(), min_score=min_score):
+            yield from _problems(waiting)
+            task, _ = waiting.popleft()
+            yield Outcome(task_id=task.id, prediction=self._prediction(scene, current, config))
+        yield from _problems(waiting)
 
     def model_version(self, project_id: int, config: LabelConfig) -> str | None:
         """What answers for the project, by name; None where nothing does.
@@ -275,44 +318,55 @@ class Batch:
             ModelError: the weights do not load.
         """
         current = self._current(project_id, config)
-        return current[1] if current else None
+        return current.version if current else None
 
-    def _current(self, project_id: int, config: LabelConfig) -> tuple[ImageDetector, str] | None:
-        """What answers for the project, and its name as a model version."""
-        current = self.detectors.for_project(project_id)
-        if current is not None:
-            detector, version = current
-            refined = RefinedDetector(detector, self.segmenter()) if self.settings.refine_with_sam else detector
-            return refined, version.name
+    def _current(self, project_id: int, config: LabelConfig) -> Current | None:
+        loaded = self.detectors.for_project(project_id)
+        if loaded is not None:
+            detector: ImageDetector = loaded.detector
+            if self.settings.refine_with_sam:
+                detector = RefinedDetector(detector, self.segmenter())
+            return Current(detector, loaded.version.name, loaded.version.number, loaded.clusters)
         if not self.settings.may_read_words:
             return None
         segmenter = self.segmenter()
-        return (WordsDetector(segmenter, config), segmenter.name) if isinstance(segmenter, WordReader) else None
+        return Current(WordsDetector(segmenter, config), segmenter.name) if isinstance(segmenter, WordReader) else None
 
-    def _predict_chunk(
-        self, tasks: Sequence[Task], config: LabelConfig, detector: ImageDetector, version: str
-    ) -> Iterator[Outcome]:
-        default = self.settings.model_score_threshold
+    def _prediction(self, scene: Scene, current: Current, config: LabelConfig) -> Prediction:
+        prediction = detections_to_prediction(
+            scene.detections,
+            config,
+            default_threshold=self.settings.model_score_threshold,
+            outlining=self.settings.outlining,
+            version=current.version,
+        )
+        if current.clusters is None or scene.features is None:
+            return prediction
+        return replace(prediction, cluster=current.clusters.number(scene.features, version=current.number))
+
+    def _loaded(self, tasks: Sequence[Task], config: LabelConfig) -> Iterator[Image | str]:
+        """Each task's image, or why it cannot be had; some are loaded ahead."""
         with ThreadPoolExecutor(max_workers=FETCH_THREADS) as pool:
-            loaded = list(pool.map(lambda task: self._load_or_reason(task, config), tasks))
-        images = [item for item in loaded if isinstance(item, Image)]
-        min_score = lowest_threshold(config, default_threshold=default)
-        detections = iter(detector.detect(images, min_score=min_score) if images else [])
-        for task, item in zip(tasks, loaded, strict=True):
-            if isinstance(item, str):
-                yield Outcome(task_id=task.id, problem=item)
-                continue
-            prediction = detections_to_prediction(
-                next(detections),
-                config,
-                default_threshold=default,
-                outlining=self.settings.outlining,
-                version=version,
-            )
-            yield Outcome(task_id=task.id, prediction=prediction)
+            ahead: deque[Future[Image | str]] = deque()
+            try:
+                for task in tasks:
+                    ahead.append(pool.submit(self._load_or_reason, task, config))
+                    if len(ahead) > IMAGES_AHEAD:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for one in ahead:
+                    one.cancel()
 
     def _load_or_reason(self, task: Task, config: LabelConfig) -> Image | str:
         try:
             return load_image(self.images, task, config)
         except ImageError as e:
             return str(e)
+
+
+def _problems(waiting: deque[tuple[Task, Image | str]]) -> Iterator[Outcome]:
+    """Takes the tasks at the head away that have no image."""
+    while waiting and isinstance(reason := waiting[0][1], str):
+        yield Outcome(task_id=waiting.popleft()[0].id, problem=reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rq import get_current_job
 
-from backend.detector import Detectors
+from backend.detectors import Detectors
 from backend.errors import DrapeError, LabelStudioError
 from backend.images import ImageStore
 from backend.label_config import parse_label_config

@@ -55,6 +55,11 @@ class Version:
     image_size_px: int = 640
     origin: Literal["starter", "training"] = "training"
 
+    @property
+    def number(self) -> int:
+        """Its place in the project's line, from 1."""
+        return _number(self.name)
+
 
 class Registry:
     """All versions of all projects under one folder. Safe for several processes."""

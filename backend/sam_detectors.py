@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from backend.detector import ImageDetector
-from backend.domain import Box, Detection, Image, Mask, Prompt
+from backend.domain import Box, Detection, Image, Mask, Prompt, Scene
 from backend.label_config import LabelConfig
 from backend.segmenters import Segmenter, WordReader
 
@@ -26,11 +27,12 @@ class WordsDetector:
         # Of labels with one phrase the first has it.
         self._labels = {label.phrase: label.value for label in reversed(config.labels) if not config.skips(label.value)}
 
-    def detect(self, images: Sequence[Image], *, min_score: float) -> list[list[Detection]]:
-        """As `Detector.detect`; what two labels' phrases both found is the one's that is surer."""
-        return [self._detect(image, min_score) for image in images]
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        """See `ImageDetector`; what two labels' phrases both found is the one's that is surer."""
+        for image in images:
+            yield Scene(tuple(self._found(image, min_score)))
 
-    def _detect(self, image: Image, min_score: float) -> list[Detection]:
+    def _found(self, image: Image, min_score: float) -> list[Detection]:
         segments = self._reader.find_words(image, list(self._labels), min_score=min_score)
         found = [Detection(segment.mask, self._labels[segment.words], segment.score) for segment in segments]
         return without_duplicates(found)
@@ -43,10 +45,18 @@ class RefinedDetector:
         self._detector = detector
         self._segmenter = segmenter
 
-    def detect(self, images: Sequence[Image], *, min_score: float) -> list[list[Detection]]:
-        """As `Detector.detect`; a mask that SAM finds nothing for stays the detector's."""
-        found = self._detector.detect(images, min_score=min_score)
-        return [[self._refined(image, one) for one in ones] for image, ones in zip(images, found, strict=True)]
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        """See `ImageDetector`; a mask that SAM finds nothing for stays the detector's."""
+        ahead: deque[Image] = deque()
+
+        def passed() -> Iterator[Image]:
+            for image in images:
+                ahead.append(image)
+                yield image
+
+        for scene in self._detector.detect(passed(), min_score=min_score):
+            image = ahead.popleft()
+            yield replace(scene, detections=tuple(self._refined(image, one) for one in scene.detections))
 
     def _refined(self, image: Image, detection: Detection) -> Detection:
         segments = self._segmenter.segment(image, Prompt(boxes=(bounding_box(detection.mask),)))

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backend.detector import Detectors
+from backend.detectors import Detectors
 from backend.domain import Prediction
 from backend.errors import DrapeError, QueueError
 from backend.images import ImageStore

@@ -11,7 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from backend.detector import pick_device
+from backend.devices import pick_device
 from backend.errors import ModelError
 from backend.settings import Settings
 from backend.ultralytics_quiet import quiet_ultralytics

@@ -88,7 +88,7 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
-    from backend.detector import pick_device
+    from backend.devices import pick_device
     from backend.segmenters.embeddings import embedding_cache
     from backend.segmenters.sam3 import Sam3Segmenter
     from backend.segmenters.sam3_checkpoint import load_sam3
@@ -106,7 +106,7 @@ def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam(settings: Settings, metrics: Metrics) -> Segmenter:
-    from backend.detector import pick_device
+    from backend.devices import pick_device
     from backend.segmenters.embeddings import embedding_cache
     from backend.segmenters.sam import load_sam
 

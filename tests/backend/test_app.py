@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute
 from PIL import Image as Pillow
 from rq import Queue
 
-from backend.pipeline import BATCH_IMAGES
 from backend.regions import decode
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
@@ -260,7 +259,7 @@ def test_what_does_not_fit_the_deadline_is_empty_now_and_queued(
 ) -> None:
     hurried = settings.model_copy(update={"predict_deadline_s": 1e-6})
     Pillow.fromarray(draw_figure(3).pixels).save(files[1] / "good.png")
-    tasks = [{"id": number, "data": {"image": "/good.png"}} for number in range(BATCH_IMAGES + 3)]
+    tasks = [{"id": number, "data": {"image": "/good.png"}} for number in range(5)]
     body = {"tasks": tasks, "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": None}}
     with served(hurried) as running:
         version = running.service.registry.add(
@@ -269,6 +268,6 @@ def test_what_does_not_fit_the_deadline_is_empty_now_and_queued(
         )  # fmt: skip
         running.service.registry.promote(1, version.name)
         results = running.client.post("/predict", json=body).json()["results"]
-        assert [bool(result) for result in results] == [True] * BATCH_IMAGES + [False] * 3
+        assert [bool(result) for result in results] == [True] + [False] * 4
         (job,) = Queue("prelabel", connection=running.service.queues.redis).jobs
-        assert job.args == (1, [task["id"] for task in tasks[BATCH_IMAGES:]])
+        assert job.args == (1, [task["id"] for task in tasks[1:]])

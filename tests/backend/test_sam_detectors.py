@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from backend.domain import Box, Detection, Image, Mask, Photo, Prompt, Segment
+from backend.detector import ImageDetector
+from backend.domain import Box, Detection, Image, Mask, Photo, Prompt, Scene, Segment
 from backend.label_config import parse_label_config
 from backend.sam_detectors import RefinedDetector, WordsDetector, bounding_box, without_duplicates
 from backend.segmenters.classical import ClassicalSegmenter
@@ -48,9 +49,9 @@ def test_one_phrase_a_label_and_duplicates_go_to_the_surer() -> None:
             "blouse": [Segment(mask(0, 42), 0.8, "blouse"), Segment(mask(0, 10), 0.1, "blouse")],
         }
     )
-    (found,) = WordsDetector(reader, parse_label_config(CONFIG)).detect([IMAGE], min_score=0.25)
+    (scene,) = WordsDetector(reader, parse_label_config(CONFIG)).detect([IMAGE], min_score=0.25)
     assert sorted(reader.asked) == ["blouse", "silk saree"]
-    assert [(one.class_name, one.score) for one in found] == [("blouse", 0.8), ("saree", 0.3)]
+    assert [(one.class_name, one.score) for one in scene.detections] == [("blouse", 0.8), ("saree", 0.3)]
 
 
 def test_layered_garments_are_no_duplicates() -> None:
@@ -69,10 +70,11 @@ def test_a_box_holds_all_of_its_mask_and_no_more() -> None:
 class Coarse:
     """A detector whose masks reach to the garment's ends, and leave a gap between."""
 
-    def detect(self, images: Sequence[Image], *, min_score: float) -> list[list[Detection]]:
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
         coarse = np.zeros((80, 100), bool)
         coarse[10:30, 20:60] = coarse[45:62, 20:60] = True
-        return [[Detection(coarse, "saree", 0.7)] for _ in images]
+        for _ in images:
+            yield Scene((Detection(coarse, "saree", 0.7),))
 
 
 class Blind:
@@ -84,20 +86,27 @@ class Blind:
         return []
 
 
+def only(detector: ImageDetector, image: Image) -> Detection:
+    """The one garment that it finds."""
+    (scene,) = detector.detect([image], min_score=0.5)
+    (found,) = scene.detections
+    return found
+
+
 def test_sams_mask_replaces_the_detectors_and_keeps_its_class_and_score() -> None:
     pixels = np.full((80, 100, 3), 120, np.uint8)
     pixels[10:62, 20:60] = (180, 30, 40)
     truth = pixels[..., 0] == 180
     image = Image(pixels, "k", "s")
-    ((coarse,),) = Coarse().detect([image], min_score=0.5)
-    ((refined,),) = RefinedDetector(Coarse(), ClassicalSegmenter()).detect([image], min_score=0.5)
+    coarse = only(Coarse(), image)
+    refined = only(RefinedDetector(Coarse(), ClassicalSegmenter()), image)
     assert (refined.class_name, refined.score) == ("saree", 0.7)
     assert iou(refined.mask, truth) > max(iou(coarse.mask, truth), 0.9)
-    ((kept,),) = RefinedDetector(Coarse(), Blind()).detect([image], min_score=0.5)
+    kept = only(RefinedDetector(Coarse(), Blind()), image)
     assert np.array_equal(kept.mask, coarse.mask)
 
 
 def test_a_plain_palette_asks_for_its_labels() -> None:
     reader = Reader({})
-    WordsDetector(reader, parse_label_config(palette(("saree", "dupatta")))).detect([IMAGE], min_score=0.25)
+    list(WordsDetector(reader, parse_label_config(palette(("saree", "dupatta")))).detect([IMAGE], min_score=0.25))
     assert sorted(reader.asked) == ["dupatta", "saree"]

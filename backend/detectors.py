@@ -1,0 +1,95 @@
+"""The projects' current detectors, loaded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from backend.clusters import Clusters, load_clusters
+from backend.detector import Detector
+from backend.devices import pick_device
+from backend.errors import ModelError
+from backend.preparation import CLUSTERS_FILE, OPENVINO_FILE, RUNTIMES, folder_of, read_preparation
+from backend.registry import Registry, Version, check_weights
+from backend.runtimes import Precision, Runtime
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOADED = 4
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version ready to detect; `clusters` are None until it is prepared."""
+
+    version: Version
+    detector: Detector
+    clusters: Clusters | None
+
+
+def load_detector(version: Version, *, device: str) -> Loaded:
+    """Loads a version by the runtime that was chosen when it was prepared, by PyTorch where it was not yet.
+
+    Raises:
+        ModelError: its weights are missing, changed, or do not load.
+    """
+    check_weights(version)
+    preparation = read_preparation(version)
+    runtime: Runtime | None = None
+    if device == "cpu" and preparation is not None and preparation.runtime != "torch":
+        runtime = _exported(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
+    clusters = load_clusters(folder_of(version) / CLUSTERS_FILE) if preparation else None
+    detector = Detector(
+        runtime or _torch(version, device), classes=version.classes, image_size_px=version.image_size_px
+    )
+    logger.info("Model version %s is loaded, computed by %s", version.name, detector.runtime.name)
+    return Loaded(version, detector, clusters)
+
+
+def _torch(version: Version, device: str) -> Runtime:
+    from backend.runtimes.network import load_network
+    from backend.runtimes.torch_runtime import TorchRuntime
+
+    return TorchRuntime(load_network(version.weights)[0], device=device)
+
+
+def _exported(version: Version, precision: Precision) -> Runtime | None:
+    from backend.runtimes.openvino_runtime import OpenVinoRuntime
+
+    try:
+        return OpenVinoRuntime(folder_of(version) / OPENVINO_FILE, precision=precision)
+    except ModelError as e:
+        logger.warning("Model version %s is computed by PyTorch: %s", version.name, e)
+        return None
+
+
+class Detectors:
+    """The loaded champions, the least recently used of which goes when there are too many."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._device = settings.device
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def for_project(self, project_id: int) -> Loaded | None:
+        """The project's current detector, loaded; None where it has no model yet.
+
+        Raises:
+            ModelError: its weights are missing, changed, or do not load.
+        """
+        version = self._registry.champion(project_id)
+        if version is None:
+            return None
+        # Loaded anew once it is prepared.
+        key = f"{project_id}/{version.name}/{read_preparation(version) is not None}"
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = load_detector(version, device=pick_device(self._device))
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > LOADED:
+                self._loaded.popitem(last=False)
+            return self._loaded[key]
