@@ -59,6 +59,10 @@ class LabelStudioError(DrapeError):
     http_status = 503
 
 
+class LabelStudioAwayError(LabelStudioError):
+    """Label Studio does not answer, or fails by itself: the same request may succeed later."""
+
+
 class QueueError(DrapeError):
     """Redis is away or refused the command."""
 

@@ -8,38 +8,51 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import httpx
 from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk import PredictionRequest
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.parse_error import ParsingError
 
 from backend.domain import Prediction
-from backend.errors import LabelStudioError
+from backend.errors import LabelStudioAwayError, LabelStudioError
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-PAGE = 500
+# In one answer: whole tasks, which predictions and annotations make large, and mere numbers.
+PAGE_TASKS = 100
+PAGE_IDS = 1000
+UNCERTAINTY = "Uncertainty sampling"
+
+Filter = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Project:
-    """What Drape needs of a project; `min_annotations` is its own training threshold, 0 for none."""
+    """What Drape needs of a project.
+
+    Attributes:
+        min_annotations: its own training threshold, 0 for none.
+        by_uncertainty: whether annotators are served the least certain image first.
+    """
 
     id: int
     title: str
     label_config: str
     model_version: str
     min_annotations: int
+    task_count: int
+    by_uncertainty: bool
 
 
 class LabelStudio:
     """One account at one Label Studio. Connects on first use; safe for threads.
 
-    Every method raises `LabelStudioError`: it is away, refuses the key, or answers with an error.
+    Every method raises `LabelStudioError`: it refuses the key, or answers with an error; `LabelStudioAwayError`, which
+    is one, where it does not answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,9 +81,13 @@ class LabelStudio:
         except ApiError as e:
             if e.status_code in (401, 403) and "reserved network address" not in str(e.body):
                 raise LabelStudioError(f"Label Studio at {url} refuses the API key ({e.status_code}).") from e
-            raise LabelStudioError(f"Label Studio at {url} answered {e.status_code}: {_brief(e.body)}") from e
+            kind = LabelStudioAwayError if (e.status_code or 0) >= 500 else LabelStudioError
+            raise kind(f"Label Studio at {url} answered {e.status_code}: {_brief(e.body)}") from e
         except httpx.HTTPError as e:
-            raise LabelStudioError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
+            raise LabelStudioAwayError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
+        except (json.JSONDecodeError, ParsingError) as e:
+            # A proxy's own page, while Label Studio behind it starts.
+            raise LabelStudioAwayError(f"What answers at {url} is not Label Studio.") from e
 
     def bearer(self) -> str:
         """The current value of the `Authorization` header; a personal access token is renewed as needed."""
@@ -90,30 +107,47 @@ class LabelStudio:
             label_config=found.label_config or "",
             model_version=found.model_version or "",
             min_annotations=found.min_annotations_to_start_training or 0,
+            task_count=found.task_number or 0,
+            by_uncertainty=found.sampling == UNCERTAINTY,
         )
 
     def tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """The tasks that still exist of `task_ids`, with their predictions."""
-        if not task_ids:
-            return []
-        chosen = json.dumps({"all": False, "included": list(task_ids)})
-        return list(self._list(project_id, fields="all", query=json.dumps({"selectedItems": json.loads(chosen)})))
+        """The tasks that still exist of `task_ids`, with their predictions; by id, each once."""
+        wanted = sorted(set(task_ids))
+        found: list[dict[str, Any]] = []
+        for first in range(0, len(wanted), PAGE_TASKS):
+            chosen = {"selectedItems": {"all": False, "included": wanted[first : first + PAGE_TASKS]}}
+            found += self._page(project_id, {**chosen, "ordering": ["tasks:id"]}, size=PAGE_TASKS, fields="all")
+        return found
 
     def task_ids(self, project_id: int) -> list[int]:
-        """Every task of the project."""
-        return [int(task["id"]) for task in self._list(project_id, fields="task_only", include="id")]
+        """Every task of the project, in order."""
+        return self._ids(project_id, [])
 
-    def unannotated_task_ids(self, project_id: int) -> list[int]:
-        """Tasks that nobody has annotated yet."""
-        nobody = {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}
-        query = json.dumps({"filters": {"conjunction": "and", "items": [nobody]}})
-        return [int(task["id"]) for task in self._list(project_id, fields="task_only", query=query, include="id")]
+    def waiting_task_ids(self, project_id: int, *, version: str) -> list[int]:
+        """Tasks that nobody has annotated and `version` has not predicted, in order; '' stands for any version."""
+        filters = [_filter("total_annotations", "equal", 0)]
+        if version:
+            filters.append(_filter("predictions_model_versions", "not_contains", version, kind="String"))
+        else:
+            filters.append(_filter("total_predictions", "equal", 0))
+        return self._ids(project_id, filters)
 
     def tasks_after(self, project_id: int, task_id: int, *, count: int) -> list[dict[str, Any]]:
         """The `count` tasks that follow `task_id` in the order of their numbers, as many as there are."""
-        later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
-        query = json.dumps({"filters": {"conjunction": "and", "items": [later]}, "ordering": ["tasks:id"]})
-        return list(islice(self._list(project_id, fields="task_only", query=query, page_size=count), count))
+        query = _query([_filter("id", "greater", task_id)])
+        return self._page(project_id, query, size=count, fields="task_only")
+
+    def sample_tasks(self, project_id: int, *, count: int, runs: int) -> list[dict[str, Any]]:
+        """About `count` tasks from all over the project, in `runs` pieces; all of a small project."""
+        size = max(count // runs, 1)
+        last = max(-(-self.project(project_id).task_count // size), 1)
+        pages = sorted({1 + number * (last - 1) // max(runs - 1, 1) for number in range(runs)})
+        return [
+            task
+            for page in pages
+            for task in self._page(project_id, _query([]), size=size, page=page, fields="task_only")
+        ]
 
     def annotated_tasks(self, project_id: int) -> list[dict[str, Any]]:
         """Every task that has annotations, with them (`annotations`, `data`, `id`)."""
@@ -146,11 +180,38 @@ class LabelStudio:
         with self.said_plainly():
             sdk.projects.update(project_id, model_version=version)
 
-    def _list(self, project_id: int, **kwargs: Any) -> Iterator[dict[str, Any]]:
+    def write_cluster(self, prediction_id: int, cluster: int) -> None:
+        """Says which group a stored prediction's image belongs to: what is written in bulk cannot say it."""
         sdk = self.sdk
         with self.said_plainly():
-            for task in sdk.tasks.list(project=project_id, **{"page_size": PAGE, **kwargs}):
-                yield task.model_dump()
+            sdk.predictions.update(prediction_id, cluster=cluster)
+
+    def _ids(self, project_id: int, filters: list[Filter]) -> list[int]:
+        # From id to id, not by page numbers: tasks that leave the filter meanwhile would shift others past the reader.
+        found: list[int] = []
+        while True:
+            query = _query([*filters, _filter("id", "greater", found[-1] if found else 0)])
+            page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include="id")
+            # Label Studio may give fewer than were asked for, where its own limit is lower.
+            if not page:
+                return found
+            found += [int(task["id"]) for task in page]
+
+    def _page(
+        self, project_id: int, query: dict[str, Any], *, size: int, page: int = 1, **wanted: Any
+    ) -> list[dict[str, Any]]:
+        sdk = self.sdk
+        with self.said_plainly():
+            answer = sdk.tasks.list(project=project_id, page=page, page_size=size, query=json.dumps(query), **wanted)
+        return [task.model_dump() for task in answer.items or []]
+
+
+def _query(filters: list[Filter]) -> dict[str, Any]:
+    return {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+
+
+def _filter(name: str, operator: str, value: Any, *, kind: str = "Number") -> Filter:
+    return {"filter": f"filter:tasks:{name}", "operator": operator, "type": kind, "value": value}
 
 
 def _brief(body: Any) -> str:

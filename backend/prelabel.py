@@ -1,24 +1,37 @@
-"""The RQ job that pre-annotates: predicts some tasks of a project with its current model, and writes back."""
+"""The RQ jobs that pre-annotate: share tasks out, predict them with the project's model, write back.
+
+Whatever is lost on the way (a job, a worker, all of Redis) is found again by `plan`, which asks Label Studio what has
+no prediction yet.
+"""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
+from redis.exceptions import RedisError
 from rq import get_current_job
+from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from backend.detectors import Detectors
-from backend.errors import DrapeError, LabelStudioError
+from backend.devices import pick_device
+from backend.domain import Image
+from backend.errors import DrapeError, ImageError, LabelStudioAwayError, LabelStudioError
 from backend.images import ImageStore
-from backend.label_config import parse_label_config
-from backend.labelstudio import LabelStudio
+from backend.label_config import LabelConfig, parse_label_config
+from backend.labelstudio import LabelStudio, Project
 from backend.metrics import Metrics
-from backend.pipeline import Batch, Outcome
+from backend.pipeline import Batch, Outcome, load_image
+from backend.prelabel_marks import PrelabelMarks
+from backend.preparation import read_preparation
 from backend.problems import Problems
 from backend.queues import Queues
-from backend.registry import Registry
+from backend.registry import Registry, Version
 from backend.segmenters import choose
 from backend.settings import Settings
 from backend.wire import Task
@@ -26,88 +39,292 @@ from backend.wire import Task
 logger = logging.getLogger(__name__)
 
 WRITE_TASKS = 16
+# Label Studio may restart while a job runs; after this long the job fails, and is tried again.
+PATIENCE_S = 600
+LONGEST_PAUSE_S = 20
+# Images from all over the project that a version is prepared with, in so many runs of neighbours.
+SAMPLE_IMAGES, SAMPLE_RUNS = 128, 16
 
 
-def prelabel(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
-    """Predicts and stores; a task that has a prediction of the current version already is passed over.
+@dataclass(frozen=True)
+class Workplace:
+    """What the jobs of one process share: connections, and above all the loaded models."""
 
-    One image that cannot be read, one vanished task or one refused write never stops the rest: each is reported.
+    settings: Settings
+    label_studio: LabelStudio
+    registry: Registry
+    queues: Queues
+    problems: Problems
+    marks: PrelabelMarks
+    batch: Batch
+
+    def version(self, project_id: int) -> str:
+        """The name of the project's current model; '' where it has none, and words answer, if anything does."""
+        champion = self.registry.champion(project_id)
+        return champion.name if champion else ""
+
+    def answers(self, project_id: int) -> bool:
+        """Whether anything pre-annotates the project."""
+        return self.registry.champion(project_id) is not None or self.settings.may_read_words
+
+
+@functools.lru_cache(maxsize=1)
+def workplace(settings: Settings) -> Workplace:
+    """The process's workplace: a worker that stays keeps its models from job to job."""
+    label_studio, registry, queues = LabelStudio(settings), Registry(settings.models_path), Queues(settings)
+    return Workplace(
+        settings,
+        label_studio,
+        registry,
+        queues,
+        Problems(queues.redis),
+        PrelabelMarks(queues.redis),
+        Batch(
+            settings,
+            images=ImageStore(settings, bearer=label_studio.bearer),
+            detectors=Detectors(registry, settings),
+            segmenter=functools.cache(lambda: choose(settings, Metrics())),
+        ),
+    )
+
+
+def plan(project_id: int) -> dict[str, int]:
+    """Queues every task that nobody has annotated and the current model has not predicted.
 
     Returns:
-        Counts: `written`, `skipped`, `failed`.
+        Counts: `tasks` that wait, in how many `jobs`.
 
     Raises:
-        LabelStudioError: Label Studio is away, so that nothing can be done.
+        LabelStudioError, QueueError: as their names say.
     """
-    settings = Settings()
-    label_studio = LabelStudio(settings)
-    registry = Registry(settings.models_path)
-    problems = Problems(Queues(settings).redis)
-    if registry.champion(project_id) is None and not settings.may_read_words:
+    place = workplace(Settings())
+    place.queues.begin_plan(project_id)
+    if not place.answers(project_id):
+        logger.info("Project %s has no model yet: its tasks wait for its first", project_id)
+        return {"tasks": 0, "jobs": 0}
+    version = place.version(project_id)
+    waiting = place.label_studio.waiting_task_ids(project_id, version=version)
+    waiting = place.marks.without_failed(project_id, version, waiting)
+    jobs = place.queues.enqueue_prelabel(project_id, waiting, version=version)
+    logger.info("%s tasks of project %s wait for %s, in %s jobs", len(waiting), project_id, version, len(jobs))
+    return {"tasks": len(waiting), "jobs": len(jobs)}
+
+
+def share_out(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
+    """Queues tasks that were just imported; Label Studio named them, and need not be asked.
+
+    Raises:
+        QueueError: Redis is away.
+    """
+    place = workplace(Settings())
+    if not place.answers(project_id):
         logger.info("Project %s has no model yet: %s tasks wait for its first", project_id, len(task_ids))
+        return {"tasks": 0, "jobs": 0}
+    jobs = place.queues.enqueue_prelabel(project_id, task_ids, version=place.version(project_id))
+    return {"tasks": len(task_ids), "jobs": len(jobs)}
+
+
+def prelabel(project_id: int, version: str, task_ids: Sequence[int]) -> dict[str, int]:
+    """Predicts and stores; a task that has a prediction of this version already is passed over.
+
+    One image that cannot be read, one vanished task or one refused write never stops the rest: each is reported. While
+    Label Studio is away the job waits for it.
+
+    Args:
+        version: the model that it was queued for, see `Queues.enqueue_prelabel`. Where another is the project's by
+            now, nothing is done: that one's jobs are queued.
+
+    Returns:
+        Counts: tasks `written`, `skipped`, `failed`.
+
+    Raises:
+        LabelStudioError: Label Studio stayed away, or refuses the key.
+        LabelConfigError, ModelError: as their names say.
+    """
+    place = workplace(Settings())
+    if not place.answers(project_id) or place.version(project_id) != version:
+        logger.info("%s tasks of project %s are left to a newer model than %s", len(task_ids), project_id, version)
         return {"written": 0, "skipped": len(task_ids), "failed": 0}
-    project = label_studio.project(project_id)
-    config = parse_label_config(project.label_config)
-    batch = Batch(
-        settings,
-        images=ImageStore(settings, bearer=label_studio.bearer),
-        detectors=Detectors(registry, settings),
-        segmenter=functools.cache(lambda: choose(settings, Metrics())),
-    )
-    version = batch.model_version(project_id, config)
-    if version is None:
-        logger.info("Project %s has no model yet, and nothing here reads words", project_id)
-        return {"written": 0, "skipped": len(task_ids), "failed": 0}
-    present = label_studio.tasks(project_id, task_ids)
-    for vanished in sorted(set(task_ids) - {int(task["id"]) for task in present}):
-        problems.report("The task is gone.", project_id=project_id, task_id=vanished)
-    open_tasks = [Task.model_validate(task) for task in present if not _has_prediction(task, version)]
-    counts = {"written": 0, "skipped": len(present) - len(open_tasks), "failed": len(task_ids) - len(present)}
-    finished: list[Outcome] = []
-    for outcome in batch.predict(open_tasks, config, project_id=project_id):
-        if outcome.problem:
-            problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
-            counts["failed"] += 1
-        else:
-            finished.append(outcome)
-        if len(finished) >= WRITE_TASKS:
-            _write(label_studio, problems, project_id, finished, counts)
-            finished = []
-            _show_progress(counts, total=len(task_ids))
-    _write(label_studio, problems, project_id, finished, counts)
-    _show_progress(counts, total=len(task_ids))
-    # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
-    if counts["written"] and project.model_version != version:
-        label_studio.show_model_version(project_id, version)
+    job = get_current_job()
+    holder = job.id if job else "by hand"
+    ours = sorted(place.marks.claim(project_id, version, task_ids, holder=holder))
+    try:
+        work = _Prelabelling(place, project_id, ours)
+        for attempt in _patiently():
+            with attempt:
+                work.run()
+    finally:
+        place.marks.release(project_id, version, ours)
+    counts = work.counts()
+    counts["skipped"] += len(task_ids) - len(ours)
     logger.info("Pre-annotated project %s with %s: %s", project_id, version, counts)
     return counts
 
 
+def write_clusters(project_id: int, version: str, clusters: dict[int, int]) -> dict[str, int]:
+    """Writes into `version`'s predictions which group, by task id, their image belongs to.
+
+    Bulk writing cannot say it, and one by one costs Label Studio 20 ms: so it comes after all else, and only where the
+    project is served by uncertainty, which alone reads it.
+
+    Raises:
+        LabelStudioError: Label Studio stayed away, or refuses the key.
+    """
+    place = workplace(Settings())
+    written = 0
+    for attempt in _patiently():
+        with attempt:
+            for task in place.label_studio.tasks(project_id, list(clusters)):
+                for prediction in task.get("predictions") or []:
+                    if prediction.get("model_version") == version and prediction.get("cluster") is None:
+                        place.label_studio.write_cluster(int(prediction["id"]), clusters[int(task["id"])])
+                        written += 1
+    return {"written": written}
+
+
+def _patiently() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(LabelStudioAwayError),
+        wait=wait_exponential(max=LONGEST_PAUSE_S),
+        stop=stop_after_delay(PATIENCE_S),
+        before_sleep=before_sleep_log(logger, logging.WARNING),
+        reraise=True,
+    )
+
+
+@dataclass
+class _Prelabelling:
+    """One job: what it works on, and what came of it so far. `run` may be called again after it failed."""
+
+    place: Workplace
+    project_id: int
+    task_ids: Sequence[int]
+    had: set[int] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+    clusters: dict[int, int] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """By what became of the tasks."""
+        return {"written": len(self.written), "skipped": len(self.had - self.written), "failed": len(self.failed)}
+
+    def run(self) -> None:
+        """Predicts and writes what has no prediction yet."""
+        place = self.place
+        with ThreadPoolExecutor(1) as pool:
+            # Both take Label Studio a while.
+            later = pool.submit(place.label_studio.tasks, self.project_id, self.task_ids)
+            project = place.label_studio.project(self.project_id)
+            present = later.result()
+        config = parse_label_config(project.label_config)
+        self._prepare(config)
+        version = place.batch.model_version(self.project_id, config)
+        if version is None:
+            logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
+            return
+        for vanished in sorted(set(self.task_ids) - {int(task["id"]) for task in present}):
+            self._fail(vanished, "The task is gone.")
+        self.had.update(int(task["id"]) for task in present if _has_prediction(task, version))
+        waiting = [Task.model_validate(task) for task in present if int(task["id"]) not in self.had | self.failed]
+        # Closed for certain: a job that is tried again needs the detector back.
+        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, config)) as portions:
+            pending: Future[None] | None = None
+            for outcomes in portions:
+                if pending is not None:
+                    pending.result()
+                pending = writer.submit(self._write, outcomes, version)
+            if pending is not None:
+                pending.result()
+        place.marks.failed(self.project_id, place.version(self.project_id), self.failed)
+        self._finish(project, version)
+        self._show_progress()
+
+    def _outcomes(self, tasks: Sequence[Task], config: LabelConfig) -> Generator[list[Outcome], None, None]:
+        """What can be written, in portions; what cannot be predicted is reported."""
+        portion: list[Outcome] = []
+        for outcome in self.place.batch.predict(tasks, config, project_id=self.project_id):
+            if outcome.problem:
+                self._fail(outcome.task_id, outcome.problem)
+            else:
+                portion.append(outcome)
+            if len(portion) >= WRITE_TASKS:
+                yield portion
+                portion = []
+        yield portion
+
+    def _write(self, outcomes: list[Outcome], version: str) -> None:
+        ids = [outcome.task_id for outcome in outcomes]
+        answered = self.place.marks.just_answered(self.project_id, version, ids)
+        pairs = [(one.task_id, one.prediction) for one in outcomes if one.prediction and one.task_id not in answered]
+        try:
+            self.place.label_studio.write_predictions(self.project_id, pairs)
+            stored = [task_id for task_id, _ in pairs]
+        except LabelStudioAwayError:
+            raise
+        except LabelStudioError as e:
+            logger.warning("Writing %s predictions at once failed, trying one by one: %s", len(pairs), e)
+            stored = [pair[0] for pair in pairs if self._write_one(pair)]
+        self.written.update(stored)
+        for one in outcomes:
+            if one.prediction and one.prediction.cluster is not None and one.task_id in self.written:
+                self.clusters[one.task_id] = one.prediction.cluster
+        self.place.marks.predicted(len(stored))
+        self._show_progress()
+
+    def _write_one(self, pair: tuple[int, Any]) -> bool:
+        try:
+            self.place.label_studio.write_predictions(self.project_id, [pair])
+        except LabelStudioAwayError:
+            raise
+        except DrapeError as e:
+            self._fail(pair[0], f"The prediction was not stored: {e}")
+            return False
+        return True
+
+    def _finish(self, project: Project, version: str) -> None:
+        # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
+        if self.written and project.model_version != version:
+            self.place.label_studio.show_model_version(self.project_id, version)
+        if self.clusters and project.by_uncertainty:
+            self.place.queues.enqueue_clusters(self.project_id, version, self.clusters)
+
+    def _prepare(self, config: LabelConfig) -> None:
+        """Prepares a model version that was not prepared when it was promoted: the starter, or one from elsewhere."""
+        version = self.place.registry.champion(self.project_id)
+        if version is not None and read_preparation(version) is None:
+            prepare_on_sample(self.place, version, config)
+
+    def _fail(self, task_id: int, reason: str) -> None:
+        self.failed.add(task_id)
+        self.place.problems.report(reason, project_id=self.project_id, task_id=task_id)
+
+    def _show_progress(self) -> None:
+        job = get_current_job()
+        if job is None:
+            return
+        job.meta.update(self.counts(), done=len(self.had | self.written), total=len(self.task_ids))
+        try:
+            job.save_meta()
+        except RedisError:
+            logger.warning("Redis is away: the progress of job %s is not shown", job.id)
+
+
+def prepare_on_sample(place: Workplace, version: Version, config: LabelConfig) -> None:
+    """Prepares a version with images from all over its project, which nobody has labelled.
+
+    Raises:
+        LabelStudioError, ModelError: as their names say.
+    """
+    from backend.preparing import prepare
+
+    images: list[Image] = []
+    for task in place.label_studio.sample_tasks(version.project_id, count=SAMPLE_IMAGES, runs=SAMPLE_RUNS):
+        try:
+            images.append(load_image(place.batch.images, Task.model_validate(task), config))
+        except ImageError as e:
+            logger.debug("Left out of the sample: %s", e)
+    prepare(version, images, device=pick_device(place.settings.device))
+
+
 def _has_prediction(task: dict[str, Any], version: str) -> bool:
     return any(prediction.get("model_version") == version for prediction in task.get("predictions") or [])
-
-
-def _write(
-    label_studio: LabelStudio, problems: Problems, project_id: int, outcomes: list[Outcome], counts: dict[str, int]
-) -> None:
-    pairs = [(outcome.task_id, outcome.prediction) for outcome in outcomes if outcome.prediction]
-    try:
-        label_studio.write_predictions(project_id, pairs)
-        counts["written"] += len(pairs)
-        return
-    except LabelStudioError as e:
-        logger.warning("Writing %s predictions at once failed, trying one by one: %s", len(pairs), e)
-    for pair in pairs:
-        try:
-            label_studio.write_predictions(project_id, [pair])
-            counts["written"] += 1
-        except DrapeError as e:
-            problems.report(f"The prediction was not stored: {e}", project_id=project_id, task_id=pair[0])
-            counts["failed"] += 1
-
-
-def _show_progress(counts: dict[str, int], *, total: int) -> None:
-    job = get_current_job()
-    if job is not None:
-        job.meta.update(counts, total=total)
-        job.save_meta()

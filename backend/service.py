@@ -7,14 +7,18 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from backend.detectors import Detectors
 from backend.domain import Prediction
 from backend.errors import DrapeError, QueueError
 from backend.images import ImageStore
+from backend.job_state import snapshot
 from backend.label_config import LabelConfig, parse_label_config
 from backend.labelstudio import LabelStudio
 from backend.metrics import Metrics
 from backend.pipeline import LOADING_PATIENCE_S, Batch, Interactive
+from backend.prelabel_marks import PrelabelMarks
 from backend.prewarm import Prewarmer
 from backend.problems import Problems
 from backend.queues import Queues
@@ -42,6 +46,7 @@ class Service:
     registry: Registry
     queues: Queues
     problems: Problems
+    marks: PrelabelMarks
     metrics: Metrics
     started_at: float
 
@@ -67,6 +72,7 @@ class Service:
             registry=registry,
             queues=queues,
             problems=Problems(queues.redis),
+            marks=PrelabelMarks(queues.redis),
             metrics=metrics,
             started_at=time.time(),
         )
@@ -124,6 +130,8 @@ class Service:
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
             if outcome.problem:
                 self.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
+        version = self.model_version(project_id)
+        self.marks.answered(project_id, version, [task_id for task_id, answer in answers.items() if answer])
         late = [task.id for task in request.tasks if task.id not in answers]
         if late:
             self._queue_late(project_id, late)
@@ -148,7 +156,8 @@ class Service:
 
     def _queue_late(self, project_id: int, task_ids: list[int]) -> None:
         try:
-            self.queues.enqueue_prelabel(project_id, task_ids)
+            champion = self.registry.champion(project_id)
+            self.queues.enqueue_prelabel(project_id, task_ids, version=champion.name if champion else "")
         except QueueError as e:
             self.problems.report(
                 f"{len(task_ids)} tasks did not fit the time limit and were not queued: {e}", project_id=project_id
@@ -162,7 +171,7 @@ class Service:
         """
         project_id = event.project_id
         if event.action == "TASKS_CREATED":
-            self.queues.enqueue_prelabel(project_id, [task.id for task in event.tasks])
+            self.queues.enqueue_imported(project_id, [task.id for task in event.tasks])
             return "prelabel"
         if event.action == "START_TRAINING":
             self.queues.enqueue_training(project_id, reason="Start training")
@@ -180,8 +189,12 @@ class Service:
     def status(self) -> dict[str, Any]:
         """What `GET /status` shows: models, queues, jobs with their progress, the last problems."""
         try:
-            queues: dict[str, Any] = self.queues.snapshot()
-        except QueueError as e:
+            queues: dict[str, Any] = {
+                "approved": self.queues.counts(),
+                **snapshot(self.queues.redis),
+                "images_a_minute": self.marks.images_a_minute(),
+            }
+        except (QueueError, RedisError) as e:
             queues = {"error": str(e)}
         return {
             "status": "UP",

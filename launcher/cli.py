@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,8 +120,8 @@ def worker(
     queue: Annotated[list[str] | None, typer.Option(help="Queue to work on; may be given again. Default: all.")] = None,
 ) -> None:
     """Works on queued jobs: pre-annotation, counts of new labels, trainings."""
-    from backend.queues import QUEUES, Queues
-    from launcher.worker import GarmentWorker, put_back_lost_jobs
+    from backend.queues import QUEUES, TRAIN, Queues
+    from launcher.worker import GarmentWorker, ResidentWorker, put_back_lost_jobs
 
     settings = _settings()
     _log(settings.log_level)
@@ -129,7 +130,9 @@ def worker(
         importlib.import_module(module)
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
-    GarmentWorker(names, connection=connection).work(logging_level=settings.log_level)
+    # A training is ended by ending its process; all else goes faster in one that keeps its models.
+    kind = GarmentWorker if TRAIN in names else ResidentWorker
+    kind(names, connection=connection).work(logging_level=settings.log_level)
 
 
 @app.command()
@@ -150,7 +153,56 @@ def connect(
         password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
     )  # fmt: skip
     connect_backend(label_studio, project_id=project, backend=backend)
-    Queues(settings).enqueue_prelabel(project, label_studio.unannotated_task_ids(project))
+    Queues(settings).enqueue_plan(project)
+
+
+@app.command()
+def prelabel(
+    project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
+    tasks: Annotated[str, typer.Option(help="Numbers of tasks, separated by commas. Default: all that wait.")] = "",
+    wait: Annotated[
+        bool, typer.Option(help="Show the progress until it is done; Ctrl-C leaves the jobs running.")
+    ] = True,
+) -> None:
+    """Pre-annotates a project's tasks that nobody has annotated and its model has not predicted; may be run again."""
+    from backend.job_state import progress_of
+    from backend.labelstudio import LabelStudio
+    from backend.prelabel_marks import PrelabelMarks
+    from backend.queues import Queues
+    from backend.registry import Registry
+    from launcher.progress import show_progress
+
+    settings = _kept_settings()
+    queues, champion = Queues(settings), Registry(settings.models_path).champion(project)
+    if champion is None and not settings.may_read_words:
+        raise LauncherError(f"Project {project} has no model yet. Approve some annotations, then `drape train`.")
+    version = champion.name if champion else ""
+    PrelabelMarks(queues.redis).forgive(project, version)
+    chosen = _numbers(tasks) or LabelStudio(settings).waiting_task_ids(project, version=version)
+    jobs = queues.enqueue_prelabel(project, chosen, version=version)
+    if not wait:
+        console.print(f"{len(chosen)} images are queued in {len(jobs)} jobs.")
+        return
+    ended = show_progress(
+        lambda: progress_of(queues.redis, jobs), total=len(chosen), what="Pre-annotating", console=console
+    )
+    console.print(f"{ended.done} images are pre-annotated, {ended.failed} could not be (see /status).")
+    _say_reasons(ended.reasons)
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdigit() for part in parts):
+        raise LauncherError(f"--tasks takes numbers, separated by commas; '{text}' is none.")
+    return [int(part) for part in parts]
+
+
+def _say_reasons(reasons: Sequence[str]) -> None:
+    """Why jobs failed as a whole, each reason once; ends the command where there are any."""
+    for reason in dict.fromkeys(reasons):
+        console.print(f"A job failed: {reason}", style="red", markup=False)
+    if reasons:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -161,6 +213,7 @@ def embed(
     ] = True,
 ) -> None:
     """Encodes every image of a project ahead, for SAM; may be run again, what is encoded is passed over."""
+    from backend.job_state import progress_of
     from backend.labelstudio import LabelStudio
     from backend.queues import Queues
     from launcher.progress import show_progress
@@ -171,12 +224,11 @@ def embed(
     if not wait:
         console.print(f"{len(task_ids)} images are queued in {len(jobs)} jobs.")
         return
-    ended = show_progress(lambda: queues.progress(jobs), total=len(task_ids), what="Encoding", console=console)
+    ended = show_progress(
+        lambda: progress_of(queues.redis, jobs), total=len(task_ids), what="Encoding", console=console
+    )
     console.print(f"{ended.done} images are encoded, {ended.failed} could not be read (see /status).")
-    for reason in dict.fromkeys(ended.reasons):
-        console.print(f"A job failed: {reason}", style="red", markup=False)
-    if ended.reasons:
-        raise typer.Exit(1)
+    _say_reasons(ended.reasons)
 
 
 @app.command()

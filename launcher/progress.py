@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backend.queues import JobProgress
+from backend.job_state import JobProgress
 
 POLL_S = 1.0
 

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from redis import Redis
 
 from backend.labelstudio import LabelStudio
-from backend.queues import CHECKS, EMBED, PRELABEL, QUEUES, TRAIN, Queues
+from backend.queues import CHECKS, CLUSTERS, EMBED, PRELABEL, QUEUES, TRAIN, Queues
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images, write_photographs
 from label_studio_config.palette import GARMENTS, palette
@@ -205,7 +205,7 @@ class Stack:
         drape = [sys.executable, "-m", "launcher.cli"]
         root = Path(__file__).parent.parent
         self._supervisor.start(Program("backend", [*drape, "serve"], environment, root))
-        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, EMBED)), ("worker-train", (TRAIN,))):
+        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, CLUSTERS, EMBED)), ("worker-train", (TRAIN,))):
             arguments = [part for queue in queues for part in ("--queue", queue)]
             self._supervisor.start(Program(name, [*drape, "worker", *arguments], environment, root))
 
@@ -240,7 +240,7 @@ class Stack:
             ensure_uploaded(label_studio, project_id=project_id, folder=images, url=settings.label_studio_url)
         # Events that came while nobody listened are made up for here: Label Studio is the record.
         queues = Queues(settings)
-        queues.enqueue_prelabel(project_id, label_studio.unannotated_task_ids(project_id))
+        queues.enqueue_plan(project_id)
         queues.enqueue_check(project_id)
         return project_id
 

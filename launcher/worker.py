@@ -1,16 +1,18 @@
-"""The RQ worker: gives its job back when it is stopped, and takes over what a dead worker left."""
+"""The RQ workers: they give their job back when they are stopped, and take over what a dead worker left."""
 
 from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import psutil
 from redis import Redis
-from rq import Queue, Worker
+from redis.exceptions import RedisError
+from rq import Queue, SimpleWorker, Worker
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
@@ -22,13 +24,32 @@ logger = logging.getLogger(__name__)
 CLOCK_SLACK_S = 5.0
 
 
-class GarmentWorker(Worker):
-    """Stops at once: a running job is ended and put back at the head of its queue, as a training can take hours.
+class PutBack(Exception):
+    """The running job is ended because its worker stops; another takes it up."""
 
-    RQ's own worker waits for the job, and is killed with it when patience ends; the job then counts as failed.
+
+class _GivesBack(BaseWorker):
+    """Stops at once: a running job is ended and put back at the head of its queue.
+
+    RQ's own workers wait for the job, and are killed with it when patience ends; the job then counts as failed.
     """
 
     interrupted = False
+
+    def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
+        """Handles a job that ended without a result."""
+        if self.interrupted:
+            logger.info("Job %s is put back, as the worker stops", job.id)
+            job.retries_left = (job.retries_left or 0) + 1
+            job.enqueue_at_front_on_retry = True
+        else:
+            # It failed by itself, and would again: its retries are for workers that die.
+            job.retries_left = 0
+        super().handle_job_failure(job, queue, *args, **kwargs)
+
+
+class GarmentWorker(_GivesBack, Worker):
+    """Runs each job in a process of its own, which ends with it: for trainings, which take hours and all memory."""
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Handles SIGTERM and SIGINT."""
@@ -37,13 +58,43 @@ class GarmentWorker(Worker):
             self.kill_horse()
         super().request_stop(signum, frame)
 
-    def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
-        """Handles a job that ended without a result."""
-        if self.interrupted:
-            logger.info("Job %s is put back, as the worker stops", job.id)
-            job.retries_left = (job.retries_left or 0) + 1
-            job.enqueue_at_front_on_retry = True
-        super().handle_job_failure(job, queue, *args, **kwargs)
+
+class ResidentWorker(_GivesBack, SimpleWorker):
+    """Runs all jobs in its own process, where models stay loaded: for jobs that can be ended anywhere and run again."""
+
+    _performing = False
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Handles SIGTERM and SIGINT; ends the running job by an exception."""
+        performing = self._performing
+        super().request_stop(signum, frame)
+        if performing:
+            self.interrupted = True
+            raise PutBack
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        """Runs a job, and goes on telling that it is alive meanwhile."""
+        over = threading.Event()
+        beats = threading.Thread(target=self._beat, args=(job, over), daemon=True)
+        beats.start()
+        self._performing = True
+        try:
+            return super().perform_job(job, queue)
+        finally:
+            self._performing = False
+            over.set()
+            beats.join()
+
+    def get_heartbeat_ttl(self, job: Job) -> int:
+        """Seconds until the job counts as abandoned: not its whole time limit, as RQ has it for such workers."""
+        return self.job_monitoring_interval + 60
+
+    def _beat(self, job: Job, over: threading.Event) -> None:
+        while not over.wait(self.job_monitoring_interval):
+            try:
+                self.maintain_heartbeats(job)
+            except RedisError as e:
+                logger.warning("Redis is away: %s", e)
 
 
 def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:

@@ -108,8 +108,7 @@ def _train(parts: _Parts, project_id: int) -> dict[str, object]:
     )  # fmt: skip
     registry.promote(project_id, version.name)
     shutil.rmtree(work, ignore_errors=True)
-    waiting = parts.label_studio.unannotated_task_ids(project_id)
-    parts.queues.enqueue_prelabel(project_id, waiting, version=version.name)
+    parts.queues.enqueue_plan(project_id)
     # What was approved while this ran counts for the next training.
     parts.queues.enqueue_check(project_id)
     logger.info("Project %s now works with %s: %s", project_id, version.name, version.metrics)

@@ -184,7 +184,7 @@ def test_the_rest_of_the_protocol_answers(client: httpx.Client) -> None:
 
 
 WEBHOOKS = [
-    ("webhook_TASKS_CREATED_upload", "prelabel", "backend.prelabel.prelabel"),
+    ("webhook_TASKS_CREATED_upload", "checks", "backend.prelabel.share_out"),
     ("webhook_ANNOTATION_CREATED", "checks", "training.jobs.check_approvals"),
     ("webhook_ANNOTATION_CREATED_skipped", "checks", "training.jobs.check_approvals"),
     ("webhook_ANNOTATION_UPDATED_ground_truth", "checks", "training.jobs.check_approvals"),
@@ -270,4 +270,4 @@ def test_what_does_not_fit_the_deadline_is_empty_now_and_queued(
         results = running.client.post("/predict", json=body).json()["results"]
         assert [bool(result) for result in results] == [True] + [False] * 4
         (job,) = Queue("prelabel", connection=running.service.queues.redis).jobs
-        assert job.args == (1, [task["id"] for task in tasks[1:]])
+        assert job.args == (1, version.name, [task["id"] for task in tasks[1:]])

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from rq import Queue
+from rq import Queue, SimpleWorker
 from rq.job import Job, JobStatus
 from rq.utils import now
 
@@ -25,25 +25,73 @@ def waiting(queues: Queues, name: str) -> list[Job]:
     return Queue(name, connection=queues.redis).jobs
 
 
-def test_tasks_are_queued_in_chunks_and_the_same_event_once(queues: Queues) -> None:
+def test_tasks_are_shared_out_once_however_often_they_are_asked_for(queues: Queues) -> None:
     tasks = list(range(1, 26))
-    assert queues.enqueue_prelabel(3, tasks) == 3
-    assert queues.enqueue_prelabel(3, tasks) == 0
-    assert [job.args for job in waiting(queues, PRELABEL)] == [(3, tasks[:10]), (3, tasks[10:20]), (3, tasks[20:])]
-    # Other tasks, another model or another project are work of their own.
-    assert queues.enqueue_prelabel(3, [99]) + queues.enqueue_prelabel(3, tasks[:10], version="v2") == 2
-    assert queues.enqueue_prelabel(4, tasks[:10]) == 1
-    assert queues.enqueue_prelabel(3, []) == 0
+    jobs = queues.enqueue_prelabel(3, tasks, version="v1")
+    assert len(jobs) == 3
+    assert [job.args[2] for job in waiting(queues, PRELABEL)] == [tasks[:10], tasks[10:20], tasks[20:]]
+    # The same again, a part of it, and a part with others: what is held by open jobs stays with them.
+    assert sorted(queues.enqueue_prelabel(3, tasks, version="v1")) == sorted(jobs)
+    assert queues.enqueue_prelabel(3, tasks[3:5], version="v1") == jobs[:1]
+    more = queues.enqueue_prelabel(3, [25, 26, 26, 27], version="v1")
+    assert [job.args[2] for job in waiting(queues, PRELABEL)][3:] == [[26, 27]]
+    assert len(more) == 2 and jobs[2] in more
+    # Another model or another project are work of their own.
+    queues.enqueue_prelabel(3, tasks[:10], version="v2")
+    queues.enqueue_prelabel(4, tasks[:10], version="v1")
+    assert [job.args[:2] for job in waiting(queues, PRELABEL)][4:] == [(3, "v2"), (4, "v1")]
+    assert queues.enqueue_prelabel(3, [], version="v1") == []
+
+
+def test_tasks_of_a_running_job_are_left_to_it(queues: Queues) -> None:
+    queue = Queue(PRELABEL, connection=queues.redis)
+    (job_id,) = queues.enqueue_prelabel(3, [1, 2], version="v1")
+    worker = SimpleWorker([queue], connection=queues.redis)
+    worker.register_birth()
+    result = worker.dequeue_job_and_maintain_ttl(None)
+    assert result is not None
+    worker.prepare_execution(result[0])
+    assert len(queue) == 0
+    assert queues.enqueue_prelabel(3, [2], version="v1") == [job_id]
+    assert len(queue) == 0
 
 
 @pytest.mark.parametrize("ended", [JobStatus.FINISHED, JobStatus.FAILED])
 def test_what_has_ended_may_be_queued_again(queues: Queues, ended: JobStatus) -> None:
-    assert queues.enqueue_prelabel(3, [1])
+    queues.enqueue_prelabel(3, [1], version="v1")
     (job,) = waiting(queues, PRELABEL)
     Queue(PRELABEL, connection=queues.redis).empty()
     job.save()
     job.set_status(ended)
-    assert queues.enqueue_prelabel(3, [1]) == 1
+    assert len(queues.enqueue_prelabel(3, [1], version="v1")) == 1
+    assert len(waiting(queues, PRELABEL)) == 1
+
+
+def test_shared_out_by_several_at_once_no_task_is_in_two_jobs(queues: Queues) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda first: queues.enqueue_prelabel(3, range(first, first + 30), version="v"), range(0, 60, 5)))
+    tasks = [task for job in waiting(queues, PRELABEL) for task in job.args[2]]
+    assert sorted(tasks) == list(range(85))
+
+
+def test_one_import_is_shared_out_once(queues: Queues) -> None:
+    assert queues.enqueue_imported(3, [1, 2])
+    assert not queues.enqueue_imported(3, [1, 2])
+    (job,) = waiting(queues, CHECKS)
+    Queue(CHECKS, connection=queues.redis).empty()
+    job.save()
+    job.set_status(JobStatus.FINISHED)
+    # The event comes a second time when its work is done.
+    assert not queues.enqueue_imported(3, [1, 2])
+    assert queues.enqueue_imported(3, [1, 2, 3])
+
+
+def test_plans_are_hints(queues: Queues) -> None:
+    assert queues.enqueue_plan(5)
+    assert not queues.enqueue_plan(5)
+    queues.begin_plan(5)
+    assert queues.enqueue_plan(5)
+    assert [job.func_name for job in waiting(queues, CHECKS)] == ["backend.prelabel.plan"] * 2
 
 
 def test_a_project_has_one_training_at_a_time_however_many_ask(queues: Queues) -> None:

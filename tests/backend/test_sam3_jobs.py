@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from rq import SimpleWorker
 
+from backend.job_state import progress_of
 from backend.labelstudio import LabelStudio
 from backend.prelabel import prelabel
 from backend.problems import Problems
@@ -64,7 +65,7 @@ def project(
 
 
 def test_words_pre_annotate_what_has_no_prediction(project: Project) -> None:
-    counts = prelabel(project.number, project.task_ids)
+    counts = prelabel(project.number, "", project.task_ids)
     assert counts == {"written": 2, "skipped": 0, "failed": 1}
     tasks = project.label_studio.tasks(project.number, project.task_ids)
     written = [prediction for task in tasks for prediction in task["predictions"]]
@@ -73,18 +74,18 @@ def test_words_pre_annotate_what_has_no_prediction(project: Project) -> None:
     assert {region["value"]["labels"][0] for region in regions if region["type"] == "labels"} <= {"saree", "blouse"}
     assert regions
     assert any("damaged" in problem.text for problem in Problems(project.queues.redis).recent(5))
-    assert prelabel(project.number, project.task_ids)["skipped"] == 2
+    assert prelabel(project.number, "", project.task_ids)["skipped"] == 2
 
 
 def test_a_whole_project_is_encoded_ahead_and_once(project: Project) -> None:
     worker = SimpleWorker([EMBED], connection=project.queues.redis)
     jobs = project.queues.enqueue_embed(project.number, project.task_ids)
     assert len(jobs) == 2
-    assert project.queues.progress(jobs).open_jobs == 2
+    assert progress_of(project.queues.redis, jobs).open_jobs == 2
     assert project.queues.enqueue_embed(project.number, project.task_ids) == jobs
     worker.work(burst=True)
     told = show_progress(
-        lambda: project.queues.progress(jobs), total=3, what="Encoding", console=Console(file=io.StringIO())
+        lambda: progress_of(project.queues.redis, jobs), total=3, what="Encoding", console=Console(file=io.StringIO())
     )
     assert (told.done, told.failed, told.reasons) == (2, 1, ())
     kept = {path.name: path.stat().st_mtime_ns for path in project.embeddings.iterdir()}
@@ -99,7 +100,7 @@ def test_a_segmenter_that_encodes_nothing_says_so(project: Project, monkeypatch:
     monkeypatch.setenv("SEGMENTER", "classical")
     jobs = project.queues.enqueue_embed(project.number, project.task_ids[:1])
     SimpleWorker([EMBED], connection=project.queues.redis).work(burst=True)
-    (reason,) = project.queues.progress(jobs).reasons
+    (reason,) = progress_of(project.queues.redis, jobs).reasons
     assert "encodes no images" in reason
 
 

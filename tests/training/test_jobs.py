@@ -12,9 +12,9 @@ from rq import Queue
 
 from backend.domain import LabelledMask, Outlining
 from backend.labelstudio import LabelStudio
-from backend.prelabel import prelabel
+from backend.prelabel import plan, prelabel
 from backend.problems import Problems
-from backend.queues import TRAIN, Queues
+from backend.queues import PRELABEL, TRAIN, Queues
 from backend.regions import encode
 from backend.registry import Registry
 from backend.settings import Settings
@@ -69,7 +69,10 @@ def workplace(
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
     project_id = ensure_project(studio, title=tmp_path.name, label_config=palette(GARMENTS))
     ensure_local_files(studio, project_id=project_id, folder=folder)
-    by_name = {task["data"]["image"].rsplit("/", 1)[-1]: int(task["id"]) for task in studio._list(project_id)}
+    by_name = {
+        task["data"]["image"].rsplit("/", 1)[-1]: int(task["id"])
+        for task in studio.tasks(project_id, studio.task_ids(project_id))
+    }
     tasks = {seed: by_name[f"figure_{seed:06d}.jpg"] for seed in SEEDS} | {-1: by_name["broken.jpg"]}
     version = registry.add(
         project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
@@ -82,14 +85,14 @@ def workplace(
 
 def test_prelabel_writes_once_and_goes_on_past_what_fails(workplace: Workplace) -> None:
     project_id, everything = workplace.project_id, [*workplace.tasks.values(), 999_999]
-    assert prelabel(project_id, everything) == {"written": 3, "skipped": 0, "failed": 2}
+    champion = workplace.registry.champion(project_id)
+    assert champion is not None
+    assert prelabel(project_id, champion.name, everything) == {"written": 3, "skipped": 0, "failed": 2}
     said = {problem.task_id: problem.text for problem in workplace.problems.recent(10)}
     assert "gone" in said[999_999]
     assert "broken.jpg" in said[workplace.tasks[-1]]
-    champion = workplace.registry.champion(project_id)
-    assert champion is not None
     assert workplace.label_studio.project(project_id).model_version == champion.name
-    assert prelabel(project_id, everything)["written"] == 0
+    assert prelabel(project_id, champion.name, everything)["written"] == 0
     for task in workplace.label_studio.tasks(project_id, list(workplace.tasks.values())):
         assert len(task["predictions"]) == (0 if task["id"] == workplace.tasks[-1] else 1)
 
@@ -131,7 +134,9 @@ def test_a_training_promotes_and_has_the_rest_predicted_again(workplace: Workpla
     assert after is not None
     assert (after.name, after.parent, after.origin) == (made["version"], before.name, "training")
     assert len(after.annotations) == 2
-    waiting = Queue("prelabel", connection=workplace.queues.redis).jobs
-    assert sorted(task for job in waiting for task in job.args[1]) == sorted([workplace.tasks[7], workplace.tasks[-1]])
+    # What nobody has annotated waits for the new model.
+    assert plan(project_id) == {"tasks": 2, "jobs": 1}
+    (job,) = Queue(PRELABEL, connection=workplace.queues.redis).jobs
+    assert job.args == (project_id, after.name, sorted([workplace.tasks[7], workplace.tasks[-1]]))
     # What it was trained on is not new any more.
     assert check_approvals(project_id)["new"] == 0
