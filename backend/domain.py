@@ -28,11 +28,13 @@ class Image:
         pixels: `uint8 (H, W, 3)`, RGB, upright.
         key: SHA-256 of the encoded bytes, 64 hex digits: the name under which its embedding is cached.
         source: where it came from, as the task names it; for messages only.
+        original_wh: width and height of the upright photograph where `pixels` are a smaller picture of it; else None.
     """
 
     pixels: Pixels
     key: str
     source: str
+    original_wh: tuple[int, int] | None = None
 
     @property
     def size_wh(self) -> tuple[int, int]:

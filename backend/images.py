@@ -10,8 +10,10 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote, urljoin, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
+import cv2
 import httpx
 import numpy as np
 from PIL import Image as Pillow
@@ -21,7 +23,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from PIL.Image import open as open_picture
 
 from backend.domain import Image, Photo, Pixels
-from backend.errors import ImageError, LabelStudioError
+from backend.errors import ImageError, LabelStudioAwayError, LabelStudioError
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
+LOCAL_FILES = "/data/local-files/"
 KNOWN_IMAGES = 100_000
 
 
@@ -86,10 +89,57 @@ class ImageStore:
             if cached is not None:
                 self._cache.move_to_end(url)
                 return cached
-        encoded = self._fetch(self._address(url, task_id), source=url)
+        encoded = self._read(url, task_id)
         image = decode_image(encoded, source=url, max_pixels=self._settings.image_max_pixels)
         self._keep(url, image)
         return image
+
+    def load_reduced(self, url: str, *, task_id: int, side_px: int) -> Image:
+        """The image no larger than a detector looks at it; it is not kept, as nobody asks for it again.
+
+        Args:
+            side_px: the longer side of what comes back is at most this, see `decode_image`.
+
+        Raises:
+            ImageError, LabelStudioError: as `load`.
+        """
+        encoded = self._read(url, task_id)
+        return decode_image(encoded, source=url, max_pixels=self._settings.image_max_pixels, side_px=side_px)
+
+    def _read(self, url: str, task_id: int) -> bytes:
+        address = self._address(url, task_id)
+        beside = self._local_file(address)
+        return self._fetch(address, source=url) if beside is None else self._read_file(beside, source=url)
+
+    def _local_file(self, address: str) -> Path | None:
+        """The file that Label Studio would serve, where LOCAL_FILES_ROOT says that it lies on this machine.
+
+        Never one outside that folder, or outside a folder that a link directly in it points to: `drape up` links the
+        user's photographs there.
+        """
+        root = self._settings.local_files_root
+        parts = urlsplit(address)
+        if root is None or not self._is_label_studio(address) or not parts.path.endswith(LOCAL_FILES):
+            return None
+        relative = Path(next(iter(parse_qs(parts.query).get("d", [])), ""))
+        if not relative.parts or relative.is_absolute() or ".." in relative.parts:
+            return None
+        try:
+            file, allowed = (root / relative).resolve(), (root.resolve(), (root / relative.parts[0]).resolve())
+            return file if file.is_file() and any(file.is_relative_to(folder) for folder in allowed) else None
+        except (OSError, ValueError):
+            return None
+
+    def _read_file(self, path: Path, *, source: str) -> bytes:
+        limit = self._settings.image_max_bytes
+        try:
+            with path.open("rb") as file:
+                encoded = file.read(limit + 1)
+        except OSError as e:
+            raise ImageError(f"The image '{source}' cannot be read: {type(e).__name__}.") from e
+        if len(encoded) > limit:
+            raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
+        return encoded
 
     def _keep(self, url: str, image: Image) -> None:
         with self._lock:
@@ -156,12 +206,18 @@ class ImageStore:
                 return None, bytes(body)
         except httpx.HTTPError as e:
             if from_label_studio:
-                raise LabelStudioError(f"Label Studio does not answer at {self._settings.label_studio_url}.") from e
+                raise LabelStudioAwayError(f"Label Studio does not answer at {self._settings.label_studio_url}.") from e
             raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
 
 
-def decode_image(encoded: bytes, *, source: str, max_pixels: int) -> Image:
+def decode_image(encoded: bytes, *, source: str, max_pixels: int, side_px: int | None = None) -> Image:
     """Decodes a photograph, upright and in RGB; of an animated or layered file the first picture.
+
+    What is transparent is shown on white, as Label Studio's page shows it; 16 bits a channel become 8.
+
+    Args:
+        side_px: makes a larger photograph so small that its longer side has this many pixels, of a JPEG without ever
+            decoding it whole.
 
     Raises:
         ImageError: it is not an image of a known format, is damaged, or has more than `max_pixels`; names `source`.
@@ -176,9 +232,37 @@ def decode_image(encoded: bytes, *, source: str, max_pixels: int) -> Image:
                         f"The image '{source}' has {picture.width} x {picture.height} pixels, more than "
                         f"{max_pixels:,} (IMAGE_MAX_PIXELS)."
                     )
-                pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+                whole_wh = picture.size
+                if side_px is not None:
+                    # Only JPEGs know how: they are decoded at the half, quarter or eighth that is no smaller.
+                    picture.draft(None, _fitted(whole_wh, side_px))
+                upright = ImageOps.exif_transpose(picture)
+                if upright.size != picture.size:
+                    whole_wh = whole_wh[::-1]
+                pixels = np.asarray(_rgb(upright))
     except UnidentifiedImageError as e:
         raise ImageError(f"The file '{source}' is not an image.") from e
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as e:
         raise ImageError(f"The image '{source}' is damaged: {e}") from e
-    return Image(pixels=pixels, key=hashlib.sha256(encoded).hexdigest(), source=source)
+    key = hashlib.sha256(encoded).hexdigest()
+    if side_px is None or max(whole_wh) <= side_px:
+        return Image(pixels=pixels, key=key, source=source)
+    pixels = cv2.resize(pixels, _fitted(whole_wh, side_px), interpolation=cv2.INTER_AREA)
+    return Image(pixels=pixels, key=key, source=source, original_wh=whole_wh)
+
+
+def _fitted(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
+    scale = min(side_px / max(size_wh), 1.0)
+    return max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1)
+
+
+def _rgb(picture: Pillow.Image) -> Pillow.Image:
+    if picture.mode.startswith("I"):
+        # Pillow would clip 16 bits at 255.
+        values = np.asarray(picture).astype(np.float64)
+        return Pillow.fromarray((values / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        opaque = Pillow.new("RGBA", picture.size, "white")
+        opaque.alpha_composite(picture.convert("RGBA"))
+        return opaque.convert("RGB")
+    return picture.convert("RGB")

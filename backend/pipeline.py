@@ -83,14 +83,17 @@ def open_image(images: ImageStore, task: Task, config: LabelConfig) -> Photo:
     return images.open(image_url(task, config), task_id=task.id)
 
 
-def load_image(images: ImageStore, task: Task, config: LabelConfig) -> Image:
-    """The task's decoded image.
+def load_image(images: ImageStore, task: Task, config: LabelConfig, *, side_px: int | None = None) -> Image:
+    """The task's decoded image, its longer side at most `side_px` where that is given.
 
     Raises:
         ImageError: it is missing, refused, over a limit or not an image.
         LabelStudioError: Label Studio, which keeps it, is away or refuses the credentials.
     """
-    return images.load(image_url(task, config), task_id=task.id)
+    url = image_url(task, config)
+    if side_px is not None:
+        return images.load_reduced(url, task_id=task.id, side_px=side_px)
+    return images.load(url, task_id=task.id)
 
 
 def detections_to_prediction(
@@ -100,6 +103,7 @@ def detections_to_prediction(
     default_threshold: float,
     outlining: Outlining,
     version: str,
+    original_wh: tuple[int, int] | None = None,
 ) -> Prediction:
     """Detections under the project's labels, above each label's threshold, as one scored prediction.
 
@@ -113,7 +117,7 @@ def detections_to_prediction(
         if label is None or config.skips(label) or detection.score < config.threshold_for(label, default_threshold):
             continue
         labelled = LabelledMask(mask=detection.mask, label=label, score=detection.region_score)
-        encoded = encode(labelled, config, outlining=outlining, model_version=version)
+        encoded = encode(labelled, config, outlining=outlining, model_version=version, original_wh=original_wh)
         if encoded:
             regions.extend(encoded)
             certainties.append(Certainty(label, detection.region_score))
@@ -251,12 +255,14 @@ class Current:
         version: its name as a model version.
         number: its place in the project's line of models; 0 for words.
         clusters: None where it knows none.
+        side_px: longer side of the image as the detector sees it; None where it wants all of it.
     """
 
     detector: ImageDetector
     version: str
     number: int = 0
     clusters: Clusters | None = None
+    side_px: int | None = None
 
 
 class Batch:
@@ -296,7 +302,9 @@ class Batch:
         waiting: deque[tuple[Task, Image | str]] = deque()
 
         def images() -> Iterator[Image]:
-            for number, (task, loaded) in enumerate(zip(tasks, self._loaded(tasks, config), strict=True)):
+            for number, (task, loaded) in enumerate(
+                zip(tasks, self._loaded(tasks, config, current.side_px), strict=True)
+            ):
                 # Some progress is made however little time there is.
                 if number and deadline_s is not None and time.monotonic() - started > deadline_s:
                     return
@@ -307,8 +315,9 @@ class Batch:
         # Loading, inference and what follows overlap: each takes from the one before, ahead of the one behind.
         for scene in current.detector.detect(images(), min_score=min_score):
             yield from _problems(waiting)
-            task, _ = waiting.popleft()
-            yield Outcome(task_id=task.id, prediction=self._prediction(scene, current, config))
+            task, image = waiting.popleft()
+            original_wh = image.original_wh if isinstance(image, Image) else None
+            yield Outcome(task.id, self._prediction(scene, current, config, original_wh))
         yield from _problems(waiting)
 
     def model_version(self, project_id: int, config: LabelConfig) -> str | None:
@@ -323,34 +332,38 @@ class Batch:
     def _current(self, project_id: int, config: LabelConfig) -> Current | None:
         loaded = self.detectors.for_project(project_id)
         if loaded is not None:
-            detector: ImageDetector = loaded.detector
+            version = loaded.version
             if self.settings.refine_with_sam:
-                detector = RefinedDetector(detector, self.segmenter())
-            return Current(detector, loaded.version.name, loaded.version.number, loaded.clusters)
+                refined = RefinedDetector(loaded.detector, self.segmenter())
+                return Current(refined, version.name, version.number, loaded.clusters)
+            return Current(loaded.detector, version.name, version.number, loaded.clusters, version.image_size_px)
         if not self.settings.may_read_words:
             return None
         segmenter = self.segmenter()
         return Current(WordsDetector(segmenter, config), segmenter.name) if isinstance(segmenter, WordReader) else None
 
-    def _prediction(self, scene: Scene, current: Current, config: LabelConfig) -> Prediction:
+    def _prediction(
+        self, scene: Scene, current: Current, config: LabelConfig, original_wh: tuple[int, int] | None
+    ) -> Prediction:
         prediction = detections_to_prediction(
             scene.detections,
             config,
             default_threshold=self.settings.model_score_threshold,
             outlining=self.settings.outlining,
             version=current.version,
+            original_wh=original_wh,
         )
         if current.clusters is None or scene.features is None:
             return prediction
         return replace(prediction, cluster=current.clusters.number(scene.features, version=current.number))
 
-    def _loaded(self, tasks: Sequence[Task], config: LabelConfig) -> Iterator[Image | str]:
+    def _loaded(self, tasks: Sequence[Task], config: LabelConfig, side_px: int | None) -> Iterator[Image | str]:
         """Each task's image, or why it cannot be had; some are loaded ahead."""
         with ThreadPoolExecutor(max_workers=FETCH_THREADS) as pool:
             ahead: deque[Future[Image | str]] = deque()
             try:
                 for task in tasks:
-                    ahead.append(pool.submit(self._load_or_reason, task, config))
+                    ahead.append(pool.submit(self._load_or_reason, task, config, side_px))
                     if len(ahead) > IMAGES_AHEAD:
                         yield ahead.popleft().result()
                 while ahead:
@@ -359,9 +372,9 @@ class Batch:
                 for one in ahead:
                     one.cancel()
 
-    def _load_or_reason(self, task: Task, config: LabelConfig) -> Image | str:
+    def _load_or_reason(self, task: Task, config: LabelConfig, side_px: int | None) -> Image | str:
         try:
-            return load_image(self.images, task, config)
+            return load_image(self.images, task, config, side_px=side_px)
         except ImageError as e:
             return str(e)
 

@@ -320,7 +320,9 @@ def prepare_on_sample(place: Workplace, version: Version, config: LabelConfig) -
     images: list[Image] = []
     for task in place.label_studio.sample_tasks(version.project_id, count=SAMPLE_IMAGES, runs=SAMPLE_RUNS):
         try:
-            images.append(load_image(place.batch.images, Task.model_validate(task), config))
+            images.append(
+                load_image(place.batch.images, Task.model_validate(task), config, side_px=version.image_size_px)
+            )
         except ImageError as e:
             logger.debug("Left out of the sample: %s", e)
     prepare(version, images, device=pick_device(place.settings.device))

@@ -25,7 +25,12 @@ LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
 
 
 def encode(
-    labelled: LabelledMask, config: LabelConfig, *, outlining: Outlining, model_version: str
+    labelled: LabelledMask,
+    config: LabelConfig,
+    *,
+    outlining: Outlining,
+    model_version: str,
+    original_wh: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Regions in the config's own tag for the label: one, a pair where a palette names it, several for several parts.
 
@@ -34,6 +39,7 @@ def encode(
 
     Args:
         labelled: an empty mask gives no region.
+        original_wh: size of the photograph in pixels, where the mask is of a smaller picture of it.
 
     Raises:
         LabelConfigError: the config has no tag for the label.
@@ -45,8 +51,13 @@ def encode(
     if output.kind == "polygon":
         values = [{"points": _percent(outline, mask), "closed": True} for outline in mask_to_outlines(mask, outlining)]
     else:
-        values = [_area(tidied(mask, speck_px=outlining.speck_px(mask.size)), output.kind)]
-    return [region for value in values for region in _regions(value, labelled, output, model_version)]
+        mask = tidied(mask, speck_px=outlining.speck_px(mask.size))
+        if original_wh is not None and output.kind != "rectangle":
+            mask = cv2.resize(mask.view(np.uint8) * 255, original_wh, interpolation=cv2.INTER_LINEAR) > 127
+        values = [_area(mask, output.kind)]
+    height, width = labelled.mask.shape
+    size_wh = original_wh or (width, height)
+    return [region for value in values for region in _regions(value, labelled, output, model_version, size_wh)]
 
 
 def decode(result: list[dict[str, Any]]) -> tuple[list[LabelledMask], list[str]]:
@@ -105,9 +116,9 @@ def fresh_id() -> str:
 
 
 def _regions(
-    value: dict[str, Any], labelled: LabelledMask, output: OutputTag, model_version: str
+    value: dict[str, Any], labelled: LabelledMask, output: OutputTag, model_version: str, size_wh: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    height, width = labelled.mask.shape
+    width, height = size_wh
     common: dict[str, Any] = {
         "id": fresh_id(),
         "to_name": output.to_name,

@@ -129,6 +129,11 @@ class Settings(BaseSettings):
     image_max_bytes: int = Field(50_000_000, gt=0, description="Largest encoded image that is read, in bytes.")
     image_max_pixels: int = Field(100_000_000, gt=0, description="Largest decoded image that is read, in pixels.")
     image_cache_bytes: int = Field(512_000_000, ge=0, description="Memory for decoded images, in bytes.")
+    local_files_root: Path | None = Field(
+        None,
+        description="Folder that Label Studio serves local files from, where this machine has it too: its images are "
+        "then read without asking Label Studio.",
+    )
     image_hosts: str = Field(
         "", description="Hosts besides Label Studio that images may be fetched from, separated by commas."
     )

@@ -187,9 +187,12 @@ class Stack:
         return url, personal_access_token(url, password=password, secrets=self._secrets), password
 
     def _settings(self, *, label_studio_url: str, api_key: str, redis: str) -> Settings:
+        # Its own Label Studio serves this folder, and its workers may read there directly.
+        files_root = self._data / "images" if self._own_studio else self._given.local_files_root
         return self._given.model_copy(
             update={
                 "data_dir": self._data,
+                "local_files_root": files_root,
                 "label_studio_url": label_studio_url,
                 "label_studio_api_key": api_key,
                 "redis_url": redis,

@@ -105,3 +105,41 @@ def test_addresses_that_are_refused(plain_settings: Settings, files: tuple[str, 
 def test_label_studio_away_is_its_own_failure() -> None:
     with pytest.raises(LabelStudioError, match="does not answer"):
         store(Settings(label_studio_url="http://127.0.0.1:1")).load("/a.png", task_id=1)
+
+
+@pytest.fixture
+def local(tmp_path: Path, files: tuple[str, Path]) -> tuple[ImageStore, Path]:
+    """A store beside the folder that Label Studio serves, with a link in it as `drape up` makes one."""
+    root = tmp_path / "images"
+    photographs = tmp_path / "photographs"
+    for folder in (root / "demo", photographs, tmp_path / "private"):
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(encoded())
+    (root / "link").symlink_to(photographs)
+    (root / "demo" / "out").symlink_to(tmp_path / "private")
+    (photographs / "out.png").symlink_to(tmp_path / "private" / "a.png")
+    return store(Settings(label_studio_url=files[0], local_files_root=root)), tmp_path
+
+
+@pytest.mark.parametrize("path", ["demo/a.png", "link/a.png", "demo%2Fa.png"])
+def test_local_files_are_read_from_disk(local: tuple[ImageStore, Path], path: str) -> None:
+    # Nothing serves this address here.
+    image = local[0].load_reduced(f"/data/local-files/?d={path}", task_id=1, side_px=640)
+    assert image.size_wh == (30, 20)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../private/a.png", "demo/../../private/a.png", "demo/out/a.png", "link/out.png", "%2Fetc%2Fhostname", "", "link"],
+)
+def test_no_file_outside_is_read(local: tuple[ImageStore, Path], path: str) -> None:
+    if path == "%2Fetc%2Fhostname":
+        path = str(local[1] / "private" / "a.png")
+    # Label Studio is asked instead, and has none.
+    with pytest.raises(ImageError, match="not there"):
+        local[0].load(f"/data/local-files/?d={path}", task_id=1)
+
+
+def test_only_label_studios_own_address_means_a_local_file(local: tuple[ImageStore, Path]) -> None:
+    with pytest.raises(ImageError, match="IMAGE_HOSTS"):
+        local[0].load("http://elsewhere.example/data/local-files/?d=demo/a.png", task_id=1)
