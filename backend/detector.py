@@ -63,6 +63,8 @@ def letterbox(pixels: Pixels, *, side_px: int) -> Letterbox:
         pixels = cv2.resize(pixels, fitted_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     across, down = (-length % STRIDE_PX for length in fitted_wh)
     left, top = across // 2, down // 2
+    if not (across or down):
+        return Letterbox(pixels, 0, 0, fitted_wh)
     padded = cv2.copyMakeBorder(
         pixels, top, down - top, left, across - left, cv2.BORDER_CONSTANT, value=(PADDING_GREY,) * 3
     )
@@ -148,4 +150,4 @@ class Detector:
                 image, seen = ahead.popleft()
                 size_wh = image.pixels.shape[1], image.pixels.shape[0]
                 found = read_outputs(outputs, seen, self._classes, size_wh=size_wh, min_score=min_score)
-                yield Scene(tuple(found), outputs.features)
+                yield Scene(tuple(found), outputs.features.copy())

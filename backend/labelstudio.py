@@ -120,17 +120,24 @@ class LabelStudio:
             found += self._page(project_id, {**chosen, "ordering": ["tasks:id"]}, size=PAGE_TASKS, fields="all")
         return found
 
-    def task_ids(self, project_id: int) -> list[int]:
-        """Every task of the project, in order."""
-        return self._ids(project_id, [])
+    def unpredicted_tasks(self, project_id: int, task_ids: Sequence[int], *, version: str) -> list[dict[str, Any]]:
+        """Those of `task_ids` that exist and have no prediction of `version`: their `id` and `data`, by id."""
+        wanted = sorted(set(task_ids))
+        found: list[dict[str, Any]] = []
+        for first in range(0, len(wanted), PAGE_TASKS):
+            query = _query([_not_predicted_by(version)])
+            query["selectedItems"] = {"all": False, "included": wanted[first : first + PAGE_TASKS]}
+            found += self._page(project_id, query, size=PAGE_TASKS, fields="task_only", include="id,data")
+        return found
+
+    def task_ids(self, project_id: int, *, among: Sequence[int] | None = None) -> list[int]:
+        """Every task of the project, or those of `among` that exist, in order."""
+        return self._ids(project_id, [], among)
 
     def waiting_task_ids(self, project_id: int, *, version: str) -> list[int]:
         """Tasks that nobody has annotated and `version` has not predicted, in order; '' stands for any version."""
         filters = [_filter("total_annotations", "equal", 0)]
-        if version:
-            filters.append(_filter("predictions_model_versions", "not_contains", version, kind="String"))
-        else:
-            filters.append(_filter("total_predictions", "equal", 0))
+        filters.append(_not_predicted_by(version) if version else _filter("total_predictions", "equal", 0))
         return self._ids(project_id, filters)
 
     def tasks_after(self, project_id: int, task_id: int, *, count: int) -> list[dict[str, Any]]:
@@ -186,11 +193,13 @@ class LabelStudio:
         with self.said_plainly():
             sdk.predictions.update(prediction_id, cluster=cluster)
 
-    def _ids(self, project_id: int, filters: list[Filter]) -> list[int]:
+    def _ids(self, project_id: int, filters: list[Filter], among: Sequence[int] | None = None) -> list[int]:
         # From id to id, not by page numbers: tasks that leave the filter meanwhile would shift others past the reader.
         found: list[int] = []
         while True:
             query = _query([*filters, _filter("id", "greater", found[-1] if found else 0)])
+            if among is not None:
+                query["selectedItems"] = {"all": False, "included": list(among)}
             page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include="id")
             # Label Studio may give fewer than were asked for, where its own limit is lower.
             if not page:
@@ -208,6 +217,11 @@ class LabelStudio:
 
 def _query(filters: list[Filter]) -> dict[str, Any]:
     return {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+
+
+def _not_predicted_by(version: str) -> Filter:
+    # A list: of a text Label Studio would look for every letter.
+    return _filter("predictions_model_versions", "not_contains", [version], kind="List")
 
 
 def _filter(name: str, operator: str, value: Any, *, kind: str = "Number") -> Filter:

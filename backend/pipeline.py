@@ -320,14 +320,17 @@ class Batch:
             yield Outcome(task.id, self._prediction(scene, current, config, original_wh))
         yield from _problems(waiting)
 
-    def model_version(self, project_id: int, config: LabelConfig) -> str | None:
+    def model_version(self, project_id: int) -> str | None:
         """What answers for the project, by name; None where nothing does.
 
         Raises:
             ModelError: the weights do not load.
         """
-        current = self._current(project_id, config)
-        return current.version if current else None
+        loaded = self.detectors.for_project(project_id)
+        if loaded is not None:
+            return loaded.version.name
+        segmenter = self.segmenter() if self.settings.may_read_words else None
+        return segmenter.name if isinstance(segmenter, WordReader) else None
 
     def _current(self, project_id: int, config: LabelConfig) -> Current | None:
         loaded = self.detectors.for_project(project_id)

@@ -211,21 +211,23 @@ class _Prelabelling:
     def run(self) -> None:
         """Predicts and writes what has no prediction yet."""
         place = self.place
-        with ThreadPoolExecutor(1) as pool:
-            # Both take Label Studio a while.
-            later = pool.submit(place.label_studio.tasks, self.project_id, self.task_ids)
-            project = place.label_studio.project(self.project_id)
-            present = later.result()
-        config = parse_label_config(project.label_config)
-        self._prepare(config)
-        version = place.batch.model_version(self.project_id, config)
+        version = place.version(self.project_id) or place.batch.model_version(self.project_id)
         if version is None:
             logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
             return
-        for vanished in sorted(set(self.task_ids) - {int(task["id"]) for task in present}):
+        with ThreadPoolExecutor(1) as pool:
+            # Each takes Label Studio a while.
+            later = pool.submit(place.label_studio.project, self.project_id)
+            tasks = place.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
+            project = later.result()
+        config = parse_label_config(project.label_config)
+        self._prepare(config)
+        others = set(self.task_ids) - {int(task["id"]) for task in tasks}
+        if others:
+            self.had.update(place.label_studio.task_ids(self.project_id, among=sorted(others)))
+        for vanished in sorted(others - self.had):
             self._fail(vanished, "The task is gone.")
-        self.had.update(int(task["id"]) for task in present if _has_prediction(task, version))
-        waiting = [Task.model_validate(task) for task in present if int(task["id"]) not in self.had | self.failed]
+        waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
         # Closed for certain: a job that is tried again needs the detector back.
         with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, config)) as portions:
             pending: Future[None] | None = None
@@ -326,7 +328,3 @@ def prepare_on_sample(place: Workplace, version: Version, config: LabelConfig) -
         except ImageError as e:
             logger.debug("Left out of the sample: %s", e)
     prepare(version, images, device=pick_device(place.settings.device))
-
-
-def _has_prediction(task: dict[str, Any], version: str) -> bool:
-    return any(prediction.get("model_version") == version for prediction in task.get("predictions") or [])

@@ -120,6 +120,8 @@ def worker(
     queue: Annotated[list[str] | None, typer.Option(help="Queue to work on; may be given again. Default: all.")] = None,
 ) -> None:
     """Works on queued jobs: pre-annotation, counts of new labels, trainings."""
+    from threadpoolctl import threadpool_limits
+
     from backend.queues import QUEUES, TRAIN, Queues
     from launcher.worker import GarmentWorker, ResidentWorker, put_back_lost_jobs
 
@@ -132,7 +134,9 @@ def worker(
     put_back_lost_jobs(connection, names)
     # A training is ended by ending its process; all else goes faster in one that keeps its models.
     kind = GarmentWorker if TRAIN in names else ResidentWorker
-    kind(names, connection=connection).work(logging_level=settings.log_level)
+    # numpy's products are small here: its threads would only spin, and take the models' cores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        kind(names, connection=connection).work(logging_level=settings.log_level)
 
 
 @app.command()

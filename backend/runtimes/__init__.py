@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says of one image of `(h, w)` pixels.
+    """What the network says of one image of `(h, w)` pixels. The arrays hold until the next outputs are asked for.
 
     Attributes:
         candidates: `float32 (4 + classes + coefficients, anchors)`: of each anchor the box as centre, width and height

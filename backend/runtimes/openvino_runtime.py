@@ -45,10 +45,11 @@ class OpenVinoRuntime:
                 request.start_async([np.ascontiguousarray(image[None])])
                 busy.append(request)
                 if not idle:
-                    idle.append(busy[0])
-                    yield _outputs(busy.popleft())
+                    yield _outputs(busy[0])
+                    idle.append(busy.popleft())
             while busy:
-                yield _outputs(busy.popleft())
+                yield _outputs(busy[0])
+                busy.popleft()
         finally:
             # A caller that stops half-way leaves them free for the next.
             for request in busy:
@@ -57,8 +58,7 @@ class OpenVinoRuntime:
 
 def _outputs(request: ov.InferRequest) -> Outputs:
     request.wait()
-    # Copied: the request's own memory is overwritten by its next image.
-    return Outputs(*(request.get_tensor(name).data[0].copy() for name in OUTPUTS))
+    return Outputs(*(request.get_tensor(name).data[0] for name in OUTPUTS))
 
 
 def precisions() -> tuple[Precision, ...]:
