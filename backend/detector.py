@@ -14,7 +14,8 @@ import numpy as np
 from backend.domain import Detection, Image, Mask, Pixels, Scene
 from backend.runtimes import Floats, Outputs, Runtime
 
-MAX_DETECTIONS = 100
+# As Ultralytics has it; how many are written is the pipeline's.
+MAX_DETECTIONS = 300
 # The network halves the image five times.
 STRIDE_PX = 32
 PROTOTYPE_STRIDE_PX = 4

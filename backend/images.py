@@ -32,6 +32,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
 LOCAL_FILES = "/data/local-files/"
+WHITE_16 = 65_535
 KNOWN_IMAGES = 100_000
 
 
@@ -125,7 +126,10 @@ class ImageStore:
         if not relative.parts or relative.is_absolute() or ".." in relative.parts:
             return None
         try:
-            file, allowed = (root / relative).resolve(), (root.resolve(), (root / relative.parts[0]).resolve())
+            file, allowed = (root / relative).resolve(), [root.resolve()]
+            linked = (root / relative.parts[0]).resolve()
+            if linked.is_dir():
+                allowed.append(linked)
             return file if file.is_file() and any(file.is_relative_to(folder) for folder in allowed) else None
         except (OSError, ValueError):
             return None
@@ -241,7 +245,9 @@ def decode_image(encoded: bytes, *, source: str, max_pixels: int, side_px: int |
                     whole_wh = whole_wh[::-1]
                 pixels = np.asarray(_rgb(upright))
     except UnidentifiedImageError as e:
-        raise ImageError(f"The file '{source}' is not an image.") from e
+        raise ImageError(
+            f"The file '{source}' is not an image of a kind that is read here: {', '.join(FORMATS)}."
+        ) from e
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as e:
         raise ImageError(f"The image '{source}' is damaged: {e}") from e
     key = hashlib.sha256(encoded).hexdigest()
@@ -257,10 +263,14 @@ def _fitted(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
 
 
 def _rgb(picture: Pillow.Image) -> Pillow.Image:
-    if picture.mode.startswith("I"):
-        # Pillow would clip 16 bits at 255.
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+        # Pillow would clip 16 bits at 255. Wider values have no known white: their own largest is taken.
         values = np.asarray(picture).astype(np.float64)
-        return Pillow.fromarray((values / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+        white = WHITE_16 if picture.mode.startswith("I;16") or values.max() > 255 else max(values.max(), 1e-9)
+        seen = np.clip(values * 255 / max(white, values.max()), 0, 255).round().astype(np.uint8)
+        if "transparency" in picture.info:
+            seen[values == picture.info["transparency"]] = 255
+        return Pillow.fromarray(seen).convert("RGB")
     if picture.has_transparency_data:
         opaque = Pillow.new("RGBA", picture.size, "white")
         opaque.alpha_composite(picture.convert("RGBA"))

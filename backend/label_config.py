@@ -9,8 +9,9 @@ by which a new region takes no pixel of those that are there already.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from lxml import etree
 
@@ -71,7 +72,7 @@ class TextTag:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What one label config allows."""
+    """What a label config allows in one of its images."""
 
     image_tag: str
     image_key: str
@@ -141,7 +142,16 @@ class LabelConfig:
 
 
 def parse_label_config(xml: str) -> LabelConfig:
-    """Reads a label config.
+    """Reads a label config, for its first image.
+
+    Raises:
+        LabelConfigError: as `parse_label_configs`.
+    """
+    return parse_label_configs(xml)[0]
+
+
+def parse_label_configs(xml: str) -> tuple[LabelConfig, ...]:
+    """Reads a label config: what it allows in each of its images, of those in which anything may be drawn.
 
     Raises:
         LabelConfigError: it is not XML, is beyond the limits, or lacks a usable image or label tag; says which.
@@ -153,22 +163,33 @@ def parse_label_config(xml: str) -> LabelConfig:
     images = [(name, key) for name, key in images if name and key]
     if not images:
         raise LabelConfigError('The label config has no <Image> tag with a name and a value such as value="$image".')
-    image_tag, image_key = images[0]
+    configs = tuple(config for name, key in images if (config := _read(root, name, key)).labels)
+    if not configs:
+        raise LabelConfigError(
+            "The label config has no labels to draw: it needs <PolygonLabels>, <BrushLabels>, <BitmaskLabels> or "
+            "<RectangleLabels>, or a <Labels> palette with a bare <Polygon>, <Brush>, <Bitmask> or <Rectangle>."
+        )
+    if max(len(config.labels) for config in configs) > MAX_LABELS:
+        raise LabelConfigError(f"The label config has more than {MAX_LABELS:,} labels.")
+    return configs
+
+
+def config_of(configs: Sequence[LabelConfig], result: Iterable[Mapping[str, Any]]) -> LabelConfig:
+    """The config of the image that regions or prompts belong to; the first image's where they name none."""
+    named = {region.get("to_name") for region in result}
+    return next((config for config in configs if config.image_tag in named), configs[0])
+
+
+def _read(root: etree._Element, image_tag: str, image_key: str) -> LabelConfig:
+    """What may be drawn in one image, which may be nothing."""
     palettes = {tag.get("name", ""): _labels_of(tag) for tag in root.iter("Labels") if image_tag in _targets(tag)}
     outputs = tuple(_outputs(root, image_tag, palettes))
     by_value: dict[str, Label] = {}
     drawable = {value for output in outputs for value in output.labels}
     for tag in root.iter("Labels", *(f"{kind.capitalize()}Labels" for kind in KINDS)):
-        for label in _labels_of(tag):
+        for label in _labels_of(tag) if image_tag in _targets(tag) else ():
             if label.value in drawable:
                 by_value.setdefault(label.value, label)
-    if not by_value:
-        raise LabelConfigError(
-            "The label config has no labels to draw: it needs <PolygonLabels>, <BrushLabels>, <BitmaskLabels> or "
-            "<RectangleLabels>, or a <Labels> palette with a bare <Polygon>, <Brush>, <Bitmask> or <Rectangle>."
-        )
-    if len(by_value) > MAX_LABELS:
-        raise LabelConfigError(f"The label config has more than {MAX_LABELS:,} labels.")
     texts = [tag for tag in root.iter("TextArea") if image_tag in _targets(tag)]
     messages = [tag for tag in texts if tag.get("name") == MESSAGE_NAME]
     return LabelConfig(

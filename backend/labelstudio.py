@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 # In one answer: whole tasks, which predictions and annotations make large, and mere numbers.
 PAGE_TASKS = 100
 PAGE_IDS = 1000
+WAITING_FIELDS = "id,data,total_annotations"
 UNCERTAINTY = "Uncertainty sampling"
 
 Filter = dict[str, Any]
@@ -121,13 +123,16 @@ class LabelStudio:
         return found
 
     def unpredicted_tasks(self, project_id: int, task_ids: Sequence[int], *, version: str) -> list[dict[str, Any]]:
-        """Those of `task_ids` that exist and have no prediction of `version`: their `id` and `data`, by id."""
+        """Those of `task_ids` that exist and have no prediction of `version`: by id.
+
+        Each with its `id`, its `data`, and its `total_annotations`.
+        """
         wanted = sorted(set(task_ids))
         found: list[dict[str, Any]] = []
         for first in range(0, len(wanted), PAGE_TASKS):
             query = _query([_not_predicted_by(version)])
             query["selectedItems"] = {"all": False, "included": wanted[first : first + PAGE_TASKS]}
-            found += self._page(project_id, query, size=PAGE_TASKS, fields="task_only", include="id,data")
+            found += self._page(project_id, query, size=PAGE_TASKS, fields="task_only", include=WAITING_FIELDS)
         return found
 
     def task_ids(self, project_id: int, *, among: Sequence[int] | None = None) -> list[int]:
@@ -186,6 +191,26 @@ class LabelStudio:
         sdk = self.sdk
         with self.said_plainly():
             sdk.projects.update(project_id, model_version=version)
+
+    def accept(self, task_id: int, regions: list[dict[str, Any]], *, unique_id: str) -> None:
+        """Stores an annotation in this account's name, unless one is stored under `unique_id` already."""
+        sdk = self.sdk
+        with self.said_plainly():
+            try:
+                sdk.annotations.create(task_id, result=regions, unique_id=unique_id)
+            except ApiError as e:
+                if e.status_code != HTTPStatus.CONFLICT:
+                    raise
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        """Deletes an annotation; one that is gone already is no failure."""
+        sdk = self.sdk
+        with self.said_plainly():
+            try:
+                sdk.annotations.delete(annotation_id)
+            except ApiError as e:
+                if e.status_code != HTTPStatus.NOT_FOUND:
+                    raise
 
     def write_cluster(self, prediction_id: int, cluster: int) -> None:
         """Says which group a stored prediction's image belongs to: what is written in bulk cannot say it."""

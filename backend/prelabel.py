@@ -11,27 +11,32 @@ import logging
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from redis.exceptions import RedisError
 from rq import get_current_job
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from backend.auto_accepted import accepted_regions, annotation_id
+from backend.batch import Batch, Current, Outcome
 from backend.detectors import Detectors
 from backend.devices import pick_device
-from backend.domain import Image
-from backend.errors import DrapeError, ImageError, LabelStudioAwayError, LabelStudioError
+from backend.domain import Prediction
+from backend.errors import DrapeError, LabelStudioAwayError, LabelStudioError
+from backend.garments import unknown_labels, unused_classes
+from backend.gate import SHUT, gate_of
 from backend.images import ImageStore
-from backend.label_config import LabelConfig, parse_label_config
+from backend.label_config import LabelConfig, parse_label_configs
 from backend.labelstudio import LabelStudio, Project
 from backend.metrics import Metrics
-from backend.pipeline import Batch, Outcome, load_image
 from backend.prelabel_marks import PrelabelMarks
 from backend.preparation import read_preparation
 from backend.problems import Problems
 from backend.queues import Queues
-from backend.registry import Registry, Version
+from backend.regions import message
+from backend.registry import Registry
+from backend.sample import sample_images
 from backend.segmenters import choose
 from backend.settings import Settings
 from backend.wire import Task
@@ -42,8 +47,6 @@ WRITE_TASKS = 16
 # Label Studio may restart while a job runs; after this long the job fails, and is tried again.
 PATIENCE_S = 600
 LONGEST_PAUSE_S = 20
-# Images from all over the project that a version is prepared with, in so many runs of neighbours.
-SAMPLE_IMAGES, SAMPLE_RUNS = 128, 16
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int]) -> dict[str
             now, nothing is done: that one's jobs are queued.
 
     Returns:
-        Counts: tasks `written`, `skipped`, `failed`.
+        Counts: tasks `written`, of which `accepted` without a person; `skipped`, `failed`.
 
     Raises:
         LabelStudioError: Label Studio stayed away, or refuses the key.
@@ -144,7 +147,7 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int]) -> dict[str
     place = workplace(Settings())
     if not place.answers(project_id) or place.version(project_id) != version:
         logger.info("%s tasks of project %s are left to a newer model than %s", len(task_ids), project_id, version)
-        return {"written": 0, "skipped": len(task_ids), "failed": 0}
+        return {"written": 0, "accepted": 0, "skipped": len(task_ids), "failed": 0}
     job = get_current_job()
     holder = job.id if job else "by hand"
     ours = sorted(place.marks.claim(project_id, version, task_ids, holder=holder))
@@ -201,58 +204,106 @@ class _Prelabelling:
     task_ids: Sequence[int]
     had: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)
+    accepted: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     clusters: dict[int, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """By what became of the tasks."""
-        return {"written": len(self.written), "skipped": len(self.had - self.written), "failed": len(self.failed)}
+        return {
+            "written": len(self.written),
+            "accepted": len(self.accepted),
+            "skipped": len(self.had - self.written),
+            "failed": len(self.failed),
+        }
 
     def run(self) -> None:
         """Predicts and writes what has no prediction yet."""
         place = self.place
-        version = place.version(self.project_id) or place.batch.model_version(self.project_id)
-        if version is None:
+        self._prepare()
+        current = place.batch.current(self.project_id)
+        if current is None:
             logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
             return
+        version = current.version
         with ThreadPoolExecutor(1) as pool:
             # Each takes Label Studio a while.
             later = pool.submit(place.label_studio.project, self.project_id)
             tasks = place.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
             project = later.result()
-        config = parse_label_config(project.label_config)
-        self._prepare(config)
+        configs = parse_label_configs(project.label_config)
+        self._say_unknown(current, configs)
         others = set(self.task_ids) - {int(task["id"]) for task in tasks}
         if others:
             self.had.update(place.label_studio.task_ids(self.project_id, among=sorted(others)))
         for vanished in sorted(others - self.had):
             self._fail(vanished, "The task is gone.")
         waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
+        annotated = {int(task["id"]) for task in tasks if task.get("total_annotations")}
         # Closed for certain: a job that is tried again needs the detector back.
-        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, config)) as portions:
+        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs)) as portions:
             pending: Future[None] | None = None
             for outcomes in portions:
                 if pending is not None:
                     pending.result()
-                pending = writer.submit(self._write, outcomes, version)
+                pending = writer.submit(self._write, self._gated(outcomes, configs, annotated), version)
             if pending is not None:
                 pending.result()
         place.marks.failed(self.project_id, place.version(self.project_id), self.failed)
         self._finish(project, version)
         self._show_progress()
 
-    def _outcomes(self, tasks: Sequence[Task], config: LabelConfig) -> Generator[list[Outcome], None, None]:
+    def _outcomes(self, tasks: Sequence[Task], configs: Sequence[LabelConfig]) -> Generator[list[Outcome], None, None]:
         """What can be written, in portions; what cannot be predicted is reported."""
         portion: list[Outcome] = []
-        for outcome in self.place.batch.predict(tasks, config, project_id=self.project_id):
+        for outcome in self.place.batch.predict(tasks, configs, project_id=self.project_id):
+            if outcome.prediction is None:
+                self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
+                continue
             if outcome.problem:
-                self._fail(outcome.task_id, outcome.problem)
-            else:
-                portion.append(outcome)
+                self.place.problems.report(outcome.problem, project_id=self.project_id, task_id=outcome.task_id)
+            portion.append(outcome)
             if len(portion) >= WRITE_TASKS:
                 yield portion
                 portion = []
         yield portion
+
+    def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
+        """Accepts what is sure enough, and tells annotators why the rest is not; all are stored as predictions too.
+
+        Accepted first: a job that ends between the two finds no prediction, and comes here again.
+        """
+        version = self.place.registry.champion(self.project_id)
+        gate = gate_of(version, self.place.settings) if version else SHUT
+        if not gate.is_open:
+            return outcomes
+        gated = []
+        for one in outcomes:
+            prediction = one.prediction
+            if prediction is not None and prediction.model_version == gate.version and one.task_id not in annotated:
+                decision = gate.decide(one.task_id, prediction.certainties)
+                if decision == "accept":
+                    self._accept(one.task_id, prediction)
+                elif decision == "review":
+                    hint = message(gate.hint(prediction.certainties), configs[0])
+                    one = replace(one, prediction=replace(prediction, regions=[*prediction.regions, *hint]))
+            gated.append(one)
+        return gated
+
+    def _accept(self, task_id: int, prediction: Prediction) -> None:
+        version = prediction.model_version
+        unique_id = annotation_id(self.project_id, task_id, version)
+        try:
+            regions = accepted_regions(prediction.regions, version)
+            self.place.label_studio.accept(task_id, regions, unique_id=unique_id)
+            self.accepted.add(task_id)
+        except LabelStudioAwayError:
+            raise
+        except LabelStudioError as e:
+            self.place.problems.report(
+                f"The prediction was not accepted, and waits for review: {e}",
+                project_id=self.project_id, task_id=task_id,
+            )  # fmt: skip
 
     def _write(self, outcomes: list[Outcome], version: str) -> None:
         ids = [outcome.task_id for outcome in outcomes]
@@ -290,11 +341,33 @@ class _Prelabelling:
         if self.clusters and project.by_uncertainty:
             self.place.queues.enqueue_clusters(self.project_id, version, self.clusters)
 
-    def _prepare(self, config: LabelConfig) -> None:
+    def _prepare(self) -> None:
         """Prepares a model version that was not prepared when it was promoted: the starter, or one from elsewhere."""
         version = self.place.registry.champion(self.project_id)
-        if version is not None and read_preparation(version) is None:
-            prepare_on_sample(self.place, version, config)
+        if version is None or read_preparation(version) is not None:
+            return
+        # Not at the top: it brings PyTorch along.
+        from backend.preparing import prepare
+
+        images = sample_images(
+            self.place.label_studio, self.place.batch.images, project_id=self.project_id, side_px=version.image_size_px
+        )
+        prepare(version, images, device=pick_device(self.place.settings.device))
+
+    def _say_unknown(self, current: Current, configs: Sequence[LabelConfig]) -> None:
+        """Says, once a day and version, which labels the model leaves to people, and which classes nobody asks for."""
+        if current.classes is None or not self.place.marks.first_time(f"{self.project_id}:{current.version}:labels"):
+            return
+        unknown = sorted({label for config in configs for label in unknown_labels(config, current.classes)})
+        unused = sorted(set.intersection(*(set(unused_classes(config, current.classes)) for config in configs)))
+        if unknown:
+            self.place.problems.report(
+                f"The model {current.version} does not know {', '.join(map(repr, unknown))}: draw them by hand until "
+                "enough are approved for a training.",
+                project_id=self.project_id,
+            )
+        if unused:
+            logger.info("%s finds %s, which are no labels of project %s", current.version, unused, self.project_id)
 
     def _fail(self, task_id: int, reason: str) -> None:
         self.failed.add(task_id)
@@ -309,22 +382,3 @@ class _Prelabelling:
             job.save_meta()
         except RedisError:
             logger.warning("Redis is away: the progress of job %s is not shown", job.id)
-
-
-def prepare_on_sample(place: Workplace, version: Version, config: LabelConfig) -> None:
-    """Prepares a version with images from all over its project, which nobody has labelled.
-
-    Raises:
-        LabelStudioError, ModelError: as their names say.
-    """
-    from backend.preparing import prepare
-
-    images: list[Image] = []
-    for task in place.label_studio.sample_tasks(version.project_id, count=SAMPLE_IMAGES, runs=SAMPLE_RUNS):
-        try:
-            images.append(
-                load_image(place.batch.images, Task.model_validate(task), config, side_px=version.image_size_px)
-            )
-        except ImageError as e:
-            logger.debug("Left out of the sample: %s", e)
-    prepare(version, images, device=pick_device(place.settings.device))

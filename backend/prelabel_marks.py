@@ -71,6 +71,13 @@ class PrelabelMarks:
         except RedisError:
             logger.debug("Redis is away: nothing is forgotten")
 
+    def first_time(self, what: str) -> bool:
+        """True once a day: whether `what` was not said yet."""
+        try:
+            return bool(self._redis.set(f"drape:said:{what}", 1, nx=True, ex=FAILED_S))
+        except RedisError:
+            return False
+
     def predicted(self, images: int) -> None:
         """So many images were predicted just now."""
         key = _minute_key(time.time())

@@ -6,6 +6,7 @@ Jobs are enqueued by their dotted names: the backend never imports `training`.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ class Keys:
 
     # Hash, project id → `new/needed` as last counted; a hint for `/status`, which Label Studio can always give anew.
     COUNTS = "drape:counts"
+    # Hash, project id → JSON of what audits found, likewise.
+    AUDITS = "drape:audits"
 
     @staticmethod
     def check_pending(project_id: int) -> str:
@@ -175,6 +178,18 @@ class Queues:
             rows = self.redis.hgetall(Keys.COUNTS)
         split = {_text(project): _text(counted).split("/") for project, counted in rows.items()}
         return {project: {"new": int(new), "needed": int(needed)} for project, (new, needed) in split.items()}
+
+    def remember_audit(self, project_id: int, *, version: str, images: int, regions: int, wrong: int) -> None:
+        """Keeps what audits of a version found, for `GET /status`."""
+        found = {"version": version, "images": images, "regions": regions, "wrong": wrong}
+        with redis_errors():
+            self.redis.hset(Keys.AUDITS, str(project_id), json.dumps(found))
+
+    def audits(self) -> dict[str, dict[str, Any]]:
+        """Project id → what `remember_audit` kept last."""
+        with redis_errors():
+            rows = self.redis.hgetall(Keys.AUDITS)
+        return {_text(project): json.loads(found) for project, found in rows.items()}
 
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
         """Queues a training; False where one waits or runs already for the project."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +12,6 @@ from backend.detector import ImageDetector
 from backend.domain import Box, Detection, Image, Mask, Prompt, Scene
 from backend.label_config import LabelConfig
 from backend.segmenters import Segmenter, WordReader
-
-# Two labels' masks that share this much (IoU) are one garment under two names.
-SAME_GARMENT_IOU = 0.7
-# Masks are compared on every fourth pixel: enough to tell garments apart, a sixteenth of the work.
-COMPARED_STEP = 4
 
 
 class WordsDetector:
@@ -28,14 +23,14 @@ class WordsDetector:
         self._labels = {label.phrase: label.value for label in reversed(config.labels) if not config.skips(label.value)}
 
     def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
-        """See `ImageDetector`; what two labels' phrases both found is the one's that is surer."""
+        """See `ImageDetector`."""
         for image in images:
             yield Scene(tuple(self._found(image, min_score)))
 
     def _found(self, image: Image, min_score: float) -> list[Detection]:
         segments = self._reader.find_words(image, list(self._labels), min_score=min_score)
         found = [Detection(segment.mask, self._labels[segment.words], segment.score) for segment in segments]
-        return without_duplicates(found)
+        return sorted(found, key=lambda one: -one.score)
 
 
 class RefinedDetector:
@@ -67,19 +62,3 @@ def bounding_box(mask: Mask) -> Box:
     """The box, in pixels, around a mask `bool (H, W)` that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-
-
-def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
-    """The detections, the most certain first, without those that cover the same pixels as a more certain one."""
-    ranked = sorted(detections, key=lambda one: -one.score)
-    if not ranked:
-        return []
-    cells = np.stack([one.mask[::COMPARED_STEP, ::COMPARED_STEP].ravel() for one in ranked]).astype(np.float32)
-    shared = cells @ cells.T
-    areas = np.diag(shared)
-    iou = shared / np.maximum(areas[:, None] + areas[None, :] - shared, 1)
-    kept: list[int] = []
-    for number in range(len(ranked)):
-        if all(iou[number, better] < SAME_GARMENT_IOU for better in kept):
-            kept.append(number)
-    return [ranked[number] for number in kept]

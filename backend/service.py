@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from backend.batch import Batch
+from backend.calibration import read_calibration
 from backend.detectors import Detectors
 from backend.domain import Prediction
 from backend.errors import DrapeError, QueueError
+from backend.gate import gate_of, switched_off
 from backend.images import ImageStore
 from backend.job_state import snapshot
-from backend.label_config import LabelConfig, parse_label_config
+from backend.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
 from backend.labelstudio import LabelStudio
 from backend.metrics import Metrics
-from backend.pipeline import LOADING_PATIENCE_S, Batch, Interactive
+from backend.pipeline import LOADING_PATIENCE_S, Interactive
 from backend.prelabel_marks import PrelabelMarks
 from backend.prewarm import Prewarmer
 from backend.problems import Problems
@@ -98,10 +102,12 @@ class Service:
             LabelConfigError: a tag is missing.
             LabelStudioError: Label Studio, which keeps the images, is away (batch only).
         """
-        config = parse_label_config(request.label_config)
+        configs = parse_label_configs(request.label_config)
         if request.context and request.tasks:
+            # Its list was looked at when the context was recognised as one.
+            config = config_of(configs, [one for one in request.context["result"] if isinstance(one, dict)])
             return [_as_result(self._interact(request, config))]
-        return self._predict_batch(request, config)
+        return self._predict_batch(request, configs)
 
     def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         task, project_id = request.tasks[0], request.project_id
@@ -115,18 +121,20 @@ class Service:
             if project_id is not None:
                 self.prewarmer.opened(project_id, task, config)
 
-    def _predict_batch(self, request: PredictRequest, config: LabelConfig) -> list[dict[str, Any] | list[Any]]:
+    def _predict_batch(
+        self, request: PredictRequest, configs: Sequence[LabelConfig]
+    ) -> list[dict[str, Any] | list[Any]]:
         project_id = request.project_id
         if project_id is None:
             return [[] for _ in request.tasks]
         if len(request.tasks) == 1:
             # One task alone: somebody has opened it.
-            self.prewarmer.opened(project_id, request.tasks[0], config)
+            self.prewarmer.opened(project_id, request.tasks[0], configs[0])
         if self.registry.champion(project_id) is None:
-            return self._predict_without_model(project_id, request.tasks, config)
+            return self._predict_without_model(project_id, request.tasks, configs[0])
         deadline_s = self.settings.predict_deadline_s
         answers: dict[int, dict[str, Any] | list[Any]] = {}
-        for outcome in self.batch.predict(request.tasks, config, project_id=project_id, deadline_s=deadline_s):
+        for outcome in self.batch.predict(request.tasks, configs, project_id=project_id, deadline_s=deadline_s):
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
             if outcome.problem:
                 self.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
@@ -191,6 +199,7 @@ class Service:
         try:
             queues: dict[str, Any] = {
                 "approved": self.queues.counts(),
+                "audits": self.queues.audits(),
                 **snapshot(self.queues.redis),
                 "images_a_minute": self.marks.images_a_minute(),
             }
@@ -204,11 +213,26 @@ class Service:
                 str(project_id): {
                     "model_version": self.model_version(project_id),
                     "versions": self.versions(project_id),
+                    "auto_accept": self._auto_accept(project_id),
                 }
                 for project_id in self.registry.project_ids()
             },
             "queues": queues,
             "problems": [asdict(problem) for problem in self.problems.recent(20)],
+        }
+
+    def _auto_accept(self, project_id: int) -> dict[str, Any]:
+        """What the gate does for the project, and on what evidence."""
+        champion = self.registry.champion(project_id)
+        mode = self.settings.auto_accept
+        if champion is None or mode == "off":
+            return {"mode": mode}
+        calibration = read_calibration(champion)
+        return {
+            "mode": mode,
+            "open": gate_of(champion, self.settings).is_open,
+            "switched_off": switched_off(champion),
+            "calibration": asdict(calibration) if calibration else None,
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -143,7 +143,28 @@ class Settings(BaseSettings):
     train_image_size_px: int = Field(640, ge=32, description="Image size in training, in pixels.")
     train_batch: int = Field(8, ge=1, description="Images in one training step.")
     train_timeout_s: int = Field(86_400, gt=0, description="Seconds after which a training is given up.")
-    prelabel_chunk: int = Field(32, ge=1, description="Tasks in one pre-labelling job.")
+    auto_accept: Literal["off", "calibrated"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        "off",
+        description="`off`: all predictions wait for a person. A score such as `0.85`: an image whose every region "
+        "reaches it is accepted. `calibrated`: the score is found for each label from held-out approved labels.",
+    )
+    auto_accept_precision: float = Field(
+        0.98,
+        gt=0,
+        lt=1,
+        description="Least share of accepted regions that are right: what `calibrated` promises and audits check.",
+    )
+    auto_accept_iou: float = Field(
+        0.8, gt=0, le=1, description="Least IoU with what a person approved that makes an accepted region right."
+    )
+    audit_share: float = Field(
+        0.05, ge=0, le=1, description="Share of the images that would be accepted which is left to people, by chance."
+    )
+    train_on_auto_accepted: bool = Field(
+        False, description="Count auto-accepted annotations as approved: for trainings, and for judging models."
+    )
+    max_regions: int = Field(100, ge=1, description="Garments that are written for one image; the most certain stay.")
+    prelabel_chunk: int = Field(64, ge=1, description="Tasks in one pre-labelling job.")
 
     @cached_property
     def outlining(self) -> Outlining:

@@ -194,6 +194,29 @@ def prelabel(
     _say_reasons(ended.reasons)
 
 
+@app.command()
+def withdraw(
+    project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
+    version: Annotated[str, typer.Option(help="The model version that accepted them.")],
+) -> None:
+    """Deletes the annotations that a model version had accepted without a person; what a person touched stays."""
+    from rich.progress import track
+
+    from backend.auto_accepted import accepted_by
+    from backend.labelstudio import LabelStudio
+
+    label_studio = LabelStudio(_kept_settings())
+    annotations = [
+        int(annotation["id"])
+        for task in label_studio.annotated_tasks(project)
+        for annotation in task.get("annotations") or []
+        if accepted_by(annotation) == version
+    ]
+    for annotation in track(annotations, "Withdrawing", console=console):
+        label_studio.delete_annotation(annotation)
+    console.print(f"{len(annotations)} annotations of {version} are withdrawn; their predictions wait for review.")
+
+
 def _numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdigit() for part in parts):

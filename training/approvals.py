@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backend.auto_accepted import accepted_by
+
 
 @dataclass(frozen=True)
 class Approved:
@@ -25,15 +27,18 @@ class Approved:
     content_hash: str
 
 
-def approved_annotations(tasks: Iterable[Mapping[str, Any]]) -> list[Approved]:
+def approved_annotations(tasks: Iterable[Mapping[str, Any]], *, with_auto_accepted: bool = False) -> list[Approved]:
     """The latest submitted, not skipped annotation of each task, by task id.
 
     Args:
         tasks: Label Studio's tasks with their `annotations`.
+        with_auto_accepted: counts those that the service accepted by itself too, where a task has none of a person's.
     """
     found = []
     for task in tasks:
         submitted = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
+        by_people = [one for one in submitted if accepted_by(one) is None]
+        submitted = by_people or (submitted if with_auto_accepted else [])
         if not submitted:
             continue
         latest = max(submitted, key=lambda one: (str(one.get("updated_at") or ""), int(one["id"])))

@@ -44,6 +44,7 @@ class Dataset:
         data_yaml: the file that Ultralytics trains from.
         learnt: annotation id → content hash of what is in it or was left out as unusable: none of it counts as new.
         left_out: a sentence for each annotation or region that is not in it.
+        held_out: what is validated on and never trained on.
     """
 
     data_yaml: Path
@@ -53,6 +54,7 @@ class Dataset:
     instances: int
     learnt: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    held_out: tuple[Approved, ...] = ()
 
 
 def build_dataset(
@@ -98,6 +100,7 @@ def build_dataset(
         instances=sum(len(example.lines) for example in examples),
         learnt={str(one.annotation_id): one.content_hash for one in approved},
         left_out=tuple(left_out),
+        held_out=tuple(example.approved for example in examples if sides[example.image.key] == ("val",)),
     )
 
 

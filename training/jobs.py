@@ -8,20 +8,28 @@ from dataclasses import asdict, dataclass
 
 from rq import get_current_job
 
+from backend.calibration import write_calibration
+from backend.detectors import load_detector
+from backend.devices import pick_device
 from backend.domain import Image
 from backend.errors import DrapeError
+from backend.gate import gate_of, switch_off
 from backend.images import ImageStore
-from backend.label_config import parse_label_config
+from backend.label_config import LabelConfig, parse_label_config
 from backend.labelstudio import LabelStudio
 from backend.pipeline import load_image
+from backend.preparing import VERIFIED_IMAGES, prepare
 from backend.problems import Problems
 from backend.queues import Queues
-from backend.registry import Registry
+from backend.registry import Registry, Version
+from backend.sample import sample_images
 from backend.settings import Settings
 from backend.wire import Task
 from training.approvals import Approved, approved_annotations, new_annotations
-from training.dataset import build_dataset
+from training.audit import audit
+from training.dataset import Dataset, build_dataset
 from training.finetune import Progress, finetune
+from training.held_out import calibration_on, held_out_images
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +66,9 @@ def check_approvals(project_id: int) -> dict[str, int]:
     parts.queues.begin_check(project_id)
     project = parts.label_studio.project(project_id)
     needed = project.min_annotations or parts.settings.retrain_after
-    new = new_annotations(_approved(parts, project_id), _learnt(parts, project_id))
+    approved = _approved(parts, project_id)
+    _audit(parts, project_id, approved)
+    new = new_annotations(approved, _learnt(parts, project_id))
     parts.queues.remember_count(project_id, new=len(new), needed=needed)
     logger.info("Project %s has %s of %s new approved annotations", project_id, len(new), needed)
     if len(new) >= needed:
@@ -106,6 +116,7 @@ def _train(parts: _Parts, project_id: int) -> dict[str, object]:
         project_id, weights=trained.weights, classes=dataset.classes, parent=champion.name if champion else None,
         metrics=trained.metrics, annotations=dataset.learnt, image_size_px=image_size_px, origin="training",
     )  # fmt: skip
+    _make_ready(parts, version, dataset, config, images)
     registry.promote(project_id, version.name)
     shutil.rmtree(work, ignore_errors=True)
     parts.queues.enqueue_plan(project_id)
@@ -115,8 +126,59 @@ def _train(parts: _Parts, project_id: int) -> dict[str, object]:
     return {"version": version.name, "metrics": version.metrics, "images": dataset.train_images + dataset.val_images}
 
 
+def _make_ready(parts: _Parts, version: Version, dataset: Dataset, config: LabelConfig, images: ImageStore) -> None:
+    """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on."""
+    settings, side_px = parts.settings, version.image_size_px
+    device = pick_device(settings.device)
+    held_out = list(held_out_images(dataset.held_out, config, images, side_px=side_px))
+    verified = held_out[:VERIFIED_IMAGES]
+    sample = sample_images(parts.label_studio, images, project_id=version.project_id, side_px=side_px)
+    prepare(
+        version, [*(one.image for one in verified), *sample],
+        truth=[one.truth for one in verified] or None, device=device,
+    )  # fmt: skip
+    detector = load_detector(version, device=device).detector
+    calibration = calibration_on(held_out, detector, config, settings)
+    write_calibration(version, calibration)
+    logger.info(
+        "On %s held-out images %.0f %% would be accepted; thresholds: %s",
+        calibration.images, 100 * calibration.images_accepted, calibration.thresholds,
+    )  # fmt: skip
+
+
+def _audit(parts: _Parts, project_id: int, approved: list[Approved]) -> None:
+    """Looks at what people approved where they were asked by chance; shuts the gate where the promise is broken."""
+    settings, version = parts.settings, parts.registry.champion(project_id)
+    if version is None:
+        return
+    gate = gate_of(version, settings)
+    chosen = [one for one in approved if gate.is_audited(one.task_id)]
+    if not gate.is_open or not chosen:
+        return
+    tasks = parts.label_studio.tasks(project_id, [one.task_id for one in chosen])
+    predictions = {
+        int(task["id"]): prediction["result"]
+        for task in tasks
+        for prediction in task.get("predictions") or []
+        if prediction.get("model_version") == version.name
+    }
+    found = audit(chosen, predictions, gate, precision=settings.auto_accept_precision, iou=settings.auto_accept_iou)
+    parts.queues.remember_audit(
+        project_id, version=version.name, images=found.images, regions=found.regions, wrong=found.wrong
+    )
+    if found.breaks_promise:
+        reason = (
+            f"Auto-accept is switched off for {version.name}: {found.said}, more than the promised "
+            f"{100 * (1 - found.precision):.0f} %. What it has accepted can be withdrawn: "
+            f"drape withdraw --project {project_id} --version {version.name}"
+        )
+        switch_off(version, reason)
+        parts.problems.report(reason, project_id=project_id)
+
+
 def _approved(parts: _Parts, project_id: int) -> list[Approved]:
-    return approved_annotations(parts.label_studio.annotated_tasks(project_id))
+    tasks = parts.label_studio.annotated_tasks(project_id)
+    return approved_annotations(tasks, with_auto_accepted=parts.settings.train_on_auto_accepted)
 
 
 def _learnt(parts: _Parts, project_id: int) -> dict[str, str]:

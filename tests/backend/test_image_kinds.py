@@ -43,6 +43,16 @@ def grey_16(kind: str) -> bytes:
     return bytes(cv2.imencode(f".{kind}", grey().astype(np.uint16) * 257)[1])
 
 
+def grey_16_transparent() -> bytes:
+    dark = int(grey()[-1, -1]) * 257
+    picture = Pillow.fromarray(grey().astype(np.uint16) * 257)
+    return saved(picture, "PNG", transparency=dark)
+
+
+def as_float() -> bytes:
+    return saved(Pillow.fromarray((grey() / 255).astype(np.float32)), "TIFF")
+
+
 def colour_16() -> bytes:
     return bytes(cv2.imencode(".png", halves()[..., ::-1].astype(np.uint16) * 257)[1])
 
@@ -78,6 +88,10 @@ KINDS: list[tuple[str, Callable[[], bytes], Callable[[], Array], int]] = [
     ("16-bit grey PNG", lambda: grey_16("png"), lambda: as_rgb(grey()), 0),
     ("16-bit grey TIFF", lambda: grey_16("tiff"), lambda: as_rgb(grey()), 0),
     ("16-bit colour PNG", colour_16, halves, 0),
+    ("16-bit grey PNG, one grey transparent", grey_16_transparent, lambda: on_white(as_rgb(grey())), 0),
+    ("float TIFF", as_float, lambda: as_rgb(grey()), 1),
+    ("16-bit colour TIFF", lambda: bytes(cv2.imencode(".tiff", halves()[..., ::-1].astype(np.uint16) * 257)[1]),
+     halves, 0),
     ("palette PNG", lambda: saved(Pillow.fromarray(halves()).quantize(8), "PNG"), halves, 3),
     ("palette, one colour transparent", palette_with_transparency, lambda: on_white(halves()), 3),
     ("alpha PNG", lambda: half_transparent("RGBA"), lambda: on_white(halves()), 0),

@@ -117,6 +117,7 @@ def local(tmp_path: Path, files: tuple[str, Path]) -> tuple[ImageStore, Path]:
         (folder / "a.png").write_bytes(encoded())
     (root / "link").symlink_to(photographs)
     (root / "demo" / "out").symlink_to(tmp_path / "private")
+    (root / "file.png").symlink_to(tmp_path / "private" / "a.png")
     (photographs / "out.png").symlink_to(tmp_path / "private" / "a.png")
     return store(Settings(label_studio_url=files[0], local_files_root=root)), tmp_path
 
@@ -130,7 +131,16 @@ def test_local_files_are_read_from_disk(local: tuple[ImageStore, Path], path: st
 
 @pytest.mark.parametrize(
     "path",
-    ["../private/a.png", "demo/../../private/a.png", "demo/out/a.png", "link/out.png", "%2Fetc%2Fhostname", "", "link"],
+    [
+        "../private/a.png",
+        "demo/../../private/a.png",
+        "demo/out/a.png",
+        "link/out.png",
+        "file.png",
+        "%2Fetc%2Fhostname",
+        "",
+        "link",
+    ],
 )
 def test_no_file_outside_is_read(local: tuple[ImageStore, Path], path: str) -> None:
     if path == "%2Fetc%2Fhostname":

@@ -66,7 +66,7 @@ def project(
 
 def test_words_pre_annotate_what_has_no_prediction(project: Project) -> None:
     counts = prelabel(project.number, "", project.task_ids)
-    assert counts == {"written": 2, "skipped": 0, "failed": 1}
+    assert counts == {"written": 2, "accepted": 0, "skipped": 0, "failed": 1}
     tasks = project.label_studio.tasks(project.number, project.task_ids)
     written = [prediction for task in tasks for prediction in task["predictions"]]
     assert [prediction["model_version"] for prediction in written] == ["sam3", "sam3"]

@@ -1,0 +1,124 @@
+"""Which predictions are accepted without a person, which are left for review, and which for audit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from backend.calibration import read_calibration
+from backend.domain import Certainty
+from backend.registry import Version
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Decision = Literal["accept", "audit", "review"]
+OFF_FILE = "auto-accept-off.json"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What decides over the predictions of one version.
+
+    Attributes:
+        version: the version's name.
+        default: the score that every label's regions must reach; None where `thresholds` alone count.
+        thresholds: the scores that they must reach, by label; a label without one is never accepted.
+        audit_share: share of what would be accepted that is left to people, in `[0, 1]`.
+    """
+
+    version: str
+    default: float | None
+    thresholds: Mapping[str, float]
+    audit_share: float
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it ever accepts anything."""
+        return self.default is not None or bool(self.thresholds)
+
+    def threshold(self, label: str) -> float | None:
+        """The score from which on a region of `label` is accepted; None where none is."""
+        return self.thresholds.get(label, self.default)
+
+    def passes(self, certainties: Sequence[Certainty]) -> bool:
+        """Whether every garment of an image is sure enough; an image in which none was found is not."""
+        asked = [self.threshold(one.label) for one in certainties]
+        return bool(asked) and all(
+            least is not None and one.score >= least for one, least in zip(certainties, asked, strict=True)
+        )
+
+    def is_audited(self, task_id: int) -> bool:
+        """Whether the task is one that people look at whatever its scores: by chance, and always the same."""
+        digest = hashlib.sha256(f"{self.version}/{task_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.audit_share * 2**64
+
+    def decide(self, task_id: int, certainties: Sequence[Certainty]) -> Decision:
+        """What becomes of the prediction for a task."""
+        if not self.passes(certainties):
+            return "review"
+        return "audit" if self.is_audited(task_id) else "accept"
+
+    def hint(self, certainties: Sequence[Certainty]) -> str:
+        """Why a prediction is left for review, for the annotator; '' where the gate is shut anyway."""
+        if not self.is_open:
+            return ""
+        if not certainties:
+            return "For review: nothing was found here."
+        short = [(one, self.threshold(one.label)) for one in certainties]
+        never = sorted({one.label for one, least in short if least is None})
+        if never:
+            return f"For review: '{', '.join(never)}' is always left to people."
+        worst, least = min(
+            ((one, least) for one, least in short if least is not None), key=lambda pair: pair[0].score - pair[1]
+        )
+        return f"For review: '{worst.label}' is at {worst.score:.2f}, {least:.2f} is asked."
+
+
+SHUT = Gate(version="", default=None, thresholds={}, audit_share=0.0)
+
+
+def gate_of(version: Version, settings: Settings) -> Gate:
+    """The gate for a version as the settings have it; shut where it has switched itself off."""
+    if settings.auto_accept == "off" or switched_off(version) is not None:
+        return SHUT
+    if settings.auto_accept != "calibrated":
+        return Gate(version.name, settings.auto_accept, {}, settings.audit_share)
+    calibration = read_calibration(version)
+    # What was promised and found under other settings says nothing of these.
+    if calibration is None or (calibration.precision, calibration.iou) != (
+        settings.auto_accept_precision,
+        settings.auto_accept_iou,
+    ):
+        return SHUT
+    return Gate(version.name, None, calibration.thresholds, settings.audit_share)
+
+
+def switch_off(version: Version, reason: str) -> None:
+    """Shuts the gate for this version, for all processes; a later version starts afresh."""
+    path = _off_file(version)
+    half = path.with_name(f".{OFF_FILE}.{os.getpid()}")
+    half.write_text(json.dumps({"version": version.name, "reason": reason}))
+    half.replace(path)
+
+
+def switched_off(version: Version) -> str | None:
+    """Why the gate has shut itself for this version; None while it has not."""
+    try:
+        facts = json.loads(_off_file(version).read_text())
+        return str(facts["reason"]) if facts["version"] == version.name else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        # Nobody knows what it said: nothing is accepted until it is removed.
+        return f"{OFF_FILE} cannot be read ({type(e).__name__})."
+
+
+def _off_file(version: Version) -> Path:
+    return version.weights.parent.parent / OFF_FILE

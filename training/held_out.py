@@ -1,0 +1,78 @@
+"""What a new model is verified and calibrated on: approved images that it was not trained on, as it will see them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from backend.calibration import Calibration
+from backend.detector import Detector
+from backend.domain import Image, LabelledMask
+from backend.errors import ImageError
+from backend.garments import garments
+from backend.images import ImageStore
+from backend.label_config import LabelConfig
+from backend.pipeline import load_image
+from backend.regions import decode
+from backend.settings import Settings
+from backend.wire import Task
+from training.approvals import Approved
+from training.calibrating import Judged, calibrate, judge
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """An image no larger than the detector sees it, and what a person approved in it, at the image's size."""
+
+    image: Image
+    truth: tuple[LabelledMask, ...]
+
+
+def held_out_images(
+    approved: Sequence[Approved], config: LabelConfig, images: ImageStore, *, side_px: int
+) -> Iterator[HeldOut]:
+    """The images that can be read, one at a time; the others are passed over, as they were in the data set.
+
+    Raises:
+        LabelStudioError: Label Studio, which keeps the images, is away.
+    """
+    for one in approved:
+        try:
+            image = load_image(images, Task(id=one.task_id, data=one.data), config, side_px=side_px)
+        except ImageError as e:
+            logger.warning("Held-out task %s is passed over: %s", one.task_id, e)
+            continue
+        masks, _ = decode(one.result)
+        truth = [
+            replace(mask, mask=_resized(mask, image.size_wh)) for mask in masks if mask.label in config.label_values
+        ]
+        yield HeldOut(image, tuple(mask for mask in truth if mask.mask.any()))
+
+
+def calibration_on(
+    held_out: Sequence[HeldOut], detector: Detector, config: LabelConfig, settings: Settings
+) -> Calibration:
+    """From which scores on the detector's regions may be accepted, see `calibrating`."""
+    judged: list[Judged] = []
+    scenes = detector.detect((one.image for one in held_out), min_score=settings.model_score_threshold)
+    for number, (one, scene) in enumerate(zip(held_out, scenes, strict=True)):
+        found = garments(
+            scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
+        )
+        judged += judge(number, found, one.truth, iou=settings.auto_accept_iou)
+    return calibrate(
+        judged, config.label_values, images=len(held_out), precision=settings.auto_accept_precision,
+        iou=settings.auto_accept_iou,
+    )  # fmt: skip
+
+
+def _resized(one: LabelledMask, size_wh: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    if one.mask.shape[::-1] == size_wh:
+        return one.mask
+    return cv2.resize(one.mask.view(np.uint8) * 255, size_wh, interpolation=cv2.INTER_AREA) > 127
