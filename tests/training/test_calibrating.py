@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from scipy.stats import beta, binom
 from backend.domain import LabelledMask
 from training.calibrating import CONFIDENCE, Judged, calibrate, evidence_for, judge, lower_bound
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def block(left: int, right: int) -> npt.NDArray[np.bool_]:
@@ -109,7 +110,7 @@ DRAWS = 200
 
 
 def true_precision(right: Callable[[Floats], Floats], density: tuple[float, float], threshold: float) -> float:
-    scores = np.linspace(threshold, 1, 4001)[:-1] + (1 - threshold) / 8000
+    scores: Floats = np.linspace(threshold, 1, 4001)[:-1] + (1 - threshold) / 8000
     weight = beta.pdf(scores, *density)
     return float((weight * right(scores)).sum() / weight.sum())
 

@@ -1,0 +1,251 @@
+"""Whatever dies in the middle of an import of 300 tasks: in the end each has exactly one prediction of the version."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+
+from backend.errors import LabelStudioError
+from backend.labelstudio import LabelStudio
+from backend.preparation import RECORD_FILE, folder_of
+from backend.queues import CHECKS, PRELABEL, Queues
+from backend.registry import Registry
+from backend.settings import Settings
+from label_studio_config.demo.write import write_images
+from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.provision import ensure_local_files, ensure_project
+from launcher.process import Program, Supervisor, free_port
+from launcher.redis_server import redis_answers, redis_program, redis_url
+from launcher.secrets_store import Secrets
+from launcher.stack import child_environment
+from launcher.studio import personal_access_token, studio_answers, studio_program
+from tests.conftest import ROOT, STUDIO_VENV
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(420)]
+
+TASKS, FILES, CHUNK = 300, 20, 16
+SIZE_PX = 256
+PATIENCE_S = 150
+
+
+@dataclass(frozen=True)
+class Site:
+    """A Redis, a Label Studio and their supervisor, all of which may be killed: what dies is started again."""
+
+    settings: Settings
+    supervisor: Supervisor
+    files: Path
+
+    @property
+    def label_studio(self) -> LabelStudio:
+        return LabelStudio(self.settings)
+
+    @property
+    def queues(self) -> Queues:
+        return Queues(self.settings)
+
+    def pid_of(self, name: str) -> int:
+        """Process number of a supervised program."""
+        return next(child.process.pid for child in self.supervisor._children if child.program.name == name)
+
+
+@contextmanager
+def watched(supervisor: Supervisor) -> Iterator[None]:
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            supervisor.watch()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        supervisor.stop()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    files = folder / "files"
+    files.mkdir()
+    supervisor, secrets = Supervisor(folder / "logs"), Secrets(folder / "secrets")
+    redis_port, studio_port = free_port(), free_port()
+    url, password = f"http://127.0.0.1:{studio_port}", secrets.make("password")
+    supervisor.start(redis_program(folder / "redis", port=redis_port, password="test"))
+    supervisor.start(
+        studio_program(folder / "studio", venv=STUDIO_VENV, port=studio_port, password=password, files_root=files)
+    )
+    with watched(supervisor):
+        supervisor.wait_until(lambda: redis_answers(redis_url(redis_port, "test")), what="Redis", timeout_s=30)
+        supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
+        settings = Settings(
+            data_dir=folder / "data", label_studio_url=url, redis_url=redis_url(redis_port, "test"), device="cpu",
+            label_studio_api_key=personal_access_token(url, password=password, secrets=secrets),
+            prelabel_chunk=CHUNK, local_files_root=files,
+        )  # fmt: skip
+        yield Site(settings, supervisor, files)
+
+
+@dataclass
+class Import:
+    """One project with its 300 tasks, and what shall predict them."""
+
+    site: Site
+    project_id: int
+    version: str
+
+    def predicted(self) -> Counter[int]:
+        """Task id → how many predictions of the version it has."""
+        studio = self.site.label_studio
+        tasks = studio.tasks(self.project_id, studio.task_ids(self.project_id))
+        assert len(tasks) == TASKS
+        return Counter(
+            {
+                int(task["id"]): sum(one["model_version"] == self.version for one in task["predictions"])
+                for task in tasks
+            }
+        )
+
+    def waiting(self) -> int:
+        try:
+            return len(self.site.label_studio.waiting_task_ids(self.project_id, version=self.version))
+        except LabelStudioError:
+            return TASKS
+
+    def wait_until_begun(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self.waiting() > TASKS - 2 * CHUNK:
+            assert time.monotonic() < deadline, "nothing begins"
+            time.sleep(0.05)
+
+    def is_over(self) -> bool:
+        try:
+            queues = [Queue(name, connection=self.site.queues.redis) for name in (CHECKS, PRELABEL)]
+            is_open = any(len(queue) or queue.started_job_registry.get_job_ids(cleanup=False) for queue in queues)
+        except RedisError:
+            return False
+        return not is_open and self.waiting() == 0
+
+    def ends_well(self) -> None:
+        """Waits for the end; every task has one prediction, and no job failed."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.is_over():
+            assert time.monotonic() < deadline, f"{self.waiting()} tasks still wait"
+            time.sleep(0.3)
+        counts = self.predicted()
+        assert set(counts.values()) == {1}, Counter(counts.values())
+        failed = Queue(PRELABEL, connection=self.site.queues.redis).failed_job_registry.get_job_ids()
+        assert failed == []
+
+
+@pytest.fixture
+def begun(site: Site, starter: Path, request: pytest.FixtureRequest) -> Import:
+    with Redis.from_url(site.settings.redis_url) as connection:
+        connection.flushall()
+    folder = site.files / "figures"
+    if not folder.is_dir():
+        write_images(folder, range(700, 700 + FILES))
+    studio = site.label_studio
+    project_id = ensure_project(studio, title=request.node.name[:50], label_config=palette(GARMENTS))
+    ensure_local_files(studio, project_id=project_id, folder=folder)
+    addresses = [task["data"]["image"] for task in studio.tasks(project_id, studio.task_ids(project_id))]
+    more = [{"data": {"image": addresses[number % FILES]}} for number in range(TASKS - FILES)]
+    studio.sdk.projects.import_tasks(project_id, request=more)
+    registry = Registry(site.settings.models_path)
+    version = registry.add(
+        project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={},
+        image_size_px=SIZE_PX, origin="starter",
+    )  # fmt: skip
+    # Prepared once is enough for all tests: it is the same model.
+    earlier = [one for one in site.settings.models_path.glob("*/*/prepared") if (one / RECORD_FILE).is_file()]
+    if earlier:
+        shutil.copytree(earlier[0], folder_of(version))
+    registry.promote(project_id, version.name)
+    site.queues.enqueue_plan(project_id)
+    return Import(site, project_id, version.name)
+
+
+def worker_program(site: Site, name: str) -> Program:
+    command = [sys.executable, "-m", "launcher.cli", "worker", "--queue", CHECKS, "--queue", PRELABEL]
+    return Program(name, command, child_environment(site.settings), ROOT)
+
+
+@pytest.fixture
+def workers(site: Site, tmp_path: Path) -> Iterator[Callable[[int], list[psutil.Process]]]:
+    """Starts so many workers under a supervisor of their own; gives their processes."""
+    supervisor = Supervisor(tmp_path / "logs")
+
+    def start(count: int) -> list[psutil.Process]:
+        for number in range(count):
+            supervisor.start(worker_program(site, f"worker-{number}"))
+        return [psutil.Process(child.process.pid) for child in supervisor._children]
+
+    with watched(supervisor):
+        yield start
+
+
+def test_a_worker_killed_half_way(begun: Import, workers: Callable[[int], list[psutil.Process]]) -> None:
+    (worker,) = workers(1)
+    begun.wait_until_begun()
+    worker.kill()
+    begun.ends_well()
+
+
+def test_one_of_two_workers_killed(begun: Import, workers: Callable[[int], list[psutil.Process]]) -> None:
+    first, _ = workers(2)
+    begun.wait_until_begun()
+    first.kill()
+    begun.ends_well()
+
+
+def test_redis_restarted_half_way(begun: Import, workers: Callable[[int], list[psutil.Process]]) -> None:
+    workers(1)
+    begun.wait_until_begun()
+    os.kill(begun.site.pid_of("redis"), signal.SIGKILL)
+    begun.ends_well()
+
+
+def test_label_studio_restarted_half_way(begun: Import, workers: Callable[[int], list[psutil.Process]]) -> None:
+    workers(1)
+    begun.wait_until_begun()
+    os.kill(begun.site.pid_of("label-studio"), signal.SIGKILL)
+    begun.ends_well()
+
+
+def test_a_worker_that_is_stopped_gives_its_job_back_at_once(begun: Import) -> None:
+    program = worker_program(begun.site, "worker")
+    worker = subprocess.Popen(program.command, env=dict(program.environment), cwd=ROOT)
+    begun.wait_until_begun()
+    worker.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    worker.wait(30)
+    assert time.monotonic() - started < 10
+    queue = Queue(PRELABEL, connection=begun.site.queues.redis)
+    assert queue.started_job_registry.get_job_ids(cleanup=False) == []
+    assert begun.waiting() > 0 and len(queue) > 0
+    worker = subprocess.Popen(program.command, env=dict(program.environment), cwd=ROOT)
+    try:
+        begun.ends_well()
+    finally:
+        worker.terminate()
+        worker.wait(30)
