@@ -117,25 +117,21 @@ class Batch:
         self,
         tasks: Sequence[Task],
         configs: Sequence[LabelConfig],
+        current: Current,
         *,
-        project_id: int,
         deadline_s: float | None = None,
     ) -> Iterator[Outcome]:
         """Outcomes in the order of `tasks`, as they are ready.
 
-        Ends early once `deadline_s` seconds have passed; the tasks not yielded are left to the caller. Yields nothing
-        where nothing answers for the project.
+        Ends early once `deadline_s` seconds have passed; the tasks not yielded are left to the caller.
 
         Args:
             configs: one for each image of a task.
+            current: what answers, see `current`; another may be promoted meanwhile.
 
         Raises:
             LabelStudioError: Label Studio is away; what was yielded before stands.
-            ModelError: the weights do not load.
         """
-        current = self.current(project_id)
-        if current is None:
-            return
         ends_at = None if deadline_s is None else time.monotonic() + deadline_s
         views = _until(ends_at, self._views(tasks, configs, current.side_px), every=len(configs))
         parts: list[Outcome] = []

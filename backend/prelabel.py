@@ -241,7 +241,7 @@ class _Prelabelling:
         waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
         annotated = {int(task["id"]) for task in tasks if task.get("total_annotations")}
         # Closed for certain: a job that is tried again needs the detector back.
-        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs)) as portions:
+        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs, current)) as portions:
             pending: Future[None] | None = None
             for outcomes in portions:
                 if pending is not None:
@@ -253,10 +253,12 @@ class _Prelabelling:
         self._finish(project, version)
         self._show_progress()
 
-    def _outcomes(self, tasks: Sequence[Task], configs: Sequence[LabelConfig]) -> Generator[list[Outcome], None, None]:
+    def _outcomes(
+        self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: Current
+    ) -> Generator[list[Outcome], None, None]:
         """What can be written, in portions; what cannot be predicted is reported."""
         portion: list[Outcome] = []
-        for outcome in self.place.batch.predict(tasks, configs, project_id=self.project_id):
+        for outcome in self.place.batch.predict(tasks, configs, current):
             if outcome.prediction is None:
                 self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
                 continue

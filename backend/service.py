@@ -130,16 +130,16 @@ class Service:
         if len(request.tasks) == 1:
             # One task alone: somebody has opened it.
             self.prewarmer.opened(project_id, request.tasks[0], configs[0])
-        if self.registry.champion(project_id) is None:
+        current = self.batch.current(project_id) if self.registry.champion(project_id) else None
+        if current is None:
             return self._predict_without_model(project_id, request.tasks, configs[0])
         deadline_s = self.settings.predict_deadline_s
         answers: dict[int, dict[str, Any] | list[Any]] = {}
-        for outcome in self.batch.predict(request.tasks, configs, project_id=project_id, deadline_s=deadline_s):
+        for outcome in self.batch.predict(request.tasks, configs, current, deadline_s=deadline_s):
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
             if outcome.problem:
                 self.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
-        version = self.model_version(project_id)
-        self.marks.answered(project_id, version, [task_id for task_id, answer in answers.items() if answer])
+        self.marks.answered(project_id, current.version, [task_id for task_id, answer in answers.items() if answer])
         late = [task.id for task in request.tasks if task.id not in answers]
         if late:
             self._queue_late(project_id, late)

@@ -42,8 +42,8 @@ SEEDS = (0, 1, 2)
 POOL, HELD_OUT, POOL_FROM, HELD_OUT_FROM = 240, 100, 500_000, 600_000
 # One label less than the starter knows: its class head begins anew, as that of any model for another palette.
 PALETTE = LABELS[:-1]
-FIRST, STEP, ROUNDS = 16, 16, 6
-IMAGE_SIZE_PX, BATCH, STEPS = 256, 8, 60
+FIRST, STEP, ROUNDS = 6, 6, 6
+IMAGE_SIZE_PX, BATCH, STEPS = 256, 8, 45
 REPORT = Path("var/next_label.json")
 
 
