@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from backend.domain import Image
+from backend.preparation import folder_of
+from backend.preparing import prepare
+from backend.registry import Registry
 from backend.settings import Settings
+from label_studio_config.demo.figures import draw_figure
+from label_studio_config.palette import GARMENTS
 from label_studio_config.provision import WEIGHTS
 from launcher.process import Supervisor, free_port
 from launcher.redis_server import redis_answers, redis_program, redis_url
@@ -99,6 +105,18 @@ def chromium() -> str:
     if os.environ.get("CI") == "true":
         pytest.fail("There is no Chromium, and under CI the browser test must run.")
     pytest.skip("There is no Chromium on this machine: install it (Debian: apt install chromium) to run this test.")
+
+
+@pytest.fixture(scope="session")
+def prepared_starter(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the starter's preparation, made once: tests of other things copy it beside their version."""
+    version = Registry(tmp_path_factory.mktemp("prepared")).add(
+        1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+        origin="starter",
+    )  # fmt: skip
+    figures = [draw_figure(seed) for seed in range(400, 412)]
+    prepare(version, [Image(one.pixels, str(number), "s") for number, one in enumerate(figures)], device="cpu")
+    return folder_of(version)
 
 
 @pytest.fixture(scope="session")

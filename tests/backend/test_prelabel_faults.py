@@ -23,7 +23,7 @@ from rq import Queue
 
 from backend.errors import LabelStudioError
 from backend.labelstudio import LabelStudio
-from backend.preparation import RECORD_FILE, folder_of
+from backend.preparation import folder_of
 from backend.queues import CHECKS, PRELABEL, Queues
 from backend.registry import Registry
 from backend.settings import Settings
@@ -159,7 +159,7 @@ class Import:
 
 
 @pytest.fixture
-def begun(site: Site, starter: Path, request: pytest.FixtureRequest) -> Import:
+def begun(site: Site, starter: Path, prepared_starter: Path, request: pytest.FixtureRequest) -> Import:
     with Redis.from_url(site.settings.redis_url) as connection:
         connection.flushall()
     folder = site.files / "figures"
@@ -176,10 +176,7 @@ def begun(site: Site, starter: Path, request: pytest.FixtureRequest) -> Import:
         project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={},
         image_size_px=SIZE_PX, origin="starter",
     )  # fmt: skip
-    # Prepared once is enough for all tests: it is the same model.
-    earlier = [one for one in site.settings.models_path.glob("*/*/prepared") if (one / RECORD_FILE).is_file()]
-    if earlier:
-        shutil.copytree(earlier[0], folder_of(version))
+    shutil.copytree(prepared_starter, folder_of(version))
     registry.promote(project_id, version.name)
     site.queues.enqueue_plan(project_id)
     return Import(site, project_id, version.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from backend.domain import LabelledMask, Outlining
 from backend.labelstudio import LabelStudio
+from backend.preparation import folder_of
 from backend.problems import Problems
 from backend.queues import Queues
 from backend.regions import encode
@@ -49,7 +51,12 @@ class Workplace:
 
 @pytest.fixture
 def workplace(
-    label_studio: Studio, redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starter: Path
+    label_studio: Studio,
+    redis_address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    starter: Path,
+    prepared_starter: Path,
 ) -> Iterator[Workplace]:
     settings = {
         "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key, "REDIS_URL": redis_address,
@@ -74,6 +81,7 @@ def workplace(
         project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
         origin="starter",
     )  # fmt: skip
+    shutil.copytree(prepared_starter, folder_of(version))
     registry.promote(project_id, version.name)
     yield Workplace(project_id, studio, queues, registry, Problems(queues.redis), tasks)
     studio.sdk.projects.delete(project_id)
