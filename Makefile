@@ -27,7 +27,7 @@ lint:  ## style and types
 	.venv/bin/mypy
 
 bench:  ## speed and quality, side by side [ONLY=part]
-	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
+	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 clean:  ## removes the environments and what tests left; `var` with your data stays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle
 
 from backend.domain import Detection, LabelledMask, Mask
+
+logger = logging.getLogger(__name__)
 
 
 def mask_map(truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[Detection]]) -> float | None:
@@ -42,7 +45,7 @@ def mask_map(truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[D
     if not results:
         return 0.0
     expected = COCO(data)
-    evaluation = COCOeval_faster(expected, expected.loadRes(results), "segm")
+    evaluation = COCOeval_faster(expected, expected.loadRes(results), "segm", print_function=logger.debug)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()

@@ -101,9 +101,6 @@ class Settings(BaseSettings):
         le=1,
         description="Detections below this confidence are dropped, unless the label config says otherwise.",
     )
-    detect_image_size_px: int = Field(
-        640, ge=32, description="Longer side of the image as the detector sees it, in pixels."
-    )
     polygon_tolerance_px: float = Field(
         1.2, ge=0, description="How far, in pixels, a polygon may run from its mask's border: more gives fewer points."
     )

@@ -1,0 +1,119 @@
+"""A Redis, a Label Studio and workers of the benchmark's own, started and ended with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis.exceptions import RedisError
+from rq import Queue, Worker
+
+from backend.errors import ModelError
+from backend.labelstudio import LabelStudio
+from backend.queues import CHECKS, PRELABEL, Queues
+from backend.registry import Registry, Version
+from backend.settings import Settings
+from label_studio_config.palette import GARMENTS
+from label_studio_config.provision import WEIGHTS
+from launcher.process import Supervisor, free_port
+from launcher.redis_server import redis_answers, redis_program, redis_url
+from launcher.secrets_store import Secrets
+from launcher.stack import child_environment
+from launcher.studio import personal_access_token, studio_answers, studio_program
+
+STUDIO_VENV = Path(".venv-label-studio")
+WORKER_PATIENCE_S = 60.0
+
+
+@contextmanager
+def services(folder: Path) -> Iterator[Settings]:
+    """Both running with their data in `folder`; local files are served, and read directly, from `folder/files`.
+
+    Raises:
+        LauncherError: one of them does not start.
+    """
+    files = folder / "files"
+    files.mkdir(parents=True)
+    supervisor, secrets = Supervisor(folder / "logs"), Secrets(folder / "secrets")
+    redis_port, port = free_port(), free_port()
+    redis, url, password = redis_url(redis_port, "bench"), f"http://127.0.0.1:{port}", secrets.make("password")
+    supervisor.start(redis_program(folder / "redis", port=redis_port, password="bench"))
+    supervisor.start(
+        studio_program(folder / "studio", venv=STUDIO_VENV, port=port, password=password, files_root=files)
+    )
+    try:
+        supervisor.wait_until(lambda: redis_answers(redis), what="Redis", timeout_s=30)
+        supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
+        yield Settings(
+            data_dir=folder / "data", label_studio_url=url, redis_url=redis, device="cpu", local_files_root=files,
+            label_studio_api_key=personal_access_token(url, password=password, secrets=secrets),
+        )  # fmt: skip
+    finally:
+        supervisor.stop()
+
+
+def starter_version(settings: Settings, project_id: int, *, image_size_px: int) -> Version:
+    """The starter model as the project's next version; not promoted yet."""
+    return Registry(settings.models_path).add(
+        project_id, weights=WEIGHTS / "starter.pt", classes=GARMENTS, parent=None, metrics={}, annotations={},
+        image_size_px=image_size_px, origin="starter",
+    )  # fmt: skip
+
+
+@contextmanager
+def workers(settings: Settings, cores: Sequence[set[int]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """One `drape worker` for each set of cores, which it is bound to, once all of them listen."""
+    command = [sys.executable, "-m", "launcher.cli", "worker", "--queue", CHECKS, "--queue", PRELABEL]
+    everything = os.sched_getaffinity(0)
+    started = []
+    try:
+        for own in cores:
+            # Inherited by the child, whose libraries count the cores they may use as they start.
+            os.sched_setaffinity(0, own)
+            log = (settings.data_dir.parent / "logs" / "workers.log").open("ab")
+            started.append(subprocess.Popen(command, env=child_environment(settings), stdout=log, stderr=log))
+            log.close()
+    finally:
+        os.sched_setaffinity(0, everything)
+    try:
+        deadline = time.monotonic() + WORKER_PATIENCE_S
+        while len(Worker.all(connection=Queues(settings).redis)) < len(started):
+            if time.monotonic() > deadline or any(one.poll() is not None for one in started):
+                raise ModelError("A worker of the benchmark does not start; see workers.log.")
+            time.sleep(0.1)
+        yield started
+    finally:
+        for one in started:
+            one.terminate()
+        for one in started:
+            one.wait(30)
+
+
+def wait_until_done(settings: Settings, project_id: int, version: str, *, poll_s: float = 0.1) -> None:
+    """Returns once no job is open; polls Redis alone, which costs Label Studio nothing.
+
+    Raises:
+        ModelError: tasks are left without a prediction of the version.
+    """
+    redis = Queues(settings).redis
+    queues = [Queue(name, connection=redis) for name in (CHECKS, PRELABEL)]
+
+    def is_open() -> bool:
+        try:
+            return any(len(one) or one.started_job_registry.get_job_ids(cleanup=False) for one in queues)
+        except RedisError:
+            return True
+
+    # A job is in neither place for a moment as a worker takes it.
+    idle = 0
+    while idle < 2:
+        idle = 0 if is_open() else idle + 1
+        time.sleep(poll_s)
+    left = LabelStudio(settings).waiting_task_ids(project_id, version=version)
+    if left:
+        raise ModelError(f"{len(left)} tasks were not pre-annotated.")
