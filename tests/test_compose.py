@@ -39,5 +39,5 @@ def test_it_is_valid_once_the_secrets_are_set(compose: list[str], tmp_path: Path
     filled.write_text("\n".join(f"{line}secret" if line.endswith("=") else line for line in example.splitlines()))
     done = config(compose, filled)
     assert done.returncode == 0, done.stderr
-    for service in ("label-studio", "redis", "backend", "worker"):
+    for service in ("label-studio", "redis", "backend", "worker-prelabel", "worker-train"):
         assert f"  {service}:" in done.stdout
