@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,20 +61,25 @@ def lower_bound(right: int, regions: int, *, error: float) -> float:
     return float(beta.ppf(error, right, regions - right + 1)) if right else 0.0
 
 
-def evidence_for(label: str, judged: Iterable[Judged], *, precision: float) -> Evidence:
+def evidence_for(label: str, judged: Iterable[Judged], *, precision: float, lowest: float = 0.0) -> Evidence:
     """The lowest threshold of a few at which the label's regions are proven right often enough.
 
     The thresholds are chosen by the scores alone: where the 'next' best score is known, those above it are a fair
     sample of all regions above it, whatever was right.
+
+    Args:
+        lowest: the confidence in a class below which the detector's finds were dropped. No threshold is lower, and a
+            region's score is no higher than that confidence: whoever lowers it later adds nothing to what is accepted.
     """
-    ranked = sorted((one for one in judged if one.label == label), key=lambda one: -one.score)
+    ranked = sorted((one for one in judged if one.label == label and one.score >= lowest), key=lambda one: -one.score)
     error = (1 - CONFIDENCE) / CANDIDATES
     best: Evidence | None = None
-    for threshold in _candidates([one.score for one in ranked], least=_least(precision, error)):
+    for threshold in _candidates([one.score for one in ranked], least=_least(precision, error), lowest=lowest):
         above = [one for one in ranked if one.score >= threshold]
         right = sum(one.right for one in above)
         bound = lower_bound(right, len(above), error=error)
-        if bound >= precision and (best is None or threshold < (best.threshold or 0.0)):
+        # From the highest down: the last that passes is the lowest.
+        if bound >= precision:
             best = Evidence(label, threshold, len(above), right, bound)
     if best is not None:
         return best
@@ -87,24 +92,25 @@ def _least(precision: float, error: float) -> int:
     return math.ceil(math.log(error) / math.log(precision)) if precision < 1 else 0
 
 
-def _candidates(scores: Sequence[float], *, least: int) -> list[float]:
-    """Thresholds that let through between `least` regions and all, in equal ratios; `scores` from the highest down."""
+def _candidates(scores: Sequence[float], *, least: int, lowest: float) -> list[float]:
+    """Thresholds that let through between `least` regions and all, in equal ratios; both from the highest down."""
     if not least or len(scores) < least:
         return []
     counts = {round(count) for count in np.geomspace(least, len(scores), CANDIDATES)}
-    # Just above the next best; all pass at 0.
-    return [float(np.nextafter(scores[count], 2.0)) if count < len(scores) else 0.0 for count in sorted(counts)]
+    # Just above the next best; all pass at the lowest.
+    return [float(np.nextafter(scores[count], 2.0)) if count < len(scores) else lowest for count in sorted(counts)]
 
 
 def calibrate(
-    judged: Sequence[Judged], labels: Sequence[str], *, images: int, precision: float, iou: float
+    judged: Sequence[Judged], lowest: Mapping[str, float], *, images: int, precision: float, iou: float
 ) -> Calibration:
     """Thresholds for all labels, and what they would have let through.
 
     Args:
         judged: every region that was found on `images` held-out images.
+        lowest: label → see `evidence_for`.
     """
-    evidence = tuple(evidence_for(label, judged, precision=precision) for label in labels)
+    evidence = tuple(evidence_for(label, judged, precision=precision, lowest=least) for label, least in lowest.items())
     gate = Gate("", None, {one.label: one.threshold for one in evidence if one.threshold is not None}, 0.0)
     by_image: dict[int, list[Certainty]] = {}
     for one in judged:

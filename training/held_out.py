@@ -66,10 +66,10 @@ def calibration_on(
             scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
         )
         judged += judge(number, found, one.truth, iou=settings.auto_accept_iou)
+    lowest = {label: config.threshold_for(label, settings.model_score_threshold) for label in config.label_values}
     return calibrate(
-        judged, config.label_values, images=len(held_out), precision=settings.auto_accept_precision,
-        iou=settings.auto_accept_iou,
-    )  # fmt: skip
+        judged, lowest, images=len(held_out), precision=settings.auto_accept_precision, iou=settings.auto_accept_iou
+    )
 
 
 def _resized(one: LabelledMask, size_wh: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -88,12 +88,23 @@ def test_equal_scores_are_in_or_out_together() -> None:
     assert (evidence.regions, evidence.right) == (500, 500)
 
 
+@pytest.mark.parametrize("lowest", [0.05, 0.25, 0.6])
+def test_nothing_is_accepted_below_what_was_looked_at(lowest: float) -> None:
+    """Whoever lowers the detector's own threshold after the training gets no region accepted that nobody has judged."""
+    judged = [
+        Judged(image, "saree", float(score), True) for image, score in enumerate(np.linspace(lowest - 0.05, 1, 1000))
+    ]
+    evidence = evidence_for("saree", judged, precision=0.98, lowest=lowest)
+    assert evidence.threshold == lowest
+    assert evidence.regions == evidence.right == sum(one.score >= lowest for one in judged) < 1000
+
+
 def test_what_would_be_accepted_is_told() -> None:
     # Each image holds a saree that is sure and, every second one, a blouse of which nothing is known.
     judged = [Judged(image, "saree", 0.9, True) for image in range(400)]
     judged += [Judged(image, "blouse", 0.9, True) for image in range(0, 40, 2)]
-    told = calibrate(judged, ("saree", "blouse", "belt"), images=500, precision=0.98, iou=0.8)
-    assert told.thresholds == {"saree": 0.0}
+    told = calibrate(judged, {"saree": 0.25, "blouse": 0.25, "belt": 0.5}, images=500, precision=0.98, iou=0.8)
+    assert told.thresholds == {"saree": 0.25}
     assert [(one.label, one.regions) for one in told.labels] == [("saree", 400), ("blouse", 20), ("belt", 0)]
     assert told.images_accepted == pytest.approx((400 - 20) / 500)
     assert told.regions_accepted == pytest.approx((400 - 20) / 420)
