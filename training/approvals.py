@@ -18,6 +18,8 @@ class Approved:
     Attributes:
         result: Label Studio's regions, with whatever prompts and messages were left among them.
         content_hash: of what the regions show; unchanged by ids, scores and times.
+        by_person: False where the service accepted it by itself: trained on where that is asked for, and never
+            evidence of what is right, which it would be of itself.
     """
 
     annotation_id: int
@@ -25,6 +27,7 @@ class Approved:
     data: dict[str, Any]
     result: list[dict[str, Any]]
     content_hash: str
+    by_person: bool = True
 
 
 def approved_annotations(tasks: Iterable[Mapping[str, Any]], *, with_auto_accepted: bool = False) -> list[Approved]:
@@ -50,6 +53,7 @@ def approved_annotations(tasks: Iterable[Mapping[str, Any]], *, with_auto_accept
                 data=dict(task.get("data") or {}),
                 result=result,
                 content_hash=content_hash(result),
+                by_person=bool(by_people),
             )
         )
     return sorted(found, key=lambda one: one.task_id)

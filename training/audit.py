@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ def audit(
     """Compares what would have been accepted with what people approved, in the images that were left to them.
 
     A region is right where an approved one of its label, or all of that label together, has at least `iou` with it:
-    people may cut a garment into other parts than the model.
+    people may cut a garment into other parts than the model. The surest choose first, and what one has taken makes no
+    other right.
 
     Args:
         predictions: the version's stored regions by task id.
@@ -70,7 +72,7 @@ def audit(
         truth, _ = decode(one.result)
         images += 1
         regions += len(found)
-        wrong += sum(not _is_right(garment, truth, iou) for garment in found)
+        wrong += _wrong(found, truth, iou)
     return Audit(images, regions, wrong, precision)
 
 
@@ -83,9 +85,17 @@ def _garments(regions: Sequence[LabelledMask]) -> list[LabelledMask]:
     return [LabelledMask(mask, label, score) for (label, score), mask in joined.items()]
 
 
-def _is_right(garment: LabelledMask, truth: Sequence[LabelledMask], iou: float) -> bool:
-    alike = [one.mask for one in truth if one.label == garment.label and one.mask.shape == garment.mask.shape]
-    if not alike:
-        return False
-    together = np.logical_or.reduce(alike)
-    return max(overlap(garment.mask, mask) for mask in (*alike, together)) >= iou
+def _wrong(found: Sequence[LabelledMask], truth: Sequence[LabelledMask], iou: float) -> int:
+    """How many of `found` fit nothing that is still free in `truth`."""
+    free = list(truth)
+    wrong = 0
+    for garment in sorted(found, key=lambda one: -(one.score or 0.0)):
+        alike = [one for one in free if one.label == garment.label and one.mask.shape == garment.mask.shape]
+        choices = [[one] for one in alike] + ([alike] if len(alike) > 1 else [])
+        fits = [(overlap(garment.mask, np.logical_or.reduce([one.mask for one in ones])), ones) for ones in choices]
+        best, taken = max(fits, key=itemgetter(0), default=(0.0, []))
+        if best >= iou:
+            free = [one for one in free if not any(one is other for other in taken)]
+        else:
+            wrong += 1
+    return wrong

@@ -130,7 +130,8 @@ def _make_ready(parts: _Parts, version: Version, dataset: Dataset, config: Label
     """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on."""
     settings, side_px = parts.settings, version.image_size_px
     device = pick_device(settings.device)
-    held_out = list(held_out_images(dataset.held_out, config, images, side_px=side_px))
+    by_people = [one for one in dataset.held_out if one.by_person]
+    held_out = list(held_out_images(by_people, config, images, side_px=side_px))
     verified = held_out[:VERIFIED_IMAGES]
     sample = sample_images(parts.label_studio, images, project_id=version.project_id, side_px=side_px)
     prepare(
@@ -152,7 +153,9 @@ def _audit(parts: _Parts, project_id: int, approved: list[Approved]) -> None:
     if version is None:
         return
     gate = gate_of(version, settings)
-    chosen = [one for one in approved if gate.is_audited(one.task_id)]
+    # What it has learnt from says nothing of what it finds elsewhere.
+    fresh = [one for one in approved if one.by_person and str(one.annotation_id) not in version.annotations]
+    chosen = [one for one in fresh if gate.is_audited(one.task_id)]
     if not gate.is_open or not chosen:
         return
     tasks = parts.label_studio.tasks(project_id, [one.task_id for one in chosen])
