@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Any constant does; it makes our ids differ from those of others.
@@ -16,30 +18,39 @@ def accepted_regions(regions: list[dict[str, Any]], version: str) -> list[dict[s
 
     Messages for annotators are left out.
     """
+    regions = [region for region in regions if region.get("type") != "textarea"]
+    shown = _shown(regions)
     return [
         {
             **region,
             "meta": {
                 "text": [f"accepted by Drape: {version}, score {region.get('score', 0):.2f}"],
-                KEY: {"accepted_by": version, "score": region.get("score")},
+                KEY: {"accepted_by": version, "score": region.get("score"), "shown": shown},
             },
         }
         for region in regions
-        if region.get("type") != "textarea"
     ]
 
 
 def accepted_by(annotation: Mapping[str, Any]) -> str | None:
     """The version that an annotation was accepted by; None where a person made it, or has saved it since.
 
-    Label Studio's page sends the seconds that a person spent (`lead_time`) whenever it saves; ours has none.
+    Label Studio's page sends the seconds that a person spent (`lead_time`) whenever it saves; ours has none. Through
+    its API one may save without: then the regions are other than were accepted.
     """
     regions = annotation.get("result") or []
-    if annotation.get("lead_time") or not regions:
+    if annotation.get("lead_time") or annotation.get("was_cancelled") or not regions:
         return None
-    marks = [(region.get("meta") or {}).get(KEY) for region in regions if isinstance(region, Mapping)]
-    versions = {mark.get("accepted_by") for mark in marks if isinstance(mark, Mapping)}
-    return str(next(iter(versions))) if len(versions) == 1 and len(marks) == len(regions) and all(marks) else None
+    marks = [(region.get("meta") or {}).get(KEY) or {} for region in regions]
+    found = {(mark.get("accepted_by"), mark.get("shown")) for mark in marks}
+    version, shown = found.pop()
+    return str(version) if version and not found and shown == _shown(regions) else None
+
+
+def _shown(regions: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256, 64 hex digits, of what the regions show."""
+    shown = [[region.get("from_name"), region.get("type"), region.get("value")] for region in regions]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
 def annotation_id(project_id: int, task_id: int, version: str) -> str:

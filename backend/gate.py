@@ -91,28 +91,32 @@ def gate_of(version: Version, settings: Settings) -> Gate:
     if settings.auto_accept != "calibrated":
         return Gate(version.name, settings.auto_accept, {}, settings.audit_share)
     calibration = read_calibration(version)
-    # What was promised and found under other settings says nothing of these.
-    if calibration is None or (calibration.precision, calibration.iou) != (
-        settings.auto_accept_precision,
-        settings.auto_accept_iou,
+    # What was promised and found under other settings, or of other masks than SAM's, says nothing of these.
+    if (
+        calibration is None
+        or settings.refine_with_sam
+        or (calibration.precision, calibration.iou)
+        != (
+            settings.auto_accept_precision,
+            settings.auto_accept_iou,
+        )
     ):
         return SHUT
     return Gate(version.name, None, calibration.thresholds, settings.audit_share)
 
 
 def switch_off(version: Version, reason: str) -> None:
-    """Shuts the gate for this version, for all processes; a later version starts afresh."""
+    """Shuts the gate for this version, for all processes and for good; other versions have their own."""
     path = _off_file(version)
     half = path.with_name(f".{OFF_FILE}.{os.getpid()}")
-    half.write_text(json.dumps({"version": version.name, "reason": reason}))
+    half.write_text(json.dumps({"reason": reason}))
     half.replace(path)
 
 
 def switched_off(version: Version) -> str | None:
     """Why the gate has shut itself for this version; None while it has not."""
     try:
-        facts = json.loads(_off_file(version).read_text())
-        return str(facts["reason"]) if facts["version"] == version.name else None
+        return str(json.loads(_off_file(version).read_text())["reason"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as e:
@@ -121,4 +125,5 @@ def switched_off(version: Version) -> str | None:
 
 
 def _off_file(version: Version) -> Path:
-    return version.weights.parent.parent / OFF_FILE
+    # With the version: one that is rolled back to is still shut.
+    return version.weights.parent / OFF_FILE

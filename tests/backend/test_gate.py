@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +79,8 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert read_calibration(version) == CALIBRATION
     gate = gate_of(version, calibrated)
     assert (gate.threshold("saree"), gate.threshold("blouse"), gate.audit_share) == (0.7, None, 0.05)
-    # It was found under another promise.
-    for changed in ({"auto_accept_precision": 0.99}, {"auto_accept_iou": 0.9}):
+    # It was found under another promise, or of other masks.
+    for changed in ({"auto_accept_precision": 0.99}, {"auto_accept_iou": 0.9}, {"refine_with_sam": True}):
         assert not gate_of(version, calibrated.model_copy(update=changed)).is_open
     (version.weights.parent / FILE).write_text('{"precision": 0.98')
     assert not gate_of(version, calibrated).is_open
@@ -92,11 +91,14 @@ def test_the_gate_shuts_itself_for_one_version(version: Version, starter: Path) 
     assert switched_off(version) is None and gate_of(version, settings).is_open
     switch_off(version, "3 of 9 were wrong")
     assert switched_off(version) == "3 of 9 were wrong" and not gate_of(version, settings).is_open
-    following = add(Registry(version.weights.parent.parent.parent), starter)
+    registry = Registry(version.weights.parent.parent.parent)
+    following = add(registry, starter)
     assert switched_off(following) is None and gate_of(following, settings).is_open
-    (version.weights.parent.parent / OFF_FILE).write_text("?")
-    assert not gate_of(following, settings).is_open
-    shutil.rmtree(version.weights.parent.parent)
+    switch_off(following, "4 of 9 were wrong")
+    assert switched_off(version) == "3 of 9 were wrong"
+    third = add(registry, starter)
+    (third.weights.parent / OFF_FILE).write_text("?")
+    assert not gate_of(third, settings).is_open
 
 
 def region(**more: Any) -> dict[str, Any]:
@@ -117,6 +119,11 @@ def test_what_was_accepted_is_known_until_a_person_saves_it() -> None:
     # A person drew one region more, or all.
     assert accepted_by(annotation([*accepted, region(id="c")])) is None
     assert accepted_by(annotation([region()])) is None
+    # Somebody's script moved one, relabelled one, or took one away, and told no time.
+    for changed in ({"value": {"points": [[1, 1]]}}, {"from_name": "q"}):
+        assert accepted_by(annotation([{**accepted[0], **changed}, accepted[1]])) is None
+    assert accepted_by(annotation(accepted[:1])) is None
+    assert accepted_by(annotation(accepted, was_cancelled=True)) is None
     assert accepted_by(annotation([])) is None
     assert accepted_by(annotation([*accepted, *accepted_regions([region(id="d")], "v2")])) is None
 
