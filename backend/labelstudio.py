@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # In one answer: whole tasks, which predictions and annotations make large, and mere numbers.
 PAGE_TASKS = 100
 PAGE_IDS = 1000
-WAITING_FIELDS = "id,data,total_annotations"
+WAITING_FIELDS = "id,data,total_annotations,cancelled_annotations"
 UNCERTAINTY = "Uncertainty sampling"
 
 Filter = dict[str, Any]
@@ -125,7 +125,8 @@ class LabelStudio:
     def unpredicted_tasks(self, project_id: int, task_ids: Sequence[int], *, version: str) -> list[dict[str, Any]]:
         """Those of `task_ids` that exist and have no prediction of `version`: by id.
 
-        Each with its `id`, its `data`, and its `total_annotations`.
+        Each with its `id`, its `data`, its `total_annotations`, and its `cancelled_annotations`: how often it was
+        skipped.
         """
         wanted = sorted(set(task_ids))
         found: list[dict[str, Any]] = []
@@ -201,6 +202,27 @@ class LabelStudio:
             except ApiError as e:
                 if e.status_code != HTTPStatus.CONFLICT:
                     raise
+
+    def annotation(self, annotation_id: int) -> dict[str, Any] | None:
+        """An annotation as it is now; None where it is gone."""
+        sdk = self.sdk
+        with self.said_plainly():
+            try:
+                return sdk.annotations.get(annotation_id).model_dump()
+            except ApiError as e:
+                if e.status_code != HTTPStatus.NOT_FOUND:
+                    raise
+                return None
+
+    def has_draft(self, task_id: int, annotation_id: int) -> bool:
+        """Whether anybody has changed an annotation and not saved it yet."""
+        # The SDK gives the drafts of its own account alone.
+        url = f"{self._settings.label_studio_url.rstrip('/')}/api/tasks/{task_id}/drafts"
+        headers = {"Authorization": self.bearer()}
+        with self.said_plainly():
+            answer = httpx.get(url, headers=headers, timeout=self._settings.label_studio_timeout_s)
+            answer.raise_for_status()
+            return any(draft.get("annotation") == annotation_id for draft in answer.json())
 
     def delete_annotation(self, annotation_id: int) -> None:
         """Deletes an annotation; one that is gone already is no failure."""

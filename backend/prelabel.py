@@ -239,7 +239,9 @@ class _Prelabelling:
         for vanished in sorted(others - self.had):
             self._fail(vanished, "The task is gone.")
         waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
-        annotated = {int(task["id"]) for task in tasks if task.get("total_annotations")}
+        # Whoever skipped an image has judged it, too.
+        judged = ("total_annotations", "cancelled_annotations")
+        annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
         # Closed for certain: a job that is tried again needs the detector back.
         with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs, current)) as portions:
             pending: Future[None] | None = None

@@ -202,19 +202,14 @@ def withdraw(
     """Deletes the annotations that a model version had accepted without a person; what a person touched stays."""
     from rich.progress import track
 
-    from backend.auto_accepted import accepted_by
     from backend.labelstudio import LabelStudio
+    from backend.withdrawal import withdraw as withdraw_accepted
 
-    label_studio = LabelStudio(_kept_settings())
-    annotations = [
-        int(annotation["id"])
-        for task in label_studio.annotated_tasks(project)
-        for annotation in task.get("annotations") or []
-        if accepted_by(annotation) == version
-    ]
-    for annotation in track(annotations, "Withdrawing", console=console):
-        label_studio.delete_annotation(annotation)
-    console.print(f"{len(annotations)} annotations of {version} are withdrawn; their predictions wait for review.")
+    deleted = withdraw_accepted(
+        LabelStudio(_kept_settings()), project_id=project, version=version,
+        tracked=lambda accepted: track(accepted, "Withdrawing", console=console),
+    )  # fmt: skip
+    console.print(f"{deleted} annotations of {version} are withdrawn; their predictions wait for review.")
 
 
 def _numbers(text: str) -> list[int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +20,7 @@ from backend.preparation import RECORD_FILE, folder_of
 from backend.registry import Version
 from backend.service import Service
 from backend.settings import Settings
+from backend.withdrawal import withdraw
 from launcher.cli import app
 from tests.training.conftest import SEEDS, Workplace
 from training.jobs import check_approvals, train
@@ -126,6 +129,58 @@ def test_accepted_ones_do_not_count_until_a_person_saves_them_and_can_be_withdra
     left = [one["id"] for task in figures(workplace) for one in annotations_of(workplace, task)]
     assert left == [touched["id"]]
     assert all(predictions(workplace, task) for task in figures(workplace))
+
+
+def test_nothing_is_accepted_that_a_person_skipped(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept_from(monkeypatch, 0.0)
+    skipped = workplace.tasks[SEEDS[0]]
+    workplace.label_studio.sdk.annotations.create(skipped, result=[], was_cancelled=True)
+    assert run(workplace)["accepted"] == len(SEEDS) - 1
+    assert [one["was_cancelled"] for one in annotations_of(workplace, skipped)] == [True]
+
+
+def test_a_withdrawal_spares_what_people_are_at(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept_from(monkeypatch, 0.0)
+    run(workplace)
+    studio, version = workplace.label_studio, champion_of(workplace).name
+    edited, saved, drafted = (annotations_of(workplace, task)[0] for task in figures(workplace))
+    # A script moves a corner, and tells no time that it took.
+    first = edited["result"][0]
+    moved = {**first, "value": {**first["value"], "points": [[1, 1], [9, 1], [9, 9]]}}
+    studio.sdk.annotations.update(edited["id"], result=[moved, *edited["result"][1:]])
+    httpx.post(
+        f"{Settings().label_studio_url}/api/tasks/{drafted['task']}/annotations/{drafted['id']}/drafts",
+        headers={"Authorization": studio.bearer()}, json={"result": drafted["result"], "lead_time": 3.0},
+    ).raise_for_status()  # fmt: skip
+    seen: list[int] = []
+
+    def meanwhile(accepted: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        seen.extend(number for _, number in accepted)
+        studio.sdk.annotations.update(saved["id"], result=saved["result"], lead_time=4.2)
+        yield from accepted
+
+    assert withdraw(studio, project_id=workplace.project_id, version=version, tracked=meanwhile) == 0
+    assert sorted(seen) == sorted([saved["id"], drafted["id"]])
+    left = [one["id"] for task in figures(workplace) for one in annotations_of(workplace, task)]
+    assert sorted(left) == sorted([edited["id"], saved["id"], drafted["id"]])
+    assert check_approvals(workplace.project_id)["new"] == 2
+
+
+def test_an_audit_passes_over_what_the_model_has_learnt(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept_from(monkeypatch, 0.0, audited=1.0)
+    learnt = {str(workplace.approve(seed)): "" for seed in SEEDS[:2]}
+    first = champion_of(workplace)
+    second = workplace.registry.add(
+        workplace.project_id, weights=first.weights, classes=first.classes, parent=first.name, metrics={},
+        annotations=learnt, image_size_px=first.image_size_px, origin="training",
+    )  # fmt: skip
+    workplace.registry.promote(workplace.project_id, second.name)
+    run(workplace)
+    check_approvals(workplace.project_id)
+    assert workplace.queues.audits() == {}
+    workplace.approve(SEEDS[2])
+    check_approvals(workplace.project_id)
+    assert workplace.queues.audits()[str(workplace.project_id)]["images"] == 1
 
 
 def test_an_audit_that_finds_too_much_wrong_shuts_the_gate(
