@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     auto_accept: Literal["off", "calibrated"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "off",
         description="`off`: all predictions wait for a person. A score such as `0.85`: an image whose every region "
-        "reaches it is accepted. `calibrated`: the score is found for each label from held-out approved labels.",
+        "reaches it is accepted. `calibrated`: the score is found for each label from held-out approved labels; "
+        "nothing is accepted with `REFINE_WITH_SAM`, of whose masks that says nothing.",
     )
     auto_accept_precision: float = Field(
         0.98,
