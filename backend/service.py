@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from backend.auto_accepted import accepted_by
 from backend.batch import Batch
 from backend.calibration import read_calibration
 from backend.detectors import Detectors
@@ -184,6 +185,10 @@ class Service:
         if event.action == "START_TRAINING":
             self.queues.enqueue_training(project_id, reason="Start training")
             return "train"
+        own = event.annotation is not None and accepted_by(event.annotation) is not None
+        if event.action == "ANNOTATION_CREATED" and own and not self.settings.train_on_auto_accepted:
+            # Of thousands that the gate accepts each would have all approved labels counted again.
+            return "ignored"
         if event.action in ANNOTATION_ACTIONS:
             self.queues.enqueue_check(project_id)
             return "check"

@@ -107,6 +107,7 @@ class WebhookEvent(Wire):
     action: str
     project: WebhookProject
     tasks: list[Task] = Field(default_factory=list)
+    annotation: dict[str, Any] | None = None
 
     @property
     def project_id(self) -> int:

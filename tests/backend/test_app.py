@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from PIL import Image as Pillow
 from rq import Queue
 
+from backend.auto_accepted import accepted_regions
 from backend.regions import decode
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
@@ -203,6 +204,18 @@ def test_recorded_webhooks_queue_their_work_once(backend: Served, name: str, que
         assert answer.status_code == 201
     jobs = Queue(queue, connection=backend.service.queues.redis).jobs
     assert [job.func_name for job in jobs] == [function]
+
+
+def test_what_the_service_accepted_itself_is_not_counted(backend: Served) -> None:
+    event = recorded("webhook_ANNOTATION_CREATED")
+    regions = [region for region in event["annotation"]["result"] if region["type"] != "textarea"]
+    event["annotation"] |= {"result": accepted_regions(regions, "yolo11n-seg-v1-abcdef"), "lead_time": None}
+    url, headers = f"{backend.client.base_url}/webhook", {"X-Drape-Secret": "hook"}
+    assert httpx.post(url, json=event, headers=headers).json() == {"queued": "ignored"}
+    # A person saves it as it is.
+    event |= {"action": "ANNOTATION_UPDATED"}
+    event["annotation"]["lead_time"] = 2.0
+    assert httpx.post(url, json=event, headers=headers).json() == {"queued": "check"}
 
 
 def test_a_webhook_without_the_secret_is_refused(client: httpx.Client) -> None:

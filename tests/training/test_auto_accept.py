@@ -166,6 +166,20 @@ def test_a_withdrawal_spares_what_people_are_at(workplace: Workplace, monkeypatc
     assert check_approvals(workplace.project_id)["new"] == 2
 
 
+def test_what_was_accepted_is_no_evidence_of_what_is_right(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept_from(monkeypatch, 0.0)
+    run(workplace)
+    monkeypatch.setenv("TRAIN_ON_AUTO_ACCEPTED", "true")
+    train(workplace.project_id, "test")
+    version = champion_of(workplace)
+    assert len(version.annotations) == len(SEEDS)
+    calibration = read_calibration(version)
+    assert calibration is not None and calibration.images == 0
+    assert [one.regions for one in calibration.labels] == [0] * len(version.classes)
+
+
 def test_an_audit_passes_over_what_the_model_has_learnt(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     accept_from(monkeypatch, 0.0, audited=1.0)
     learnt = {str(workplace.approve(seed)): "" for seed in SEEDS[:2]}
