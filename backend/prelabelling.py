@@ -1,0 +1,225 @@
+"""One pre-labelling job: from numbers of tasks to stored predictions, whatever fails on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from redis.exceptions import RedisError
+from rq import get_current_job
+
+from backend.auto_accepted import accepted_regions, annotation_id
+from backend.batch import Current, Outcome
+from backend.devices import pick_device
+from backend.domain import Prediction
+from backend.errors import DrapeError, LabelStudioAwayError, LabelStudioError
+from backend.garments import unknown_labels, unused_classes
+from backend.gate import SHUT, gate_of
+from backend.label_config import LabelConfig, parse_label_configs
+from backend.labelstudio import Project
+from backend.preparation import read_preparation
+from backend.regions import message
+from backend.sample import sample_images
+from backend.wire import Task
+from backend.workplace import Workplace
+
+logger = logging.getLogger(__name__)
+
+WRITE_TASKS = 16
+
+
+@dataclass
+class Prelabelling:
+    """What a job works on, and what came of it so far. `run` may be called again after it failed."""
+
+    place: Workplace
+    project_id: int
+    task_ids: Sequence[int]
+    had: set[int] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)
+    accepted: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+    clusters: dict[int, int] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """By what became of the tasks."""
+        return {
+            "written": len(self.written),
+            "accepted": len(self.accepted),
+            "skipped": len(self.had - self.written),
+            "failed": len(self.failed),
+        }
+
+    def run(self) -> None:
+        """Predicts and writes what has no prediction yet."""
+        place = self.place
+        self._prepare()
+        current = place.batch.current(self.project_id)
+        if current is None:
+            logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
+            return
+        version = current.version
+        with ThreadPoolExecutor(1) as pool:
+            # Each takes Label Studio a while.
+            later = pool.submit(place.label_studio.project, self.project_id)
+            tasks = place.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
+            project = later.result()
+        configs = parse_label_configs(project.label_config)
+        self._say_unknown(current, configs)
+        others = set(self.task_ids) - {int(task["id"]) for task in tasks}
+        if others:
+            self.had.update(place.label_studio.task_ids(self.project_id, among=sorted(others)))
+        for vanished in sorted(others - self.had):
+            self._fail(vanished, "The task is gone.")
+        waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
+        # Whoever skipped an image has judged it, too.
+        judged = ("total_annotations", "cancelled_annotations")
+        annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
+        # Closed for certain: a job that is tried again needs the detector back.
+        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs, current)) as portions:
+            pending: Future[None] | None = None
+            for outcomes in portions:
+                if pending is not None:
+                    pending.result()
+                pending = writer.submit(self._write, self._gated(outcomes, configs, annotated), version)
+            if pending is not None:
+                pending.result()
+        place.marks.failed(self.project_id, place.version(self.project_id), self.failed)
+        self._finish(project, version)
+        self._show_progress()
+
+    def _outcomes(
+        self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: Current
+    ) -> Generator[list[Outcome], None, None]:
+        """What can be written, in portions; what cannot be predicted is reported."""
+        portion: list[Outcome] = []
+        for outcome in self.place.batch.predict(tasks, configs, current):
+            if outcome.prediction is None:
+                self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
+                continue
+            if outcome.problem:
+                self.place.problems.report(outcome.problem, project_id=self.project_id, task_id=outcome.task_id)
+            portion.append(outcome)
+            if len(portion) >= WRITE_TASKS:
+                yield portion
+                portion = []
+        yield portion
+
+    def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
+        """Accepts what is sure enough, and tells annotators why the rest is not; all are stored as predictions too.
+
+        Accepted first: a job that ends between the two finds no prediction, and comes here again.
+        """
+        version = self.place.registry.champion(self.project_id)
+        gate = gate_of(version, self.place.settings) if version else SHUT
+        if not gate.is_open:
+            return outcomes
+        gated = []
+        for one in outcomes:
+            prediction = one.prediction
+            if prediction is not None and prediction.model_version == gate.version and one.task_id not in annotated:
+                decision = gate.decide(one.task_id, prediction.certainties)
+                if decision == "accept":
+                    self._accept(one.task_id, prediction)
+                elif decision == "review":
+                    hint = message(gate.hint(prediction.certainties), configs[0])
+                    one = replace(one, prediction=replace(prediction, regions=[*prediction.regions, *hint]))
+            gated.append(one)
+        return gated
+
+    def _accept(self, task_id: int, prediction: Prediction) -> None:
+        version = prediction.model_version
+        unique_id = annotation_id(self.project_id, task_id, version)
+        try:
+            regions = accepted_regions(prediction.regions, version)
+            self.place.label_studio.accept(task_id, regions, unique_id=unique_id)
+            self.accepted.add(task_id)
+        except LabelStudioAwayError:
+            raise
+        except LabelStudioError as e:
+            self.place.problems.report(
+                f"The prediction was not accepted, and waits for review: {e}",
+                project_id=self.project_id, task_id=task_id,
+            )  # fmt: skip
+
+    def _write(self, outcomes: list[Outcome], version: str) -> None:
+        ids = [outcome.task_id for outcome in outcomes]
+        answered = self.place.marks.just_answered(self.project_id, version, ids)
+        pairs = [(one.task_id, one.prediction) for one in outcomes if one.prediction and one.task_id not in answered]
+        try:
+            self.place.label_studio.write_predictions(self.project_id, pairs)
+            stored = [task_id for task_id, _ in pairs]
+        except LabelStudioAwayError:
+            raise
+        except LabelStudioError as e:
+            logger.warning("Writing %s predictions at once failed, trying one by one: %s", len(pairs), e)
+            stored = [pair[0] for pair in pairs if self._write_one(pair)]
+        self.written.update(stored)
+        for one in outcomes:
+            if one.prediction and one.prediction.cluster is not None and one.task_id in self.written:
+                self.clusters[one.task_id] = one.prediction.cluster
+        self.place.marks.predicted(len(stored))
+        self._show_progress()
+
+    def _write_one(self, pair: tuple[int, Any]) -> bool:
+        try:
+            self.place.label_studio.write_predictions(self.project_id, [pair])
+        except LabelStudioAwayError:
+            raise
+        except DrapeError as e:
+            self._fail(pair[0], f"The prediction was not stored: {e}")
+            return False
+        return True
+
+    def _finish(self, project: Project, version: str) -> None:
+        # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
+        if self.written and project.model_version != version:
+            self.place.label_studio.show_model_version(self.project_id, version)
+        if self.clusters and project.by_uncertainty:
+            self.place.queues.enqueue_clusters(self.project_id, version, self.clusters)
+
+    def _prepare(self) -> None:
+        """Prepares a model version that was not prepared when it was promoted: the starter, or one from elsewhere."""
+        version = self.place.registry.champion(self.project_id)
+        if version is None or read_preparation(version) is not None:
+            return
+        # Not at the top: it brings PyTorch along.
+        from backend.preparing import prepare
+
+        images = sample_images(
+            self.place.label_studio, self.place.batch.images, project_id=self.project_id, side_px=version.image_size_px
+        )
+        prepare(version, images, device=pick_device(self.place.settings.device))
+
+    def _say_unknown(self, current: Current, configs: Sequence[LabelConfig]) -> None:
+        """Says, once a day and version, which labels the model leaves to people, and which classes nobody asks for."""
+        if current.classes is None or not self.place.marks.first_time(f"{self.project_id}:{current.version}:labels"):
+            return
+        unknown = sorted({label for config in configs for label in unknown_labels(config, current.classes)})
+        unused = sorted(set.intersection(*(set(unused_classes(config, current.classes)) for config in configs)))
+        if unknown:
+            self.place.problems.report(
+                f"The model {current.version} does not know {', '.join(map(repr, unknown))}: draw them by hand until "
+                "enough are approved for a training.",
+                project_id=self.project_id,
+            )
+        if unused:
+            logger.info("%s finds %s, which are no labels of project %s", current.version, unused, self.project_id)
+
+    def _fail(self, task_id: int, reason: str) -> None:
+        self.failed.add(task_id)
+        self.place.problems.report(reason, project_id=self.project_id, task_id=task_id)
+
+    def _show_progress(self) -> None:
+        job = get_current_job()
+        if job is None:
+            return
+        job.meta.update(self.counts(), done=len(self.had | self.written), total=len(self.task_ids))
+        try:
+            job.save_meta()
+        except RedisError:
+            logger.warning("Redis is away: the progress of job %s is not shown", job.id)

@@ -1,0 +1,60 @@
+"""What the jobs of one worker process share."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from backend.batch import Batch
+from backend.detectors import Detectors
+from backend.images import ImageStore
+from backend.labelstudio import LabelStudio
+from backend.metrics import Metrics
+from backend.prelabel_marks import PrelabelMarks
+from backend.problems import Problems
+from backend.queues import Queues
+from backend.registry import Registry
+from backend.segmenters import choose
+from backend.settings import Settings
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Connections, and above all the loaded models."""
+
+    settings: Settings
+    label_studio: LabelStudio
+    registry: Registry
+    queues: Queues
+    problems: Problems
+    marks: PrelabelMarks
+    batch: Batch
+
+    def version(self, project_id: int) -> str:
+        """The name of the project's current model; '' where it has none, and words answer, if anything does."""
+        champion = self.registry.champion(project_id)
+        return champion.name if champion else ""
+
+    def answers(self, project_id: int) -> bool:
+        """Whether anything pre-annotates the project."""
+        return self.registry.champion(project_id) is not None or self.settings.may_read_words
+
+
+@functools.lru_cache(maxsize=1)
+def workplace(settings: Settings) -> Workplace:
+    """The process's workplace: a worker that stays keeps its models from job to job."""
+    label_studio, registry, queues = LabelStudio(settings), Registry(settings.models_path), Queues(settings)
+    return Workplace(
+        settings,
+        label_studio,
+        registry,
+        queues,
+        Problems(queues.redis),
+        PrelabelMarks(queues.redis),
+        Batch(
+            settings,
+            images=ImageStore(settings, bearer=label_studio.bearer),
+            detectors=Detectors(registry, settings),
+            segmenter=functools.cache(lambda: choose(settings, Metrics())),
+        ),
+    )
