@@ -85,24 +85,33 @@ SHUT = Gate(version="", default=None, thresholds={}, audit_share=0.0)
 
 
 def gate_of(version: Version, settings: Settings) -> Gate:
-    """The gate for a version as the settings have it; shut where it has switched itself off."""
-    if settings.auto_accept == "off" or switched_off(version) is not None:
+    """The gate for a version as the settings have it."""
+    if settings.auto_accept == "off" or why_shut(version, settings) is not None:
         return SHUT
     if settings.auto_accept != "calibrated":
         return Gate(version.name, settings.auto_accept, {}, settings.audit_share)
     calibration = read_calibration(version)
+    return Gate(version.name, None, calibration.thresholds if calibration else {}, settings.audit_share)
+
+
+def why_shut(version: Version, settings: Settings) -> str | None:
+    """Why nothing that a version predicts is accepted, though the settings ask for it; None where something may be."""
+    reason = switched_off(version)
+    if reason is not None or settings.auto_accept != "calibrated":
+        return reason
     # What was promised and found under other settings, or of other masks than SAM's, says nothing of these.
-    if (
-        calibration is None
-        or settings.refine_with_sam
-        or (calibration.precision, calibration.iou)
-        != (
-            settings.auto_accept_precision,
-            settings.auto_accept_iou,
+    if settings.refine_with_sam:
+        return "REFINE_WITH_SAM draws other masks than those that were calibrated."
+    calibration = read_calibration(version)
+    if calibration is None:
+        return "This version was not calibrated: the next training does it."
+    if (calibration.precision, calibration.iou) != (settings.auto_accept_precision, settings.auto_accept_iou):
+        return (
+            "AUTO_ACCEPT_PRECISION or AUTO_ACCEPT_IOU has changed since it was calibrated: the next training does it."
         )
-    ):
-        return SHUT
-    return Gate(version.name, None, calibration.thresholds, settings.audit_share)
+    if not calibration.thresholds:
+        return f"{calibration.images} held-out images are too little evidence for any label."
+    return None
 
 
 def switch_off(version: Version, reason: str) -> None:

@@ -16,7 +16,7 @@ from backend.calibration import read_calibration
 from backend.detectors import Detectors
 from backend.domain import Prediction
 from backend.errors import DrapeError, QueueError
-from backend.gate import gate_of, switched_off
+from backend.gate import gate_of, why_shut
 from backend.images import ImageStore
 from backend.job_state import snapshot
 from backend.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
@@ -236,7 +236,8 @@ class Service:
         return {
             "mode": mode,
             "open": gate_of(champion, self.settings).is_open,
-            "switched_off": switched_off(champion),
+            "shut_because": why_shut(champion, self.settings),
+            "promised_precision": self.settings.auto_accept_precision,
             "calibration": asdict(calibration) if calibration else None,
         }
 

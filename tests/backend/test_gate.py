@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from backend.auto_accepted import accepted_by, accepted_regions, annotation_id
 from backend.calibration import FILE, Calibration, Evidence, read_calibration, write_calibration
 from backend.domain import Certainty
-from backend.gate import OFF_FILE, Gate, gate_of, switch_off, switched_off
+from backend.gate import OFF_FILE, Gate, gate_of, switch_off, switched_off, why_shut
 from backend.registry import Registry, Version
 from backend.settings import Settings
 
@@ -75,7 +76,11 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert gate_of(version, Settings(auto_accept=0.85)).threshold("anything") == 0.85
     calibrated = Settings(auto_accept="calibrated")
     assert not gate_of(version, calibrated).is_open
+    assert "not calibrated" in (why_shut(version, calibrated) or "")
+    write_calibration(version, replace(CALIBRATION, labels=()))
+    assert "too little evidence" in (why_shut(version, calibrated) or "")
     write_calibration(version, CALIBRATION)
+    assert why_shut(version, calibrated) is None
     assert read_calibration(version) == CALIBRATION
     gate = gate_of(version, calibrated)
     assert (gate.threshold("saree"), gate.threshold("blouse"), gate.audit_share) == (0.7, None, 0.05)

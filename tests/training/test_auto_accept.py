@@ -214,7 +214,7 @@ def test_an_audit_that_finds_too_much_wrong_shuts_the_gate(
     assert not gate_of(champion, Settings()).is_open
     status = Service.build(Settings()).status()
     project = str(workplace.project_id)
-    assert status["projects"][project]["auto_accept"]["switched_off"] == reason
+    assert status["projects"][project]["auto_accept"]["shut_because"] == reason
     audit = status["queues"]["audits"][project]
     assert audit["images"] == len(SEEDS) and audit["wrong"] > 0.5 * audit["regions"] > 1
     assert check_approvals(workplace.project_id)["new"] == len(SEEDS)
