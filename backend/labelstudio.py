@@ -182,7 +182,8 @@ class LabelStudio:
         ]
         sdk = self.sdk
         with self.said_plainly():
-            sdk.projects.import_predictions(project_id, request=request)
+            # Never sent again unasked: an answer that was lost does not say that nothing was stored.
+            sdk.projects.import_predictions(project_id, request=request, request_options={"max_retries": 0})
 
     def show_model_version(self, project_id: int, version: str) -> None:
         """Makes `version` the one whose predictions Label Studio shows for the project.
