@@ -40,6 +40,8 @@ def studio_program(folder: Path, *, venv: Path, port: int, password: str, files_
         "SSRF_PROTECTION_ENABLED": "false",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(files_root.resolve()),
+        # Otherwise every write of predictions counts those of all of the project's tasks anew.
+        "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short": "true",
         # It tries to reach its vendor's analytics and error collector.
         "COLLECT_ANALYTICS": "false",
         "SENTRY_DSN": "",
