@@ -73,7 +73,9 @@ class LabelStudio:
                 if not url or not key:
                     raise LabelStudioError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not set.")
                 with self.said_plainly():
-                    self._sdk = Sdk(base_url=url, api_key=key, timeout=timeout_s, httpx_client=_connections(url, timeout_s))
+                    self._sdk = Sdk(
+                        base_url=url, api_key=key, timeout=timeout_s, httpx_client=_connections(url, timeout_s)
+                    )
             return self._sdk
 
     @contextmanager
@@ -171,7 +173,11 @@ class LabelStudio:
         return tasks
 
     def write_predictions(self, project_id: int, predictions: Sequence[tuple[int, Prediction]]) -> None:
-        """Stores predictions, pairs of task id and prediction, in one request."""
+        """Stores predictions, pairs of task id and prediction, in one request; their clusters are lost.
+
+        Label Studio then counts anew what each task of the project has, unless a flag of its own tells it to keep to
+        these tasks (see the README): with some thousand predictions that takes seconds.
+        """
         if not predictions:
             return
         request = [
@@ -184,6 +190,15 @@ class LabelStudio:
         with self.said_plainly():
             # Never sent again unasked: an answer that was lost does not say that nothing was stored.
             sdk.projects.import_predictions(project_id, request=request, request_options={"max_retries": 0})
+
+    def write_prediction(self, task_id: int, prediction: Prediction) -> None:
+        """Stores one, with its cluster: dearer than one of many, but always at the same price."""
+        sdk = self.sdk
+        with self.said_plainly():
+            sdk.predictions.create(
+                task=task_id, result=prediction.regions, score=prediction.score, cluster=prediction.cluster,
+                model_version=prediction.model_version, request_options={"max_retries": 0},
+            )  # fmt: skip
 
     def show_model_version(self, project_id: int, version: str) -> None:
         """Makes `version` the one whose predictions Label Studio shows for the project.

@@ -191,6 +191,24 @@ def test_a_refused_write_stops_no_other(place: Place, monkeypatch: pytest.Monkey
     assert plan(place.number)["tasks"] == 0
 
 
+def test_where_writing_at_once_is_slow_predictions_are_written_one_by_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    version, marks = place.promote(), PrelabelMarks(place.queues.redis)
+    prelabel(place.number, version.name, place.tasks[:2])
+    assert not marks.bulk_is_slow(place.number)
+    monkeypatch.setattr("backend.prelabelling.SLOW_S", 0.0)
+    prelabel(place.number, version.name, place.tasks[2:3])
+    assert marks.bulk_is_slow(place.number) and "one by one" in caplog.text
+    at_once = len(Queue(CLUSTERS, connection=place.queues.redis))
+    prelabel(place.number, version.name, place.tasks[3:])
+    stored = place.predictions(version.name)
+    assert [len(ones) for ones in stored.values()] == [1, 1, 1, 1]
+    # What is written by itself says its cluster at once.
+    assert [ones[0]["cluster"] is None for ones in stored.values()] == [True, True, True, False]
+    assert len(Queue(CLUSTERS, connection=place.queues.redis)) == at_once
+
+
 def test_what_the_model_does_not_know_is_said_once(place: Place) -> None:
     place.studio.sdk.projects.update(place.number, label_config=palette((*GARMENTS, "belt", "border")))
     version = place.promote()
