@@ -148,6 +148,19 @@ def test_over_200_draws_the_promise_fails_no_more_often_than_it_may(
         assert accepted > DRAWS / 2
 
 
+@pytest.mark.parametrize("precision", [0.9, 0.95, 0.98])
+@pytest.mark.parametrize("count", [300, 1500, 6000])
+def test_where_any_threshold_would_break_the_promise_hardly_one_is_set(precision: float, count: int) -> None:
+    """The worst world: whatever its score, a region is right just less often than is promised."""
+    rng = np.random.default_rng(3)
+    accepted = 0
+    for _ in range(DRAWS):
+        scores, is_right = rng.uniform(size=count), rng.uniform(size=count) < precision - 1e-4
+        judged = [Judged(0, "saree", float(s), bool(r)) for s, r in zip(scores, is_right, strict=True)]
+        accepted += evidence_for("saree", judged, precision=precision).threshold is not None
+    assert accepted <= binom.ppf(0.999, DRAWS, 1 - CONFIDENCE)
+
+
 def test_a_gate_without_the_bound_would_break_it() -> None:
     """The test above can fail: the threshold whose observed share alone does is broken far more often."""
     rng = np.random.default_rng(2)
