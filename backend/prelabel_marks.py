@@ -16,8 +16,6 @@ ANSWERED_S = 150
 FAILED_S = 24 * 3600
 # Longer than a job may run: a claim that nobody releases ends by itself.
 CLAIM_S = 2 * 3600
-# Then writing at once is tried again.
-BULK_IS_SLOW_S = 3600
 MINUTE_S = 60
 RATE_MINUTES = 5
 
@@ -77,20 +75,6 @@ class PrelabelMarks:
         """True once a day: whether `what` was not said yet."""
         try:
             return bool(self._redis.set(f"drape:said:{what}", 1, nx=True, ex=FAILED_S))
-        except RedisError:
-            return False
-
-    def bulk_is_slow(self, project_id: int) -> bool:
-        """Whether writing many predictions at once was found to take long in this project, within the hour."""
-        try:
-            return bool(self._redis.exists(f"drape:bulk-is-slow:{project_id}"))
-        except RedisError:
-            return False
-
-    def found_bulk_slow(self, project_id: int) -> bool:
-        """Marks it; True where nobody had."""
-        try:
-            return bool(self._redis.set(f"drape:bulk-is-slow:{project_id}", 1, nx=True, ex=BULK_IS_SLOW_S))
         except RedisError:
             return False
 

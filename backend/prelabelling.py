@@ -30,12 +30,11 @@ from backend.workplace import Workplace
 logger = logging.getLogger(__name__)
 
 WRITE_TASKS = 8
-# A prediction written by itself costs Label Studio 20 ms; one of many that takes longer than this, on however busy a
-# machine, costs it more.
-SLOW_S = 0.1
+# Longer than any write takes that keeps to its own tasks.
+SLOW_S = 5.0
 SLOW = (
-    "Label Studio took %s predictions at once in %.1f s, for it counted those of all tasks: for an hour they are "
-    "written one by one. The README says which of its flags makes it fast."
+    "Label Studio took %.0f s to store %s predictions: it counts those of all tasks anew, unless one of its flags is "
+    "set; see the README."
 )
 
 
@@ -87,34 +86,35 @@ class Prelabelling:
         judged = ("total_annotations", "cancelled_annotations")
         annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
         # Closed for certain: a job that is tried again needs the detector back.
-        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs, current)) as portions:
+        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs, current)) as outcomes:
+            ready: list[Outcome] = []
             pending: Future[None] | None = None
-            for outcomes in portions:
-                if pending is not None:
-                    pending.result()
-                pending = writer.submit(self._write, self._gated(outcomes, configs, annotated), version)
+            for outcome in outcomes:
+                ready.append(outcome)
+                # The longer one write takes, the more the next one holds.
+                if len(ready) >= WRITE_TASKS and (pending is None or pending.done()):
+                    if pending is not None:
+                        pending.result()
+                    pending = writer.submit(self._write, ready, configs, annotated, version)
+                    ready = []
             if pending is not None:
                 pending.result()
+            self._write(ready, configs, annotated, version)
         place.marks.failed(self.project_id, place.version(self.project_id), self.failed)
         self._finish(project, version)
         self._show_progress()
 
     def _outcomes(
         self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: Current
-    ) -> Generator[list[Outcome], None, None]:
-        """What can be written, in portions; what cannot be predicted is reported."""
-        portion: list[Outcome] = []
+    ) -> Generator[Outcome, None, None]:
+        """What can be written; what cannot be predicted is reported."""
         for outcome in self.place.batch.predict(tasks, configs, current):
             if outcome.prediction is None:
                 self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
                 continue
             if outcome.problem:
                 self.place.problems.report(outcome.problem, project_id=self.project_id, task_id=outcome.task_id)
-            portion.append(outcome)
-            if len(portion) >= WRITE_TASKS:
-                yield portion
-                portion = []
-        yield portion
+            yield outcome
 
     def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
         """Accepts what is sure enough, and tells annotators why the rest is not; all are stored as predictions too.
@@ -153,10 +153,12 @@ class Prelabelling:
                 project_id=self.project_id, task_id=task_id,
             )  # fmt: skip
 
-    def _write(self, outcomes: list[Outcome], version: str) -> None:
-        ids = [outcome.task_id for outcome in outcomes]
-        answered = self.place.marks.just_answered(self.project_id, version, ids)
-        pairs = [(one.task_id, one.prediction) for one in outcomes if one.prediction and one.task_id not in answered]
+    def _write(
+        self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int], version: str
+    ) -> None:
+        gated = self._gated(outcomes, configs, annotated)
+        answered = self.place.marks.just_answered(self.project_id, version, [one.task_id for one in gated])
+        pairs = [(one.task_id, one.prediction) for one in gated if one.prediction and one.task_id not in answered]
         stored = self._stored(pairs)
         self.written.update(stored)
         self.place.marks.predicted(len(stored))
@@ -164,9 +166,6 @@ class Prelabelling:
 
     def _stored(self, pairs: list[tuple[int, Prediction]]) -> list[int]:
         """Which of the tasks have their prediction now."""
-        marks = self.place.marks
-        if marks.bulk_is_slow(self.project_id):
-            return [task_id for task_id, prediction in pairs if self._write_one(task_id, prediction)]
         begun = time.monotonic()
         try:
             self.place.label_studio.write_predictions(self.project_id, pairs)
@@ -176,8 +175,8 @@ class Prelabelling:
             logger.warning("Writing %s predictions at once failed, trying one by one: %s", len(pairs), e)
             return [task_id for task_id, prediction in pairs if self._write_one(task_id, prediction)]
         took_s = time.monotonic() - begun
-        if took_s > SLOW_S * len(pairs) and marks.found_bulk_slow(self.project_id):
-            logger.warning(SLOW, len(pairs), took_s)
+        if took_s > SLOW_S:
+            logger.warning(SLOW, took_s, len(pairs))
         self.clusters.update({task_id: one.cluster for task_id, one in pairs if one.cluster is not None})
         return [task_id for task_id, _ in pairs]
 

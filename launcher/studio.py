@@ -34,6 +34,8 @@ def studio_program(folder: Path, *, venv: Path, port: int, password: str, files_
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder.resolve()),
         "LABEL_STUDIO_USERNAME": EMAIL,
         "LABEL_STUDIO_PASSWORD": password,
+        # Its own may hold characters that it reads back otherwise: then no token survives a restart.
+        "SECRET_KEY": Secrets(folder).make("secret-key"),
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
         # Our backend and its webhook receiver listen on the loopback address.
         "ML_BLOCK_LOCAL_IP": "false",

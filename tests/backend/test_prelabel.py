@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ import pytest
 from PIL import Image as Pillow
 from rq import Queue, SimpleWorker
 
+from backend.errors import LabelStudioError
 from backend.job_state import progress_of, snapshot
 from backend.labelstudio import LabelStudio
 from backend.prelabel import plan, prelabel, share_out, write_clusters
 from backend.prelabel_marks import PrelabelMarks
+from backend.prelabelling import Prelabelling
 from backend.preparation import folder_of
 from backend.problems import Problems
 from backend.queues import CHECKS, CLUSTERS, PRELABEL, Queues
@@ -191,22 +194,42 @@ def test_a_refused_write_stops_no_other(place: Place, monkeypatch: pytest.Monkey
     assert plan(place.number)["tasks"] == 0
 
 
-def test_where_writing_at_once_is_slow_predictions_are_written_one_by_one(
+def test_the_longer_a_write_takes_the_more_the_next_one_holds(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    version, marks = place.promote(), PrelabelMarks(place.queues.redis)
-    prelabel(place.number, version.name, place.tasks[:2])
-    assert not marks.bulk_is_slow(place.number)
+    version, write, sizes = place.promote(), LabelStudio.write_predictions, []
+    done = threading.Event()
+
+    def slowly(self: LabelStudio, project_id: int, pairs: list[Any]) -> None:
+        sizes.append(len(pairs))
+        if len(sizes) == 1:
+            assert done.wait(60)
+        write(self, project_id, pairs)
+
+    class Told(Prelabelling):
+        def _outcomes(self, *given: Any) -> Any:
+            yield from super()._outcomes(*given)
+            done.set()
+
+    monkeypatch.setattr("backend.prelabelling.WRITE_TASKS", 1)
     monkeypatch.setattr("backend.prelabelling.SLOW_S", 0.0)
-    prelabel(place.number, version.name, place.tasks[2:3])
-    assert marks.bulk_is_slow(place.number) and "one by one" in caplog.text
-    at_once = len(Queue(CLUSTERS, connection=place.queues.redis))
-    prelabel(place.number, version.name, place.tasks[3:])
+    monkeypatch.setattr("backend.prelabel.Prelabelling", Told)
+    monkeypatch.setattr(LabelStudio, "write_predictions", slowly)
+    assert prelabel(place.number, version.name, place.tasks)["written"] == 4
+    assert sizes == [1, 3] and "one of its flags" in caplog.text
+    assert [len(ones) for ones in place.predictions(version.name).values()] == [1, 1, 1, 1]
+
+
+def test_what_is_refused_together_is_written_one_by_one(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = place.promote()
+    refused = LabelStudioError("Label Studio answered 400.")
+    monkeypatch.setattr(LabelStudio, "write_predictions", lambda *_: (_ for _ in ()).throw(refused))
+    assert prelabel(place.number, version.name, place.tasks)["written"] == 4
     stored = place.predictions(version.name)
-    assert [len(ones) for ones in stored.values()] == [1, 1, 1, 1]
     # What is written by itself says its cluster at once.
-    assert [ones[0]["cluster"] is None for ones in stored.values()] == [True, True, True, False]
-    assert len(Queue(CLUSTERS, connection=place.queues.redis)) == at_once
+    assert [len(ones) for ones in stored.values()] == [1, 1, 1, 1]
+    assert all(100 <= ones[0]["cluster"] < 200 for ones in stored.values())
+    assert len(Queue(CLUSTERS, connection=place.queues.redis)) == 0
 
 
 def test_what_the_model_does_not_know_is_said_once(place: Place) -> None:

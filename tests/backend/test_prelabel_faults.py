@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -166,10 +167,10 @@ class Import:
         assert queue.failed_job_registry.get_job_ids() == []
         if repeated is not None:
             jobs = [queue.fetch_job(one) for one in queue.finished_job_registry.get_job_ids(cleanup=False)]
-            counts = [job.return_value() for job in jobs if job is not None]
+            results: list[Any] = [job.return_value() for job in jobs if job is not None]
             # A job that is run again skips what its first run had written: nothing else is there to be skipped.
-            assert sum(one["written"] + one["skipped"] for one in counts) == TASKS
-            assert sum(one["skipped"] for one in counts) <= repeated
+            assert sum(one["written"] + one["skipped"] for one in results) == TASKS
+            assert sum(one["skipped"] for one in results) <= repeated
 
 
 @pytest.fixture
