@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backend.domain import Outlining
@@ -135,6 +135,15 @@ class Settings(BaseSettings):
         "", description="Hosts besides Label Studio that images may be fetched from, separated by commas."
     )
 
+    approval: Literal["submitted", "ground_truth", "reviewed", "choice"] = Field(
+        "submitted",
+        description="When an annotation counts as approved: a person `submitted` it and did not skip; it is starred as "
+        "`ground_truth`; a reviewer accepted it (`reviewed`, Label Studio Enterprise); or a `choice` says so.",
+    )
+    approval_choice: str = Field(
+        "",
+        description="`name=choice` of the `<Choices>` that approves, for `APPROVAL=choice`: `verdict=approved`.",
+    )
     retrain_after: int = Field(50, ge=1, description="New approved annotations that start a training.")
     train_epochs: int = Field(60, ge=1, description="Epochs of one fine-tuning.")
     train_image_size_px: int = Field(640, ge=32, description="Image size in training, in pixels.")
@@ -163,6 +172,13 @@ class Settings(BaseSettings):
     )
     max_regions: int = Field(100, ge=1, description="Garments that are written for one image; the most certain stay.")
     prelabel_chunk: int = Field(64, ge=1, description="Tasks in one pre-labelling job.")
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Settings:
+        name, _, wanted = self.approval_choice.partition("=")
+        if self.approval == "choice" and not (name.strip() and wanted.strip()):
+            raise ValueError("APPROVAL=choice needs APPROVAL_CHOICE, such as `verdict=approved`.")
+        return self
 
     @cached_property
     def outlining(self) -> Outlining:

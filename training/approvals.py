@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from backend.auto_accepted import accepted_by
+from backend.settings import Settings
+
+Rule = Callable[[Mapping[str, Any]], bool]
+ACCEPTING = ("accepted", "fixed_and_accepted")
 
 
 @dataclass(frozen=True)
@@ -30,21 +34,37 @@ class Approved:
     by_person: bool = True
 
 
-def approved_annotations(tasks: Iterable[Mapping[str, Any]], *, with_auto_accepted: bool = False) -> list[Approved]:
-    """The latest submitted, not skipped annotation of each task, by task id.
+def rule_of(settings: Settings) -> Rule:
+    """Whether an annotation of a person's that was not skipped counts, as the setting `approval` has it."""
+    if settings.approval == "ground_truth":
+        return lambda annotation: bool(annotation.get("ground_truth"))
+    if settings.approval == "reviewed":
+        return _is_accepted
+    if settings.approval == "choice":
+        name, _, wanted = settings.approval_choice.partition("=")
+        return lambda annotation: _chose(annotation, name.strip(), wanted.strip())
+    return _is_submitted
+
+
+def approved_annotations(
+    tasks: Iterable[Mapping[str, Any]], *, rule: Rule | None = None, with_auto_accepted: bool = False
+) -> list[Approved]:
+    """Of each task the latest annotation that is approved, or of those the one with ground truth; by task id.
 
     Args:
         tasks: Label Studio's tasks with their `annotations`.
+        rule: see `rule_of`; None where whatever was submitted counts.
         with_auto_accepted: counts those that the service accepted by itself too, where a task has none of a person's.
     """
     found = []
     for task in tasks:
         submitted = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
-        by_people = [one for one in submitted if accepted_by(one) is None]
-        submitted = by_people or (submitted if with_auto_accepted else [])
+        by_people = [one for one in submitted if accepted_by(one) is None and (rule or _is_submitted)(one)]
+        by_service = [one for one in submitted if accepted_by(one) is not None]
+        submitted = by_people or (by_service if with_auto_accepted else [])
         if not submitted:
             continue
-        latest = max(submitted, key=lambda one: (str(one.get("updated_at") or ""), int(one["id"])))
+        latest = max(submitted, key=_precedence)
         result = latest.get("result") or []
         found.append(
             Approved(
@@ -57,6 +77,29 @@ def approved_annotations(tasks: Iterable[Mapping[str, Any]], *, with_auto_accept
             )
         )
     return sorted(found, key=lambda one: one.task_id)
+
+
+def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, str, int]:
+    return bool(annotation.get("ground_truth")), str(annotation.get("updated_at") or ""), int(annotation["id"])
+
+
+def _is_submitted(annotation: Mapping[str, Any]) -> bool:
+    return not annotation.get("was_cancelled")
+
+
+def _is_accepted(annotation: Mapping[str, Any]) -> bool:
+    """Whether its last review accepted it, as Label Studio Enterprise tells of it."""
+    reviews = annotation.get("reviews")
+    if reviews:
+        return bool(max(reviews, key=lambda review: str(review.get("created_at") or "")).get("accepted"))
+    return annotation.get("last_action") in ACCEPTING
+
+
+def _chose(annotation: Mapping[str, Any], name: str, wanted: str) -> bool:
+    return any(
+        region.get("from_name") == name and wanted in ((region.get("value") or {}).get("choices") or [])
+        for region in annotation.get("result") or []
+    )
 
 
 def content_hash(result: list[dict[str, Any]]) -> str:

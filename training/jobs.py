@@ -25,7 +25,7 @@ from backend.registry import Registry, Version
 from backend.sample import sample_images
 from backend.settings import Settings
 from backend.wire import Task
-from training.approvals import Approved, approved_annotations, new_annotations
+from training.approvals import Approved, approved_annotations, new_annotations, rule_of
 from training.audit import audit
 from training.dataset import Dataset, build_dataset
 from training.finetune import Progress, finetune
@@ -181,7 +181,8 @@ def _audit(parts: _Parts, project_id: int, approved: list[Approved]) -> None:
 
 def _approved(parts: _Parts, project_id: int) -> list[Approved]:
     tasks = parts.label_studio.annotated_tasks(project_id)
-    return approved_annotations(tasks, with_auto_accepted=parts.settings.train_on_auto_accepted)
+    settings = parts.settings
+    return approved_annotations(tasks, rule=rule_of(settings), with_auto_accepted=settings.train_on_auto_accepted)
 
 
 def _learnt(parts: _Parts, project_id: int) -> dict[str, str]:

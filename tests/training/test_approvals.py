@@ -2,8 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from pydantic import ValidationError
+
+from backend.auto_accepted import accepted_regions
+from backend.settings import Settings
 from tests.support import recorded
-from training.approvals import approved_annotations, content_hash, new_annotations
+from training.approvals import approved_annotations, content_hash, new_annotations, rule_of
 
 
 def task(number: int, *annotations: dict[str, Any]) -> dict[str, Any]:
@@ -25,6 +30,62 @@ def test_skipped_and_missing_annotations_do_not_count() -> None:
 def test_of_several_on_one_task_the_latest_counts() -> None:
     early, late = annotation(12, at="2026-11-20T09:00:00Z"), annotation(11, at="2026-11-20T11:00:00Z")
     assert [one.annotation_id for one in approved_annotations([task(1, early, late)])] == [11]
+
+
+def verdict(*choices: str, name: str = "verdict") -> dict[str, Any]:
+    return {"id": "c", "from_name": name, "type": "choices", "value": {"choices": list(choices)}}
+
+
+def review(accepted: bool, at: str) -> dict[str, Any]:
+    return {"accepted": accepted, "created_at": at}
+
+
+RULES = [
+    ("ground_truth", {"ground_truth": True}, True),
+    ("ground_truth", {"ground_truth": False}, False),
+    ("ground_truth", {}, False),
+    ("ground_truth", {"ground_truth": True, "was_cancelled": True}, False),
+    ("reviewed", {}, False),
+    ("reviewed", {"reviews": []}, False),
+    ("reviewed", {"reviews": [review(True, "2026-11-20T10"), review(False, "2026-11-20T11")]}, False),
+    ("reviewed", {"reviews": [review(True, "2026-11-20T12"), review(False, "2026-11-20T11")]}, True),
+    ("reviewed", {"last_action": "fixed_and_accepted"}, True),
+    ("reviewed", {"last_action": "rejected"}, False),
+    ("choice", {"result": [verdict("good", "approved")]}, True),
+    ("choice", {"result": [verdict("approved", name="other")]}, False),
+    ("choice", {"result": [verdict("again")]}, False),
+    ("choice", {"result": [{"id": "r", "from_name": "verdict"}]}, False),
+]
+
+
+@pytest.mark.parametrize(("approval", "changes", "counts"), RULES)
+def test_what_counts_is_what_the_setting_says(approval: Any, changes: dict[str, Any], counts: bool) -> None:
+    rule = rule_of(Settings(approval=approval, approval_choice="verdict=approved"))
+    found = approved_annotations([task(1, {**annotation(11), **changes})], rule=rule)
+    assert [one.annotation_id for one in found] == ([11] if counts else [])
+
+
+def test_the_one_with_ground_truth_goes_before_the_latest() -> None:
+    starred = {**annotation(11, at="2026-11-20T09:00:00Z"), "ground_truth": True}
+    later = annotation(12, at="2026-11-20T11:00:00Z")
+    assert [one.annotation_id for one in approved_annotations([task(1, starred, later)])] == [11]
+
+
+def test_of_those_that_are_not_approved_none_stands_in_for_one_that_is() -> None:
+    rule = rule_of(Settings(approval="ground_truth"))
+    starred = {**annotation(11, at="2026-11-20T09:00:00Z"), "ground_truth": True}
+    assert [one.annotation_id for one in approved_annotations([task(1, starred, annotation(12))], rule=rule)] == [11]
+    accepted = {**annotation(13), "result": accepted_regions(annotation(13)["result"], "v1")}
+    both = [task(1, annotation(12), accepted)]
+    assert approved_annotations(both, rule=rule) == []
+    (found,) = approved_annotations(both, rule=rule, with_auto_accepted=True)
+    assert (found.annotation_id, found.by_person) == (13, False)
+
+
+def test_a_choice_must_be_named() -> None:
+    for missing in ("", "verdict", "=approved"):
+        with pytest.raises(ValidationError, match="APPROVAL_CHOICE"):
+            Settings(approval="choice", approval_choice=missing)
 
 
 def test_new_is_what_the_model_has_not_learnt_as_it_is_now() -> None:
