@@ -3,13 +3,11 @@ finds it; here it is kept."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from backend.registry import Version
+from backend.version_files import read_facts, write_facts
 
 logger = logging.getLogger(__name__)
 
@@ -60,20 +58,16 @@ class Calibration:
 
 def write_calibration(version: Version, calibration: Calibration) -> None:
     """Keeps it with the version, whole or not at all."""
-    path = version.weights.parent / FILE
-    half = path.with_name(f".{FILE}.{os.getpid()}")
-    half.write_text(json.dumps(asdict(calibration), indent=1))
-    half.replace(path)
+    write_facts(version, FILE, asdict(calibration))
 
 
 def read_calibration(version: Version) -> Calibration | None:
     """What is kept with the version; None where nothing is, or it cannot be read: nothing is accepted then."""
-    path: Path = version.weights.parent / FILE
-    try:
-        facts = json.loads(path.read_text())
-        return Calibration(**{**facts, "labels": tuple(Evidence(**one) for one in facts["labels"])})
-    except FileNotFoundError:
+    facts = read_facts(version, FILE)
+    if facts is None:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as e:
+    try:
+        return Calibration(**{**facts, "labels": tuple(Evidence(**one) for one in facts["labels"])})
+    except (ValueError, TypeError, KeyError) as e:
         logger.warning("The calibration of %s cannot be read: %s", version.name, e)
         return None

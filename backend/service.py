@@ -31,6 +31,7 @@ from backend.registry import Registry
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.sticky_words import StickyWords
+from backend.verdict import read_verdict
 from backend.wire import PredictRequest, Task, WebhookEvent
 
 logger = logging.getLogger(__name__)
@@ -218,6 +219,7 @@ class Service:
                 str(project_id): {
                     "model_version": self.model_version(project_id),
                     "versions": self.versions(project_id),
+                    "last_verdict": self._last_verdict(project_id),
                     "auto_accept": self._auto_accept(project_id),
                 }
                 for project_id in self.registry.project_ids()
@@ -225,6 +227,14 @@ class Service:
             "queues": queues,
             "problems": [asdict(problem) for problem in self.problems.recent(20)],
         }
+
+    def _last_verdict(self, project_id: int) -> dict[str, Any] | None:
+        """What came of the last model that was trained; None before the first."""
+        for version in reversed(self.registry.versions(project_id)):
+            verdict = read_verdict(version)
+            if verdict is not None:
+                return {"version": version.name, **asdict(verdict)}
+        return None
 
     def _auto_accept(self, project_id: int) -> dict[str, Any]:
         """What the gate does for the project, and on what evidence."""

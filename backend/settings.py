@@ -149,6 +149,20 @@ class Settings(BaseSettings):
     train_image_size_px: int = Field(640, ge=32, description="Image size in training, in pixels.")
     train_batch: int = Field(8, ge=1, description="Images in one training step.")
     train_timeout_s: int = Field(86_400, gt=0, description="Seconds after which a training is given up.")
+    promote_margin: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="By more than this a new model's mask mAP50-95 (0 to 1) on the held-out images must be above the "
+        "current one's to take its place; -1 promotes whatever was trained.",
+    )
+    promote_class_drop: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="What a new model may lose at most on any label with at least 10 held-out garments, in average "
+        "precision (0 to 1), to take the current one's place.",
+    )
     auto_accept: Literal["off", "calibrated"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "off",
         description="`off`: all predictions wait for a person. A score such as `0.85`: an image whose every region "

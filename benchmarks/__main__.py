@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +38,7 @@ def main(
     if only and only not in PARTS:
         raise typer.BadParameter(f"'{only}' is no part. There are: {', '.join(PARTS)}.", param_hint="--only")
     chosen = [only] if only else [name for name in PARTS if name not in LONG]
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     rows: list[Row] = []
     for number, name in enumerate(chosen, start=1):
         console.print(f"{number} of {len(chosen)}, {name} …")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from rq import get_current_job
@@ -11,8 +12,8 @@ from rq import get_current_job
 from backend.calibration import write_calibration
 from backend.detectors import load_detector
 from backend.devices import pick_device
-from backend.domain import Image
-from backend.errors import DrapeError
+from backend.domain import Image, Scene
+from backend.errors import DrapeError, ModelError
 from backend.gate import gate_of, switch_off
 from backend.images import ImageStore
 from backend.label_config import LabelConfig, parse_label_config
@@ -24,14 +25,19 @@ from backend.queues import Queues
 from backend.registry import Registry, Version
 from backend.sample import sample_images
 from backend.settings import Settings
+from backend.verdict import Verdict, read_verdict, write_verdict
 from backend.wire import Task
 from training.approvals import Approved, approved_annotations, new_annotations, rule_of
 from training.audit import audit
 from training.dataset import Dataset, build_dataset
 from training.finetune import Progress, finetune
-from training.held_out import calibration_on, held_out_images
+from training.held_out import HeldOut, calibration_on, held_out_images
+from training.judging import verdict_on
 
 logger = logging.getLogger(__name__)
+
+# Average precision counts all that a model finds, the surest first; below this nothing changes it any more.
+JUDGED_FROM = 0.01
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def check_approvals(project_id: int) -> dict[str, int]:
 
 
 def train(project_id: int, reason: str) -> dict[str, object]:
-    """Fine-tunes on all approved annotations, stores the version, makes it current, pre-annotates the rest again.
+    """Fine-tunes on all approved annotations and stores the version; where it is better, has it pre-annotate the rest.
 
     The champion stays as it is until the new version is whole on disk.
 
@@ -116,18 +122,50 @@ def _train(parts: _Parts, project_id: int) -> dict[str, object]:
         project_id, weights=trained.weights, classes=dataset.classes, parent=champion.name if champion else None,
         metrics=trained.metrics, annotations=dataset.learnt, image_size_px=image_size_px, origin="training",
     )  # fmt: skip
-    _make_ready(parts, version, dataset, config, images)
-    registry.promote(project_id, version.name)
+    held_out = _make_ready(parts, version, dataset, config, images)
+    verdict = _judge(parts, version, champion, held_out)
+    if verdict.promoted:
+        registry.promote(project_id, version.name)
+        parts.queues.enqueue_plan(project_id)
+    write_verdict(version, verdict)
     shutil.rmtree(work, ignore_errors=True)
-    parts.queues.enqueue_plan(project_id)
     # What was approved while this ran counts for the next training.
     parts.queues.enqueue_check(project_id)
-    logger.info("Project %s now works with %s: %s", project_id, version.name, version.metrics)
-    return {"version": version.name, "metrics": version.metrics, "images": dataset.train_images + dataset.val_images}
+    kept = "now works with" if verdict.promoted else "does not work with"
+    logger.info("Project %s %s %s: %s", project_id, kept, version.name, verdict.reason)
+    return {
+        "version": version.name, "promoted": verdict.promoted, "reason": verdict.reason, "metrics": version.metrics,
+        "images": dataset.train_images + dataset.val_images,
+    }  # fmt: skip
 
 
-def _make_ready(parts: _Parts, version: Version, dataset: Dataset, config: LabelConfig, images: ImageStore) -> None:
-    """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on."""
+def _judge(parts: _Parts, challenger: Version, champion: Version | None, held_out: Sequence[HeldOut]) -> Verdict:
+    """Has both find what is in the images that neither is trained on."""
+    settings = parts.settings
+    by_champion = None
+    if champion is not None:
+        try:
+            by_champion = _see(champion, held_out, settings)
+        except ModelError as e:
+            parts.problems.report(
+                f"{champion.name} is not compared with {challenger.name}: {e}", project_id=challenger.project_id
+            )
+    return verdict_on(
+        [one.truth for one in held_out], _see(challenger, held_out, settings), by_champion,
+        champion_name=champion.name if champion else None,
+        margin=settings.promote_margin, most_lost=settings.promote_class_drop,
+    )  # fmt: skip
+
+
+def _see(version: Version, held_out: Sequence[HeldOut], settings: Settings) -> list[Scene]:
+    detector = load_detector(version, device=pick_device(settings.device)).detector
+    return list(detector.detect((one.image for one in held_out), min_score=JUDGED_FROM))
+
+
+def _make_ready(
+    parts: _Parts, version: Version, dataset: Dataset, config: LabelConfig, images: ImageStore
+) -> list[HeldOut]:
+    """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on: these."""
     settings, side_px = parts.settings, version.image_size_px
     device = pick_device(settings.device)
     by_people = [one for one in dataset.held_out if one.by_person]
@@ -145,6 +183,7 @@ def _make_ready(parts: _Parts, version: Version, dataset: Dataset, config: Label
         "On %s held-out images %.0f %% would be accepted; thresholds: %s",
         calibration.images, 100 * calibration.images_accepted, calibration.thresholds,
     )  # fmt: skip
+    return held_out
 
 
 def _audit(parts: _Parts, project_id: int, approved: list[Approved]) -> None:
@@ -186,8 +225,15 @@ def _approved(parts: _Parts, project_id: int) -> list[Approved]:
 
 
 def _learnt(parts: _Parts, project_id: int) -> dict[str, str]:
+    """What the latest model was trained on, whether it was promoted or not: the same labels are not tried twice.
+
+    One that a training left without a verdict, when it broke off, does not count.
+    """
     champion = parts.registry.champion(project_id)
-    return champion.annotations if champion else {}
+    for version in reversed(parts.registry.versions(project_id)):
+        if version == champion or read_verdict(version) is not None:
+            return version.annotations
+    return {}
 
 
 def _show_progress(progress: Progress) -> None:

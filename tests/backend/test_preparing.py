@@ -11,8 +11,7 @@ import pytest
 
 from backend.clusters import find_clusters, load_clusters
 from backend.detectors import Detectors, load_detector
-from backend.domain import Detection, Image, LabelledMask
-from backend.mask_map import mask_map
+from backend.domain import Image, LabelledMask
 from backend.preparation import CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE, folder_of, read_preparation
 from backend.preparing import prepare
 from backend.registry import Registry, Version
@@ -127,18 +126,3 @@ def test_images_alike_are_in_one_group(tmp_path: Path) -> None:
     assert read is not None and np.array_equal(read.centres, clusters.centres)
     assert find_clusters(np.ones((7, 4), np.float32)).centres.shape == (1, 4)
     assert load_clusters(tmp_path / "none") is None
-
-
-def test_mask_map_counts_as_coco_does() -> None:
-    height, width = 40, 70
-    left, right = np.zeros((height, width), bool), np.zeros((height, width), bool)
-    left[5:30, 5:25], right[5:30, 40:60] = True, True
-    truth = [[LabelledMask(left, "saree"), LabelledMask(right, "blouse")], []]
-    exact = [[Detection(left, "saree", 0.9), Detection(right, "blouse", 0.8)], []]
-    assert mask_map(truth, exact) == pytest.approx(1.0)
-    assert mask_map(truth, [exact[0][:1], []]) == pytest.approx(0.5)
-    # A false find that is less sure than the right one costs nothing, one that is surer half of that class.
-    assert mask_map(truth, [[*exact[0], Detection(right, "saree", 0.1)], []]) == pytest.approx(1.0)
-    assert mask_map(truth, [[*exact[0], Detection(right, "saree", 0.95)], []]) == pytest.approx(0.75)
-    assert mask_map(truth, [[], []]) == 0.0
-    assert mask_map([[], []], exact) is None

@@ -7,7 +7,9 @@ from rq import Queue
 
 from backend.prelabel import plan, prelabel
 from backend.queues import PRELABEL, TRAIN
+from backend.verdict import Verdict, read_verdict, write_verdict
 from tests.training.conftest import Workplace
+from training.approvals import approved_annotations
 from training.jobs import check_approvals, train
 
 pytestmark = pytest.mark.services
@@ -70,3 +72,41 @@ def test_a_training_promotes_and_has_the_rest_predicted_again(workplace: Workpla
     assert job.args == (project_id, after.name, sorted([workplace.tasks[7], workplace.tasks[-1]]))
     # What it was trained on is not new any more.
     assert check_approvals(project_id)["new"] == 0
+
+
+def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMOTE_MARGIN", "1")
+    project_id = workplace.project_id
+    before = workplace.registry.champion(project_id)
+    assert before is not None
+    for seed in (1, 3, 7):
+        workplace.approve(seed)
+    assert check_approvals(project_id)["new"] == 3
+    made = train(project_id, "test")
+    assert made["promoted"] is False and "not higher" in str(made["reason"])
+    assert workplace.registry.champion(project_id) == before
+    kept = workplace.registry.versions(project_id)[-1]
+    verdict = read_verdict(kept)
+    assert kept.name == made["version"] and verdict is not None
+    assert (verdict.promoted, verdict.champion, verdict.images) == (False, before.name, 1)
+    assert 0 <= (verdict.challenger_map or 0.0) <= 1 and 0 < (verdict.champion_map or 0.0) <= 1
+    assert len(Queue(PRELABEL, connection=workplace.queues.redis)) == 0
+    # The same labels are not tried again; others are.
+    assert check_approvals(project_id)["new"] == 0
+    workplace.approve(3, task=workplace.tasks[1])
+    assert check_approvals(project_id)["new"] == 1
+
+
+def test_a_training_that_broke_off_has_learnt_nothing(workplace: Workplace) -> None:
+    champion = workplace.registry.champion(workplace.project_id)
+    assert champion is not None
+    workplace.approve(1)
+    tasks = workplace.label_studio.annotated_tasks(workplace.project_id)
+    approved = {str(one.annotation_id): one.content_hash for one in approved_annotations(tasks)}
+    broken_off = workplace.registry.add(
+        workplace.project_id, weights=champion.weights, classes=champion.classes, parent=champion.name, metrics={},
+        annotations=approved, image_size_px=256, origin="training",
+    )  # fmt: skip
+    assert check_approvals(workplace.project_id)["new"] == 1
+    write_verdict(broken_off, Verdict(False, "no better", 1))
+    assert check_approvals(workplace.project_id)["new"] == 0
