@@ -135,6 +135,24 @@ class Registry:
             _sync(half)
             half.replace(folder / "champion")
 
+    def remove(self, project_id: int, name: str) -> None:
+        """Deletes a stored version; one that is gone already is no failure.
+
+        Raises:
+            ModelError: it is the champion.
+        """
+        folder = self._folder(project_id)
+        with self._locked(project_id):
+            champion = self.champion(project_id)
+            if champion is not None and champion.name == name:
+                raise ModelError(f"{name} is what project {project_id} works with.")
+            if self._read(folder / name, project_id) is None:
+                return
+            # Out of sight in one step: a half-deleted folder is no version.
+            gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=folder))
+            (folder / name).rename(gone / name)
+        shutil.rmtree(gone, ignore_errors=True)
+
     def _folder(self, project_id: int) -> Path:
         return self.root / str(project_id)
 

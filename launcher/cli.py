@@ -6,37 +6,25 @@ import importlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
 
 from backend.errors import DrapeError
-from backend.settings import Settings
+from launcher import models
 from launcher.errors import LauncherError
+from launcher.kept import kept_settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="An annotation flywheel for Label Studio.")
+app.add_typer(models.app, name="models")
 console = Console()
 
 # A request that is being answered may take this long to end when the backend is stopped.
 GRACE_S = 3
 
 DataDir = Annotated[Path | None, typer.Option(help="Directory for everything that is kept. Default: var.")]
-
-
-def _settings(**given: Any) -> Settings:
-    """Settings from the environment, with what the command line says on top.
-
-    Raises:
-        LauncherError: a setting has a value that it cannot have; names it.
-    """
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as e:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
-        raise LauncherError(f"A setting is wrong. {wrong}. docs/settings.md lists them.") from e
 
 
 def _log(level: str, *, rich: bool = False) -> None:
@@ -71,7 +59,7 @@ def up(
     from launcher.stack import Options, Stack, StopAsked, stop_signals
 
     _log("INFO", rich=True)
-    settings = _settings(port=port, data_dir=data_dir)
+    settings = read_settings(port=port, data_dir=data_dir)
     wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     options = Options(
         studio_port=studio_port, redis_port=redis_port, studio_venv=studio_venv, images=images, labels=wanted,
@@ -107,7 +95,7 @@ def serve(
 
     from backend.app import create_app
 
-    settings = _settings(host=host, port=port, data_dir=data_dir)
+    settings = read_settings(host=host, port=port, data_dir=data_dir)
     _log(settings.log_level)
     uvicorn.run(
         create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False,
@@ -125,7 +113,7 @@ def worker(
     from backend.queues import QUEUES, TRAIN, Queues
     from launcher.worker import GarmentWorker, ResidentWorker, put_back_lost_jobs
 
-    settings = _settings()
+    settings = read_settings()
     _log(settings.log_level)
     # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
     for module in ("backend.prelabel", "backend.embed", "training.jobs", "ultralytics.models.yolo"):
@@ -149,7 +137,7 @@ def connect(
     from backend.queues import Queues
     from label_studio_config.provision import Backend, connect_backend
 
-    settings = _kept_settings()
+    settings = kept_settings()
     _log("INFO", rich=True)
     label_studio = LabelStudio(settings)
     backend = Backend(
@@ -176,7 +164,7 @@ def prelabel(
     from backend.registry import Registry
     from launcher.progress import show_progress
 
-    settings = _kept_settings()
+    settings = kept_settings()
     queues, champion = Queues(settings), Registry(settings.models_path).champion(project)
     if champion is None and not settings.may_read_words:
         raise LauncherError(f"Project {project} has no model yet. Approve some annotations, then `drape train`.")
@@ -206,7 +194,7 @@ def withdraw(
     from backend.withdrawal import withdraw as withdraw_accepted
 
     deleted = withdraw_accepted(
-        LabelStudio(_kept_settings()), project_id=project, version=version,
+        LabelStudio(kept_settings()), project_id=project, version=version,
         tracked=lambda accepted: track(accepted, "Withdrawing", console=console),
     )  # fmt: skip
     console.print(f"{deleted} annotations of {version} are withdrawn; their predictions wait for review.")
@@ -240,7 +228,7 @@ def embed(
     from backend.queues import Queues
     from launcher.progress import show_progress
 
-    settings = _kept_settings()
+    settings = kept_settings()
     queues, task_ids = Queues(settings), LabelStudio(settings).task_ids(project)
     jobs = queues.enqueue_embed(project, task_ids)
     if not wait:
@@ -258,15 +246,8 @@ def train(project: Annotated[int, typer.Option(help="Number of the project in La
     """Queues a training of the project's model on all approved labels."""
     from backend.queues import Queues
 
-    queued = Queues(_kept_settings()).enqueue_training(project, reason="drape train")
+    queued = Queues(kept_settings()).enqueue_training(project, reason="drape train")
     console.print(f"Training of project {project} is queued." if queued else "A training waits or runs already.")
-
-
-def _kept_settings() -> Settings:
-    """Settings, completed with what a `drape up` in the same data directory keeps."""
-    from launcher.kept import complete
-
-    return complete(_settings())
 
 
 def main() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
+
+from pydantic import ValidationError
 
 from backend.settings import Settings
+from launcher.errors import LauncherError
 from launcher.secrets_store import Secrets
 
 NAME = "running"
@@ -32,3 +36,25 @@ def complete(settings: Settings) -> Settings:
         return settings
     said = settings.model_fields_set
     return settings.model_copy(update={name: value for name, value in json.loads(kept).items() if name not in said})
+
+
+def read_settings(**given: Any) -> Settings:
+    """Settings from the environment, with what the command line says on top.
+
+    Raises:
+        LauncherError: a setting has a value that it cannot have; names it.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as e:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
+        raise LauncherError(f"A setting is wrong. {wrong}. docs/settings.md lists them.") from e
+
+
+def kept_settings() -> Settings:
+    """Settings, completed with what a `drape up` in the same data directory keeps.
+
+    Raises:
+        LauncherError: as `read_settings`.
+    """
+    return complete(read_settings())

@@ -1,0 +1,117 @@
+"""`drape models`: the versions of a project's model, and which of them it works with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from backend.registry import Registry, Version
+from backend.settings import Settings
+from backend.verdict import read_verdict
+from launcher.errors import LauncherError
+from launcher.kept import kept_settings
+
+app = typer.Typer(no_args_is_help=True, help="A project's model versions, and which of them it works with.")
+console = Console()
+
+Project = Annotated[int, typer.Option(help="Number of the project in Label Studio.")]
+Name = Annotated[str, typer.Argument(help="The version's name, as `list` shows it.")]
+
+
+@app.command(name="list")
+def show_all(project: Project) -> None:
+    """Lists the versions, oldest first."""
+    registry = Registry(kept_settings().models_path)
+    champion = registry.champion(project)
+    table = Table("", "version", "made (UTC)", "from", "labels", "mask mAP50-95", title=f"Models of project {project}")
+    for version in registry.versions(project):
+        table.add_row(
+            "*" if version == champion else "", version.name, version.created_at[:16].replace("T", " "),
+            version.parent or version.origin, str(len(version.annotations)), _quality(version),
+        )  # fmt: skip
+    if not table.row_count:
+        raise LauncherError(f"Project {project} has no model yet.")
+    console.print(table)
+    console.print("* works now. `drape models show` says why a version was taken or not.")
+
+
+@app.command()
+def show(project: Project, name: Name) -> None:
+    """Says what a version was trained on, how good it is, and why it was taken or not."""
+    version = _version(Registry(kept_settings().models_path), project, name)
+    verdict = read_verdict(version)
+    console.print(f"[bold]{version.name}[/], made {version.created_at} from {version.parent or version.origin}")
+    console.print(f"{len(version.annotations)} annotations, {len(version.classes)} classes, {version.image_size_px} px")
+    if verdict is None:
+        console.print("It was never judged.")
+        return
+    console.print(("Taken. " if verdict.promoted else "Not taken. ") + verdict.reason, highlight=False)
+    if verdict.gain_95 is not None:
+        low, high = verdict.gain_95
+        console.print(f"95 % interval of the gain: {low:+.3f} to {high:+.3f}", highlight=False)
+    table = Table("label", "garments", "AP50-95", "champion's")
+    for one in verdict.labels:
+        before = "" if one.champion is None else f"{one.champion:.3f}"
+        table.add_row(one.label, str(one.instances), f"{one.challenger:.3f}", before)
+    console.print(table)
+
+
+@app.command()
+def promote(project: Project, name: Name) -> None:
+    """Makes a version the one that the project works with, and has it pre-annotate what nobody has annotated."""
+    settings = kept_settings()
+    _work_with(settings, project, _version(Registry(settings.models_path), project, name))
+
+
+@app.command()
+def rollback(project: Project) -> None:
+    """Goes back to the version that the current one was trained from."""
+    settings = kept_settings()
+    registry = Registry(settings.models_path)
+    champion = registry.champion(project)
+    if champion is None or champion.parent is None:
+        raise LauncherError(f"Project {project} has no earlier model to go back to.")
+    _work_with(settings, project, _version(registry, project, champion.parent))
+
+
+@app.command()
+def prune(
+    project: Project, keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.")] = 5
+) -> None:
+    """Deletes old versions; the current one and the one it was trained from always stay."""
+    registry = Registry(kept_settings().models_path)
+    champion, versions = registry.champion(project), registry.versions(project)
+    kept = {version.name for version in versions[-keep:]}
+    if champion is not None:
+        kept |= {champion.name, champion.parent or champion.name}
+    gone = [version for version in versions if version.name not in kept]
+    for version in gone:
+        registry.remove(project, version.name)
+        console.print(f"{version.name} is deleted.")
+    console.print(f"{len(versions) - len(gone)} of {len(versions)} versions are left.")
+
+
+def _work_with(settings: Settings, project: int, version: Version) -> None:
+    from backend.queues import Queues
+
+    Registry(settings.models_path).promote(project, version.name)
+    Queues(settings).enqueue_plan(project)
+    console.print(f"Project {project} works with {version.name}; it pre-annotates what nobody has annotated.")
+
+
+def _version(registry: Registry, project: int, name: str) -> Version:
+    for version in registry.versions(project):
+        if version.name == name:
+            return version
+    known = ", ".join(version.name for version in registry.versions(project)) or "none"
+    raise LauncherError(f"Project {project} has no model version '{name}'. There are: {known}.")
+
+
+def _quality(version: Version) -> str:
+    verdict = read_verdict(version)
+    if verdict is not None and verdict.challenger_map is not None:
+        return f"{verdict.challenger_map:.3f} on {verdict.images} images"
+    return f"{version.metrics['mask_map50_95']:.3f}" if "mask_map50_95" in version.metrics else ""

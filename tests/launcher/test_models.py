@@ -1,0 +1,105 @@
+"""`drape models` on a registry and a Redis of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rq import Queue
+from typer.testing import CliRunner, Result
+
+from backend.queues import CHECKS, Queues
+from backend.registry import Registry, Version
+from backend.settings import Settings
+from backend.verdict import LabelVerdict, Verdict, write_verdict
+from launcher.errors import LauncherError
+from launcher.models import app
+
+pytestmark = pytest.mark.services
+PROJECT = 7
+
+
+@pytest.fixture
+def registry(tmp_path: Path, redis_address: str, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("REDIS_URL", redis_address)
+    monkeypatch.setenv("COLUMNS", "200")
+    return Registry(Settings().models_path)
+
+
+@pytest.fixture
+def versions(registry: Registry, tmp_path: Path) -> list[Version]:
+    """Four, each from the one before; the third is the champion."""
+    made: list[Version] = []
+    for number in range(4):
+        weights = tmp_path / f"{number}.pt"
+        weights.write_bytes(bytes([number]))
+        made.append(
+            registry.add(
+                PROJECT,
+                weights=weights,
+                classes=("saree",),
+                parent=made[-1].name if made else None,
+                metrics={"mask_map50_95": 0.25},
+                annotations={str(n): "x" for n in range(number)},
+                image_size_px=256,
+                origin="training",
+            )
+        )
+    registry.promote(PROJECT, made[2].name)
+    write_verdict(
+        made[3],
+        Verdict(False, "No better.", 9, made[2].name, 0.5, 0.6, (-0.2, 0.1), (LabelVerdict("saree", 4, 0.5, 0.6),)),
+    )
+    return made
+
+
+def drape(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, [*arguments[:1], "--project", str(PROJECT), *arguments[1:]])
+    if isinstance(result.exception, LauncherError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def plans() -> int:
+    return len(Queue(CHECKS, connection=Queues(Settings()).redis))
+
+
+def test_list_shows_each_version_and_marks_the_one_that_works(versions: list[Version]) -> None:
+    lines = [line for line in drape("list").output.splitlines() if "yolo11n-seg" in line]
+    assert [version.name in line for version, line in zip(versions, lines, strict=True)] == [True] * 4
+    assert ["*" in line for line in lines] == [False, False, True, False]
+    assert "0.250" in lines[0] and "0.500 on 9 images" in lines[3]
+
+
+def test_show_says_why(versions: list[Version]) -> None:
+    said = drape("show", versions[3].name).output
+    assert "Not taken. No better." in said and "-0.200 to +0.100" in said and "0.600" in said
+    assert "never judged" in drape("show", versions[0].name).output
+
+
+def test_promote_and_rollback_move_the_champion_and_have_it_predict(
+    registry: Registry, versions: list[Version]
+) -> None:
+    drape("rollback")
+    assert registry.champion(PROJECT) == versions[1] and plans() == 1
+    drape("promote", versions[3].name)
+    assert registry.champion(PROJECT) == versions[3]
+    registry.promote(PROJECT, versions[0].name)
+    with pytest.raises(LauncherError, match="no earlier model"):
+        drape("rollback")
+    with pytest.raises(LauncherError, match=f"There are: {versions[0].name}"):
+        drape("promote", "yolo11n-seg-v9-abcdef")
+
+
+def test_prune_spares_what_works_and_where_it_came_from(registry: Registry, versions: list[Version]) -> None:
+    drape("prune", "--keep", "1")
+    assert [version.name for version in registry.versions(PROJECT)] == [version.name for version in versions[1:]]
+    assert registry.champion(PROJECT) == versions[2]
+    assert not any(entry.name.startswith(".gone") for entry in (registry.root / str(PROJECT)).iterdir())
+
+
+def test_without_a_model_it_says_so(registry: Registry) -> None:
+    with pytest.raises(LauncherError, match="no model yet"):
+        drape("list")
