@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from backend.registry import Registry, Version
 from backend.settings import Settings
@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="A project's model versions, and wh
 console = Console()
 
 Project = Annotated[int, typer.Option(help="Number of the project in Label Studio.")]
-Name = Annotated[str, typer.Argument(help="The version's name, as `list` shows it.")]
+Name = Annotated[str, typer.Argument(help="The version's name, as `list` shows it, or `v3`.")]
 
 
 @app.command(name="list")
@@ -26,7 +26,8 @@ def show_all(project: Project) -> None:
     """Lists the versions, oldest first."""
     registry = Registry(kept_settings().models_path)
     champion = registry.champion(project)
-    table = Table("", "version", "made (UTC)", "from", "labels", "mask mAP50-95", title=f"Models of project {project}")
+    name = Column("version", no_wrap=True)
+    table = Table("", name, "made (UTC)", "from", "labels", "mask mAP50-95", title=f"Models of project {project}")
     for version in registry.versions(project):
         table.add_row(
             "*" if version == champion else "", version.name, version.created_at[:16].replace("T", " "),
@@ -104,7 +105,7 @@ def _work_with(settings: Settings, project: int, version: Version) -> None:
 
 def _version(registry: Registry, project: int, name: str) -> Version:
     for version in registry.versions(project):
-        if version.name == name:
+        if name in (version.name, f"v{version.number}"):
             return version
     known = ", ".join(version.name for version in registry.versions(project)) or "none"
     raise LauncherError(f"Project {project} has no model version '{name}'. There are: {known}.")

@@ -23,7 +23,7 @@ PROJECT = 7
 def registry(tmp_path: Path, redis_address: str, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("REDIS_URL", redis_address)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     return Registry(Settings().models_path)
 
 
@@ -70,7 +70,7 @@ def test_list_shows_each_version_and_marks_the_one_that_works(versions: list[Ver
     lines = [line for line in drape("list").output.splitlines() if "yolo11n-seg" in line]
     assert [version.name in line for version, line in zip(versions, lines, strict=True)] == [True] * 4
     assert ["*" in line for line in lines] == [False, False, True, False]
-    assert "0.250" in lines[0] and "0.500 on 9 images" in lines[3]
+    assert "0.250" in lines[0] and "0.500" in lines[3]
 
 
 def test_show_says_why(versions: list[Version]) -> None:
@@ -84,7 +84,7 @@ def test_promote_and_rollback_move_the_champion_and_have_it_predict(
 ) -> None:
     drape("rollback")
     assert registry.champion(PROJECT) == versions[1] and plans() == 1
-    drape("promote", versions[3].name)
+    drape("promote", "v4")
     assert registry.champion(PROJECT) == versions[3]
     registry.promote(PROJECT, versions[0].name)
     with pytest.raises(LauncherError, match="no earlier model"):
