@@ -145,6 +145,9 @@ class Settings(BaseSettings):
         description="`name=choice` of the `<Choices>` that approves, for `APPROVAL=choice`: `verdict=approved`.",
     )
     retrain_after: int = Field(50, ge=1, description="New approved annotations that start a training.")
+    retrain_min_images: int = Field(
+        20, ge=1, description="Approved images, new or not, below which no training starts by itself."
+    )
     train_epochs: int = Field(60, ge=1, description="Epochs of one fine-tuning.")
     train_image_size_px: int = Field(640, ge=32, description="Image size in training, in pixels.")
     train_batch: int = Field(8, ge=1, description="Images in one training step.")

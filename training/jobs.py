@@ -71,10 +71,13 @@ def check_approvals(project_id: int) -> dict[str, int]:
     # Before Label Studio is asked: what is approved during the count then brings a count of its own.
     parts.queues.begin_check(project_id)
     project = parts.label_studio.project(project_id)
-    needed = project.min_annotations or parts.settings.retrain_after
     approved = _approved(parts, project_id)
     _audit(parts, project_id, approved)
     new = new_annotations(approved, _learnt(parts, project_id))
+    needed = max(
+        project.min_annotations or parts.settings.retrain_after,
+        parts.settings.retrain_min_images - (len(approved) - len(new)),
+    )
     parts.queues.remember_count(project_id, new=len(new), needed=needed)
     logger.info("Project %s has %s of %s new approved annotations", project_id, len(new), needed)
     if len(new) >= needed:

@@ -103,7 +103,13 @@ def flywheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flywheel]:
         "--port", ports[0], "--studio-port", ports[1], "--redis-port", ports[2], "--studio-venv", str(STUDIO_VENV),
     ]  # fmt: skip
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {"RETRAIN_AFTER": str(APPROVALS), "TRAIN_EPOCHS": "2", "TRAIN_BATCH": "2", "COLUMNS": "200"}
+    environment |= {
+        "RETRAIN_AFTER": str(APPROVALS),
+        "RETRAIN_MIN_IMAGES": "1",
+        "TRAIN_EPOCHS": "2",
+        "TRAIN_BATCH": "2",
+        "COLUMNS": "200",
+    }
     # Two labels make no better model: here it is shown that a model's change goes through, whatever it is worth.
     environment |= {"PROMOTE_MARGIN": "-1", "PROMOTE_CLASS_DROP": "1"}
     running = Flywheel(data, data.parent / "up.log", command, environment)

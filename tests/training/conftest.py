@@ -60,8 +60,8 @@ def workplace(
 ) -> Iterator[Workplace]:
     settings = {
         "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key, "REDIS_URL": redis_address,
-        "DATA_DIR": str(tmp_path / "data"), "DEVICE": "cpu", "RETRAIN_AFTER": "2", "TRAIN_EPOCHS": "1",
-        "TRAIN_BATCH": "2", "PROMOTE_MARGIN": "-1", "PROMOTE_CLASS_DROP": "1",
+        "DATA_DIR": str(tmp_path / "data"), "DEVICE": "cpu", "RETRAIN_AFTER": "2", "RETRAIN_MIN_IMAGES": "1",
+        "TRAIN_EPOCHS": "1", "TRAIN_BATCH": "2", "PROMOTE_MARGIN": "-1", "PROMOTE_CLASS_DROP": "1",
     }  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

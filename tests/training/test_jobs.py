@@ -47,6 +47,18 @@ def test_counts_follow_label_studio_whatever_the_events_were(workplace: Workplac
     assert workplace.queues.counts()[str(project_id)] == {"new": 2, "needed": 2}
 
 
+def test_a_first_training_waits_for_enough_images(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRAIN_MIN_IMAGES", "3")
+    training = Queue(TRAIN, connection=workplace.queues.redis)
+    for seed in (1, 3):
+        workplace.approve(seed)
+    assert check_approvals(workplace.project_id) == {"new": 2, "needed": 3}
+    assert len(training) == 0
+    workplace.approve(7)
+    assert check_approvals(workplace.project_id) == {"new": 3, "needed": 3}
+    assert len(training) == 1
+
+
 def test_an_event_during_a_count_brings_another(workplace: Workplace) -> None:
     queues, project_id = workplace.queues, workplace.project_id
     assert queues.enqueue_check(project_id)
