@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from backend.regions import content_hash
 
 # Any constant does; it makes our ids differ from those of others.
 NAMESPACE = uuid.UUID("6d9a6a0e-6a4f-4f0b-9d3e-5b0d1d7c2f11")
@@ -19,7 +19,7 @@ def accepted_regions(regions: list[dict[str, Any]], version: str) -> list[dict[s
     Messages for annotators are left out.
     """
     regions = [region for region in regions if region.get("type") != "textarea"]
-    shown = _shown(regions)
+    shown = content_hash(regions)
     return [
         {
             **region,
@@ -44,13 +44,7 @@ def accepted_by(annotation: Mapping[str, Any]) -> str | None:
     marks = [(region.get("meta") or {}).get(KEY) or {} for region in regions]
     found = {(mark.get("accepted_by"), mark.get("shown")) for mark in marks}
     version, shown = found.pop()
-    return str(version) if version and not found and shown == _shown(regions) else None
-
-
-def _shown(regions: Sequence[Mapping[str, Any]]) -> str:
-    """SHA-256, 64 hex digits, of what the regions show."""
-    shown = [[region.get("from_name"), region.get("type"), region.get("value")] for region in regions]
-    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+    return str(version) if version and not found and shown == content_hash(regions) else None
 
 
 def annotation_id(project_id: int, task_id: int, version: str) -> str:

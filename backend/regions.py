@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -108,6 +111,12 @@ def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
         return []
     value = {"text": [text]}
     return [{"id": fresh_id(), "type": "textarea", "from_name": tag.name, "to_name": tag.to_name, "value": value}]
+
+
+def content_hash(result: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256, 64 hex digits, of the regions' shapes and labels, whatever their ids and scores."""
+    shown = [[region.get("from_name"), region.get("type"), region.get("value")] for region in result]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
 def fresh_id() -> str:

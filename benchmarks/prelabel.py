@@ -139,6 +139,7 @@ def import_and_predict(settings: Settings, prepared: Path, cores: list[set[int]]
         )
         while len(studio.waiting_task_ids(project_id, version=version.name)) > len(tasks) - first:
             time.sleep(0.5)
+        # The jobs of those write their results down.
         time.sleep(1)
         started = time.perf_counter()
         queues.enqueue_plan(project_id)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from backend.auto_accepted import accepted_by
+from backend.regions import content_hash
 from backend.settings import Settings
 
 Rule = Callable[[Mapping[str, Any]], bool]
@@ -100,12 +99,6 @@ def _chose(annotation: Mapping[str, Any], name: str, wanted: str) -> bool:
         region.get("from_name") == name and wanted in ((region.get("value") or {}).get("choices") or [])
         for region in annotation.get("result") or []
     )
-
-
-def content_hash(result: list[dict[str, Any]]) -> str:
-    """SHA-256, 64 hex digits, of the regions' shapes and labels, whatever their ids and scores."""
-    shown = [[region.get("from_name"), region.get("type"), region.get("value")] for region in result]
-    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
 def new_annotations(approved: Iterable[Approved], learnt: Mapping[str, str]) -> list[Approved]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from rq import get_current_job
 
 from backend.calibration import write_calibration
+from backend.detector import Detector
 from backend.detectors import load_detector
 from backend.devices import pick_device
 from backend.domain import Image, Scene
@@ -125,8 +126,8 @@ def _train(parts: _Parts, project_id: int) -> dict[str, object]:
         project_id, weights=trained.weights, classes=dataset.classes, parent=champion.name if champion else None,
         metrics=trained.metrics, annotations=dataset.learnt, image_size_px=image_size_px, origin="training",
     )  # fmt: skip
-    held_out = _make_ready(parts, version, dataset, config, images)
-    verdict = _judge(parts, version, champion, held_out)
+    held_out, detector = _make_ready(parts, version, dataset, config, images)
+    verdict = _judge(parts, detector, champion, held_out, project_id)
     if verdict.promoted:
         registry.promote(project_id, version.name)
         parts.queues.enqueue_plan(project_id)
@@ -142,32 +143,32 @@ def _train(parts: _Parts, project_id: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _judge(parts: _Parts, challenger: Version, champion: Version | None, held_out: Sequence[HeldOut]) -> Verdict:
+def _judge(
+    parts: _Parts, challenger: Detector, champion: Version | None, held_out: Sequence[HeldOut], project_id: int
+) -> Verdict:
     """Has both find what is in the images that neither is trained on."""
     settings = parts.settings
     by_champion = None
     if champion is not None:
         try:
-            by_champion = _see(champion, held_out, settings)
+            loaded = load_detector(champion, device=pick_device(settings.device))
+            by_champion = _see(loaded.detector, held_out)
         except ModelError as e:
-            parts.problems.report(
-                f"{champion.name} is not compared with {challenger.name}: {e}", project_id=challenger.project_id
-            )
+            parts.problems.report(f"{champion.name} is not compared with the new model: {e}", project_id=project_id)
     return verdict_on(
-        [one.truth for one in held_out], _see(challenger, held_out, settings), by_champion,
+        [one.truth for one in held_out], _see(challenger, held_out), by_champion,
         champion_name=champion.name if champion else None,
         margin=settings.promote_margin, most_lost=settings.promote_class_drop,
     )  # fmt: skip
 
 
-def _see(version: Version, held_out: Sequence[HeldOut], settings: Settings) -> list[Scene]:
-    detector = load_detector(version, device=pick_device(settings.device)).detector
+def _see(detector: Detector, held_out: Sequence[HeldOut]) -> list[Scene]:
     return list(detector.detect((one.image for one in held_out), min_score=JUDGED_FROM))
 
 
 def _make_ready(
     parts: _Parts, version: Version, dataset: Dataset, config: LabelConfig, images: ImageStore
-) -> list[HeldOut]:
+) -> tuple[list[HeldOut], Detector]:
     """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on: these."""
     settings, side_px = parts.settings, version.image_size_px
     device = pick_device(settings.device)
@@ -186,7 +187,7 @@ def _make_ready(
         "On %s held-out images %.0f %% would be accepted; thresholds: %s",
         calibration.images, 100 * calibration.images_accepted, calibration.thresholds,
     )  # fmt: skip
-    return held_out
+    return held_out, detector
 
 
 def _audit(parts: _Parts, project_id: int, approved: list[Approved]) -> None:

@@ -6,9 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from backend.auto_accepted import accepted_regions
+from backend.regions import content_hash
 from backend.settings import Settings
 from tests.support import recorded
-from training.approvals import approved_annotations, content_hash, new_annotations, rule_of
+from training.approvals import approved_annotations, new_annotations, rule_of
 
 
 def task(number: int, *annotations: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from backend.domain import Image, LabelledMask, Outlining
 from backend.errors import DatasetError, ImageError
 from backend.label_config import parse_label_config
 from backend.polygons import outline_to_mask
-from backend.regions import encode
+from backend.regions import content_hash, encode
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS, palette
 from tests.support import iou
-from training.approvals import Approved, content_hash
+from training.approvals import Approved
 from training.dataset import build_dataset
 
 CONFIG = parse_label_config(palette(GARMENTS))
