@@ -4,25 +4,46 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
+from starlette.types import ASGIApp
 
-from backend.errors import DrapeError
+from backend.body_limit import BodyLimit
+from backend.errors import DrapeError, OverloadedError
+from backend.labelstudio import SECRET_HEADER
+from backend.lanes import BATCHES, CLICKS, Lanes
+from backend.page.routes import of_this_page, page_routes
+from backend.request_ids import RequestIds
 from backend.service import Service
 from backend.settings import Settings
 from backend.wire import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
 
 logger = logging.getLogger(__name__)
 
-SECRET_HEADER = "X-Drape-Secret"
+# How Label Studio names itself to backends; its page shows nothing of an error status, so that words must do.
+STUDIO_AGENT = "heartex/"
+
+WEBHOOK = "/webhook"
 _basic = HTTPBasic(auto_error=False, realm="drape")
+
+
+class _Traced(FastAPI):
+    """Gives each request its id around everything else, so that an answer to an unforeseen error has it too."""
+
+    def __init__(self, *, most_bytes: int) -> None:
+        super().__init__(title="Drape", docs_url=None, redoc_url=None, openapi_url=None)
+        self._most_bytes = most_bytes
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return RequestIds(BodyLimit(super().build_middleware_stack(), most_bytes=self._most_bytes))
 
 
 class Unauthorized(Exception):
@@ -33,28 +54,57 @@ def _same(given: str, expected: str) -> bool:
     return secrets.compare_digest(given.encode(), expected.encode())
 
 
-def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., None]:
+def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., Awaitable[None]]:
     """A dependency that refuses requests without the configured credentials.
 
     HTTP Basic everywhere; a webhook, to which Label Studio adds headers but no credentials, may carry the secret header
     in its place. Without a configured user (and, for webhooks, secret) all requests pass.
     """
 
-    def check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)]) -> None:
+    # No thread is needed for it: of those a flood of requests takes all.
+    async def check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)]) -> None:
         secret = request.headers.get(SECRET_HEADER)
         if webhook and settings.webhook_secret and secret is not None and _same(secret, settings.webhook_secret):
             return
-        if credentials is None:
-            if settings.basic_auth_user or (webhook and settings.webhook_secret):
-                raise Unauthorized
+        if not (settings.basic_auth_user or (webhook and settings.webhook_secret)):
             return
+        # Without a user only the secret opens: else any made-up credentials would stand for it.
+        if credentials is None or not settings.basic_auth_user:
+            raise Unauthorized
         # Both are compared before the answer, so that its time does not tell which was wrong.
         user_right = _same(credentials.username, settings.basic_auth_user)
         password_right = _same(credentials.password, settings.basic_auth_pass)
-        if settings.basic_auth_user and not (user_right and password_right):
+        if not (user_right and password_right):
             raise Unauthorized
 
     return check
+
+
+def guarded(settings: Settings) -> type[APIRoute]:
+    """Routes that look at the credentials before the body is read: FastAPI reads it before all dependencies."""
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle, check = super().get_route_handler(), authenticate(settings, webhook=self.path == WEBHOOK)
+
+            async def checked(request: Request) -> Response:
+                await check(request, await _basic(request))
+                return await handle(request)
+
+            return checked
+
+    return Guarded
+
+
+# FastAPI does not see what `predict_request` reads: its document is told.
+PREDICT_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": PredictRequest.described("#/paths/~1predict/post/requestBody/content/application~1json/schema")
+        }
+    },
+}
 
 
 async def predict_request(request: Request) -> PredictRequest:
@@ -67,33 +117,42 @@ async def predict_request(request: Request) -> PredictRequest:
 
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application; models load in the background, nothing is fetched yet."""
-    app = FastAPI(title="Drape", docs_url=None, redoc_url=None, openapi_url=None)
+    app = _Traced(most_bytes=settings.request_max_bytes)
+    app.router.route_class = guarded(settings)
     service = Service.build(settings)
     metrics = service.metrics
+    lanes = Lanes(settings, metrics)
     app.state.service = service
     private = [Depends(authenticate(settings))]
     _handle_errors(app)
 
-    @app.get("/", dependencies=private)
+    app.include_router(page_routes(service), dependencies=private)
+
     @app.get("/health", dependencies=private)
     def health() -> dict[str, Any]:
-        return {"status": "UP", "model_class": "GarmentModel", "segmenter": service.interactive.segmenter.name}
+        return service.health()
 
     @app.post("/setup", dependencies=private)
     def setup(body: SetupRequest) -> dict[str, Any]:
         return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
 
-    @app.post("/predict", dependencies=private)
-    def predict(body: Annotated[PredictRequest, Depends(predict_request)]) -> JSONResponse:
-        kind = "interactive" if body.context else "batch"
-        with metrics.timed(kind):
-            results = service.predict(body)
-        # Made here: FastAPI would check and copy each of its numbers first.
-        return JSONResponse({"results": results, "model_version": service.model_version(body.project_id)})
+    # Its body is read whatever a browser calls it: what another site's page sends is refused otherwise.
+    @app.post("/predict", dependencies=[*private, Depends(of_this_page)], openapi_extra={"requestBody": PREDICT_BODY})
+    async def predict(request: Request, body: Annotated[PredictRequest, Depends(predict_request)]) -> JSONResponse:
+        def answer(left_s: float) -> JSONResponse:
+            results = service.predict(body, deadline_s=left_s)
+            # Made here: FastAPI would check and copy each of its numbers first.
+            return JSONResponse({"results": results, "model_version": service.model_version(body.project_id)})
 
-    @app.post("/webhook", status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])
+        try:
+            return await lanes.run(CLICKS if body.context else BATCHES, answer)
+        except OverloadedError as e:
+            if body.context and request.headers.get("user-agent", "").startswith(STUDIO_AGENT):
+                return JSONResponse({"results": [service.excuse(body, str(e))]})
+            raise
+
+    @app.post(WEBHOOK, status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])
     def webhook(body: WebhookEvent) -> dict[str, str]:
-        metrics.webhooks.labels(action=body.action).inc()
         return {"queued": service.webhook(body)}
 
     @app.post("/versions", dependencies=private)
@@ -139,6 +198,11 @@ def _handle_errors(app: FastAPI) -> None:
     def named(request: Request, error: DrapeError) -> JSONResponse:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
         return JSONResponse({"detail": str(error)}, status_code=error.http_status)
+
+    @app.exception_handler(OverloadedError)
+    async def overloaded(request: Request, error: OverloadedError) -> JSONResponse:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return JSONResponse({"detail": str(error)}, status_code=error.http_status, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

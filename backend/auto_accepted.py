@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.regions import content_hash
@@ -38,13 +38,24 @@ def accepted_by(annotation: Mapping[str, Any]) -> str | None:
     Label Studio's page sends the seconds that a person spent (`lead_time`) whenever it saves; ours has none. Through
     its API one may save without: then the regions are other than were accepted.
     """
-    regions = annotation.get("result") or []
-    if annotation.get("lead_time") or annotation.get("was_cancelled") or not regions:
+    regions = annotation.get("result")
+    if annotation.get("lead_time") or annotation.get("was_cancelled") or not isinstance(regions, list) or not regions:
         return None
-    marks = [(region.get("meta") or {}).get(KEY) or {} for region in regions]
-    found = {(mark.get("accepted_by"), mark.get("shown")) for mark in marks}
+    found = {_mark(region) for region in regions}
     version, shown = found.pop()
-    return str(version) if version and not found and shown == content_hash(regions) else None
+    return version if version and not found and shown == content_hash(regions) else None
+
+
+def _mark(region: Any) -> tuple[str, str]:
+    """The version and the hash that a region was marked with; empty where it bears no mark of ours."""
+    meta = region.get("meta") if isinstance(region, dict) else None
+    mark = meta.get(KEY) if isinstance(meta, dict) else None
+    return (str(mark.get("accepted_by") or ""), str(mark.get("shown") or "")) if isinstance(mark, dict) else ("", "")
+
+
+def began_accepted(regions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether any of an annotation's regions was accepted by the service, whoever has saved it since."""
+    return any(KEY in (region.get("meta") or {}) for region in regions)
 
 
 def annotation_id(project_id: int, task_id: int, version: str) -> str:

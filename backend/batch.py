@@ -25,6 +25,7 @@ from backend.images import ImageStore
 from backend.label_config import LabelConfig
 from backend.pipeline import load_image
 from backend.regions import encode
+from backend.request_ids import request_id, work_for
 from backend.sam_detectors import RefinedDetector, WordsDetector
 from backend.segmenters import Segmenter, WordReader
 from backend.settings import Settings
@@ -57,10 +58,12 @@ class Current:
         number: its place in the project's line of models; 0 for words.
         clusters: None where it knows none.
         side_px: longer side of the image as it sees it; None where it wants all of it.
+        settings: those of the project.
     """
 
     version: str
     detector: Callable[[LabelConfig], ImageDetector]
+    settings: Settings
     classes: tuple[str, ...] | None = None
     number: int = 0
     clusters: Clusters | None = None
@@ -93,25 +96,29 @@ class Batch:
         self.detectors = detectors
         self.segmenter = segmenter
 
-    def current(self, project_id: int) -> Current | None:
+    def current(self, project_id: int, *, asked: str = "") -> Current | None:
         """What answers for the project; None where nothing does.
 
+        Args:
+            asked: the name of a version that shall answer; '' for the project's current one.
+
         Raises:
-            ModelError: the weights do not load.
+            ModelError: there is no such version, or its weights do not load.
+            SettingsError: what the project has of its own cannot be.
         """
-        loaded = self.detectors.for_project(project_id)
+        settings = self.settings.for_project(project_id)
+        loaded = self.detectors.for_project(project_id, asked=asked)
         if loaded is not None:
             version, plain = loaded.version, loaded.detector
-            if self.settings.refine_with_sam:
+            known = version.classes, version.number, loaded.clusters
+            if settings.refine_with_sam:
                 refined = RefinedDetector(plain, self.segmenter())
-                return Current(version.name, lambda _: refined, version.classes, version.number, loaded.clusters)
-            return Current(
-                version.name, lambda _: plain, version.classes, version.number, loaded.clusters, version.image_size_px
-            )
-        segmenter = self.segmenter() if self.settings.may_read_words else None
+                return Current(version.name, lambda _: refined, settings, *known)
+            return Current(version.name, lambda _: plain, settings, *known, version.image_size_px)
+        segmenter = self.segmenter() if settings.may_read_words else None
         if not isinstance(segmenter, WordReader):
             return None
-        return Current(segmenter.name, lambda config: WordsDetector(segmenter, config))
+        return Current(segmenter.name, lambda config: WordsDetector(segmenter, config), settings)
 
     def predict(
         self,
@@ -144,7 +151,7 @@ class Batch:
                     parts = []
 
     def _outcomes(self, views: Iterable[_View], current: Current, config: LabelConfig) -> Iterator[Outcome]:
-        threshold = self.settings.model_score_threshold
+        threshold = current.settings.model_score_threshold
         waiting: deque[_View] = deque()
 
         def images() -> Iterator[Image]:
@@ -167,14 +174,15 @@ class Batch:
         found = garments(
             scene.detections,
             config,
-            default_threshold=self.settings.model_score_threshold,
-            most=self.settings.max_regions,
+            default_threshold=current.settings.model_score_threshold,
+            most=current.settings.max_regions,
         )
         certainties, regions = [], []
         for one in found:
             encoded = encode(
-                one, config, outlining=self.settings.outlining, model_version=current.version, original_wh=original_wh
-            )
+                one, config, outlining=current.settings.outlining, model_version=current.version,
+                original_wh=original_wh,
+            )  # fmt: skip
             if encoded:
                 regions += encoded
                 certainties.append(Certainty(one.label, one.score or 0.0))
@@ -185,7 +193,7 @@ class Batch:
 
     def _views(self, tasks: Sequence[Task], configs: Sequence[LabelConfig], side_px: int | None) -> Iterator[_View]:
         """Each task's images, in order; some are loaded ahead."""
-        with ThreadPoolExecutor(max_workers=FETCH_THREADS) as pool:
+        with ThreadPoolExecutor(FETCH_THREADS, initializer=work_for, initargs=(request_id(),)) as pool:
             ahead: deque[Future[_View]] = deque()
             try:
                 for task in tasks:

@@ -1,4 +1,4 @@
-"""The projects' current detectors, loaded."""
+"""The projects' detectors, loaded: the current ones, and those that somebody asks for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from backend.clusters import Clusters, load_clusters
 from backend.detector import Detector
-from backend.devices import pick_device
-from backend.errors import ModelError
+from backend.devices import ready_device
+from backend.errors import ModelError, StorageError
 from backend.preparation import CLUSTERS_FILE, OPENVINO_FILE, RUNTIMES, folder_of, read_preparation
 from backend.registry import Registry, Version, check_weights
 from backend.runtimes import Precision, Runtime
@@ -67,29 +67,45 @@ def _exported(version: Version, precision: Precision) -> Runtime | None:
 
 
 class Detectors:
-    """The loaded champions, the least recently used of which goes when there are too many."""
+    """The loaded versions, the least recently used of which goes when there are too many."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
-        self._device = settings.device
+        self._settings = settings
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
-    def for_project(self, project_id: int) -> Loaded | None:
+    def for_project(self, project_id: int, *, asked: str = "") -> Loaded | None:
         """The project's current detector, loaded; None where it has no model yet.
 
+        Args:
+            asked: the name of a version of the project that answers instead of the current one.
+
+        While the weights of a new one cannot be had, the one that answered before goes on.
+
         Raises:
-            ModelError: its weights are missing, changed, or do not load.
+            ModelError: there is no such version, or its weights are missing, changed, or do not load.
+            StorageError: its weights are not here, and the storage is away.
         """
-        version = self._registry.champion(project_id)
+        version = self._registry.version(project_id, asked) if asked else self._registry.champion(project_id)
         if version is None:
             return None
         # Loaded anew once it is prepared.
         key = f"{project_id}/{version.name}/{read_preparation(version) is not None}"
         with self._lock:
             if key not in self._loaded:
-                self._loaded[key] = load_detector(version, device=pick_device(self._device))
+                try:
+                    self._loaded[key] = load_detector(version, device=ready_device(self._settings))
+                except StorageError as e:
+                    key = "" if asked else self._before(project_id)
+                    if not key:
+                        raise
+                    logger.warning("Project %s goes on with its earlier model: %s", project_id, e)
             self._loaded.move_to_end(key)
             while len(self._loaded) > LOADED:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
+
+    def _before(self, project_id: int) -> str:
+        """The key of the project's model that was used last; '' where none is loaded."""
+        return next((key for key in reversed(self._loaded) if key.startswith(f"{project_id}/")), "")

@@ -1,14 +1,40 @@
-"""Where models run."""
+"""Where models run, and how much of a GPU's memory they may take."""
 
 from __future__ import annotations
 
+import logging
+
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
 
 def pick_device(device: str) -> str:
-    """`auto` becomes the best device present, as Ultralytics names it; anything else stays."""
+    """The device as torch names it: `auto` becomes the best one present, `0` is `cuda:0`; of several the first."""
     if device != "auto":
-        return device
+        return devices_of(device)[0]
     import torch
 
     if torch.cuda.is_available():
         return "cuda:0"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def devices_of(device: str) -> tuple[str, ...]:
+    """Each device of a setting such as `0,1`, as torch names it."""
+    named = [one.strip() for one in device.split(",") if one.strip()]
+    return tuple(f"cuda:{one}" if one.isdigit() else one for one in named) or ("cpu",)
+
+
+def ready_device(settings: Settings) -> str:
+    """The device that this process computes on; of a GPU it takes no more memory than `GPU_MEMORY_SHARE` says.
+
+    To be asked before anything is loaded. Whoever would take more meets torch's own `out of memory`.
+    """
+    device = pick_device(settings.device)
+    if device.startswith("cuda") and settings.gpu_memory_share < 1:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(settings.gpu_memory_share, device)
+        logger.info("Of %s's memory this process takes %.0f %% at most", device, 100 * settings.gpu_memory_share)
+    return device

@@ -49,6 +49,12 @@ class ModelError(DrapeError):
     http_status = 503
 
 
+class NotFoundError(ModelError):
+    """There is no such model version, or nothing of that name is kept with it."""
+
+    http_status = 404
+
+
 class ModelLoadingError(ModelError):
     """The model is being loaded; asking again in a few seconds succeeds."""
 
@@ -63,16 +69,50 @@ class LabelStudioAwayError(LabelStudioError):
     """Label Studio does not answer, or fails by itself: the same request may succeed later."""
 
 
+class StorageError(DrapeError):
+    """What several machines share cannot be read or written; the message says where that is, and why."""
+
+    http_status = 503
+
+
+class StorageAwayError(StorageError):
+    """The shared storage does not answer, or fails by itself: the same may succeed later."""
+
+
 class QueueError(DrapeError):
     """Redis is away or refused the command."""
 
     http_status = 503
 
 
+class OverloadedError(DrapeError):
+    """More is asked at once than can be answered in time; asking again after `retry_after_s` seconds may succeed."""
+
+    http_status = 503
+
+    def __init__(self, reason: str, *, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
 class DatasetError(DrapeError):
     """The approved labels do not make a data set that can be trained on; the message says what is missing."""
 
     http_status = 422
+
+
+class ReportError(DrapeError):
+    """A version's report that could not be made or stored; the version itself is whole."""
+
+
+class ForbiddenError(DrapeError):
+    """A request that another site's page made in the name of somebody who is logged in here."""
+
+    http_status = 403
+
+
+class SettingsError(DrapeError):
+    """What a project is to have of its own settings cannot be; the message names the file, the project, the field."""
 
 
 def first_line(error: BaseException) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from backend.calibration import read_calibration
 from backend.domain import Certainty
+from backend.errors import StorageError
 from backend.registry import Version
 from backend.settings import Settings
+from backend.version_files import read_text, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -115,24 +115,21 @@ def why_shut(version: Version, settings: Settings) -> str | None:
 
 
 def switch_off(version: Version, reason: str) -> None:
-    """Shuts the gate for this version, for all processes and for good; other versions have their own."""
-    path = _off_file(version)
-    half = path.with_name(f".{OFF_FILE}.{os.getpid()}")
-    half.write_text(json.dumps({"reason": reason}))
-    half.replace(path)
+    """Shuts the gate for this version, for all processes and for good; other versions have their own.
+
+    Raises:
+        OSError, StorageError: that cannot be written down.
+    """
+    # With the version: one that is rolled back to is still shut.
+    write_text(version, OFF_FILE, json.dumps({"reason": reason}))
 
 
 def switched_off(version: Version) -> str | None:
     """Why the gate has shut itself for this version; None while it has not."""
     try:
-        return str(json.loads(_off_file(version).read_text())["reason"])
+        return str(json.loads(read_text(version, OFF_FILE))["reason"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, StorageError) as e:
         # Nobody knows what it said: nothing is accepted until it is removed.
         return f"{OFF_FILE} cannot be read ({type(e).__name__})."
-
-
-def _off_file(version: Version) -> Path:
-    # With the version: one that is rolled back to is still shut.
-    return version.weights.parent / OFF_FILE

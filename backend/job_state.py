@@ -11,6 +11,7 @@ from rq import Queue, Worker
 from rq.job import Job
 
 from backend.queues import OPEN_STATES, PRELABEL, QUEUES, TRAIN, open_jobs, redis_errors
+from backend.request_ids import JOB_META
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,10 @@ def _jobs(ids: Callable[[], list[str]], queue: Queue) -> list[Job]:
 def _described(job: Job) -> dict[str, Any]:
     result = job.latest_result()
     reason = (result.exc_string or "").strip().splitlines()[-1:] if result else []
-    return {"id": job.id, "queue": job.origin, "progress": job.get_meta(), **({"reason": reason[0]} if reason else {})}
+    progress = job.get_meta()
+    # Which request it came from is no part of how far it is.
+    of_request = progress.pop(JOB_META, "")
+    return {
+        "id": job.id, "queue": job.origin, "project": job.args[0], "progress": progress,
+        **({"request_id": of_request} if of_request else {}), **({"reason": reason[0]} if reason else {}),
+    }  # fmt: skip

@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import cached_property
+from itertools import islice
+from typing import Any, Literal
 
 from lxml import etree
 
@@ -22,6 +24,11 @@ Kind = Literal["polygon", "brush", "bitmask", "rectangle"]
 KINDS: tuple[Kind, ...] = ("polygon", "brush", "bitmask", "rectangle")
 MAX_CHARACTERS = 1_000_000
 MAX_LABELS = 1_000
+# The same labels may stand in several tags.
+MAX_LABELS_IN_ALL = 10_000
+MAX_CONTROLS = 200
+# Images times control tags: each control may belong to each image.
+MAX_TAGS = 2_000
 MESSAGE_NAME = "message"
 
 
@@ -63,6 +70,33 @@ class OutputTag:
 
 
 @dataclass(frozen=True)
+class _Control:
+    """A control tag as it stands in the config.
+
+    Attributes:
+        targets: names of the images that it belongs to.
+        kind: what it draws; None where it draws nothing.
+        labels: what it holds; `values` as the config spells them.
+    """
+
+    tag: str
+    name: str
+    targets: frozenset[str]
+    kind: Kind | None
+    labels: tuple[Label, ...]
+    values: tuple[str, ...]
+    smart: bool
+    smart_only: bool
+    score_threshold: float | None
+    skip: bool
+
+    @property
+    def is_bare(self) -> bool:
+        """A tool whose regions a palette names."""
+        return not self.tag.endswith("Labels")
+
+
+@dataclass(frozen=True)
 class TextTag:
     """A `<TextArea>`: of the message control, or of the annotator's words."""
 
@@ -92,10 +126,18 @@ class LabelConfig:
         Raises:
             LabelConfigError: none does.
         """
-        holding = [output for output in self.outputs if label in output.labels]
-        if not holding:
+        output = self._best_outputs.get(label)
+        if output is None:
             raise LabelConfigError(f"The label config has no polygon, brush, bitmask or rectangle tag for '{label}'.")
-        return min(holding, key=lambda output: KINDS.index(output.kind))
+        return output
+
+    @cached_property
+    def _best_outputs(self) -> dict[str, OutputTag]:
+        best: dict[str, OutputTag] = {}
+        for output in sorted(self.outputs, key=lambda output: KINDS.index(output.kind)):
+            for label in output.labels:
+                best.setdefault(label, output)
+        return best
 
     def label_for(self, class_name: str) -> str | None:
         """The label that a model's class counts as, regardless of case; None where it counts as none.
@@ -163,7 +205,8 @@ def parse_label_configs(xml: str) -> tuple[LabelConfig, ...]:
     images = [(name, key) for name, key in images if name and key]
     if not images:
         raise LabelConfigError('The label config has no <Image> tag with a name and a value such as value="$image".')
-    configs = tuple(config for name, key in images if (config := _read(root, name, key)).labels)
+    controls = _controls(root, images=len(images))
+    configs = tuple(config for name, key in images if (config := _read(name, key, controls)).labels)
     if not configs:
         raise LabelConfigError(
             "The label config has no labels to draw: it needs <PolygonLabels>, <BrushLabels>, <BitmaskLabels> or "
@@ -176,29 +219,34 @@ def parse_label_configs(xml: str) -> tuple[LabelConfig, ...]:
 
 def config_of(configs: Sequence[LabelConfig], result: Iterable[Mapping[str, Any]]) -> LabelConfig:
     """The config of the image that regions or prompts belong to; the first image's where they name none."""
-    named = {region.get("to_name") for region in result}
+    # A list: what stands there may be anything, also what no set holds.
+    named = [region.get("to_name") for region in result]
     return next((config for config in configs if config.image_tag in named), configs[0])
 
 
-def _read(root: etree._Element, image_tag: str, image_key: str) -> LabelConfig:
+def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> LabelConfig:
     """What may be drawn in one image, which may be nothing."""
-    palettes = {tag.get("name", ""): _labels_of(tag) for tag in root.iter("Labels") if image_tag in _targets(tag)}
-    outputs = tuple(_outputs(root, image_tag, palettes))
+    here = [control for control in controls if image_tag in control.targets]
+    drawing = [control for control in here if control.name and control.kind and not control.smart_only]
+    labelled = [control for control in drawing if control.labels]
+    bare = [control for control in drawing if control.is_bare]
+    palettes = {control.name: control for control in here if control.tag == "Labels"}
+    named = [palette for palette in palettes.values() if palette.labels]
+    outputs = [_output(control, control.values, image_tag) for control in labelled]
+    outputs += [_output(control, one.values, image_tag, labels_tag=one.name) for control in bare for one in named]
+    drawable = {value for control in labelled + (named if bare else []) for value in control.values}
     by_value: dict[str, Label] = {}
-    drawable = {value for output in outputs for value in output.labels}
-    for tag in root.iter("Labels", *(f"{kind.capitalize()}Labels" for kind in KINDS)):
-        for label in _labels_of(tag) if image_tag in _targets(tag) else ():
-            if label.value in drawable:
-                by_value.setdefault(label.value, label)
-    texts = [tag for tag in root.iter("TextArea") if image_tag in _targets(tag)]
-    messages = [tag for tag in texts if tag.get("name") == MESSAGE_NAME]
+    for label in (label for control in here for label in control.labels):
+        if label.value in drawable:
+            by_value.setdefault(label.value, label)
+    texts = [control for control in here if control.tag == "TextArea"]
     return LabelConfig(
         image_tag=image_tag,
         image_key=image_key,
         labels=tuple(by_value.values()),
-        outputs=outputs,
-        message_tag=TextTag(MESSAGE_NAME, image_tag) if messages else None,
-        words_tags=tuple(TextTag(tag.get("name", ""), image_tag) for tag in texts if _true(tag, "smart")),
+        outputs=tuple(outputs),
+        message_tag=TextTag(MESSAGE_NAME, image_tag) if any(text.name == MESSAGE_NAME for text in texts) else None,
+        words_tags=tuple(TextTag(text.name, image_tag) for text in texts if text.smart),
     )
 
 
@@ -215,30 +263,46 @@ def _parse_xml(xml: str) -> etree._Element:
     return root
 
 
-def _outputs(root: etree._Element, image_tag: str, palettes: dict[str, tuple[Label, ...]]) -> list[OutputTag]:
-    found = []
-    for tag in root.iter(*(f"{kind.capitalize()}Labels" for kind in KINDS)):
-        if image_tag in _targets(tag) and not _true(tag, "smartOnly"):
-            kind = cast(Kind, str(tag.tag).removesuffix("Labels").lower())
-            found.append(_output(tag, kind, image_tag, _labels_of(tag), labels_tag=None))
-    for tag in root.iter(*(kind.capitalize() for kind in KINDS)):
-        if image_tag in _targets(tag) and not _true(tag, "smartOnly"):
-            for palette, labels in palettes.items():
-                found.append(_output(tag, cast(Kind, str(tag.tag).lower()), image_tag, labels, labels_tag=palette))
-    return [output for output in found if output.name and output.labels]
+def _controls(root: etree._Element, *, images: int) -> list[_Control]:
+    """The tags that matter here, in the document's order; refuses, before any is read, more than can be served."""
+    palettes = ("Labels", *(f"{kind.capitalize()}Labels" for kind in KINDS))
+    tags = list(root.iter(*palettes, *(kind.capitalize() for kind in KINDS), "TextArea"))
+    if len(tags) > MAX_CONTROLS or images * len(tags) > MAX_TAGS:
+        raise LabelConfigError(f"The label config has too many tags: {images:,} images and {len(tags):,} controls.")
+    # A label counts in every tag around it.
+    counted = islice((label for tag in tags for label in tag.iter("Label")), MAX_LABELS_IN_ALL + 1)
+    if sum(1 for _ in counted) > MAX_LABELS_IN_ALL:
+        raise LabelConfigError(f"The label config has more than {MAX_LABELS_IN_ALL:,} labels in all its tags.")
+    return [_control(tag, _labels_of(tag) if tag.tag in palettes else ()) for tag in tags]
 
 
-def _output(
-    tag: etree._Element, kind: Kind, image_tag: str, labels: tuple[Label, ...], *, labels_tag: str | None
-) -> OutputTag:
-    return OutputTag(
+def _control(tag: etree._Element, labels: tuple[Label, ...]) -> _Control:
+    kind = str(tag.tag).removesuffix("Labels").lower()
+    return _Control(
+        tag=str(tag.tag),
         name=tag.get("name", ""),
-        to_name=image_tag,
-        kind=kind,
-        labels=tuple(label.value for label in labels),
-        labels_tag=labels_tag,
-        score_threshold=_threshold(tag),
+        targets=frozenset(name.strip() for name in (tag.get("toName") or "").split(",")),
+        kind=kind if kind in KINDS else None,
+        labels=labels,
+        values=tuple(label.value for label in labels),
+        smart=_true(tag, "smart"),
+        smart_only=_true(tag, "smartOnly"),
+        score_threshold=_threshold(tag) if kind in KINDS else None,
         skip=_true(tag, "model_skip"),
+    )
+
+
+def _output(control: _Control, labels: tuple[str, ...], image_tag: str, *, labels_tag: str | None = None) -> OutputTag:
+    if control.kind is None:
+        raise ValueError(f"Nothing can be drawn with <{control.tag}>.")
+    return OutputTag(
+        name=control.name,
+        to_name=image_tag,
+        kind=control.kind,
+        labels=labels,
+        labels_tag=labels_tag,
+        score_threshold=control.score_threshold,
+        skip=control.skip,
     )
 
 
@@ -256,10 +320,6 @@ def _labels_of(tag: etree._Element) -> tuple[Label, ...]:
         for label in tag.iter("Label")
         if label.get("value")
     )
-
-
-def _targets(tag: etree._Element) -> list[str]:
-    return [name.strip() for name in (tag.get("toName") or "").split(",")]
 
 
 def _threshold(tag: etree._Element) -> float | None:

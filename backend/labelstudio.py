@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from label_studio_sdk import LabelStudio as Sdk
@@ -27,9 +31,16 @@ logger = logging.getLogger(__name__)
 # In one answer: whole tasks, which predictions and annotations make large, and mere numbers.
 PAGE_TASKS = 100
 PAGE_IDS = 1000
+# Their numbers stand in the address, whose length servers limit.
+PAGE_EXPORTED = 200
 WAITING_FIELDS = "id,data,total_annotations,cancelled_annotations"
+NAMED_FIELDS = "id,data,total_annotations"
 PROJECT_FIELDS = "id,title,label_config,model_version,min_annotations_to_start_training,sampling"
+# What our webhooks carry.
+SECRET_HEADER = "X-Drape-Secret"
 UNCERTAINTY = "Uncertainty sampling"
+# Access tokens last some minutes.
+RENEWED_EARLY = timedelta(seconds=60)
 
 Filter = dict[str, Any]
 
@@ -49,6 +60,23 @@ class Project:
     model_version: str
     min_annotations: int
     by_uncertainty: bool
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """How many tasks a project has.
+
+    Attributes:
+        predicted: with a prediction of any version.
+        waiting: those of them that nobody has annotated, nor skipped.
+        doubtful: those of them whose predictions' score is low: of several predictions, by Label Studio's own mean, of
+            the project's current versions where it tells them apart.
+    """
+
+    images: int
+    predicted: int
+    waiting: int
+    doubtful: int
 
 
 class LabelStudio:
@@ -76,6 +104,10 @@ class LabelStudio:
                     self._sdk = Sdk(
                         base_url=url, api_key=key, timeout=timeout_s, httpx_client=_connections(url, timeout_s)
                     )
+            # The SDK renews a token that has ended; one that ends on its way to a busy Label Studio is refused.
+            tokens, soon = self._sdk._client_wrapper._tokens_client, datetime.now(timezone.utc) + RENEWED_EARLY
+            if tokens._access_token_expiration is not None and tokens._access_token_expiration < soon:
+                tokens._access_token = None
             return self._sdk
 
     @contextmanager
@@ -114,6 +146,14 @@ class LabelStudio:
             by_uncertainty=found.sampling == UNCERTAINTY,
         )
 
+    def projects_with_webhook(self, secret: str) -> list[int]:
+        """Ids of the projects whose webhook carries our secret: those that the backend was connected to."""
+        sdk = self.sdk
+        with self.said_plainly():
+            hooks = sdk.webhooks.list()
+        ours = {one.project for one in hooks if secret and (one.headers or {}).get(SECRET_HEADER) == secret}
+        return sorted(int(project) for project in ours if project is not None)
+
     def tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
         """The tasks that still exist of `task_ids`, with their predictions; by id, each once."""
         wanted = sorted(set(task_ids))
@@ -147,6 +187,22 @@ class LabelStudio:
         filters.append(_not_predicted_by(version) if version else _filter("total_predictions", "equal", 0))
         return self._ids(project_id, filters)
 
+    def task_counts(self, project_id: int, *, doubtful_below: float) -> TaskCounts:
+        """Counts the project's tasks, in four requests of which none lists them.
+
+        Args:
+            doubtful_below: the score, in `[0, 1]`, that those of doubtful tasks are below.
+        """
+        predicted = [_filter("total_predictions", "greater", 0)]
+        waiting = [*predicted, _filter("total_annotations", "equal", 0), _filter("cancelled_annotations", "equal", 0)]
+        doubtful = [*waiting, _filter("predictions_score", "less", doubtful_below)]
+        return TaskCounts(
+            images=self._project(project_id, "task_number").task_number or 0,
+            predicted=self._total(project_id, predicted),
+            waiting=self._total(project_id, waiting),
+            doubtful=self._total(project_id, doubtful),
+        )
+
     def tasks_after(self, project_id: int, task_id: int, *, count: int) -> list[dict[str, Any]]:
         """The `count` tasks that follow `task_id` in the order of their numbers, as many as there are."""
         query = _query([_filter("id", "greater", task_id)])
@@ -164,13 +220,65 @@ class LabelStudio:
             for task in self._page(project_id, _query([]), size=size, page=page, fields="task_only")
         ]
 
-    def annotated_tasks(self, project_id: int) -> list[dict[str, Any]]:
-        """Every task that has annotations, with them (`annotations`, `data`, `id`)."""
-        sdk = self.sdk
-        with self.said_plainly():
-            body = b"".join(sdk.projects.exports.download_sync(project_id, export_type="JSON"))
-        tasks: list[dict[str, Any]] = json.loads(body or b"[]")
-        return tasks
+    def annotated_tasks(self, project_id: int, *, among: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """Every task that has annotations, or those of `among`, with them (`annotations`, `data`, `id`, `updated_at`).
+
+        Only here Label Studio tells what prediction an annotation began with (`prediction`).
+        """
+        if among is None:
+            return self._exported(project_id, {})
+        wanted = sorted(set(among))
+        return [
+            task
+            for first in range(0, len(wanted), PAGE_EXPORTED)
+            for task in self._exported(project_id, {"ids[]": wanted[first : first + PAGE_EXPORTED]})
+        ]
+
+    def all_tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
+        """Every task of the project in order, some at a time: its `id`, its `data`, its `total_annotations`."""
+        last = 0
+        while True:
+            query = _query([_filter("id", "greater", last)])
+            page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include=NAMED_FIELDS)
+            if not page:
+                return
+            yield from page
+            last = int(page[-1]["id"])
+
+    def annotated_task_ids(self, project_id: int) -> list[int]:
+        """Tasks that have annotations other than skips, in order: about a second for a thousand."""
+        return self._ids(project_id, [_is_annotated()])
+
+    def count_annotated(self, project_id: int) -> int:
+        """How many tasks have annotations other than skips."""
+        return self._total(project_id, [_is_annotated()])
+
+    def changed_tasks(self, project_id: int, *, since: str) -> dict[int, str]:
+        """When each annotated task was changed that was, or whose annotations were, at `since` or later.
+
+        Tasks that were deleted, or have no annotations any more, tell nothing.
+
+        Args:
+            since: a time as Label Studio's filters read it.
+
+        Returns:
+            Task id → ISO 8601.
+        """
+        found: dict[int, str] = {}
+        while True:
+            filters = [
+                _is_annotated(),
+                _filter("updated_at", "greater_or_equal", since, kind="Datetime"),
+                _filter("id", "greater", max(found, default=0)),
+            ]
+            listed = self._listed(
+                project_id, _query(filters), PAGE_IDS, fields="task_only", include="id,updated_at"
+            )  # fmt: skip
+            page = listed.items or []
+            found |= {int(task.id): task.updated_at.isoformat() for task in page}
+            # Label Studio may give fewer than were asked for, where its own limit is lower.
+            if not page or len(page) >= int(listed.response.total):
+                return found
 
     def write_predictions(self, project_id: int, predictions: Sequence[tuple[int, Prediction]]) -> None:
         """Stores predictions, pairs of task id and prediction, in one request; their clusters are lost.
@@ -209,12 +317,14 @@ class LabelStudio:
         with self.said_plainly():
             sdk.projects.update(project_id, model_version=version)
 
-    def accept(self, task_id: int, regions: list[dict[str, Any]], *, unique_id: str) -> None:
+    def accept(
+        self, task_id: int, regions: list[dict[str, Any]], *, unique_id: str, ground_truth: bool = False
+    ) -> None:
         """Stores an annotation in this account's name, unless one is stored under `unique_id` already."""
         sdk = self.sdk
         with self.said_plainly():
             try:
-                sdk.annotations.create(task_id, result=regions, unique_id=unique_id)
+                sdk.annotations.create(task_id, result=regions, unique_id=unique_id, ground_truth=ground_truth)
             except ApiError as e:
                 if e.status_code != HTTPStatus.CONFLICT:
                     raise
@@ -256,6 +366,16 @@ class LabelStudio:
         with self.said_plainly():
             sdk.predictions.update(prediction_id, cluster=cluster)
 
+    def _exported(self, project_id: int, query: dict[str, Any]) -> list[dict[str, Any]]:
+        sdk = self.sdk
+        options: RequestOptions = {"additional_query_parameters": query}
+        with self.said_plainly():
+            body = b"".join(
+                sdk.projects.exports.download_sync(project_id, export_type="JSON", request_options=options)
+            )  # fmt: skip
+        tasks: list[dict[str, Any]] = json.loads(body or b"[]")
+        return tasks
+
     def _project(self, project_id: int, fields: str) -> Any:
         # Only those fields: what else Label Studio tells of a project it counts anew over all of its tasks.
         sdk = self.sdk
@@ -276,28 +396,44 @@ class LabelStudio:
                 return found
             found += [int(task["id"]) for task in page]
 
+    def _total(self, project_id: int, filters: list[Filter]) -> int:
+        # Label Studio says with each page how many there are in all: to list 18,000 of them takes it 300 times as long.
+        return int(self._listed(project_id, _query(filters), 1, fields="task_only", include="id").response.total)
+
     def _page(
         self, project_id: int, query: dict[str, Any], *, size: int, page: int = 1, **wanted: Any
     ) -> list[dict[str, Any]]:
+        return [task.model_dump() for task in self._listed(project_id, query, size, page, **wanted).items or []]
+
+    def _listed(self, project_id: int, query: dict[str, Any], size: int, page: int = 1, **wanted: Any) -> Any:
         sdk = self.sdk
         with self.said_plainly():
-            answer = sdk.tasks.list(project=project_id, page=page, page_size=size, query=json.dumps(query), **wanted)
-        return [task.model_dump() for task in answer.items or []]
+            return sdk.tasks.list(project=project_id, page=page, page_size=size, query=json.dumps(query), **wanted)
 
 
 def _connections(url: str, timeout_s: float) -> httpx.Client:
     # Label Studio's own server writes an answer in two pieces, and the second waits 40 ms on a connection that is kept:
     # for the first one's delayed acknowledgement. A new one costs less, unless a handshake comes with it.
     kept = None if url.startswith("https:") else 0
-    return httpx.Client(
-        timeout=timeout_s,
-        follow_redirects=True,
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=kept),
-    )
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=kept)
+    # Linux alone has it. Through a proxy it would say nothing of Label Studio.
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is None or (getproxies() and not proxy_bypass(urlsplit(url).hostname or "")):
+        return httpx.Client(timeout=timeout_s, follow_redirects=True, limits=limits)
+    # What was sent into a cable that is out, and given up here, the system sends again once it is in: predictions that
+    # were stored anew meanwhile would be stored twice.
+    given_up = (socket.IPPROTO_TCP, option, int(1000 * timeout_s))
+    transport = httpx.HTTPTransport(limits=limits, socket_options=[given_up])
+    return httpx.Client(timeout=timeout_s, follow_redirects=True, transport=transport)
 
 
 def _query(filters: list[Filter]) -> dict[str, Any]:
     return {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+
+
+def _is_annotated() -> Filter:
+    # Skips apart.
+    return _filter("total_annotations", "greater", 0)
 
 
 def _not_predicted_by(version: str) -> Filter:

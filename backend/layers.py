@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from backend.domain import Mask
-from backend.regions import decode
+from backend.regions import decoded
 from backend.wire import Drawn
 
 
@@ -19,10 +19,9 @@ def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:
     """
     width, height = size_wh
     taken = np.zeros((height, width), bool)
-    masks, _ = decode(_regions(drawn))
-    for labelled in masks:
-        if labelled.mask.shape == taken.shape:
-            taken |= labelled.mask
+    for one in decoded(_regions(drawn), size_wh=size_wh):
+        if not isinstance(one, str):
+            taken |= one.mask
     return taken
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+# Of each kind, for the status page; Prometheus keeps counts of all.
+RECENT = 500
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 100.0)
 
 
@@ -20,21 +26,39 @@ class Sized(Protocol):
     def used_bytes(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class Latency:
+    """Seconds that the last `count` answers took: the median, and what 95 of 100 stay below."""
+
+    count: int
+    median_s: float
+    p95_s: float
+
+
 class Metrics:
     """What is counted: answers of `/predict` by kind, with their times in seconds; webhooks by action; embeddings."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
         self.predict_seconds = Histogram(
             "drape_predict_seconds",
-            "Time to answer /predict, in seconds",
+            "Time to answer /predict, in seconds: `interactive` for an annotator's prompt, else `batch`",
             ["kind"],
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
         )
-        self.webhooks = Counter("drape_webhooks", "Webhooks received", ["action"], registry=self.registry)
+        self.webhooks = Counter(
+            "drape_webhooks", "Webhooks received, by Label Studio's action", ["action"], registry=self.registry
+        )
         self.failures = Counter(
-            "drape_predict_failures", "/predict answered with an error", ["kind"], registry=self.registry
+            "drape_predict_failures", "/predict answered with an error status", ["kind"], registry=self.registry
+        )
+        self.shed = Counter(
+            "drape_predict_shed", "/predict refused, as too much was asked at once", ["kind"], registry=self.registry
+        )
+        self.in_flight = Gauge(
+            "drape_predict_in_flight", "/predict being answered, or waiting for it", ["kind"], registry=self.registry
         )
         self.encode_seconds = Histogram(
             "drape_encode_seconds",
@@ -44,13 +68,13 @@ class Metrics:
         )
         self.decode_seconds = Histogram(
             "drape_decode_seconds",
-            "Time from an embedding to masks, in seconds",
+            "Time from an embedding to masks, in seconds, by SAM's head: `clicks` or `concept` (words, examples)",
             ["head"],
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
         )
         self.embedding_lookups = Counter(
-            "drape_embedding_lookups", "Embeddings asked for, by the tier that had them", ["outcome"],
+            "drape_embedding_lookups", "Embeddings asked for, by the tier that had them, or `miss`", ["outcome"],
             registry=self.registry,
         )  # fmt: skip
         self.embedding_evictions = Counter(
@@ -60,6 +84,10 @@ class Metrics:
             "drape_embedding_bytes", "Size of the kept embeddings, in bytes", ["tier"], registry=self.registry
         )
 
+    def watch_in_flight(self, kind: str, count: Callable[[], int]) -> None:
+        """Shows how many requests of that kind are in flight, read whenever metrics are asked for."""
+        self.in_flight.labels(kind=kind).set_function(count)
+
     def watch_embeddings(self, tiers: Iterable[Sized]) -> None:
         """Shows the fill of the tiers, read whenever metrics are asked for."""
         for tier in tiers:
@@ -68,5 +96,22 @@ class Metrics:
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:
         """Times one answer; an answer that raises is counted as a failure too."""
+        began = time.perf_counter()
         with self.predict_seconds.labels(kind=kind).time(), self.failures.labels(kind=kind).count_exceptions():
             yield
+        self._recent[kind].append(time.perf_counter() - began)
+
+    def latency(self, kind: str) -> Latency | None:
+        """Of the last answers of that kind that were none of errors; None before the first."""
+        recent = list(self._recent[kind])
+        if not recent:
+            return None
+        median_s, p95_s = np.percentile(recent, (50, 95))
+        return Latency(len(recent), float(median_s), float(p95_s))
+
+    def embedding_lookups_by_outcome(self) -> dict[str, int]:
+        """How often an embedding was asked for, by the tier that had it, or `miss`."""
+        (family,) = self.embedding_lookups.collect()
+        return {
+            sample.labels["outcome"]: int(sample.value) for sample in family.samples if sample.name.endswith("_total")
+        }

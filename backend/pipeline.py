@@ -12,6 +12,7 @@ from dataclasses import replace
 from backend.domain import (
     Image,
     LabelledMask,
+    Outlining,
     Photo,
     Prediction,
     Prompt,
@@ -93,19 +94,20 @@ class Interactive:
             ModelError: no segmenter is ready.
         """
         task, project_id = request.tasks[0], request.project_id
+        settings = self.settings.for_project(project_id)
         segmenter = self.segmenter.get(timeout_s=LOADING_PATIENCE_S)
         image = open_image(self.images, task, config)
-        prompt = parse_context(
-            request.context or {}, config, size_wh=image.size_wh, example_tag=self.settings.example_tag
-        )
+        prompt = parse_context(request.context or {}, config, size_wh=image.size_wh, example_tag=settings.example_tag)
         if prompt.label is None and not prompt.asks_for_all:
             raise PromptError("Choose a label first, then click on the garment or draw a box.")
-        prediction = self._answer(image, config, prompt, segmenter, request.drawn)
+        prediction = self._answer(image, config, prompt, segmenter, request.drawn, settings.outlining)
         if project_id is not None and prompt.words and prompt.asks_for_all:
             self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
         return prediction
 
-    def answer_again(self, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
+    def answer_again(
+        self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase
+    ) -> Prediction | None:  # fmt: skip
         """Regions for a remembered phrase in a task that is opened; None where it finds nothing, or nothing reads it.
 
         Raises:
@@ -117,7 +119,8 @@ class Interactive:
         label = phrase.label if phrase.label in config.label_values else None
         image = open_image(self.images, task, config)
         try:
-            return self._answer(image, config, Prompt(words=phrase.words, label=label), segmenter, Drawn)
+            outlining = self.settings.for_project(project_id).outlining
+            return self._answer(image, config, Prompt(words=phrase.words, label=label), segmenter, Drawn, outlining)
         except PromptError:
             return None
 
@@ -132,6 +135,7 @@ class Interactive:
         prompt: Prompt,
         segmenter: Segmenter,
         read_drawn: Callable[[], Drawn],
+        outlining: Outlining,
     ) -> Prediction:
         if prompt.asks_for_all and not isinstance(segmenter, WordReader):
             raise PromptError(
@@ -152,7 +156,7 @@ class Interactive:
         regions = [
             region
             for one in labelled
-            for region in encode(one, config, outlining=self.settings.outlining, model_version=segmenter.name)
+            for region in encode(one, config, outlining=outlining, model_version=segmenter.name)
         ]
         score = min((one.score or 0.0 for one in labelled), default=0.0)
         return Prediction(regions=regions, score=score, model_version=segmenter.name)

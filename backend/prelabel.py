@@ -10,18 +10,15 @@ import logging
 from collections.abc import Sequence
 
 from rq import get_current_job
-from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from backend.errors import LabelStudioAwayError
+from backend.patience import patiently
+from backend.prelabel_marks import Holder
 from backend.prelabelling import Prelabelling
+from backend.queues import CHECK_PATIENCE_S
 from backend.settings import Settings
 from backend.workplace import workplace
 
 logger = logging.getLogger(__name__)
-
-# Label Studio may restart while a job runs; after this long the job fails.
-PATIENCE_S = 600
-LONGEST_PAUSE_S = 20
 
 
 def plan(project_id: int) -> dict[str, int]:
@@ -31,15 +28,20 @@ def plan(project_id: int) -> dict[str, int]:
         Counts: `tasks` that wait, in how many `jobs`.
 
     Raises:
-        LabelStudioError, QueueError: as their names say.
+        LabelStudioError: Label Studio stayed away, or refuses the key.
+        QueueError: Redis is away.
     """
     place = workplace(Settings())
     place.queues.begin_plan(project_id)
+    # Another machine may have promoted, and queued this, a moment ago.
+    place.registry.look_anew(project_id)
     if not place.answers(project_id):
         logger.info("Project %s has no model yet: its tasks wait for its first", project_id)
         return {"tasks": 0, "jobs": 0}
     version = place.version(project_id)
-    waiting = place.label_studio.waiting_task_ids(project_id, version=version)
+    for attempt in patiently(for_s=CHECK_PATIENCE_S):
+        with attempt:
+            waiting = place.label_studio.waiting_task_ids(project_id, version=version)
     waiting = place.marks.without_failed(project_id, version, waiting)
     jobs = place.queues.enqueue_prelabel(project_id, waiting, version=version)
     logger.info("%s tasks of project %s wait for %s, in %s jobs", len(waiting), project_id, version, len(jobs))
@@ -60,7 +62,7 @@ def share_out(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     return {"tasks": len(task_ids), "jobs": len(jobs)}
 
 
-def prelabel(project_id: int, version: str, task_ids: Sequence[int]) -> dict[str, int]:
+def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: bool = False) -> dict[str, int]:
     """Predicts and stores; a task that has a prediction of this version already is passed over.
 
     One image that cannot be read, one vanished task or one refused write never stops the rest: each is reported. While
@@ -69,6 +71,7 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int]) -> dict[str
     Args:
         version: the model that it was queued for, see `Queues.enqueue_prelabel`. Where another is the project's by
             now, nothing is done: that one's jobs are queued.
+        asked: somebody wants this version's predictions, whichever is the project's.
 
     Returns:
         Counts: tasks `written`, of which `accepted` without a person; `skipped`, `failed`.
@@ -78,19 +81,20 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int]) -> dict[str
         LabelConfigError, ModelError: as their names say.
     """
     place = workplace(Settings())
-    if not place.answers(project_id) or place.version(project_id) != version:
+    place.registry.look_anew(project_id)
+    if not asked and (not place.answers(project_id) or place.version(project_id) != version):
         logger.info("%s tasks of project %s are left to a newer model than %s", len(task_ids), project_id, version)
         return {"written": 0, "accepted": 0, "skipped": len(task_ids), "failed": 0}
     job = get_current_job()
-    holder = job.id if job else "by hand"
+    holder = Holder.of(job.id if job else "by hand")
     ours = sorted(place.marks.claim(project_id, version, task_ids, holder=holder))
     try:
-        work = Prelabelling(place, project_id, ours)
-        for attempt in _patiently():
+        work = Prelabelling(place, project_id, ours, holder=holder, queued_for=version, asked=version if asked else "")
+        for attempt in patiently():
             with attempt:
                 work.run()
     finally:
-        place.marks.release(project_id, version, ours)
+        place.marks.release(project_id, version, ours, holder=holder)
     counts = work.counts()
     counts["skipped"] += len(task_ids) - len(ours)
     logger.info("Pre-annotated project %s with %s: %s", project_id, version, counts)
@@ -108,7 +112,7 @@ def write_clusters(project_id: int, version: str, clusters: dict[int, int]) -> d
     """
     place = workplace(Settings())
     written = 0
-    for attempt in _patiently():
+    for attempt in patiently():
         with attempt:
             for task in place.label_studio.tasks(project_id, list(clusters)):
                 for prediction in task.get("predictions") or []:
@@ -116,13 +120,3 @@ def write_clusters(project_id: int, version: str, clusters: dict[int, int]) -> d
                         place.label_studio.write_cluster(int(prediction["id"]), clusters[int(task["id"])])
                         written += 1
     return {"written": written}
-
-
-def _patiently() -> Retrying:
-    return Retrying(
-        retry=retry_if_exception_type(LabelStudioAwayError),
-        wait=wait_exponential(max=LONGEST_PAUSE_S),
-        stop=stop_after_delay(PATIENCE_S),
-        before_sleep=before_sleep_log(logger, logging.WARNING),
-        reraise=True,
-    )

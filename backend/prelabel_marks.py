@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -18,6 +20,40 @@ FAILED_S = 24 * 3600
 CLAIM_S = 2 * 3600
 MINUTE_S = 60
 RATE_MINUTES = 5
+# Takes what is free, or held for the same job by a worker that was given up; the places of the keys that it took.
+CLAIM = """
+local taken = {}
+for place, key in ipairs(KEYS) do
+  local holder = redis.call('GET', key)
+  if not holder or string.sub(holder .. ':', 1, #ARGV[1]) == ARGV[1] then
+    redis.call('SET', key, ARGV[1] .. ARGV[2], 'EX', ARGV[3])
+    taken[#taken + 1] = place
+  end
+end
+return taken
+"""
+# Gives free what is still held so.
+RELEASE = """
+for _, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+end
+"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who predicts a task: one `run` of a `job`. A later run of the job takes its tasks over from an earlier one."""
+
+    job: str
+    run: str
+
+    @classmethod
+    def of(cls, job: str) -> Holder:
+        """A new run of a job."""
+        return cls(job, secrets.token_hex(8))
+
+    def __str__(self) -> str:
+        return f"{self.job}:{self.run}"
 
 
 class PrelabelMarks:
@@ -34,24 +70,31 @@ class PrelabelMarks:
         """Those of the tasks whose prediction Label Studio has, or is about to store."""
         return self._among(f"drape:answered:{project_id}:{version}", task_ids)
 
-    def claim(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: str) -> set[int]:
-        """Those of the tasks that `holder` may predict: nobody else does. Claimed again by the same, they stay its."""
+    def claim(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> set[int]:
+        """Those of the tasks that `holder` may predict: nobody else does, but for a later run of the same job."""
         keys = [_claim_key(project_id, version, task_id) for task_id in task_ids]
         try:
-            with self._redis.pipeline() as pipeline:
-                for key in keys:
-                    pipeline.set(key, holder, nx=True, ex=CLAIM_S)
-                pipeline.mget(keys)
-                holders = pipeline.execute()[-1]
+            taken = self._redis.eval(CLAIM, len(keys), *keys, f"{holder.job}:", holder.run, CLAIM_S) if keys else []
         except RedisError:
             return set(task_ids)
-        return {task_id for task_id, one in zip(task_ids, holders, strict=True) if one in (None, holder.encode())}
+        return {task_ids[place - 1] for place in taken}
 
-    def release(self, project_id: int, version: str, task_ids: Sequence[int]) -> None:
-        """Gives claimed tasks free."""
+    def held(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> set[int]:
+        """Those of the tasks that `holder` has claimed and nobody has taken over since, as far as is known."""
+        if not task_ids:
+            return set()
         try:
-            if task_ids:
-                self._redis.delete(*(_claim_key(project_id, version, task_id) for task_id in task_ids))
+            holders = self._redis.mget([_claim_key(project_id, version, task_id) for task_id in task_ids])
+        except RedisError:
+            return set(task_ids)
+        return {task_id for task_id, one in zip(task_ids, holders, strict=True) if one in (None, str(holder).encode())}
+
+    def release(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> None:
+        """Gives tasks free that `holder` claimed."""
+        keys = [_claim_key(project_id, version, task_id) for task_id in task_ids]
+        try:
+            if keys:
+                self._redis.eval(RELEASE, len(keys), *keys, str(holder))
         except RedisError:
             logger.debug("Redis is away: claims end by themselves")
 
@@ -101,11 +144,14 @@ class PrelabelMarks:
         return sum(busy) / len(busy) if busy else 0.0
 
     def _add(self, key: str, task_ids: Sequence[int], *, life_s: int) -> None:
+        """Marks them, each until its own time is over: others that are marked later do not lengthen it."""
         if not task_ids:
             return
+        now = time.time()
         try:
             with self._redis.pipeline() as pipeline:
-                pipeline.sadd(key, *task_ids)
+                pipeline.zremrangebyscore(key, 0, now)
+                pipeline.zadd(key, {str(task_id): now + life_s for task_id in task_ids})
                 pipeline.expire(key, life_s)
                 pipeline.execute()
         except RedisError:
@@ -115,10 +161,11 @@ class PrelabelMarks:
         if not task_ids:
             return set()
         try:
-            marked = self._redis.smismember(key, list(task_ids))
+            until = self._redis.zmscore(key, [str(task_id) for task_id in task_ids])
         except RedisError:
             return set()
-        return {task_id for task_id, is_marked in zip(task_ids, marked, strict=True) if is_marked}
+        now = time.time()
+        return {task_id for task_id, moment in zip(task_ids, until, strict=True) if moment is not None and moment > now}
 
 
 def _claim_key(project_id: int, version: str, task_id: int) -> str:

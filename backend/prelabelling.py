@@ -14,15 +14,17 @@ from rq import get_current_job
 
 from backend.auto_accepted import accepted_regions, annotation_id
 from backend.batch import Current, Outcome
-from backend.devices import pick_device
+from backend.devices import ready_device
 from backend.domain import Prediction
 from backend.errors import DrapeError, LabelStudioAwayError, LabelStudioError
 from backend.garments import unknown_labels, unused_classes
 from backend.gate import SHUT, gate_of
 from backend.label_config import LabelConfig, parse_label_configs
 from backend.labelstudio import Project
+from backend.prelabel_marks import Holder
 from backend.preparation import read_preparation
 from backend.regions import message
+from backend.request_ids import request_id, work_for
 from backend.sample import sample_images
 from backend.wire import Task
 from backend.workplace import Workplace
@@ -40,11 +42,19 @@ SLOW = (
 
 @dataclass
 class Prelabelling:
-    """What a job works on, and what came of it so far. `run` may be called again after it failed."""
+    """What a job works on, and what came of it so far. `run` may be called again after it failed.
+
+    Attributes:
+        holder: has claimed the tasks, for the version that they were `queued_for`.
+        asked: the name of the version that predicts; '' for the project's current one.
+    """
 
     place: Workplace
     project_id: int
     task_ids: Sequence[int]
+    holder: Holder
+    queued_for: str
+    asked: str = ""
     had: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)
     accepted: set[int] = field(default_factory=set)
@@ -64,12 +74,12 @@ class Prelabelling:
         """Predicts and writes what has no prediction yet."""
         place = self.place
         self._prepare()
-        current = place.batch.current(self.project_id)
+        current = place.batch.current(self.project_id, asked=self.asked)
         if current is None:
             logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
             return
         version = current.version
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as pool:
             # Each takes Label Studio a while.
             later = pool.submit(place.label_studio.project, self.project_id)
             tasks = place.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
@@ -86,7 +96,10 @@ class Prelabelling:
         judged = ("total_annotations", "cancelled_annotations")
         annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
         # Closed for certain: a job that is tried again needs the detector back.
-        with ThreadPoolExecutor(1) as writer, closing(self._outcomes(waiting, configs, current)) as outcomes:
+        with (
+            ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as writer,
+            closing(self._outcomes(waiting, configs, current)) as outcomes,
+        ):
             ready: list[Outcome] = []
             pending: Future[None] | None = None
             for outcome in outcomes:
@@ -100,7 +113,7 @@ class Prelabelling:
             if pending is not None:
                 pending.result()
             self._write(ready, configs, annotated, version)
-        place.marks.failed(self.project_id, place.version(self.project_id), self.failed)
+        place.marks.failed(self.project_id, self.asked or place.version(self.project_id), self.failed)
         self._finish(project, version)
         self._show_progress()
 
@@ -122,7 +135,7 @@ class Prelabelling:
         Accepted first: a job that ends between the two finds no prediction, and comes here again.
         """
         version = self.place.registry.champion(self.project_id)
-        gate = gate_of(version, self.place.settings) if version else SHUT
+        gate = gate_of(version, self.place.settings.for_project(self.project_id)) if version else SHUT
         if not gate.is_open:
             return outcomes
         gated = []
@@ -156,13 +169,23 @@ class Prelabelling:
     def _write(
         self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int], version: str
     ) -> None:
-        gated = self._gated(outcomes, configs, annotated)
+        gated = self._gated(self._still_ours(outcomes), configs, annotated)
         answered = self.place.marks.just_answered(self.project_id, version, [one.task_id for one in gated])
         pairs = [(one.task_id, one.prediction) for one in gated if one.prediction and one.task_id not in answered]
         stored = self._stored(pairs)
         self.written.update(stored)
         self.place.marks.predicted(len(stored))
         self._show_progress()
+
+    def _still_ours(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Those whose tasks nobody has taken over: a worker that was silent for long is given up, and comes back."""
+        task_ids = [one.task_id for one in outcomes]
+        held = self.place.marks.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
+        lost = set(task_ids) - held
+        if lost:
+            logger.warning("%s tasks of project %s are left to a later run of the job", len(lost), self.project_id)
+            self.had |= lost
+        return [one for one in outcomes if one.task_id in held]
 
     def _stored(self, pairs: list[tuple[int, Prediction]]) -> list[int]:
         """Which of the tasks have their prediction now."""
@@ -191,6 +214,9 @@ class Prelabelling:
         return True
 
     def _finish(self, project: Project, version: str) -> None:
+        if self.asked and self.asked != self.place.version(self.project_id):
+            # Only to compare: what annotators are shown stays the current model's.
+            return
         # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
         if self.written and project.model_version != version:
             self.place.label_studio.show_model_version(self.project_id, version)
@@ -199,7 +225,8 @@ class Prelabelling:
 
     def _prepare(self) -> None:
         """Prepares a model version that was not prepared when it was promoted: the starter, or one from elsewhere."""
-        version = self.place.registry.champion(self.project_id)
+        registry = self.place.registry
+        version = registry.version(self.project_id, self.asked) if self.asked else registry.champion(self.project_id)
         if version is None or read_preparation(version) is not None:
             return
         # Not at the top: it brings PyTorch along.
@@ -208,7 +235,7 @@ class Prelabelling:
         images = sample_images(
             self.place.label_studio, self.place.batch.images, project_id=self.project_id, side_px=version.image_size_px
         )
-        prepare(version, images, device=pick_device(self.place.settings.device))
+        prepare(version, images, device=ready_device(self.place.settings))
 
     def _say_unknown(self, current: Current, configs: Sequence[LabelConfig]) -> None:
         """Says, once a day and version, which labels the model leaves to people, and which classes nobody asks for."""

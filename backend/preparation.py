@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from backend.errors import StorageError
 from backend.registry import Version
 from backend.runtimes import Precision
 
 logger = logging.getLogger(__name__)
 
+# Its folder, in the version's.
+PREPARED = "prepared"
 CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE = "clusters.safetensors", "openvino.xml", "preparation.json"
 RuntimeName = Literal["torch", "openvino-bf16", "openvino-f32"]
 # By OpenVINO's precision.
@@ -41,8 +44,12 @@ class Preparation:
 
 
 def folder_of(version: Version) -> Path:
-    """Where a version's preparation lies."""
-    return version.weights.parent / "prepared"
+    """Where a version's preparation lies.
+
+    Raises:
+        StorageError: there is one, which is not on this machine, and the storage is away.
+    """
+    return version.files.current_folder(version.weights.parent / PREPARED)
 
 
 def read_preparation(version: Version) -> Preparation | None:
@@ -51,6 +58,6 @@ def read_preparation(version: Version) -> Preparation | None:
         return Preparation(**json.loads((folder_of(version) / RECORD_FILE).read_text()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as e:
+    except (OSError, ValueError, TypeError, StorageError) as e:
         logger.warning("The preparation of %s cannot be read, and is made again: %s", version.name, e)
         return None

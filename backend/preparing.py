@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from backend.clusters import find_clusters
 from backend.detector import Detector
-from backend.domain import Image, LabelledMask, Scene
+from backend.domain import Detection, Image, LabelledMask, Scene
 from backend.errors import ModelError
 from backend.mask_map import mask_map
 from backend.preparation import (
@@ -71,10 +71,11 @@ def prepare(
             started = time.monotonic()
             preparation = _prepare(version, images, truth, device, half)
             (half / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
-            shutil.rmtree(target, ignore_errors=True)
-            half.rename(target)
+            version.files.put_folder(half, target, first=True)
         finally:
             shutil.rmtree(half, ignore_errors=True)
+    # Another machine's, where that was the first.
+    preparation = read_preparation(version) or preparation
     logger.info(
         "Model version %s is computed by %s: %s (%.0f s)",
         version.name, preparation.runtime, preparation.note, time.monotonic() - started,
@@ -110,7 +111,7 @@ def _fastest_on_cpu(
     torch = TorchRuntime(network, device="cpu")
     verified = images[: VERIFIED_IMAGES if truth is None else len(truth)]
     by_torch = _see(version, torch, verified)
-    expected = [list(_sure(scene)) for scene in by_torch] if truth is None else truth
+    expected = [list(sure_finds(scene.detections)) for scene in by_torch] if truth is None else truth
     most_lost = MOST_DISAGREED if truth is None else MOST_LOST
     map_torch = mask_map(expected, [scene.detections for scene in by_torch])
     if map_torch is None:
@@ -135,7 +136,8 @@ def _see(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Sc
     return list(detector.detect(images, min_score=LEAST_SCORE))
 
 
-def _sure(scene: Scene) -> Iterator[LabelledMask]:
-    for one in scene.detections:
+def sure_finds(found: Iterable[Detection]) -> Iterator[LabelledMask]:
+    """What may stand in for labels of one image's finds: those of at least `SURE`."""
+    for one in found:
         if one.score >= SURE:
             yield LabelledMask(one.mask, one.class_name)

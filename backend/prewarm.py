@@ -12,6 +12,7 @@ from backend.images import ImageStore
 from backend.label_config import LabelConfig
 from backend.labelstudio import LabelStudio
 from backend.pipeline import open_image
+from backend.request_ids import request_id, work_for
 from backend.segmenters import ImageEncoder
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
@@ -28,6 +29,7 @@ class _Opened:
     project_id: int
     task: Task
     config: LabelConfig
+    request_id: str
 
 
 class Prewarmer:
@@ -55,7 +57,7 @@ class Prewarmer:
                 return
             self._recent.append((project_id, task.id))
             # The newest first: that is where somebody waits.
-            self._waiting.appendleft(_Opened(project_id, task, config))
+            self._waiting.appendleft(_Opened(project_id, task, config, request_id()))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="prewarm", daemon=True)
                 self._thread.start()
@@ -66,6 +68,7 @@ class Prewarmer:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting))
                 opened = self._waiting.popleft()
+            work_for(opened.request_id)
             try:
                 self._encode(opened)
             except DrapeError as e:

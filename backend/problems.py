@@ -14,7 +14,11 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 KEY = "drape:problems"
+# How many there ever were; the list forgets.
+COUNT = "drape:problems-reported"
 KEPT = 100
+# A sentence; what it quotes may be an address or a label of any length.
+MOST_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Problems:
 
     def report(self, text: str, *, project_id: int | None = None, task_id: int | None = None) -> None:
         """Logs a problem and keeps it."""
+        # JSON may hold what no answer can be written in: half of a surrogate pair.
+        text = text[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
         where = f"project {project_id}, task {task_id}" if task_id else f"project {project_id}"
         logger.warning("%s (%s)", text, where)
         problem = Problem(datetime.now(timezone.utc).isoformat(timespec="seconds"), text, project_id, task_id)
@@ -43,6 +49,7 @@ class Problems:
         try:
             self._redis.lpush(KEY, json.dumps(asdict(problem)))
             self._redis.ltrim(KEY, 0, KEPT - 1)
+            self._redis.incr(COUNT)
         except RedisError:
             logger.debug("Redis is away: the problem is kept in this process alone")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from backend.domain import Box, Point, Prompt
@@ -11,6 +10,10 @@ from backend.label_config import LabelConfig
 
 # Where a region's chosen label stands, by the tag it came from; `labels` is the palette's.
 LABEL_KEYS = ("labels", "keypointlabels", "rectanglelabels")
+# More is no phrase: what reads words reads the first few dozen.
+MAX_CHARACTERS = 500
+# No position is so far from the image.
+FAR_PERCENT = 1e6
 
 
 def parse_context(
@@ -49,6 +52,8 @@ def parse_context(
                 boxes[identity] = _box(value, size_wh)
             case "textarea":
                 words += _words(value)
+    if sum(map(len, words)) > MAX_CHARACTERS:
+        raise PromptError("That is too long to look for. Write what it is in a few words.")
     if not (points or boxes or words):
         raise PromptError("There is nothing to look for: click on the garment, draw a box, or write what it is.")
     return Prompt(
@@ -92,7 +97,8 @@ def _drawable(chosen: str | None, config: LabelConfig) -> str | None:
 
 def _number(value: dict[str, Any], key: str) -> float:
     number = value.get(key)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    # JSON's integers know no bounds: one that no float holds is no position either.
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < FAR_PERCENT:
         raise PromptError("The click came without a position. Click again.")
     return float(number)
 

@@ -15,14 +15,19 @@ from datetime import timedelta
 from typing import Any
 
 from redis import Redis
+from redis.backoff import AbstractBackoff, NoBackoff
 from redis.exceptions import RedisError
-from rq import Queue, Retry
+from redis.retry import Retry as Attempts
+from rq import Callback, Queue, Retry
+from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.utils import now
 
 from backend.errors import QueueError
+from backend.request_ids import meta_of_request
 from backend.settings import Settings
+from backend.turns import take_turns
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +35,21 @@ CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED = "checks", "prelabel", "train", "clust
 # A worker takes from the first that holds a job: what no annotator waits for comes last.
 QUEUES = (CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED)
 REDIS_PATIENCE_S = 2.0
-# A hint that a lost job left behind is forgotten after this long; until then it would swallow new hints.
+# For those that wait: of a cable that is out nothing tells but silence.
+ANSWER_S = 30.0
+LONGEST_PAUSE_S = 5.0
+# As redis-py counts attempts.
+FOR_EVER = -1
+# Attempts that fail before it is said.
+SILENT_ATTEMPTS = 3
+# A hint whose job is gone is passed over at the next; one that nothing follows is forgotten after this long.
 HINT_LIFE_S = 600
+# Its job is queued right after it is set.
+HINT_GRACE_S = 5
 PRELABEL_TIMEOUT_S = 3600
 CHECK_TIMEOUT_S = 600
+# Of it, for a Label Studio that restarts: imported tasks wait in the same queue, and the clock brings the next.
+CHECK_PATIENCE_S = 240
 LOST_AFTER = timedelta(seconds=30)
 # On a CPU SAM 3 encodes an image a minute.
 EMBED_TIMEOUT_S = 6 * 3600
@@ -48,15 +64,13 @@ KEEP_FAILURE_S = 7 * 24 * 3600
 class Keys:
     """Names in Redis besides RQ's own."""
 
-    # Hash, project id → `new/needed` as last counted; a hint for `/status`, which Label Studio can always give anew.
-    COUNTS = "drape:counts"
-    # Hash, project id → JSON of what audits found, likewise.
+    # Hash, project id → JSON of what audits found; a hint for `/status`.
     AUDITS = "drape:audits"
 
     @staticmethod
-    def check_pending(project_id: int) -> str:
-        """Set while a check of the project's approvals waits in the queue."""
-        return f"drape:check-pending:{project_id}"
+    def check_pending(project_id: int, *, all_of_it: bool) -> str:
+        """Set while a check of the project's approvals, of changes or of all, waits in the queue."""
+        return f"drape:check-{'all-' if all_of_it else ''}pending:{project_id}"
 
     @staticmethod
     def plan_pending(project_id: int) -> str:
@@ -72,13 +86,18 @@ class Keys:
 class Queues:
     """What is to be done, for any worker. Every method raises `QueueError` while Redis is away."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, answer_within_s: float | None = None) -> None:
+        """`answer_within_s` is how long Redis may take; None for those that wait for it, such as workers."""
         self._settings = settings
+        # Once more, for a connection that was dropped while nobody used it; otherwise redis-py tries eleven times, and
+        # connects eleven times for each.
+        attempts = {} if answer_within_s is None else {"retry": Attempts(NoBackoff(), 1)}
         self.redis = Redis.from_url(
-            settings.redis_url or "redis://127.0.0.1:6379",
+            settings.redis_address,
             socket_connect_timeout=REDIS_PATIENCE_S,
-            socket_timeout=None,
+            socket_timeout=answer_within_s or ANSWER_S,
             health_check_interval=30,
+            **attempts,
         )
 
     def enqueue_plan(self, project_id: int) -> bool:
@@ -101,13 +120,16 @@ class Queues:
             job_id=f"imported-{project_id}-{digest}", timeout_s=CHECK_TIMEOUT_S, repeat=False,
         )  # fmt: skip
 
-    def enqueue_prelabel(self, project_id: int, task_ids: Sequence[int], *, version: str) -> list[str]:
+    def enqueue_prelabel(
+        self, project_id: int, task_ids: Sequence[int], *, version: str, asked: bool = False
+    ) -> list[str]:
         """Queues pre-annotation by `version` in jobs of a few dozen tasks.
 
-        Tasks that an open job of the same version holds are left to it.
+        Tasks that an open job of the same version holds are left to it. Projects take turns, a job each.
 
         Args:
             version: a model version's name; '' for whatever answers for a project that has no model.
+            asked: somebody wants this version's predictions, whichever is the current one when the jobs run.
 
         Returns:
             Ids of the jobs that hold the tasks, new and open ones.
@@ -118,7 +140,8 @@ class Queues:
             holders = {
                 task_id: job.id
                 for job in open_jobs(queue)
-                if tuple(job.args[:2]) == (project_id, version)
+                # A job that nobody asked for is dropped once there is a newer model.
+                if tuple(job.args[:2]) == (project_id, version) and job.kwargs.get("asked", False) == asked
                 for task_id in job.args[2]
             }
             free = [task_id for task_id in dict.fromkeys(task_ids) if task_id not in holders]
@@ -126,24 +149,28 @@ class Queues:
                 Queue.prepare_data(
                     "backend.prelabel.prelabel",
                     (project_id, version, free[first : first + size]),
+                    {"asked": asked},
                     job_id=f"prelabel-{project_id}-{secrets.token_hex(8)}",
                     timeout=PRELABEL_TIMEOUT_S,
                     result_ttl=KEEP_RESULT_S,
                     failure_ttl=KEEP_FAILURE_S,
                     retry=Retry(max=RETRIES),
+                    meta=meta_of_request(),
                 )
                 for first in range(0, len(free), size)
             ]
             queue.enqueue_many(made)
+            take_turns(queue)
         held = {holders[task_id] for task_id in task_ids if task_id in holders}
         return sorted(held) + [str(one.job_id) for one in made]
 
     def enqueue_clusters(self, project_id: int, version: str, clusters: Mapping[int, int]) -> None:
         """Queues the writing of groups, by task id, into `version`'s predictions."""
         self._enqueue(
-            CLUSTERS, "backend.prelabel.write_clusters", (project_id, version, dict(clusters)), job_id=None,
-            timeout_s=PRELABEL_TIMEOUT_S,
+            CLUSTERS, "backend.prelabel.write_clusters", (project_id, version, dict(clusters)),
+            job_id=f"clusters-{project_id}-{secrets.token_hex(8)}", timeout_s=PRELABEL_TIMEOUT_S,
         )  # fmt: skip
+        self._take_turns(CLUSTERS)
 
     def enqueue_embed(self, project_id: int, task_ids: Sequence[int]) -> list[str]:
         """Queues the encoding of the tasks' images in chunks; returns the jobs' ids, those that wait already too."""
@@ -153,31 +180,24 @@ class Queues:
             chunk = list(task_ids[first : first + size])
             ids.append(f"embed-{project_id}-{hashlib.sha256(str(chunk).encode()).hexdigest()[:16]}")
             self._enqueue(EMBED, "backend.embed.embed", (project_id, chunk), job_id=ids[-1], timeout_s=EMBED_TIMEOUT_S)
+        self._take_turns(EMBED)
         return ids
 
-    def enqueue_check(self, project_id: int) -> bool:
+    def enqueue_check(self, project_id: int, *, all_of_it: bool = False) -> bool:
         """Queues one count of the project's approved labels; False where one waits already.
 
         The mark is taken away as the count begins (`begin_check`), so that an event during it queues another.
-        """
-        return self._enqueue_hint(Keys.check_pending(project_id), "training.jobs.check_approvals", (project_id,))
 
-    def begin_check(self, project_id: int) -> None:
+        Args:
+            all_of_it: counts everything anew, and not what changed since the last count.
+        """
+        mark = Keys.check_pending(project_id, all_of_it=all_of_it)
+        return self._enqueue_hint(mark, "training.jobs.check_approvals", (project_id,), {"all_of_it": all_of_it})
+
+    def begin_check(self, project_id: int, *, all_of_it: bool = False) -> None:
         """Says that a count begins: what arrives from now on is not in it."""
         with redis_errors():
-            self.redis.delete(Keys.check_pending(project_id))
-
-    def remember_count(self, project_id: int, *, new: int, needed: int) -> None:
-        """Keeps the outcome of a count for `GET /status`."""
-        with redis_errors():
-            self.redis.hset(Keys.COUNTS, str(project_id), f"{new}/{needed}")
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Project id → `new` approved annotations and how many are `needed` for a training, as last counted."""
-        with redis_errors():
-            rows = self.redis.hgetall(Keys.COUNTS)
-        split = {_text(project): _text(counted).split("/") for project, counted in rows.items()}
-        return {project: {"new": int(new), "needed": int(needed)} for project, (new, needed) in split.items()}
+            self.redis.delete(Keys.check_pending(project_id, all_of_it=all_of_it))
 
     def remember_audit(self, project_id: int, *, version: str, images: int, regions: int, wrong: int) -> None:
         """Keeps what audits of a version found, for `GET /status`."""
@@ -194,15 +214,62 @@ class Queues:
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
         """Queues a training; False where one waits or runs already for the project."""
         return self._enqueue(
-            TRAIN, "training.jobs.train", (project_id, reason), job_id=f"train-{project_id}",
-            timeout_s=self._settings.train_timeout_s,
+            TRAIN, "training.jobs.train", (project_id, reason), job_id=_training_id(project_id),
+            timeout_s=self._settings.for_project(project_id).train_timeout_s, on_stopped="training.runs.forget",
         )  # fmt: skip
 
-    def _enqueue_hint(self, mark: str, function: str, args: tuple[Any, ...]) -> bool:
+    def has_training(self, project_id: int) -> bool:
+        """Whether a training of the project waits or runs."""
         with redis_errors():
-            if not self.redis.set(mark, 1, nx=True, ex=HINT_LIFE_S):
+            try:
+                return Job.fetch(_training_id(project_id), connection=self.redis).get_status() in OPEN_STATES
+            except NoSuchJobError:
                 return False
-        return self._enqueue(CHECKS, function, args, job_id=None, timeout_s=CHECK_TIMEOUT_S)
+
+    def cancel_training(self, project_id: int) -> bool:
+        """Ends the project's training, or takes it off the queue; False where none waits or runs."""
+        job_id = _training_id(project_id)
+        with redis_errors():
+            try:
+                job = Job.fetch(job_id, connection=self.redis)
+            except NoSuchJobError:
+                return False
+            status = job.get_status()
+            if status == JobStatus.STARTED:
+                send_stop_job_command(self.redis, job_id)
+            elif status in OPEN_STATES:
+                job.delete()
+            return status in OPEN_STATES
+
+    def _take_turns(self, queue: str) -> None:
+        with redis_errors():
+            take_turns(Queue(queue, connection=self.redis))
+
+    def _enqueue_hint(
+        self, mark: str, function: str, args: tuple[Any, ...], named: Mapping[str, Any] | None = None
+    ) -> bool:
+        job_id = secrets.token_hex(16)
+        with redis_errors():
+            # In one go: on a busy machine each answer of Redis waits for Python's one lock.
+            with self.redis.pipeline(transaction=False) as pipeline:
+                pipeline.set(mark, job_id, nx=True, ex=HINT_LIFE_S)
+                pipeline.ttl(mark)
+                pipeline.get(mark)
+                made, left_s, holder = pipeline.execute()
+            if not made:
+                if left_s > HINT_LIFE_S - HINT_GRACE_S or self._is_open(holder):
+                    return False
+                # Whoever set it died, or lost Redis, before the job was queued: it would swallow what comes.
+                self.redis.set(mark, job_id, ex=HINT_LIFE_S)
+        return self._enqueue(CHECKS, function, args, job_id=job_id, timeout_s=CHECK_TIMEOUT_S, named=named)
+
+    def _is_open(self, job_id: bytes | str | None) -> bool:
+        try:
+            if job_id is None:
+                return False
+            return Job.fetch(_text(job_id), connection=self.redis).get_status(refresh=False) in OPEN_STATES
+        except NoSuchJobError:
+            return False
 
     def _enqueue(
         self,
@@ -210,24 +277,33 @@ class Queues:
         function: str,
         args: tuple[Any, ...],
         *,
-        job_id: str | None,
+        job_id: str,
         timeout_s: int,
         repeat: bool = True,
+        on_stopped: str | None = None,
+        named: Mapping[str, Any] | None = None,
     ) -> bool:
         """False where a job of that id is open, or, unless it may be repeated, was done within the hour."""
         target = Queue(queue, connection=self.redis)
         with redis_errors():
-            if job_id is not None and not _make_room(target, job_id, repeat=repeat):
+            if not _make_room(target, job_id, repeat=repeat):
                 logger.info("Job %s is queued already", job_id)
                 return False
             try:
                 target.enqueue(
-                    function, args=args, job_id=job_id, unique=job_id is not None, job_timeout=timeout_s,
-                    result_ttl=KEEP_RESULT_S, failure_ttl=KEEP_FAILURE_S, retry=Retry(max=RETRIES),
+                    function, args=args, kwargs=dict(named or {}), job_id=job_id, unique=True,
+                    job_timeout=timeout_s, result_ttl=KEEP_RESULT_S, failure_ttl=KEEP_FAILURE_S,
+                    retry=Retry(max=RETRIES), on_stopped=Callback(on_stopped) if on_stopped else None,
+                    meta=meta_of_request(),
                 )  # fmt: skip
             except DuplicateJobError:
                 return False
         return True
+
+
+def _training_id(project_id: int) -> str:
+    # One a project, waiting or running.
+    return f"train-{project_id}"
 
 
 def _text(value: bytes | str) -> str:
@@ -264,6 +340,20 @@ def _is_lost(job: Job, queue: Queue) -> bool:
     if now() - job.enqueued_at < LOST_AFTER:
         return False
     return queue.get_job_position(job.id) is None and job.id not in queue.intermediate_queue.get_job_ids()
+
+
+class _Waiting(AbstractBackoff):
+    """Pauses between attempts, longer each time; says once that Redis is waited for."""
+
+    def compute(self, failures: int) -> float:
+        if failures == SILENT_ATTEMPTS:
+            logger.warning("Redis does not answer; it is waited for")
+        return float(min(0.1 * 2 ** min(failures, 10), LONGEST_PAUSE_S))
+
+
+def wait_for_redis(redis: Redis) -> None:
+    """From now on every command to a Redis that is away waits until it is there: for processes that live by it."""
+    redis.set_retry(Attempts(_Waiting(), FOR_EVER))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
 from redis.exceptions import RedisError
 
 from backend.auto_accepted import accepted_by
@@ -15,7 +16,7 @@ from backend.batch import Batch
 from backend.calibration import read_calibration
 from backend.detectors import Detectors
 from backend.domain import Prediction
-from backend.errors import DrapeError, QueueError
+from backend.errors import DrapeError, OverloadedError, QueueError, SettingsError
 from backend.gate import gate_of, why_shut
 from backend.images import ImageStore
 from backend.job_state import snapshot
@@ -26,11 +27,13 @@ from backend.pipeline import LOADING_PATIENCE_S, Interactive
 from backend.prelabel_marks import PrelabelMarks
 from backend.prewarm import Prewarmer
 from backend.problems import Problems
-from backend.queues import Queues
+from backend.queue_metrics import QueueMetrics
+from backend.queues import REDIS_PATIENCE_S, Queues
 from backend.registry import Registry
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.sticky_words import StickyWords
+from backend.survey import Surveys
 from backend.verdict import read_verdict
 from backend.wire import PredictRequest, Task, WebhookEvent
 
@@ -39,6 +42,7 @@ logger = logging.getLogger(__name__)
 ANNOTATION_ACTIONS = frozenset(
     {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
 )
+ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,24 @@ class Service:
     queues: Queues
     problems: Problems
     marks: PrelabelMarks
+    surveys: Surveys
     metrics: Metrics
     started_at: float
 
     @classmethod
     def build(cls, settings: Settings) -> Service:
         """All parts from the settings. Loads no model and touches no network: both happen on first use."""
+        # Ultralytics does it as it is loaded, with the first detector: were OpenCV at work on a click in threads of
+        # its own then, it would divide by their number, which is 0, and take the whole process along.
+        cv2.setNumThreads(0)
         label_studio = LabelStudio(settings)
         images = ImageStore(settings, bearer=label_studio.bearer)
-        registry = Registry(settings.models_path)
-        queues = Queues(settings)
+        # A Redis that hangs must not hold the threads that answer.
+        queues = Queues(settings, answer_within_s=REDIS_PATIENCE_S)
+        problems = Problems(queues.redis)
+        registry = Registry.of(settings, report=problems.report)
         metrics = Metrics()
+        metrics.registry.register(QueueMetrics(settings))
         segmenter = SegmenterLoader(settings, metrics)
         return cls(
             settings=settings,
@@ -77,8 +88,9 @@ class Service:
             prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
             registry=registry,
             queues=queues,
-            problems=Problems(queues.redis),
+            problems=problems,
             marks=PrelabelMarks(queues.redis),
+            surveys=Surveys(queues.redis),
             metrics=metrics,
             started_at=time.time(),
         )
@@ -87,6 +99,20 @@ class Service:
         """What pre-annotates the project: its champion's name, or the segmenter's where it has none yet."""
         champion = None if project_id is None else self.registry.champion(project_id)
         return champion.name if champion else self.interactive.segmenter.name
+
+    def health(self) -> dict[str, Any]:
+        """What `GET /health` says."""
+        return {"status": "UP", "model_class": "GarmentModel", "segmenter": self.interactive.segmenter.name}
+
+    def work_with(self, project_id: int, name: str) -> None:
+        """Makes a version the one that the project works with, and has it pre-annotate what nobody has annotated.
+
+        Raises:
+            NotFoundError: there is no such version.
+            QueueError: Redis is away; the version is the current one all the same.
+        """
+        self.registry.promote(project_id, name)
+        self.queues.enqueue_plan(project_id)
 
     def setup(self, *, project_id: int | None, label_config: str) -> str:
         """Checks that the label config can be served; returns the model version that Label Studio shall show.
@@ -97,11 +123,15 @@ class Service:
         parse_label_config(label_config)
         return self.model_version(project_id)
 
-    def predict(self, request: PredictRequest) -> list[dict[str, Any] | list[Any]]:
+    def predict(self, request: PredictRequest, *, deadline_s: float | None = None) -> list[dict[str, Any] | list[Any]]:
         """One entry a task, in order: a prediction, or `[]` for 'none (yet)'.
+
+        Args:
+            deadline_s: seconds after which whole images are answered with what is ready; None for the setting's.
 
         Raises:
             LabelConfigError: a tag is missing.
+            OverloadedError: a prompt waited too long for its turn.
             LabelStudioError: Label Studio, which keeps the images, is away (batch only).
         """
         configs = parse_label_configs(request.label_config)
@@ -109,12 +139,23 @@ class Service:
             # Its list was looked at when the context was recognised as one.
             config = config_of(configs, [one for one in request.context["result"] if isinstance(one, dict)])
             return [_as_result(self._interact(request, config))]
-        return self._predict_batch(request, configs)
+        left_s = self.settings.predict_deadline_s if deadline_s is None else deadline_s
+        return self._predict_batch(request, configs, deadline_s=left_s)
+
+    def excuse(self, request: PredictRequest, reason: str) -> dict[str, Any]:
+        """The entry that has an annotator read why a prompt was not answered.
+
+        Raises:
+            LabelConfigError: a tag is missing.
+        """
+        return _as_result(self.interactive.excuse(reason, parse_label_configs(request.label_config)[0]))
 
     def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         task, project_id = request.tasks[0], request.project_id
         try:
             return self.interactive.answer(request, config)
+        except OverloadedError:
+            raise
         except DrapeError as e:
             # Label Studio's page shows nothing for an error status: the reason must travel in a result.
             self.problems.report(str(e), project_id=project_id, task_id=task.id)
@@ -124,7 +165,7 @@ class Service:
                 self.prewarmer.opened(project_id, task, config)
 
     def _predict_batch(
-        self, request: PredictRequest, configs: Sequence[LabelConfig]
+        self, request: PredictRequest, configs: Sequence[LabelConfig], *, deadline_s: float
     ) -> list[dict[str, Any] | list[Any]]:
         project_id = request.project_id
         if project_id is None:
@@ -135,7 +176,6 @@ class Service:
         current = self.batch.current(project_id) if self.registry.champion(project_id) else None
         if current is None:
             return self._predict_without_model(project_id, request.tasks, configs[0])
-        deadline_s = self.settings.predict_deadline_s
         answers: dict[int, dict[str, Any] | list[Any]] = {}
         for outcome in self.batch.predict(request.tasks, configs, current, deadline_s=deadline_s):
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
@@ -151,10 +191,10 @@ class Service:
         self, project_id: int, tasks: list[Task], config: LabelConfig
     ) -> list[dict[str, Any] | list[Any]]:
         """The remembered words in a task that is opened; what words find otherwise takes a job's time."""
-        if len(tasks) == 1 and self.settings.sticky_words:
+        if len(tasks) == 1 and self.settings.for_project(project_id).sticky_words:
             phrase = self.interactive.sticky.recall(project_id)
             try:
-                prediction = self.interactive.answer_again(tasks[0], config, phrase) if phrase else None
+                prediction = self.interactive.answer_again(project_id, tasks[0], config, phrase) if phrase else None
             except DrapeError as e:
                 self.problems.report(str(e), project_id=project_id, task_id=tasks[0].id)
                 prediction = None
@@ -180,6 +220,8 @@ class Service:
             QueueError: Redis is away: the event is only a hint, and the next one brings the same work.
         """
         project_id = event.project_id
+        # Each name that is counted takes memory: one for all that mean nothing here.
+        self.metrics.webhooks.labels(action=event.action if event.action in ACTIONS else "other").inc()
         if event.action == "TASKS_CREATED":
             self.queues.enqueue_imported(project_id, [task.id for task in event.tasks])
             return "prelabel"
@@ -187,9 +229,10 @@ class Service:
             self.queues.enqueue_training(project_id, reason="Start training")
             return "train"
         own = event.annotation is not None and accepted_by(event.annotation) is not None
-        if event.action == "ANNOTATION_CREATED" and own and not self.settings.train_on_auto_accepted:
+        if event.action == "ANNOTATION_CREATED" and own:
             # Of thousands that the gate accepts each would have all approved labels counted again.
-            return "ignored"
+            if not self.settings.for_project(project_id).train_on_auto_accepted:
+                return "ignored"
         if event.action in ANNOTATION_ACTIONS:
             self.queues.enqueue_check(project_id)
             return "check"
@@ -204,7 +247,7 @@ class Service:
         """What `GET /status` shows: models, queues, jobs with their progress, the last problems."""
         try:
             queues: dict[str, Any] = {
-                "approved": self.queues.counts(),
+                "surveys": {str(project_id): asdict(survey) for project_id, survey in self.surveys.all().items()},
                 "audits": self.queues.audits(),
                 **snapshot(self.queues.redis),
                 "images_a_minute": self.marks.images_a_minute(),
@@ -220,7 +263,7 @@ class Service:
                     "model_version": self.model_version(project_id),
                     "versions": self.versions(project_id),
                     "last_verdict": self._last_verdict(project_id),
-                    "auto_accept": self._auto_accept(project_id),
+                    **self._own(project_id),
                 }
                 for project_id in self.registry.project_ids()
             },
@@ -236,18 +279,27 @@ class Service:
                 return {"version": version.name, **asdict(verdict)}
         return None
 
-    def _auto_accept(self, project_id: int) -> dict[str, Any]:
+    def _own(self, project_id: int) -> dict[str, Any]:
+        """The project's own settings and what its gate does; or what is wrong with them."""
+        try:
+            settings = self.settings.for_project(project_id)
+            own = {name: getattr(settings, name) for name in self.settings.projects().get(project_id, {})}
+        except SettingsError as e:
+            return {"settings": {"error": str(e)}}
+        return {"settings": own, "auto_accept": self._auto_accept(project_id, settings)}
+
+    def _auto_accept(self, project_id: int, settings: Settings) -> dict[str, Any]:
         """What the gate does for the project, and on what evidence."""
         champion = self.registry.champion(project_id)
-        mode = self.settings.auto_accept
+        mode = settings.auto_accept
         if champion is None or mode == "off":
             return {"mode": mode}
         calibration = read_calibration(champion)
         return {
             "mode": mode,
-            "open": gate_of(champion, self.settings).is_open,
-            "shut_because": why_shut(champion, self.settings),
-            "promised_precision": self.settings.auto_accept_precision,
+            "open": gate_of(champion, settings).is_open,
+            "shut_because": why_shut(champion, settings),
+            "promised_precision": settings.auto_accept_precision,
             "calibration": asdict(calibration) if calibration else None,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from backend.registry import Version
@@ -67,3 +68,22 @@ def read_verdict(version: Version) -> Verdict | None:
     except (ValueError, TypeError, KeyError, IndexError) as e:
         logger.warning("The verdict on %s cannot be read: %s", version.name, e)
         return None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One version of a project: its number, its mask mAP50-95 on its own held-out images, whether it was taken."""
+
+    number: int
+    name: str
+    mask_map: float
+    promoted: bool
+
+
+def generations_of(line: Iterable[tuple[Version, Verdict | None]]) -> tuple[Generation, ...]:
+    """Those of a project's versions, each with what came of it, that were judged by a figure; in the order given."""
+    return tuple(
+        Generation(version.number, version.name, verdict.challenger_map, verdict.promoted)
+        for version, verdict in line
+        if verdict is not None and verdict.challenger_map is not None
+    )

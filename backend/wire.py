@@ -11,11 +11,13 @@ def _project_number(value: Any) -> Any:
     # Label Studio names a project `<id>.<created timestamp>`.
     if isinstance(value, str):
         head = value.split(".")[0]
-        return int(head) if head.isdigit() else None if not value else value
+        return int(head) if head.isdecimal() else None if not value else value
     return value
 
 
-ProjectId = Annotated[int | None, BeforeValidator(_project_number)]
+# As large as a database's: JSON's integers know no bounds, but names of files and jobs do.
+Number = Annotated[int, Field(ge=0, lt=1 << 63)]
+ProjectId = Annotated[Number | None, BeforeValidator(_project_number, json_schema_input_type=int | str | None)]
 
 
 class Wire(BaseModel):
@@ -27,9 +29,9 @@ class Wire(BaseModel):
 class Task(Wire):
     """One task; `data` maps the label config's data keys to addresses and texts."""
 
-    id: int
+    id: Number
     data: dict[str, Any]
-    project: int | None = None
+    project: Number | None = None
 
 
 class Drawn(Wire):
@@ -71,6 +73,11 @@ class PredictRequest(Wire):
         request._body = body
         return request
 
+    @classmethod
+    def described(cls, place: str) -> dict[str, Any]:
+        """The body for the OpenAPI document, where the JSON schema stands at `place`."""
+        return cls.model_json_schema(ref_template=f"{place}/$defs/{{model}}")
+
     def drawn(self) -> Drawn:
         """What is drawn in the first task; read only now, as it may be hundreds of regions that most answers ignore."""
         return DrawnRequest.model_validate_json(self._body).tasks[0] if self._body else Drawn()
@@ -79,7 +86,8 @@ class PredictRequest(Wire):
     def context(self) -> dict[str, Any] | None:
         """The annotator's prompts; None where the request is for whole images."""
         context = self.params.context
-        return context if context and context.get("result") else None
+        result = context.get("result") if context else None
+        return context if isinstance(result, list) and result else None
 
 
 class SetupRequest(Wire):
@@ -98,7 +106,7 @@ class VersionsRequest(Wire):
 class WebhookProject(Wire):
     """The project a webhook speaks of."""
 
-    id: int
+    id: Number
 
 
 class WebhookEvent(Wire):

@@ -43,13 +43,16 @@ class Workplace:
 @functools.lru_cache(maxsize=1)
 def workplace(settings: Settings) -> Workplace:
     """The process's workplace: a worker that stays keeps its models from job to job."""
-    label_studio, registry, queues = LabelStudio(settings), Registry(settings.models_path), Queues(settings)
+    settings = settings.placed("batch")
+    label_studio, queues = LabelStudio(settings), Queues(settings)
+    problems = Problems(queues.redis)
+    registry = Registry.of(settings, report=problems.report)
     return Workplace(
         settings,
         label_studio,
         registry,
         queues,
-        Problems(queues.redis),
+        problems,
         PrelabelMarks(queues.redis),
         Batch(
             settings,

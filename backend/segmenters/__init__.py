@@ -88,12 +88,12 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
-    from backend.devices import pick_device
+    from backend.devices import ready_device
     from backend.segmenters.embeddings import embedding_cache
     from backend.segmenters.sam3 import Sam3Segmenter
     from backend.segmenters.sam3_checkpoint import load_sam3
 
-    device = pick_device(settings.device)
+    device = ready_device(settings)
     weights = Path(settings.sam3_weights or "sam3.pt")
     sam3 = load_sam3(weights, device=device, half=settings.sam_half and device != "cpu", compiled=settings.sam_compile)
     embeddings = embedding_cache(settings, device=device, metrics=metrics)
@@ -106,10 +106,10 @@ def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam(settings: Settings, metrics: Metrics) -> Segmenter:
-    from backend.devices import pick_device
+    from backend.devices import ready_device
     from backend.segmenters.embeddings import embedding_cache
     from backend.segmenters.sam import load_sam
 
-    device = pick_device(settings.device)
+    device = ready_device(settings)
     embeddings = embedding_cache(settings, device=device, metrics=metrics)
     return load_sam(settings.sam_weights or "sam2.1_b.pt", device=device, embeddings=embeddings, metrics=metrics)

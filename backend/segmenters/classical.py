@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.domain import Box, Mask, Photo, Pixels, Prompt, Segment
-from backend.errors import PromptError
+from backend.errors import OverloadedError, PromptError
 from backend.segmenters.growing import (
     LARGEST_SHARE,
     SEED_RADIUS_PX,
@@ -33,18 +37,26 @@ LARGEST_TAKEN_SHARE = 0.7
 # How far, in cells, the last cut moves the border of what is found, and how deep inside it is certain.
 BAND_PX, CORE_PX = 10, 4
 SPECK_SHARE = 0.08
+# Who has waited this long for a core looks elsewhere by now.
+PATIENCE_S, RETRY_S = 10.0, 2
 
 
 class ClassicalSegmenter:
-    """Works anywhere at once; a model with weights sees far more. Deterministic, and without any state."""
+    """Works anywhere at once; a model with weights sees far more. Deterministic, whoever else it works for."""
 
     name = "classical"
+
+    def __init__(self) -> None:
+        # As many at once as there are cores: more take Python's one lock from each other, and from whoever has to
+        # answer a webhook, for seconds in all.
+        self._turns = threading.Semaphore(os.cpu_count() or 1)
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         """At most one mask `bool (H, W)`: what the positive clicks and boxes mean, without what the negative ones do.
 
         Raises:
             PromptError: there is neither a positive click nor a box.
+            OverloadedError: others' prompts took all cores for too long.
         """
         if not prompt.boxes and not any(point.positive for point in prompt.points):
             raise PromptError("Click on the garment first; Alt-click only takes away from it.")
@@ -52,11 +64,21 @@ class ClassicalSegmenter:
             np.array([(p.x, p.y) for p in prompt.points if p.positive is sign], np.float64).reshape(-1, 2)
             for sign in (True, False)
         )
-        if prompt.boxes:
-            mask, score = _in_boxes(image.pixels, prompt.boxes, positive, negative)
-        else:
-            mask, score = _around_clicks(image.pixels, positive, negative)
+        with self._turn():
+            if prompt.boxes:
+                mask, score = _in_boxes(image.pixels, prompt.boxes, positive, negative)
+            else:
+                mask, score = _around_clicks(image.pixels, positive, negative)
         return [Segment(mask=mask, score=score)] if mask.any() else []
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(timeout=PATIENCE_S):
+            raise OverloadedError(f"Too much is asked at once. Try again in {RETRY_S} seconds.", retry_after_s=RETRY_S)
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 @dataclass(frozen=True)

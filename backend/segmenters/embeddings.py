@@ -1,4 +1,4 @@
-"""Embeddings of encoded images, kept in tiers: on the device, in the host's memory, on disk.
+"""Embeddings of encoded images, kept in tiers: on the device, in the host's memory, on disk, in a shared storage.
 
 An embedding is a dictionary of named tensors. It is named by the image's content, the model, its precision and the head
 that reads it, so that a changed image or model never meets another's. One image is encoded once however many ask for
@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -23,8 +25,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from backend.errors import StorageError
 from backend.metrics import Metrics
 from backend.settings import Settings
+from backend.storage import Kept, Storage, storage_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,10 @@ SUFFIX = ".safetensors"
 CHANNELS_LAST = "channels_last"
 UNWRITTEN = 4
 FINGERPRINT_BYTES = 1_000_000
+# Of the shared storage: where in it, how old a list of it may be, after how many writings there is a new one, and how
+# long it is left alone when it was away.
+SHARED = "embeddings"
+LISTED_S, LISTED_EVERY_PUTS, AWAY_S = 10.0, 20, 30.0
 
 
 class Tier(Protocol):
@@ -161,6 +169,98 @@ class DiskTier:
             used -= size
 
 
+class SharedTier:
+    """Embeddings as safetensors in a storage that several machines share.
+
+    It is bounded by bytes as the others are, but those that were written longest ago go first: what a bucket remembers
+    is when something was written. A storage that is away is left alone for a while; nobody waits for it then.
+    """
+
+    name = "shared"
+
+    def __init__(self, storage: Storage, aside: Path, *, max_bytes: int) -> None:
+        """`aside` is a folder of this machine's for what is on its way."""
+        self._storage = storage
+        self._aside = aside
+        self._max_bytes = max_bytes
+        self._kept: dict[str, Kept] = {}
+        self._listed_at = -inf
+        self._away_until = -inf
+        self._puts = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What was kept when this process looked last, in bytes."""
+        # Others write meanwhile.
+        return sum(one.size for one in list(self._kept.values()))
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, in the host's memory; None where it is not there, or cannot be had now."""
+        if time.monotonic() < self._away_until:
+            return None
+        try:
+            with self._file(key) as file:
+                self._storage.fetch(_shared_name(key), file)
+                return _read(file)
+        except FileNotFoundError:
+            return None
+        except StorageError as e:
+            self._leave_alone(e)
+        except (SafetensorError, OSError) as e:
+            logger.warning("The shared embedding %s is damaged and encoded anew: %s", key, e)
+        return None
+
+    def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
+        """Writes it, whole or not at all, and now and then removes those written longest ago; returns none of them."""
+        if time.monotonic() < self._away_until:
+            return []
+        try:
+            with self._file(key) as file:
+                _write(tensors, file)
+                kept = self._storage.write(_shared_name(key), file)
+            if self._puts % LISTED_EVERY_PUTS == 0:
+                self._list()
+                self._remove_oldest()
+            self._puts += 1
+            self._kept[_shared_name(key)] = kept
+        except StorageError as e:
+            self._leave_alone(e)
+        return []
+
+    def has(self, key: str) -> bool:
+        """Whether it was there some seconds ago."""
+        now = time.monotonic()
+        if now > max(self._listed_at + LISTED_S, self._away_until):
+            try:
+                self._list()
+            except StorageError as e:
+                self._leave_alone(e)
+        return _shared_name(key) in self._kept
+
+    def _list(self) -> None:
+        self._listed_at = time.monotonic()
+        self._kept = self._storage.kept_under(SHARED)
+
+    def _remove_oldest(self) -> None:
+        used = self.used_bytes
+        for name, one in sorted(self._kept.items(), key=lambda item: item[1].written_at):
+            if used <= self._max_bytes:
+                return
+            self._storage.remove(name)
+            used -= one.size
+            self._kept.pop(name, None)
+
+    def _leave_alone(self, error: StorageError) -> None:
+        logger.warning("Embeddings are not shared for the next %.0f s: %s", AWAY_S, error)
+        self._away_until = time.monotonic() + AWAY_S
+
+    @contextmanager
+    def _file(self, key: str) -> Iterator[Path]:
+        self._aside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=self._aside) as folder:
+            yield Path(folder, f"{key}{SUFFIX}")
+
+
 class EncoderTurns:
     """Lets one thread encode at a time, and who answers an annotator go before those who work ahead."""
 
@@ -190,10 +290,15 @@ class EncoderTurns:
 class EmbeddingCache:
     """The tiers, fastest first, and the rule that an image is encoded once."""
 
-    def __init__(self, memory: Sequence[Tier], *, disk: DiskTier | None, metrics: Metrics) -> None:
-        """`disk` receives every embedding as it is made, in the background; None keeps nothing beyond this process."""
+    def __init__(
+        self, memory: Sequence[Tier], *, disk: DiskTier | None, metrics: Metrics, shared: SharedTier | None = None
+    ) -> None:
+        """`disk` and `shared` receive every embedding as it is made, in the background; without them nothing is kept
+        beyond this process, or this machine."""
         self._memory = tuple(memory)
         self._disk = disk
+        self._shared = shared
+        self._lasting: list[DiskTier | SharedTier] = [tier for tier in (disk, shared) if tier]
         self._metrics = metrics
         self._turns = EncoderTurns()
         self._encoding: dict[str, threading.Lock] = {}
@@ -201,7 +306,9 @@ class EmbeddingCache:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-embedding")
         # What waits to be written takes memory beyond the tiers' bounds: who encodes faster than the disk writes waits.
         self._unwritten = threading.Semaphore(UNWRITTEN)
-        metrics.watch_embeddings([*self._memory, *([disk] if disk else [])])
+        self._sharer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="share-embedding")
+        self._unshared = threading.Semaphore(UNWRITTEN)
+        metrics.watch_embeddings([*self._memory, *self._lasting])
 
     def get(
         self, image: str, head: str, encode: Callable[[], Mapping[str, Tensors]], *, urgent: bool = True
@@ -227,27 +334,28 @@ class EmbeddingCache:
                 made = encode()
                 self._metrics.encode_seconds.observe(time.perf_counter() - started)
             for name, tensors in made.items():
-                self._keep(f"{image}-{name}", tensors)
+                self._keep(f"{image}-{name}", tensors, urgent=urgent)
             return made[head]
 
     def has(self, image: str, head: str) -> bool:
         """Whether the embedding is kept in any tier; reads nothing from disk."""
         key = f"{image}-{head}"
-        return any(tier.get(key) is not None for tier in self._memory) or (
-            self._disk is not None and self._disk.has(key)
-        )
+        return any(tier.get(key) is not None for tier in self._memory) or any(tier.has(key) for tier in self._lasting)
 
     def close(self) -> None:
-        """Waits until everything that was made is on disk."""
+        """Waits until everything that was made is written."""
         self._writer.shutdown(wait=True)
+        self._sharer.shutdown(wait=True)
 
     def _look(self, key: str, *, counted: bool) -> Tensors | None:
-        tiers: list[Tier] = [*self._memory, *([self._disk] if self._disk else [])]
+        tiers: list[Tier] = [*self._memory, *self._lasting]
         for number, tier in enumerate(tiers):
             found = tier.get(key)
             if found is None:
                 continue
             self._count(tier.name, counted)
+            if tier is self._shared and self._disk:
+                self._write_later(self._disk, key, found)
             if number:
                 self._hold(key, found)
                 # As the fastest tier holds it: in the memory of the device that computes.
@@ -268,19 +376,25 @@ class EmbeddingCache:
             self._metrics.embedding_evictions.labels(tier=tier.name).inc(len(gone))
             moving = gone
 
-    def _keep(self, key: str, tensors: Tensors) -> None:
+    def _keep(self, key: str, tensors: Tensors, *, urgent: bool) -> None:
         self._hold(key, tensors)
         if self._disk:
-            self._unwritten.acquire()
-            self._writer.submit(self._write, self._disk, key, tensors)
+            self._write_later(self._disk, key, tensors)
+        # An annotator does not wait for a storage that is slow: then another machine encodes the image itself.
+        if self._shared and self._unshared.acquire(blocking=not urgent):
+            self._sharer.submit(self._write, self._shared, key, tensors, self._unshared)
 
-    def _write(self, disk: DiskTier, key: str, tensors: Tensors) -> None:
+    def _write_later(self, disk: DiskTier, key: str, tensors: Tensors) -> None:
+        self._unwritten.acquire()
+        self._writer.submit(self._write, disk, key, tensors, self._unwritten)
+
+    def _write(self, tier: Tier, key: str, tensors: Tensors, unwritten: threading.Semaphore) -> None:
         try:
-            disk.put(key, tensors)
+            tier.put(key, tensors)
         except (OSError, SafetensorError, RuntimeError, ValueError) as e:
-            logger.warning("The embedding %s is not kept on disk: %s", key, e)
+            logger.warning("The embedding %s is not kept (%s): %s", key, tier.name, e)
         finally:
-            self._unwritten.release()
+            unwritten.release()
 
     @contextmanager
     def _alone(self, image: str) -> Iterator[None]:
@@ -294,6 +408,10 @@ class EmbeddingCache:
             with self._guard:
                 # Who waits for it holds a reference of their own, and finds the embedding kept.
                 self._encoding.pop(image, None)
+
+
+def _shared_name(key: str) -> str:
+    return f"{SHARED}/{key}{SUFFIX}"
 
 
 def _write(tensors: Tensors, path: Path) -> None:
@@ -341,4 +459,6 @@ def embedding_cache(settings: Settings, *, device: str, metrics: Metrics) -> Emb
         memory.append(MemoryTier("host", device="cpu", max_bytes=settings.embedding_host_bytes))
     folder = settings.data_dir / "embeddings"
     disk = DiskTier(folder, max_bytes=settings.embedding_disk_bytes) if settings.embedding_disk_bytes else None
-    return EmbeddingCache(memory, disk=disk, metrics=metrics)
+    storage, most = storage_of(settings), settings.embedding_shared_bytes
+    shared = SharedTier(storage, settings.cache_path / SHARED, max_bytes=most) if storage and most else None
+    return EmbeddingCache(memory, disk=disk, shared=shared, metrics=metrics)

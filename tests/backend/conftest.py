@@ -30,20 +30,27 @@ class _Files(SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
+@contextmanager
+def image_files(folder: Path) -> Iterator[str]:
+    """Address of a real HTTP server of the folder's files, for as long as the block lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address of a real HTTP server, and the folder that it serves."""
     folder = tmp_path / "files"
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", folder
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with image_files(folder) as url:
+        yield url, folder
 
 
 @pytest.fixture
@@ -69,6 +76,7 @@ class Served:
     app: FastAPI
     service: Service
     client: httpx.Client
+    server: uvicorn.Server
 
 
 @contextmanager
@@ -84,7 +92,7 @@ def served(settings: Settings) -> Iterator[Served]:
             deadline = time.monotonic() + 30
             while not server.started and time.monotonic() < deadline:
                 time.sleep(0.02)
-            yield Served(app, app.state.service, client)
+            yield Served(app, app.state.service, client, server)
     finally:
         server.should_exit = True
         thread.join(20)

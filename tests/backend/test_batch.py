@@ -52,9 +52,9 @@ class Recording:
             )
 
 
-def current(detector: Recording, *, side_px: int | None = None) -> Current:
+def current(detector: Recording, *, side_px: int | None = None, settings: Settings | None = None) -> Current:
     clusters = Clusters(np.eye(2, dtype=np.float32))
-    return Current("v3", lambda _: detector, ("saree", "blouse"), 3, clusters, side_px)
+    return Current("v3", lambda _: detector, settings or Settings(), ("saree", "blouse"), 3, clusters, side_px)
 
 
 @pytest.fixture
@@ -106,6 +106,19 @@ def test_a_prediction_has_scores_a_cluster_and_only_known_labels(batch: Batch, f
     (mask,), problems = decode(first.regions)
     assert not problems and mask.label == "saree" and mask.score == 0.45
     assert image_score([]) == 0.0
+
+
+def test_each_project_has_its_own_threshold(batch: Batch, files: tuple[str, Path], tmp_path: Path) -> None:
+    put(files, "a.png")
+    path = tmp_path / "projects.yaml"
+    path.write_text("projects: {7: {model_score_threshold: 0.95}, 8: {model_score_threshold: 0.1}}")
+    settings = Settings(project_settings=str(path))
+    found = {}
+    for project in (7, 8):
+        asked = current(Recording(), settings=settings.for_project(project))
+        (outcome,) = batch.predict([Task(id=1, data={"image": "/a.png"})], CONFIGS, asked)
+        found[project] = len(outcome.prediction.regions) if outcome.prediction else None
+    assert found == {7: 0, 8: 1}
 
 
 def test_regions_of_a_reduced_image_have_the_photographs_size(batch: Batch, files: tuple[str, Path]) -> None:

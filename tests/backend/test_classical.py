@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
-from PIL.Image import open as open_picture
 from ultralytics.utils import ASSETS
 
-from backend.domain import Box, Image, Mask, Point, Prompt
-from backend.errors import PromptError
+from backend.domain import Box, Image, Mask, Pixels, Point, Prompt
+from backend.errors import OverloadedError, PromptError
+from backend.images import StoredImage
+from backend.picture_files import open_picture
+from backend.segmenters import classical
 from backend.segmenters.classical import ClassicalSegmenter
 from benchmarks.interactive import next_click
 from label_studio_config.demo.figures import Figure, draw_figure
@@ -144,3 +150,27 @@ def test_negative_clicks_alone_are_refused() -> None:
 def test_clicks_at_the_very_border_are_answered(xy: tuple[float, float]) -> None:
     image = Image(np.zeros((90, 160, 3), np.uint8), "k", "s")
     assert ClassicalSegmenter().segment(image, Prompt(points=(Point(*xy),)))
+
+
+def test_nobody_waits_for_a_core_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classical, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    segmenter, reading, over = ClassicalSegmenter(), threading.Event(), threading.Event()
+    figure = draw_figure(3)
+    prompt = Prompt(points=(inside(figure.instances[0].mask),))
+
+    def read() -> Pixels:
+        reading.set()
+        assert over.wait(30)
+        return figure.pixels
+
+    height, width = figure.pixels.shape[:2]
+    slow = StoredImage("k", "s", (width, height), read)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(segmenter.segment, slow, prompt)
+        assert reading.wait(30)
+        with pytest.raises(OverloadedError, match="Try again in 2 seconds"):
+            segmenter.segment(Image(figure.pixels, "k", "s"), prompt)
+        over.set()
+        assert first.result()
+    assert segmenter.segment(Image(figure.pixels, "k", "s"), prompt)

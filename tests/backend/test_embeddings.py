@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -10,7 +11,16 @@ import pytest
 import torch
 
 from backend.metrics import Metrics
-from backend.segmenters.embeddings import UNWRITTEN, DiskTier, EmbeddingCache, MemoryTier, Tensors, fingerprint
+from backend.segmenters.embeddings import (
+    UNWRITTEN,
+    DiskTier,
+    EmbeddingCache,
+    MemoryTier,
+    SharedTier,
+    Tensors,
+    fingerprint,
+)
+from backend.storage import Folder, Storage
 
 KILOBYTE = 1024
 
@@ -112,6 +122,53 @@ def test_a_full_disk_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of the folder")
     cache = EmbeddingCache([host(10)], disk=DiskTier(tmp_path / "file", max_bytes=10**6), metrics=Metrics())
     assert same(cache.get("image", "clicks", Encoder(1)), embedding(1))
+    cache.close()
+
+
+def machine(storage: Storage, folder: Path) -> EmbeddingCache:
+    """One machine's tiers, over a storage that others have too."""
+    shared = SharedTier(storage, folder / "aside", max_bytes=10**6)
+    return EmbeddingCache(
+        [host(10)], disk=DiskTier(folder / "disk", max_bytes=10**6), metrics=Metrics(), shared=shared
+    )  # fmt: skip
+
+
+def test_what_one_machine_has_encoded_another_finds(shared: Storage, tmp_path: Path) -> None:
+    encode = Encoder(7)
+    one, other = machine(shared, tmp_path / "one"), machine(shared, tmp_path / "other")
+    made = one.get("image", "clicks", encode)
+    one.close()
+    assert other.has("image", "concept") and not other.has("another", "concept")
+    assert same(other.get("image", "clicks", encode), made) and encode.calls == 1
+    other.close()
+    # Its own disk has it now.
+    assert same(DiskTier(tmp_path / "other" / "disk", max_bytes=10**6).get("image-clicks"), made)
+    shared.write("embeddings/image-concept.safetensors", b"not an embedding")
+    third = machine(shared, tmp_path / "third")
+    assert same(third.get("image", "concept", encode), embedding(-7)) and encode.calls == 2
+    third.close()
+    assert not list((tmp_path / "other" / "aside").iterdir())
+
+
+def test_shared_ones_keep_within_their_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.segmenters.embeddings.LISTED_EVERY_PUTS", 1)
+    storage = Folder(tmp_path / "shared")
+    tier = SharedTier(storage, tmp_path, max_bytes=3 * KILOBYTE)
+    for number in range(5):
+        tier.put(f"key{number}", embedding(number))
+        os.utime(tmp_path / "shared" / "embeddings" / f"key{number}.safetensors", (number, number))
+    tier.put("last", embedding(9))
+    assert tier.used_bytes <= 4 * KILOBYTE and same(tier.get("last"), embedding(9))
+    assert set(storage.kept_under("embeddings")) == {
+        f"embeddings/{key}.safetensors" for key in ("key4", "last")
+    }  # fmt: skip
+
+
+def test_a_storage_that_is_away_holds_nobody_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way of the folder")
+    cache = machine(Folder(tmp_path / "file"), tmp_path / "one")
+    assert same(cache.get("image", "clicks", Encoder(1)), embedding(1))
+    assert cache.has("image", "clicks") and not cache.has("other", "clicks")
     cache.close()
 
 

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image as Pillow
 from rq import Queue, SimpleWorker
 
-from backend.errors import LabelStudioError
+from backend.errors import LabelStudioError, ModelError
 from backend.job_state import progress_of, snapshot
 from backend.labelstudio import LabelStudio
 from backend.prelabel import plan, prelabel, share_out, write_clusters
-from backend.prelabel_marks import PrelabelMarks
+from backend.prelabel_marks import Holder, PrelabelMarks
 from backend.prelabelling import Prelabelling
 from backend.preparation import folder_of
 from backend.problems import Problems
@@ -28,6 +28,7 @@ from backend.queues import CHECKS, CLUSTERS, PRELABEL, Queues
 from backend.regions import decode
 from backend.registry import Registry, Version
 from backend.settings import Settings
+from backend.workplace import workplace
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette import GARMENTS, palette
@@ -141,6 +142,40 @@ def test_a_newer_version_supersedes_what_has_not_begun(place: Place) -> None:
     assert place.studio.unpredicted_tasks(place.number, some, version=second.name) == []
 
 
+def test_an_older_version_predicts_where_it_is_asked_for(place: Place, settings: Settings) -> None:
+    older, newer = place.promote(), place.promote()
+    assert prelabel(place.number, newer.name, place.tasks)["written"] == 4
+    first, second, *others = place.tasks
+    # Left over from when the older one was the current one: it is dropped, and holds no task that is asked for.
+    left = place.queues.enqueue_prelabel(place.number, [first], version=older.name)
+    asked = place.queues.enqueue_prelabel(place.number, [first, second], version=older.name, asked=True)
+    assert not set(left) & set(asked)
+    assert place.queues.enqueue_prelabel(place.number, [second], version=older.name, asked=True) == asked
+    place.work(PRELABEL)
+    assert progress_of(place.queues.redis, asked).done == 2 and progress_of(place.queues.redis, left).done == 0
+    assert [len(ones) for ones in place.predictions(older.name).values()] == [1, 1, 0, 0]
+    # What annotators see, and what `/predict` answers with, is the newer one's still.
+    assert place.studio.project(place.number).model_version == newer.name
+    current = workplace(settings).batch.current(place.number)
+    assert current is not None and current.version == newer.name
+    assert place.studio.waiting_task_ids(place.number, version=older.name) == others
+    # A task that failed is kept with the version that failed.
+    assert prelabel(place.number, older.name, [*others, 999_999], asked=True)["failed"] == 1
+    marks = PrelabelMarks(place.queues.redis)
+    assert marks.without_failed(place.number, older.name, [999_999]) == []
+    assert marks.without_failed(place.number, newer.name, [999_999]) == [999_999]
+    with pytest.raises(ModelError, match="no model version"):
+        prelabel(place.number, "yolo11n-seg-v9-abcdef", place.tasks, asked=True)
+
+
+def test_the_current_version_asked_for_is_shown(place: Place) -> None:
+    version = place.promote()
+    assert prelabel(place.number, version.name, place.tasks, asked=True)["written"] == 4
+    assert place.studio.project(place.number).model_version == version.name
+    (job,) = Queue(CLUSTERS, connection=place.queues.redis).jobs
+    assert set(job.args[2]) == set(place.tasks)
+
+
 def test_the_same_event_twice_is_one_work(place: Place) -> None:
     version = place.promote()
     for _ in range(2):
@@ -168,12 +203,34 @@ def test_what_predict_has_answered_and_what_another_job_holds_is_left_alone(plac
     version, marks = place.promote(), PrelabelMarks(place.queues.redis)
     answered, held, *_ = place.tasks
     marks.answered(place.number, version.name, [answered])
-    assert marks.claim(place.number, version.name, [held], holder="another job") == {held}
+    assert marks.claim(place.number, version.name, [held], holder=Holder.of("another job")) == {held}
     counts = prelabel(place.number, version.name, place.tasks)
     assert (counts["written"], counts["failed"]) == (2, 0)
     assert [len(ones) for ones in place.predictions(version.name).values()] == [0, 0, 1, 1]
     # Another's claim stays its own; ours are given back.
-    assert marks.claim(place.number, version.name, place.tasks, holder="third") == set(place.tasks) - {held}
+    third = Holder.of("third")
+    assert marks.claim(place.number, version.name, place.tasks, holder=third) == set(place.tasks) - {held}
+
+
+def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a worker whose cable was out for minutes: its job went to another, and then it is there again."""
+    version, marks = place.promote(), PrelabelMarks(place.queues.redis)
+    unpredicted, later, taken = LabelStudio.unpredicted_tasks, Holder.of("by hand"), place.tasks[:3]
+
+    def then_take_over(self: LabelStudio, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        found = unpredicted(self, *args, **kwargs)
+        assert marks.claim(place.number, version.name, taken, holder=later) == set(taken)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LabelStudio, "unpredicted_tasks", then_take_over)
+        counts = prelabel(place.number, version.name, place.tasks)
+    assert (counts["written"], counts["skipped"], counts["failed"]) == (1, 3, 0)
+    # What the later run holds is not given free by the earlier one.
+    assert marks.held(place.number, version.name, taken, holder=later) == set(taken)
+    assert marks.claim(place.number, version.name, taken, holder=Holder.of("another job")) == set()
+    assert prelabel(place.number, version.name, place.tasks)["written"] == 3
+    assert [len(ones) for ones in place.predictions(version.name).values()] == [1, 1, 1, 1]
 
 
 def test_a_refused_write_stops_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,12 @@ from rq import Queue
 
 from backend.errors import LabelStudioError
 from backend.labelstudio import LabelStudio
+from backend.prelabel import plan
 from backend.preparation import folder_of
 from backend.queues import CHECKS, PRELABEL, Queues
 from backend.registry import Registry
 from backend.settings import Settings
+from backend.upkeep import look_after
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette import GARMENTS, palette
 from label_studio_config.provision import ensure_local_files, ensure_project
@@ -37,6 +39,7 @@ from launcher.secrets_store import Secrets
 from launcher.stack import child_environment
 from launcher.studio import personal_access_token, studio_answers, studio_program
 from tests.conftest import ROOT, STUDIO_VENV
+from training.jobs import check_approvals
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(420)]
 
@@ -68,19 +71,10 @@ class Site:
 
 @contextmanager
 def watched(supervisor: Supervisor) -> Iterator[None]:
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.2):
-            supervisor.watch()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
     try:
-        yield
+        with supervisor.watched(every_s=0.2):
+            yield
     finally:
-        over.set()
-        thread.join()
         supervisor.stop()
 
 
@@ -246,6 +240,20 @@ def test_label_studio_restarted_half_way(begun: Import, workers: Callable[[int],
     begun.is_half_way()
     os.kill(begun.site.pid_of("label-studio"), signal.SIGKILL)
     begun.ends_well()
+
+
+def test_counts_and_looks_wait_for_label_studio_too(begun: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in child_environment(begun.site.settings).items():
+        monkeypatch.setenv(name, value)
+    os.kill(begun.site.pid_of("label-studio"), signal.SIGKILL)
+    assert not studio_answers(begun.site.settings.label_studio_url)
+    with ThreadPoolExecutor() as pool:
+        counted = pool.submit(check_approvals, begun.project_id)
+        planned = pool.submit(plan, begun.project_id)
+        looked = pool.submit(look_after)
+        assert counted.result()["new"] == 0
+        assert planned.result()["tasks"] == TASKS
+        assert looked.result()["projects"] >= 1
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back_at_once(begun: Import) -> None:

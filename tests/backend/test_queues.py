@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from rq import Queue, SimpleWorker
 from rq.job import Job, JobStatus
 from rq.utils import now
 
-from backend.queues import CHECKS, HINT_LIFE_S, LOST_AFTER, PRELABEL, TRAIN, Keys, Queues
+from backend.errors import QueueError
+from backend.queues import CHECKS, HINT_GRACE_S, HINT_LIFE_S, LOST_AFTER, PRELABEL, TRAIN, Keys, Queues
 from backend.settings import Settings
 
 pytestmark = pytest.mark.services
@@ -39,7 +44,9 @@ def test_tasks_are_shared_out_once_however_often_they_are_asked_for(queues: Queu
     # Another model or another project are work of their own.
     queues.enqueue_prelabel(3, tasks[:10], version="v2")
     queues.enqueue_prelabel(4, tasks[:10], version="v1")
-    assert [job.args[:2] for job in waiting(queues, PRELABEL)][4:] == [(3, "v2"), (4, "v1")]
+    # The other project's has its turn after the first.
+    wanted = [(3, "v1"), (4, "v1"), (3, "v1"), (3, "v1"), (3, "v1"), (3, "v2")]
+    assert [job.args[:2] for job in waiting(queues, PRELABEL)] == wanted
     assert queues.enqueue_prelabel(3, [], version="v1") == []
 
 
@@ -135,4 +142,50 @@ def test_many_events_make_one_count_and_none_is_lost(queues: Queues) -> None:
     queues.begin_check(5)
     assert queues.enqueue_check(5)
     assert not queues.enqueue_check(5)
-    assert 0 < queues.redis.ttl(Keys.check_pending(5)) <= HINT_LIFE_S
+    assert 0 < queues.redis.ttl(Keys.check_pending(5, all_of_it=False)) <= HINT_LIFE_S
+
+
+def test_a_hint_whose_job_was_never_queued_swallows_nothing(queues: Queues) -> None:
+    mark = Keys.plan_pending(5)
+    # Its sender died, or lost Redis, between the two steps: just now, and a while ago.
+    queues.redis.set(mark, "gone", ex=HINT_LIFE_S)
+    assert not queues.enqueue_plan(5)
+    queues.redis.expire(mark, HINT_LIFE_S - HINT_GRACE_S - 1)
+    assert queues.enqueue_plan(5)
+    queues.redis.expire(mark, HINT_LIFE_S - HINT_GRACE_S - 1)
+    # Its job waits: that is no lost one.
+    assert not queues.enqueue_plan(5)
+    assert len(waiting(queues, CHECKS)) == 1
+
+
+def test_a_training_has_the_time_that_its_project_gives_it(queues: Queues, redis_address: str, tmp_path: Path) -> None:
+    path = tmp_path / "projects.yaml"
+    path.write_text("projects: {7: {train_timeout_s: 60}}")
+    own = Queues(Settings(redis_url=redis_address, project_settings=str(path), train_timeout_s=900))
+    for project in (7, 8):
+        own.enqueue_training(project, reason="t")
+    assert {job.id: job.timeout for job in waiting(queues, TRAIN)} == {"train-7": 60, "train-8": 900}
+
+
+def test_those_that_answer_do_not_try_for_minutes() -> None:
+    """A Redis that says nothing would hold each of their threads, as redis-py has it: it connects a hundred times."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port, connected = silent.getsockname()[1], []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connected.append(silent.accept()[0])
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        queues = Queues(Settings(redis_url=f"redis://127.0.0.1:{port}"), answer_within_s=0.2)
+        with pytest.raises(QueueError, match="does not answer"):
+            queues.enqueue_plan(3)
+        silent.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+    # Twice, and each time the connection itself is tried twice.
+    assert len(connected) == 4
+    for one in connected:
+        one.close()
+    queues.redis.close()

@@ -9,7 +9,7 @@ from label_studio_sdk.converter import brush
 from backend.borders import tidied
 from backend.domain import LabelledMask, Mask, Outlining
 from backend.label_config import LabelConfig, parse_label_config
-from backend.regions import decode, encode, message
+from backend.regions import content_hash, decode, encode, message
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS, palette
 from tests.support import config_xml, iou, recorded, shapes
@@ -182,3 +182,10 @@ def test_a_message_goes_into_the_message_control_and_is_no_mask() -> None:
     )
     assert decode([said]) == ([], [])
     assert message("…", parse_label_config(config_xml("single_palette"))) == []
+
+
+def test_the_page_writes_whole_numbers_without_a_point() -> None:
+    stored = [{"id": "a", "from_name": "polygon", "type": "polygon", "value": {"points": [[50.0, 12.5], [0.1, 3.0]]}}]
+    saved = [{"id": "b", "from_name": "polygon", "type": "polygon", "value": {"points": [[50, 12.5], [0.1, 3]]}}]
+    moved = [{"id": "b", "from_name": "polygon", "type": "polygon", "value": {"points": [[50, 12.5], [0.1, 4]]}}]
+    assert content_hash(stored) == content_hash(saved) != content_hash(moved)

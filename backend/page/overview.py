@@ -1,0 +1,264 @@
+"""What the status page says of one project: gathered from what workers left in Redis and beside the models' weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from backend.devices import pick_device
+from backend.errors import DrapeError, QueueError, SettingsError
+from backend.job_state import snapshot
+from backend.metrics import Latency
+from backend.preparation import read_preparation
+from backend.problems import Problem
+from backend.queues import PRELABEL, TRAIN
+from backend.registry import Version
+from backend.scores import read_scores
+from backend.service import Service
+from backend.settings import Settings
+from backend.survey import Survey
+from backend.verdict import Verdict, read_verdict
+from backend.version_files import has_report
+
+# Garments of a label that a model is solid with, as those who train them say: at least, and better.
+ENOUGH, PLENTY = 2000, 5000
+PROBLEMS = 10
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label: garments of it that people approved, and the current model's mask mAP50-95 on held-out images.
+
+    Attributes:
+        change: against the model that answered before; None where either has no figure.
+    """
+
+    name: str
+    instances: int
+    mask_map: float | None = None
+    change: float | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version, and what came of it; `has_report` where its page is kept."""
+
+    version: Version
+    verdict: Verdict | None
+    is_current: bool
+    has_report: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that runs; without epochs while its images are prepared or its model is judged.
+
+    Attributes:
+        curve: mask mAP after each epoch so far.
+    """
+
+    epoch: int
+    epochs: int
+    seconds_left: float | None
+    curve: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What Redis knows of jobs.
+
+    Attributes:
+        left: images of the project that wait for the model.
+        minutes_left: at the present pace; None where nothing moves.
+        waiting: queue → jobs.
+        workers: what each does, in words.
+        failed: sentences on jobs that ended badly.
+    """
+
+    training: Training | None
+    training_waits: bool
+    left: int
+    images_a_minute: float
+    minutes_left: float | None
+    waiting: dict[str, int]
+    workers: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Which models answer, where, and how fast."""
+
+    segmenter: str
+    detector: str
+    clicks: Latency | None
+    lookups: int
+    hits: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything on the page.
+
+    Attributes:
+        projects: number → title, of all that there is something to say of.
+        survey: None until a worker has counted the project, and while Redis is away.
+        jobs: None while Redis is away.
+        own_settings: what the project has of its own, `NAME=value` each; what is wrong with it, where that is so.
+    """
+
+    project_id: int | None
+    projects: dict[int, str]
+    survey: Survey | None
+    labels: tuple[Label, ...]
+    models: tuple[Model, ...]
+    jobs: Jobs | None
+    answering: Answering
+    problems: tuple[Problem, ...]
+    tasks_url: str
+    own_settings: tuple[str, ...] = ()
+
+    @property
+    def current(self) -> Model | None:
+        """The model that pre-annotates."""
+        return next((one for one in self.models if one.is_current), None)
+
+
+def overview(service: Service, project_id: int | None) -> Overview:
+    """What is known now; `project_id` None stands for the first project."""
+    surveys = _surveys(service)
+    known = sorted({*surveys, *service.registry.project_ids()})
+    projects = {number: surveys[number].title if number in surveys else f"Project {number}" for number in known}
+    if project_id is None:
+        project_id = next(iter(projects), None)
+    survey = surveys.get(project_id) if project_id is not None else None
+    models = _models(service, project_id) if project_id is not None else ()
+    studio = service.settings.label_studio_url.rstrip("/")
+    return Overview(
+        project_id=project_id,
+        projects=projects,
+        survey=survey,
+        labels=_labels(survey, next((one.version for one in models if one.is_current), None)),
+        models=models,
+        jobs=_jobs(service, project_id),
+        answering=_answering(service, project_id),
+        problems=tuple(
+            one for one in service.problems.recent(100) if one.project_id in (None, project_id)
+        )[:PROBLEMS],
+        tasks_url=f"{studio}/projects/{project_id}/data" if project_id and studio.startswith("http") else "",
+        own_settings=_own_settings(service, project_id),
+    )  # fmt: skip
+
+
+def _own_settings(service: Service, project_id: int | None) -> tuple[str, ...]:
+    try:
+        settings = service.settings.for_project(project_id)
+        own = service.settings.projects().get(project_id or 0, {})
+    except SettingsError as e:
+        return (str(e),)
+    return tuple(f"{name.upper()}={getattr(settings, name)}" for name in sorted(own))
+
+
+def _surveys(service: Service) -> dict[int, Survey]:
+    try:
+        return service.surveys.all()
+    except QueueError:
+        return {}
+
+
+def _models(service: Service, project_id: int) -> tuple[Model, ...]:
+    champion = service.registry.champion(project_id)
+    return tuple(
+        Model(version, read_verdict(version), version == champion, has_report(version))
+        for version in reversed(service.registry.versions(project_id))
+    )
+
+
+def _labels(survey: Survey | None, current: Version | None) -> tuple[Label, ...]:
+    """The label config's, in its order, and then what else the model was judged on."""
+    compared = read_scores(current) if current else None
+    own = {one.label: one.mask_map for one in compared.own.labels} if compared else {}
+    before = {one.label: one.mask_map for one in compared.champion.labels} if compared and compared.champion else {}
+    instances = survey.instances if survey else {}
+    return tuple(
+        Label(name, instances.get(name, 0), own.get(name), _difference(own.get(name), before.get(name)))
+        for name in dict.fromkeys([*instances, *own])
+    )
+
+
+def _difference(now: float | None, before: float | None) -> float | None:
+    return None if now is None or before is None else now - before
+
+
+def _jobs(service: Service, project_id: int | None) -> Jobs | None:
+    try:
+        known = snapshot(service.queues.redis)
+        pace = service.marks.images_a_minute()
+        training_waits = project_id is not None and service.queues.has_training(project_id)
+    except (QueueError, RedisError):
+        return None
+    ours = [job for job in known["running"] if job["project"] == project_id]
+    left = int(known["tasks_to_prelabel"].get(str(project_id), 0))
+    return Jobs(
+        training=next((_training(job["progress"]) for job in ours if job["queue"] == TRAIN), None),
+        training_waits=training_waits,
+        left=left,
+        images_a_minute=pace,
+        minutes_left=left / pace if left and pace else None,
+        waiting=known["waiting"],
+        workers=tuple(f"{', '.join(one['queues'])}: {one['state']}" for one in known["workers"]),
+        failed=tuple(
+            f"{_NAMES.get(job['queue'], job['queue'])}: {job.get('reason', 'ended without a word')}"
+            for job in known["failed"] if job["project"] == project_id
+        ),
+    )  # fmt: skip
+
+
+_NAMES = {TRAIN: "Training", PRELABEL: "Pre-annotation"}
+
+
+def _training(progress: dict[str, Any]) -> Training:
+    return Training(
+        epoch=int(progress.get("epoch", 0)),
+        epochs=int(progress.get("epochs", 0)),
+        seconds_left=progress.get("seconds_left"),
+        curve=tuple(progress.get("curve", ())),
+    )
+
+
+def _answering(service: Service, project_id: int | None) -> Answering:
+    lookups = service.metrics.embedding_lookups_by_outcome()
+    asked = sum(lookups.values())
+    return Answering(
+        segmenter=_segmenter(service),
+        detector=_detector(service, project_id),
+        clicks=service.metrics.latency("interactive"),
+        lookups=asked,
+        hits=asked - lookups.get("miss", 0),
+    )
+
+
+def _segmenter(service: Service) -> str:
+    segmenter = service.interactive.segmenter
+    if segmenter.name == "classical":
+        return "classical (no weights), on the CPU"
+    return segmenter.name if segmenter.ready is None else f"{segmenter.name}, on {_device(service.settings)}"
+
+
+def _detector(service: Service, project_id: int | None) -> str:
+    champion = service.registry.champion(project_id) if project_id is not None else None
+    if champion is None:
+        return "SAM 3, by words" if service.settings.may_read_words else "none yet"
+    # Workers do it, all but what is asked of `/predict`.
+    device, preparation = _device(service.settings.placed("batch")), read_preparation(champion)
+    runtime = preparation.runtime if preparation and device == "cpu" else "torch"
+    return f"{champion.name}, {runtime} on {device}"
+
+
+def _device(settings: Settings) -> str:
+    try:
+        return pick_device(settings.device)
+    except (DrapeError, RuntimeError) as e:
+        return f"no device ({e})"

@@ -1,0 +1,93 @@
+"""The status page as HTML. Whatever people have named is text in it: everything is escaped but our own plots."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from backend.page.overview import ENOUGH, PLENTY, Overview
+from backend.plots import Series, generations_plot, lines_plot
+from backend.survey import Work
+from backend.verdict import Generation, generations_of
+
+TEMPLATE = "status.html.jinja"
+UNKNOWN = "\u2013"
+# In the order of the legend.
+ORIGINS = {"scratch": "from scratch", "prediction": "from a prediction"}
+
+
+class StatusPage:
+    """Renders the page; plots that did not change are not drawn again. Safe for threads."""
+
+    def __init__(self) -> None:
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent),
+            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        environment.filters |= {"seconds": seconds, "share": share}
+        self._template = environment.get_template(TEMPLATE)
+        # Matplotlib draws for one thread at a time.
+        self._drawing = threading.Lock()
+        self._generations = lru_cache(maxsize=8)(_generations)
+        self._curve = lru_cache(maxsize=8)(_curve)
+        self._work = lru_cache(maxsize=8)(_work)
+
+    def render(self, overview: Overview, *, said: str = "") -> str:
+        """The whole page; `said` is what came of a button."""
+        line = [(one.version, one.verdict) for one in reversed(overview.models)]
+        current, survey, jobs = overview.current, overview.survey, overview.jobs
+        curve = jobs.training.curve if jobs and jobs.training else ()
+        with self._drawing:
+            plots = {
+                "generations": self._generations(generations_of(line), current.version.number if current else 0),
+                "curve": self._curve(curve) if len(curve) > 1 else "",
+                "work": self._work(survey.work) if survey else "",
+            }
+        return self._template.render(
+            page=overview, said=said, enough=ENOUGH, plenty=PLENTY, origins=ORIGINS,
+            plots={name: Markup(plot) for name, plot in plots.items()},
+        )  # fmt: skip
+
+
+def _generations(generations: tuple[Generation, ...], current: int) -> str:
+    return generations_plot(generations, current=current) if generations else ""
+
+
+def _curve(curve: tuple[float, ...]) -> str:
+    epochs = tuple(float(number) for number in range(1, len(curve) + 1))
+    return lines_plot([Series("mask mAP", epochs, curve)], name="curve", xlabel="epoch", ylabel="mask mAP50-95")
+
+
+def _work(work: Sequence[Work]) -> str:
+    timed = [(one.origin, one.day, one.median_s) for one in work if one.day and one.median_s is not None]
+    days = sorted({day for _, day, _ in timed})
+    if not days:
+        return ""
+    places = {day: float(number) for number, day in enumerate(days)}
+    series = [
+        Series(name, tuple(places[day] for _, day, _ in ours), tuple(median_s for _, _, median_s in ours))
+        for origin, name in ORIGINS.items()
+        if (ours := [one for one in timed if one[0] == origin])
+    ]
+    return lines_plot(series, name="work", xlabel="day", ylabel="seconds an image", ticks=[day[5:] for day in days])
+
+
+def seconds(value: float | None) -> str:
+    """A time as people say it: `0.12 s`, `14 s`, `3 min`, `2.1 h`; a dash for None."""
+    if value is None:
+        return UNKNOWN
+    if value < 1:
+        return f"{value:.2f} s"
+    if value < 100:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
+
+
+def share(value: float | None) -> str:
+    """A share of one in percent; a dash for None."""
+    return UNKNOWN if value is None else f"{100 * value:.0f} %"

@@ -1,0 +1,98 @@
+"""The status page's addresses: the page, what it is made of, the models' reports, and its buttons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from backend.errors import ForbiddenError, NotFoundError
+from backend.page.overview import overview
+from backend.page.render import StatusPage
+from backend.service import Service
+from backend.version_files import report_path
+
+ASSETS = {"status.css": "text/css", "status.js": "text/javascript", "idiomorph.min.js": "text/javascript"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+# What came of a button. Only the key stands in the address: nobody can have the page say something else.
+SAID = {
+    "promoted": "The project works with another model now; it pre-annotates what nobody has annotated.",
+    "queued": "A training is queued.",
+    "running": "A training waits or runs already.",
+    "ended": "The training is ended; the model stays as it is.",
+    "nothing": "No training waits or runs.",
+}
+HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
+REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox allow-popups allow-top-navigation-by-user-activation"
+)
+
+
+def of_this_page(request: Request) -> None:
+    """Refuses what another site's page has sent: browsers add the credentials that they know to whatever is sent here.
+
+    Raises:
+        ForbiddenError: it came from elsewhere.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
+    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if elsewhere or site not in ("same-origin", "none"):
+        raise ForbiddenError("This came from another site's page. Buttons work on the status page itself alone.")
+
+
+def page_routes(service: Service) -> APIRouter:
+    """The routes, without authentication: the application adds that."""
+    routes, page = APIRouter(), StatusPage()
+    button = [Depends(of_this_page)]
+
+    @routes.get("/")
+    def status_page(request: Request, project: int | None = None, said: str = "") -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            # As the reference backend answers.
+            return JSONResponse(service.health())
+        return HTMLResponse(page.render(overview(service, project), said=SAID.get(said, "")), headers=HEADERS)
+
+    @routes.get("/assets/{name}")
+    def asset(name: str) -> Response:
+        if name not in ASSETS:
+            raise NotFoundError(f"There is no file '{name}'.")
+        return FileResponse(Path(__file__).parent / name, media_type=ASSETS[name])
+
+    @routes.get("/projects/{project_id}/versions/{name}/report")
+    def report(project_id: int, name: str) -> Response:
+        path = report_path(service.registry.version(project_id, name))
+        if not path.is_file():
+            raise NotFoundError(f"Model version {name} has no report.")
+        headers = {"Content-Security-Policy": REPORT_POLICY}
+        return HTMLResponse(path.read_text(), headers=headers)
+
+    @routes.post("/projects/{project_id}/versions/{name}/promote", dependencies=button)
+    def promote(project_id: int, name: str) -> Response:
+        service.work_with(project_id, name)
+        return _back(project_id, "promoted")
+
+    @routes.post("/projects/{project_id}/rollback", dependencies=button)
+    def rollback(project_id: int) -> Response:
+        service.work_with(project_id, service.registry.version_before(project_id).name)
+        return _back(project_id, "promoted")
+
+    @routes.post("/projects/{project_id}/train", dependencies=button)
+    def train(project_id: int) -> Response:
+        queued = service.queues.enqueue_training(project_id, reason="asked for on the status page")
+        return _back(project_id, "queued" if queued else "running")
+
+    @routes.post("/projects/{project_id}/train/cancel", dependencies=button)
+    def cancel(project_id: int) -> Response:
+        return _back(project_id, "ended" if service.queues.cancel_training(project_id) else "nothing")
+
+    return routes
+
+
+def _back(project_id: int, said: str) -> Response:
+    return RedirectResponse(f"/?{urlencode({'project': project_id, 'said': said})}", status_code=303)

@@ -1,0 +1,104 @@
+"""The id of the request that is being answered, or that a job came from: in every log record, and in the answer.
+
+Label Studio's requests bring none, unless a proxy in front gives them one; then it is kept, so that its log and ours
+tell of the same.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+HEADER = "X-Request-ID"
+# What is given is written into logs and into Redis: nothing in it may end a line, or be long.
+ALLOWED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# The key in a job's `meta`.
+JOB_META = "request_id"
+_HEADER = HEADER.lower().encode()
+_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+_job_id: contextvars.ContextVar[str] = contextvars.ContextVar("job_id", default="")
+
+
+def request_id() -> str:
+    """The id of the request that this code works for; '' where it works for none."""
+    return _request_id.get()
+
+
+def job_id() -> str:
+    """The id of the RQ job that this code is part of; '' outside of jobs."""
+    return _job_id.get()
+
+
+def work_for(request: str) -> None:
+    """Says whom this thread works for from now on; the initializer of threads, which start without."""
+    _request_id.set(request)
+
+
+def meta_of_request() -> dict[str, str]:
+    """What a job that is queued now keeps in its `meta`."""
+    return {JOB_META: request_id()} if request_id() else {}
+
+
+@contextmanager
+def job_of_request(job: str, meta: dict[str, Any]) -> Iterator[None]:
+    """Work on a job: its records, and the jobs that it queues, carry the id of the request that it came from."""
+    given = str(meta.get(JOB_META, ""))
+    of_request = _request_id.set(given if ALLOWED.fullmatch(given) else "")
+    of_job = _job_id.set(job)
+    try:
+        yield
+    finally:
+        _job_id.reset(of_job)
+        _request_id.reset(of_request)
+
+
+def kept_or_made(given: str) -> str:
+    """`given`, where it is short and plain; else a new id of 16 hexadecimal digits."""
+    return given if ALLOWED.fullmatch(given) else secrets.token_hex(8)
+
+
+class RequestIds:
+    """ASGI around the whole service: gives each request its id, and logs how it was answered.
+
+    Not Starlette's `BaseHTTPMiddleware`, which costs each request a task and a stream.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
+        current = kept_or_made(given.decode("latin-1"))
+        # Never reset: the server runs each request in a task of its own, and logs what escapes from it afterwards.
+        _request_id.set(current)
+        began, status = time.perf_counter(), 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), (_HEADER, current.encode())]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            # What asks again and again (health, status, metrics) changes nothing, and would hide the rest.
+            level = logging.DEBUG if scope["method"] in ("GET", "HEAD") else logging.INFO
+            logger.log(
+                level, "%s %s: %s in %.0f ms", scope["method"], scope["path"], status,
+                (time.perf_counter() - began) * 1000,
+            )  # fmt: skip

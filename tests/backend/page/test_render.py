@@ -1,0 +1,146 @@
+"""What stands on the page, and how figures are said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import html
+
+from backend.metrics import Latency
+from backend.page.overview import Answering, Jobs, Label, Model, Overview, Training
+from backend.page.render import StatusPage, seconds, share
+from backend.problems import Problem
+from backend.registry import Version
+from backend.survey import Corrections, Survey, Work
+from backend.verdict import Verdict
+
+SURVEY = Survey(
+    at="2026-11-21T17:10:00+00:00", title="Sarees", images=12408, predicted=11870, approved=2140, auto_accepted=450,
+    waiting=9280, doubtful=812, new=31, needed=50, instances={"saree": 3000, "blouse": 12},
+    work=(Work("2026-11-20", "scratch", 5, 5, 60.0), Work("2026-11-21", "prediction", 50, 44, 9.0)),
+    totals=(Work(None, "accepted", 450, 0, None), Work(None, "prediction", 50, 44, 9.0)),
+    corrections=Corrections(2050, 980, 8000, 0.93, 0.97, 12),
+)  # fmt: skip
+JOBS = Jobs(
+    training=Training(epoch=3, epochs=20, seconds_left=340.0, curve=(0.1, 0.2, 0.25)), training_waits=False, left=400,
+    images_a_minute=200.0, minutes_left=2.0, waiting={"train": 0, "prelabel": 4}, workers=("train: busy",), failed=(),
+)  # fmt: skip
+VERSIONS = [
+    Version(
+        name=f"yolo11n-seg-v{number}-abcdef", project_id=7, weights=Path("weights.pt"), weights_sha256="", classes=(),
+        parent=f"yolo11n-seg-v{number - 1}-abcdef" if number > 1 else None, created_at="2026-11-20T10:00:00+00:00",
+    )
+    for number in (1, 2, 3)
+]  # fmt: skip
+OVERVIEW = Overview(
+    project_id=7,
+    projects={7: "Sarees"},
+    survey=SURVEY,
+    labels=(Label("saree", 3000, 0.5, 0.1), Label("blouse", 12, None, None)),
+    models=tuple(
+        Model(version, Verdict(True, "It is better.", 40, challenger_map=0.3), version.number == 2, has_report=True)
+        for version in reversed(VERSIONS)
+    ),
+    jobs=JOBS,
+    answering=Answering("classical", "v2", Latency(300, 0.15, 0.24), 10, 9),
+    problems=(Problem("2026-11-21T17:00:00+00:00", "Image 7 cannot be read.", 7, 123),),
+    tasks_url="http://studio/projects/7/data",
+    own_settings=("AUTO_ACCEPT=0.9", "RETRAIN_AFTER=200"),
+)  # fmt: skip
+
+
+def tree_of(overview: Overview) -> Any:
+    return html.fromstring(StatusPage().render(overview))
+
+
+def text_of(overview: Overview) -> str:
+    return " ".join(tree_of(overview).text_content().split())
+
+
+TOLD = [
+    "12,408", "11,870", "2,140", "450", "9,280", "812 doubtful",
+    "31 of 50 new labels until the next training",
+    "epoch 3 of 20, about 6 min left", "0.250",
+    "400 images wait for the model, about 2 min left",
+    "▲ +0.100", "● works now", "It is better.",
+    "without a person", "from a prediction", "of 44",
+    "48 % were submitted unchanged", "93 %", "12 more are still to be compared",
+    "0.15 s median, 0.24 s for 95 of 100 (last 300)", "90 % of 10 were there already",
+    "AUTO_ACCEPT=0.9, RETRAIN_AFTER=200",
+    "Image 7 cannot be read.", "Counted 2026-11-21 17:10 UTC.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", TOLD)
+def test_it_says(words: str) -> None:
+    assert words in text_of(OVERVIEW)
+
+
+EMPTY = replace(OVERVIEW, survey=None, labels=(), models=(), jobs=None, problems=(), tasks_url="")
+NOTHING_YET = [
+    (EMPTY, "No worker has counted this project yet."),
+    (EMPTY, "Redis is away"),
+    (EMPTY, "There is no model yet."),
+    (replace(OVERVIEW, jobs=replace(JOBS, training=None, workers=())), "No worker runs"),
+    (replace(OVERVIEW, jobs=replace(JOBS, training=None)), "Train now"),
+    (replace(OVERVIEW, jobs=replace(JOBS, training=None, training_waits=True)), "A training waits for a worker."),
+    (replace(OVERVIEW, jobs=replace(JOBS, training=Training(0, 0, None, ()))), "Training: getting ready"),
+    (replace(OVERVIEW, jobs=replace(JOBS, failed=("Training: it is gone",))), "▲ Training: it is gone"),
+    (replace(OVERVIEW, answering=replace(OVERVIEW.answering, clicks=None)), "nobody has clicked"),
+    (replace(OVERVIEW, survey=replace(SURVEY, totals=(), work=())), "Nobody has annotated here yet."),
+    (replace(OVERVIEW, project_id=None, projects={}, survey=None, labels=(), models=()), "Drape"),
+]
+
+
+@pytest.mark.parametrize(("overview", "words"), NOTHING_YET)
+def test_what_is_not_there_is_said(overview: Overview, words: str) -> None:
+    assert words in text_of(overview)
+
+
+def test_only_another_version_can_be_promoted() -> None:
+    tree = tree_of(OVERVIEW)
+    actions = sorted(form.get("action") or "" for form in tree.forms)
+    assert actions == [
+        "/projects/7/rollback",
+        "/projects/7/train/cancel",
+        "/projects/7/versions/yolo11n-seg-v1-abcdef/promote",
+        "/projects/7/versions/yolo11n-seg-v3-abcdef/promote",
+    ]
+
+
+def test_every_meter_and_plot_is_named() -> None:
+    tree = tree_of(OVERVIEW)
+    labelled = {label.get("for") for label in tree.iter("label")}
+    meters = list(tree.iter("progress"))
+    assert len(meters) == 5
+    assert all(meter.get("aria-label") or meter.get("id") in labelled for meter in meters)
+    plots = tree.xpath('//*[@role="img"]')
+    assert len(plots) == 3 and all(plot.get("aria-label") for plot in plots)
+    identifiers = [element.get("id") for element in tree.iter() if element.get("id")]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_names_are_text() -> None:
+    named = "<script>alert(1)</script>"
+    page = StatusPage().render(
+        replace(
+            OVERVIEW, projects={7: named, 8: named}, labels=(Label(named, 1),),
+            problems=(Problem("2026-11-21T17:00:00+00:00", named, 7),),
+        ), said=named,
+    )  # fmt: skip
+    assert named not in page and page.count("&lt;script&gt;alert(1)") >= 5
+
+
+TIMES = [(None, "–"), (0.123, "0.12 s"), (14.4, "14 s"), (99.0, "99 s"), (150.0, "2 min"), (7560.0, "2.1 h")]  # noqa: RUF001
+
+
+@pytest.mark.parametrize(("value", "words"), TIMES)
+def test_times_are_said(value: float | None, words: str) -> None:
+    assert seconds(value) == words
+
+
+def test_shares_are_said() -> None:
+    assert (share(0.934), share(None)) == ("93 %", "–")  # noqa: RUF001

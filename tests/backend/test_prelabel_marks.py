@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis import Redis
+
+from backend import prelabel_marks
+from backend.prelabel_marks import PrelabelMarks
+
+pytestmark = pytest.mark.services
+
+
+def test_a_mark_ends_though_others_are_set_all_the_while(redis_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Label Studio did not store of an answer would else wait as long as others are answered."""
+    monkeypatch.setattr(prelabel_marks, "ANSWERED_S", 1)
+    with Redis.from_url(redis_address) as redis:
+        marks = PrelabelMarks(redis)
+        marks.answered(1, "v", [5, 6])
+        assert marks.just_answered(1, "v", [5, 6, 7]) == {5, 6}
+        deadline = time.monotonic() + 10
+        while marks.just_answered(1, "v", [5]):
+            assert time.monotonic() < deadline
+            marks.answered(1, "v", [6])
+            time.sleep(0.1)
+        marks.answered(1, "v", [6])
+        assert marks.just_answered(1, "v", [5, 6]) == {6}
+        assert redis.zcard("drape:answered:1:v") == 1
