@@ -1,26 +1,25 @@
-"""Label configs: the garment palette, and one made from any list of labels."""
+"""A label config from any list of labels: one palette for all tools."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
+from backend.colours import colour_of
+from backend.label_config import Label
+
 GARMENTS = ("saree", "blouse", "kurta", "bottoms", "jacket", "shawl", "dupatta", "top")
 
-# Okabe and Ito's colours and Tol's, which colour-blind people tell apart; repeated where there are more labels.
-COLOURS = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#882255",
-    "#44aa99", "#999933", "#332288", "#aa4499",
-)  # fmt: skip
 HOT_KEYS = "123456789"
 
 
-def palette(labels: Sequence[str]) -> str:
+def palette(labels: Sequence[str | Label]) -> str:
     """A label config with one palette for all tools: smart clicks and boxes, polygons, words, and the message line.
 
     The palette comes first, for its hot keys 1 to 9; the message stands above the image, where it is seen.
     """
-    rows = "\n".join(f"    {_label(number, label)}" for number, label in enumerate(labels))
+    whole = [Label(label) if isinstance(label, str) else label for label in labels]
+    rows = "\n".join(f"    {_label(number, label)}" for number, label in enumerate(whole))
     return f"""<View>
   <Labels name="garment" toName="image" showInline="true">
 {rows}
@@ -39,7 +38,11 @@ def palette(labels: Sequence[str]) -> str:
 """
 
 
-def _label(number: int, label: str) -> str:
-    colour = COLOURS[number % len(COLOURS)]
-    hot_key = f" hotkey={quoteattr(HOT_KEYS[number])}" if number < len(HOT_KEYS) else ""
-    return f"<Label value={quoteattr(label)} background={quoteattr(colour)}{hot_key}/>"
+def _label(number: int, label: Label) -> str:
+    attributes = {"value": label.value, "background": colour_of(number)}
+    if number < len(HOT_KEYS):
+        attributes["hotkey"] = HOT_KEYS[number]
+    # Label Studio gives the labels after the ninth keys of its own.
+    others = ",".join(sorted(label.predicted_values))
+    attributes |= {name: said for name, said in (("prompt", label.prompt), ("predicted_values", others)) if said}
+    return f"<Label {' '.join(f'{name}={quoteattr(said)}' for name, said in attributes.items())}/>"

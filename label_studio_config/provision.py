@@ -7,9 +7,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.errors import LabelStudioError
+from backend.errors import LabelConfigError, LabelStudioError
 from backend.label_config import parse_label_config
-from backend.labelstudio import LabelStudio
+from backend.labelstudio import SECRET_HEADER, LabelStudio
+from backend.regions import LABEL_KEYS
 from backend.registry import Registry
 from backend.settings import Settings
 
@@ -17,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
 BACKEND_TITLE = "Drape"
-SECRET_HEADER = "X-Drape-Secret"
 STORAGE_TITLE = "Photographs"
 IMAGE_FILES = r".*\.(jpe?g|png|webp|bmp|tiff?|JPE?G|PNG)$"
 UNCERTAINTY = "Uncertainty sampling"
@@ -44,6 +44,36 @@ def ensure_project(label_studio: LabelStudio, *, title: str, label_config: str) 
         made = sdk.projects.create(title=title, label_config=label_config, sampling=UNCERTAINTY)
     logger.info("Made the project '%s'", title)
     return int(made.id)
+
+
+def set_label_config(label_studio: LabelStudio, *, project_id: int, label_config: str) -> None:
+    """Gives a project another label config.
+
+    Raises:
+        LabelConfigError: it cannot be served, or annotations hold labels that it neither has nor names among another's
+            `predicted_values`; says which.
+        LabelStudioError: Label Studio refuses it.
+    """
+    config = parse_label_config(label_config)
+    lost = sorted(label for label in _labels_in_use(label_studio, project_id) if config.label_for(label) is None)
+    if lost:
+        raise LabelConfigError(
+            f"Annotations hold labels that the new config lacks: {', '.join(lost)}. Keep them, or name each among "
+            "the predicted_values of the label that it shall count as."
+        )
+    with label_studio.said_plainly():
+        label_studio.sdk.projects.update(project_id, label_config=label_config)
+
+
+def _labels_in_use(label_studio: LabelStudio, project_id: int) -> set[str]:
+    """Labels of the regions that people have drawn."""
+    values = [
+        region.get("value") or {}
+        for task in label_studio.annotated_tasks(project_id)
+        for annotation in task.get("annotations") or []
+        for region in annotation.get("result") or []
+    ]
+    return {str(label) for value in values for key in LABEL_KEYS for label in value.get(key) or []}
 
 
 def _say_if_labels_differ(present: str, wanted: str) -> None:
@@ -139,7 +169,7 @@ def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Ba
 
 def give_starter_model(project_id: int, settings: Settings) -> None:
     """Gives the demo project the starter model, which knows drawn figures alone; nothing where it has a model."""
-    registry = Registry(settings.models_path)
+    registry = Registry.of(settings)
     weights = WEIGHTS / "starter.pt"
     if registry.champion(project_id) is not None or not weights.is_file():
         return

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from backend.colours import COLOURS
 from backend.label_config import parse_label_config
 from label_studio_config import palette as module
-from label_studio_config.palette import COLOURS, GARMENTS, palette
+from label_studio_config.palette import GARMENTS, palette
 
 
 @pytest.mark.parametrize(

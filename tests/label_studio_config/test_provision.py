@@ -16,20 +16,25 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from backend.domain import LabelledMask, Outlining
 from backend.errors import LabelConfigError, LabelStudioError
-from backend.labelstudio import LabelStudio
+from backend.label_config import parse_label_config
+from backend.labelstudio import SECRET_HEADER, LabelStudio
+from backend.regions import encode
 from backend.registry import Registry
 from backend.settings import Settings
+from backend.task_images import kept_name
 from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palettes import PALETTES, file_of
 from label_studio_config.provision import (
-    SECRET_HEADER,
     Backend,
     connect_backend,
     ensure_local_files,
     ensure_project,
     give_starter_model,
+    set_label_config,
 )
-from label_studio_config.uploads import ensure_uploaded, kept_name
+from label_studio_config.uploads import ensure_uploaded
 from launcher.process import free_port
 from launcher.stack import linked_images
 from tests.conftest import Studio
@@ -202,3 +207,23 @@ def test_the_demo_project_gets_the_starter_once(tmp_path: Path, starter: Path) -
     (version,) = Registry(settings.models_path).versions(7)
     assert (version.origin, set(version.classes)) == ("starter", set(GARMENTS))
     assert Registry(settings.models_path).champion(7) == version
+
+
+@pytest.mark.services
+def test_a_project_is_given_a_palette_and_keeps_labels_that_are_in_use(client: LabelStudio) -> None:
+    project_id = ensure_project(client, title="Palettes", label_config=palette(("saree", "blouse")))
+    set_label_config(client, project_id=project_id, label_config=file_of("fashionpedia").read_text())
+    config = parse_label_config(client.project(project_id).label_config)
+    assert config.label_values == tuple(label.value for label in PALETTES["fashionpedia"])
+    with pytest.raises(LabelConfigError):
+        set_label_config(client, project_id=project_id, label_config="<View/>")
+    task = client.sdk.tasks.create(project=project_id, data={"image": "/a.jpg"})
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, 5:25] = True
+    result = encode(LabelledMask(mask, "tights"), config, outlining=Outlining(), model_version="person")
+    client.sdk.annotations.create(int(task.id or 0), result=result)
+    # What is drawn already would have no label any more.
+    with pytest.raises(LabelConfigError, match="lacks: tights"):
+        set_label_config(client, project_id=project_id, label_config=palette(("saree",)))
+    set_label_config(client, project_id=project_id, label_config=palette(("saree", "tights")))
+    assert parse_label_config(client.project(project_id).label_config).label_values == ("saree", "tights")
