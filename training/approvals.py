@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.auto_accepted import accepted_by
+from backend.auto_accepted import accepted_by, began_accepted
 from backend.regions import content_hash
 from backend.settings import Settings
 
@@ -21,8 +22,17 @@ class Approved:
     Attributes:
         result: Label Studio's regions, with whatever prompts and messages were left among them.
         content_hash: of what the regions show; unchanged by ids, scores and times.
+        shown: the regions of the prediction that stood there when it was made; None where there was none, or Label
+            Studio did not keep it.
         by_person: False where the service accepted it by itself: trained on where that is asked for, and never
             evidence of what is right, which it would be of itself.
+        made_at: when, ISO 8601; of one that the service accepted and a person saved since, when it was saved last. ''
+            where Label Studio does not say.
+        lead_time_s: Label Studio's own seconds, of all times that the annotation was open: its page adds to them
+            whenever somebody opens it again and saves. None where it has none, such as where a program stored it.
+        from_prediction: a person began with a prediction, or with what the service had accepted. False, too, where
+            that prediction was deleted since: Label Studio then forgets it.
+        shown_hash: the content hash of `shown`.
     """
 
     annotation_id: int
@@ -31,6 +41,11 @@ class Approved:
     result: list[dict[str, Any]]
     content_hash: str
     by_person: bool = True
+    shown: list[dict[str, Any]] | None = None
+    made_at: str = ""
+    lead_time_s: float | None = None
+    from_prediction: bool = False
+    shown_hash: str | None = None
 
 
 def rule_of(settings: Settings) -> Rule:
@@ -57,25 +72,58 @@ def approved_annotations(
     """
     found = []
     for task in tasks:
-        submitted = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
-        by_people = [one for one in submitted if accepted_by(one) is None and (rule or _is_submitted)(one)]
-        by_service = [one for one in submitted if accepted_by(one) is not None]
+        by_people, by_service = _submitted(task)
+        by_people = [one for one in by_people if (rule or _is_submitted)(one)]
         submitted = by_people or (by_service if with_auto_accepted else [])
-        if not submitted:
-            continue
-        latest = max(submitted, key=_precedence)
-        result = latest.get("result") or []
-        found.append(
-            Approved(
-                annotation_id=int(latest["id"]),
-                task_id=int(task["id"]),
-                data=dict(task.get("data") or {}),
-                result=result,
-                content_hash=content_hash(result),
-                by_person=bool(by_people),
-            )
-        )
+        if submitted:
+            found.append(_approved(task, max(submitted, key=_precedence), by_person=bool(by_people)))
     return sorted(found, key=lambda one: one.task_id)
+
+
+def accepted_alone(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """When the service accepted each task that it alone has annotated: ISO 8601, by task id."""
+    found = {}
+    for task in tasks:
+        by_people, by_service = _submitted(task)
+        if by_service and not by_people:
+            found[str(task["id"])] = str(max(by_service, key=_precedence).get("created_at") or "")
+    return found
+
+
+def _submitted(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The task's annotations that were not skipped: people's, and the service's own."""
+    submitted = [one for one in task.get("annotations") or [] if _is_submitted(one)]
+    own = [accepted_by(one) is not None for one in submitted]
+    by_people = [one for one, accepted in zip(submitted, own, strict=True) if not accepted]
+    return by_people, [one for one, accepted in zip(submitted, own, strict=True) if accepted]
+
+
+def _approved(task: Mapping[str, Any], annotation: Mapping[str, Any], *, by_person: bool) -> Approved:
+    result = annotation.get("result") or []
+    shown = (annotation.get("prediction") or {}).get("result")
+    accepted = began_accepted(result)
+    # What the service accepted was made before a person had a hand in it.
+    at = annotation.get("updated_at" if accepted and by_person else "created_at")
+    return Approved(
+        annotation_id=int(annotation["id"]),
+        task_id=int(task["id"]),
+        data=dict(task.get("data") or {}),
+        result=result,
+        content_hash=content_hash(result),
+        by_person=by_person,
+        shown=shown,
+        made_at=str(at or ""),
+        lead_time_s=_seconds(annotation.get("lead_time")),
+        from_prediction=by_person and (accepted or annotation.get("parent_prediction") is not None),
+        shown_hash=None if shown is None else content_hash(shown),
+    )
+
+
+def _seconds(lead_time: object) -> float | None:
+    """None of what is no time: some have stored negative ones, by clocks that were set back."""
+    if not isinstance(lead_time, int | float) or not math.isfinite(lead_time) or lead_time <= 0:
+        return None
+    return float(lead_time)
 
 
 def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, str, int]:

@@ -1,39 +1,34 @@
-"""Approved annotations → a YOLO segmentation data set on disk."""
+"""Approved annotations → a YOLO segmentation data set on disk, with its manifest."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
 import yaml
 
-from backend.domain import Image, LabelledMask
+from backend.domain import Image
 from backend.errors import DatasetError, ImageError
 from backend.label_config import LabelConfig
-from backend.polygons import joined_outline
-from backend.regions import decode
 from training.approvals import Approved
+from training.emphasis import copies, hard_weight, repeat_factors
+from training.examples import Example, Examples
+from training.manifest import Entry, Manifest, all_placed
+from training.split import Photograph, Side, split
 
 logger = logging.getLogger(__name__)
 
-VAL_SHARE = 0.2
-OUTLINE_TOLERANCE_PX = 1.0
-JPEG_QUALITY = 95
+_Made = tuple[Approved, Example]
 
-
-@dataclass(frozen=True)
-class Example:
-    """One image with its garments as YOLO label lines; `key` is the SHA-256 of the image file's bytes."""
-
-    approved: Approved
-    image: Image
-    lines: tuple[str, ...]
+# So many images without garments are kept, of those with garments.
+NEGATIVE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,115 +38,184 @@ class Dataset:
     Attributes:
         data_yaml: the file that Ultralytics trains from.
         learnt: annotation id → content hash of what is in it or was left out as unusable: none of it counts as new.
-        left_out: a sentence for each annotation or region that is not in it.
         held_out: what is validated on and never trained on.
     """
 
     data_yaml: Path
-    classes: tuple[str, ...]
-    train_images: int
-    val_images: int
-    instances: int
+    manifest: Manifest
     learnt: dict[str, str] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
     held_out: tuple[Approved, ...] = ()
+
+    def images(self, side: Side) -> int:
+        """How many images are on a side."""
+        return sum(entry.side == side for entry in self.manifest.entries)
+
+
+def classes_for(config: LabelConfig, known: Sequence[str]) -> tuple[str, ...]:
+    """The labels of the config in an order that stays: those that the model knows as it knows them, then the others.
+
+    Args:
+        known: the classes of the model that is trained on, in its order; a renamed one keeps its place.
+    """
+    kept = [label for name in known if (label := config.label_for(name)) is not None]
+    return tuple(dict.fromkeys([*kept, *config.label_values]))
 
 
 def build_dataset(
-    approved: Sequence[Approved], config: LabelConfig, *, folder: Path, load: Callable[[Approved], Image]
+    approved: Sequence[Approved],
+    config: LabelConfig,
+    *,
+    folder: Path,
+    load: Callable[[Approved], Image],
+    image_size_px: int,
+    known_classes: Sequence[str] = (),
+    earlier: Manifest | None = None,
+    hard_example_weight: float = 1.0,
+    rare_label_share: float = 0.0,
 ) -> Dataset:
-    """Writes the data set into `folder`, replacing what is there in one step.
+    """Writes the data set into `folder`, replacing what is there in one step; the same again gives the same bytes.
+
+    What was made of an annotation before is kept beside it, in `<folder>.examples`, and not made again.
 
     Args:
-        load: gives the image of an annotation's task; its `ImageError` leaves that one out.
+        load: gives the image of an annotation's task, its longer side at most `image_size_px`; its `ImageError` leaves
+            that one out.
+        known_classes: those of the model that training starts from.
+        earlier: what that model's line was trained on: its images keep their sides.
+        hard_example_weight: how often an image is drawn that the model got all wrong.
+        rare_label_share: labels in fewer images than this share are drawn more often; see `emphasis`.
 
     Raises:
         DatasetError: nothing usable was approved.
         LabelStudioError: Label Studio, which keeps the images, is away.
     """
-    classes = config.label_values
-    left_out: list[str] = []
-    examples: list[Example] = []
-    for one in approved:
-        example = _example(one, classes, load, left_out)
-        if example is not None:
-            examples.append(example)
-    if not examples:
+    classes = classes_for(config, known_classes)
+    kept = Examples(folder.with_name(f"{folder.name}.examples"), config, image_size_px=image_size_px)
+    made, left_out = _make(approved, kept, load)
+    if not any(example.labels for _, example in made):
         raise DatasetError(
             f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3])
         )
-    sides = _sides(examples)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
-    for example in examples:
-        _write_example(example, half, sides[example.image.key])
-    names = dict(enumerate(classes))
-    layout = {"path": str(folder.resolve()), "train": "images/train", "val": "images/val", "names": names}
-    (half / "data.yaml").write_text(yaml.safe_dump(layout, sort_keys=False, allow_unicode=True))
-    shutil.rmtree(folder, ignore_errors=True)
-    half.rename(folder)
+    sides = split(
+        [Photograph(one.image_key, int(one.phash, 16), frozenset(one.labels)) for _, one in made],
+        earlier.placed if earlier else {},
+    )
+    made = _with_few_negatives(made, sides, left_out)
+    rarity = repeat_factors(_labels_by_image(made, sides, "train"), rare_share=rare_label_share)
+    entries = tuple(
+        _entry(
+            one, example, classes, side=sides[example.image_key],
+            weight=hard_weight(example.disagreed, most=hard_example_weight) * rarity.get(example.image_key, 1.0),
+        )
+        for one, example in made
+    )  # fmt: skip
+    manifest = Manifest(classes, image_size_px, entries, tuple(left_out), all_placed(entries, earlier))
+    _write(manifest, [example for _, example in made], kept, folder)
+    kept.forget_the_rest()
     for sentence in left_out:
         logger.warning("Left out of training: %s", sentence)
     return Dataset(
         data_yaml=folder / "data.yaml",
-        classes=classes,
-        train_images=sum("train" in where for where in sides.values()),
-        val_images=sum("val" in where for where in sides.values()),
-        instances=sum(len(example.lines) for example in examples),
+        manifest=manifest,
         learnt={str(one.annotation_id): one.content_hash for one in approved},
-        left_out=tuple(left_out),
-        held_out=tuple(example.approved for example in examples if sides[example.image.key] == ("val",)),
+        held_out=tuple(one for one, example in made if sides[example.image_key] == "val"),
     )
 
 
-def _example(
-    one: Approved, classes: tuple[str, ...], load: Callable[[Approved], Image], left_out: list[str]
-) -> Example | None:
-    where = f"annotation {one.annotation_id} of task {one.task_id}"
-    masks, problems = decode(one.result)
-    left_out += [f"{where}: {problem}" for problem in problems]
-    usable = [labelled for labelled in masks if labelled.label in classes]
-    left_out += [
-        f"{where}: the label '{labelled.label}' is no longer in the label config."
-        for labelled in masks
-        if labelled.label not in classes
-    ]
-    if not usable:
-        left_out.append(f"{where}: no usable regions; counted as reviewed.")
-        return None
+def _make(
+    approved: Sequence[Approved], kept: Examples, load: Callable[[Approved], Image]
+) -> tuple[list[_Made], list[str]]:
+    """The examples that can be used, and a sentence for everything else."""
+    made: list[_Made] = []
+    left_out: list[str] = []
+    for one in sorted(approved, key=lambda one: one.task_id):
+        where = f"annotation {one.annotation_id} of task {one.task_id}"
+        try:
+            example = kept.make(one, load)
+        except ImageError as e:
+            left_out.append(f"{where}: {e}")
+            continue
+        left_out += [f"{where}: {problem}" for problem in example.problems]
+        if example.is_usable:
+            made.append((one, example))
+        else:
+            left_out.append(f"{where}: no usable regions; counted as reviewed.")
+    return made, left_out
+
+
+def _with_few_negatives(made: list[_Made], sides: Mapping[str, Side], left_out: list[str]) -> list[_Made]:
+    """Without images that show no garment, but for a tenth of each side: they teach little, and soon teach nothing."""
+    kept: set[int] = set()
+    for side in ("train", "val"):
+        here = [(one, example) for one, example in made if sides[example.image_key] == side]
+        empty = sorted((example.image_key, one.task_id) for one, example in here if not example.labels)
+        room = round(NEGATIVE_SHARE * (len(here) - len(empty)))
+        kept |= {task_id for _, task_id in empty[:room]}
+        left_out += [
+            f"task {task_id}: shows no garment, and a tenth of such images is enough." for _, task_id in empty[room:]
+        ]
+    return [(one, example) for one, example in made if example.labels or one.task_id in kept]
+
+
+def _labels_by_image(made: Sequence[_Made], sides: Mapping[str, Side], side: Side) -> dict[str, set[str]]:
+    labels: dict[str, set[str]] = {}
+    for _, example in made:
+        if sides[example.image_key] == side:
+            labels.setdefault(example.image_key, set()).update(example.labels)
+    return labels
+
+
+def _entry(one: Approved, example: Example, classes: tuple[str, ...], *, side: Side, weight: float) -> Entry:
+    return Entry(
+        annotation_id=one.annotation_id,
+        task_id=one.task_id,
+        content_hash=one.content_hash,
+        image_key=example.image_key,
+        phash=example.phash,
+        side=side,
+        disagreed=example.disagreed,
+        weight=round(weight, 4) if side == "train" else 1.0,
+        copies=copies(weight, example.image_key) if side == "train" else 1,
+        labels=example.labels,
+        lines_sha256=hashlib.sha256(example.lines(classes).encode()).hexdigest(),
+    )
+
+
+def _write(manifest: Manifest, examples: Sequence[Example], kept: Examples, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # One training a project at a time: whoever left these is dead.
+    for left in folder.parent.glob(".half-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
     try:
-        image = load(one)
-    except ImageError as e:
-        left_out.append(f"{where}: {e}")
-        return None
-    return Example(approved=one, image=image, lines=tuple(_yolo_line(labelled, classes) for labelled in usable))
-
-
-def _yolo_line(labelled: LabelledMask, classes: tuple[str, ...]) -> str:
-    height, width = labelled.mask.shape
-    outline = joined_outline(labelled.mask, tolerance_px=OUTLINE_TOLERANCE_PX) / (width, height)
-    return f"{classes.index(labelled.label)} " + " ".join(f"{value:.6f}" for value in np.clip(outline, 0, 1).ravel())
-
-
-def _sides(examples: Sequence[Example]) -> dict[str, tuple[str, ...]]:
-    """Image key → `train`, `val`, or both: by the image's content, so that an image never changes sides.
-
-    There is at least one image on each side; a lone image is on both.
-    """
-    keys = sorted({example.image.key for example in examples})
-    if len(keys) == 1:
-        return {keys[0]: ("train", "val")}
-    chosen = {key for key in keys if int(key[:8], 16) < VAL_SHARE * 0xFFFFFFFF}
-    if not chosen or len(chosen) == len(keys):
-        chosen = {keys[0]}
-    return {key: ("val",) if key in chosen else ("train",) for key in keys}
-
-
-def _write_example(example: Example, folder: Path, sides: tuple[str, ...]) -> None:
-    name = f"task_{example.approved.task_id}"
-    encoded = cv2.imencode(".jpg", example.image.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    for side in sides:
         for kind in ("images", "labels"):
-            (folder / kind / side).mkdir(parents=True, exist_ok=True)
-        (folder / "images" / side / f"{name}.jpg").write_bytes(encoded.tobytes())
-        (folder / "labels" / side / f"{name}.txt").write_text("\n".join(example.lines) + "\n")
+            (half / kind).mkdir()
+        listed: dict[Side, list[str]] = {"train": [], "val": []}
+        for entry, example in zip(manifest.entries, examples, strict=True):
+            name = f"task_{entry.task_id}"
+            _link(kept.picture(example), half / "images" / f"{name}.jpg")
+            (half / "labels" / f"{name}.txt").write_text(example.lines(manifest.classes))
+            listed[entry.side] += [f"./images/{name}.jpg"] * entry.copies
+        for side, lines in listed.items():
+            (half / f"{side}.txt").write_text("\n".join(lines) + "\n")
+        layout = {
+            "path": str(folder.resolve()),
+            "train": "train.txt",
+            # A lone image is judged on itself: Ultralytics will not go without.
+            "val": "val.txt" if listed["val"] else "train.txt",
+            "names": dict(enumerate(manifest.classes)),
+        }
+        (half / "data.yaml").write_text(yaml.safe_dump(layout, sort_keys=False, allow_unicode=True))
+        (half / "manifest.json").write_text(json.dumps(manifest.as_facts(), indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        half.rename(folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Some file systems have no links.
+        shutil.copyfile(source, target)

@@ -1,196 +1,115 @@
-"""The RQ jobs: count the approved labels; train, store, promote, and have the rest pre-annotated again."""
+"""The RQ jobs: count the approved labels, and train on them."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
-from rq import get_current_job
-
-from backend.calibration import write_calibration
-from backend.detector import Detector
-from backend.detectors import load_detector
-from backend.devices import pick_device
-from backend.domain import Image, Scene
-from backend.errors import DrapeError, ModelError
+from backend.errors import DrapeError, LabelStudioAwayError, StorageAwayError
 from backend.gate import gate_of, switch_off
-from backend.images import ImageStore
-from backend.label_config import LabelConfig, parse_label_config
-from backend.labelstudio import LabelStudio
-from backend.pipeline import load_image
-from backend.preparing import VERIFIED_IMAGES, prepare
-from backend.problems import Problems
-from backend.queues import Queues
-from backend.registry import Registry, Version
-from backend.sample import sample_images
+from backend.labelstudio import Project
+from backend.patience import patiently
+from backend.queues import CHECK_PATIENCE_S
 from backend.settings import Settings
-from backend.verdict import Verdict, read_verdict, write_verdict
-from backend.wire import Task
-from training.approvals import Approved, approved_annotations, new_annotations, rule_of
+from backend.verdict import read_verdict
+from training.approvals import Approved, new_annotations
 from training.audit import audit
-from training.dataset import Dataset, build_dataset
-from training.finetune import Progress, finetune
-from training.held_out import HeldOut, calibration_on, held_out_images
-from training.judging import verdict_on
+from training.counting import Count
+from training.progress import shown_progress
+from training.retraining import Parts, Retraining
+from training.runs import run_folder
+from training.survey import take_survey
 
 logger = logging.getLogger(__name__)
 
-# Average precision counts all that a model finds, the surest first; below this nothing changes it any more.
-JUDGED_FROM = 0.01
 
-
-@dataclass(frozen=True)
-class _Parts:
-    """What the jobs work with, from the worker's own settings."""
-
-    settings: Settings
-    label_studio: LabelStudio
-    registry: Registry
-    queues: Queues
-    problems: Problems
-
-
-def _parts() -> _Parts:
-    settings = Settings()
-    queues = Queues(settings)
-    return _Parts(settings, LabelStudio(settings), Registry(settings.models_path), queues, Problems(queues.redis))
-
-
-def check_approvals(project_id: int) -> dict[str, int]:
+def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, int]:
     """Counts the project's new approved annotations, and queues a training when they are enough.
+
+    Args:
+        all_of_it: asks Label Studio for everything, and not for what changed since the last count: so tasks that were
+            deleted are found, too.
 
     Returns:
         `new` approved annotations, and `needed` of them for a training.
 
     Raises:
-        LabelStudioError: Label Studio, which alone knows, is away.
+        LabelStudioError: Label Studio, which alone knows, stayed away.
         QueueError: Redis is away.
     """
-    parts = _parts()
+    parts = Parts.of(Settings().for_project(project_id))
     # Before Label Studio is asked: what is approved during the count then brings a count of its own.
-    parts.queues.begin_check(project_id)
-    project = parts.label_studio.project(project_id)
-    approved = _approved(parts, project_id)
-    _audit(parts, project_id, approved)
-    new = new_annotations(approved, _learnt(parts, project_id))
-    needed = max(
-        project.min_annotations or parts.settings.retrain_after,
-        parts.settings.retrain_min_images - (len(approved) - len(new)),
-    )
-    parts.queues.remember_count(project_id, new=len(new), needed=needed)
-    logger.info("Project %s has %s of %s new approved annotations", project_id, len(new), needed)
-    if len(new) >= needed:
-        parts.queues.enqueue_training(project_id, reason=f"{len(new)} new approved annotations")
-    return {"new": len(new), "needed": needed}
+    parts.queues.begin_check(project_id, all_of_it=all_of_it)
+    for attempt in patiently(for_s=CHECK_PATIENCE_S):
+        with attempt:
+            found = _check(parts, project_id, all_of_it=all_of_it)
+    return found
 
 
 def train(project_id: int, reason: str) -> dict[str, object]:
     """Fine-tunes on all approved annotations and stores the version; where it is better, has it pre-annotate the rest.
 
-    The champion stays as it is until the new version is whole on disk.
+    The champion stays as it is until the new version is whole on disk. While Label Studio is away the job waits for
+    it; killed at any moment, the job goes on where it was when it is run again.
 
     Raises:
         DatasetError: nothing that was approved can be trained on.
         LabelStudioError, ModelError, QueueError: as their names say.
     """
-    parts = _parts()
+    parts = Parts.of(Settings().for_project(project_id).placed("train"))
     logger.info("Training for project %s: %s", project_id, reason)
     try:
-        return _train(parts, project_id)
+        with shown_progress(f"Training, project {project_id}") as report:
+            for attempt in patiently():
+                with attempt:
+                    version, verdict, dataset = Retraining(parts, project_id, report=report).run()
     except DrapeError as e:
         parts.problems.report(f"The training did not finish: {e}", project_id=project_id)
+        if not isinstance(e, LabelStudioAwayError | StorageAwayError):
+            shutil.rmtree(run_folder(parts.settings, project_id), ignore_errors=True)
         raise
-
-
-def _train(parts: _Parts, project_id: int) -> dict[str, object]:
-    settings, registry = parts.settings, parts.registry
-    config = parse_label_config(parts.label_studio.project(project_id).label_config)
-    images = ImageStore(settings, bearer=parts.label_studio.bearer)
-
-    def load(one: Approved) -> Image:
-        return load_image(images, Task(id=one.task_id, data=one.data), config)
-
-    champion = registry.champion(project_id)
-    image_size_px = champion.image_size_px if champion else settings.train_image_size_px
-    work = settings.data_dir / "training" / str(project_id)
-    dataset = build_dataset(_approved(parts, project_id), config, folder=work / "dataset", load=load)
-    for sentence in dataset.left_out:
-        parts.problems.report(f"Left out of training: {sentence}", project_id=project_id)
-    trained = finetune(
-        dataset, initial=champion.weights if champion else None, image_size_px=image_size_px, settings=settings,
-        folder=work / "run", report=_show_progress,
-    )  # fmt: skip
-    version = registry.add(
-        project_id, weights=trained.weights, classes=dataset.classes, parent=champion.name if champion else None,
-        metrics=trained.metrics, annotations=dataset.learnt, image_size_px=image_size_px, origin="training",
-    )  # fmt: skip
-    held_out, detector = _make_ready(parts, version, dataset, config, images)
-    verdict = _judge(parts, detector, champion, held_out, project_id)
-    if verdict.promoted:
-        registry.promote(project_id, version.name)
-        parts.queues.enqueue_plan(project_id)
-    write_verdict(version, verdict)
-    shutil.rmtree(work, ignore_errors=True)
     # What was approved while this ran counts for the next training.
     parts.queues.enqueue_check(project_id)
     kept = "now works with" if verdict.promoted else "does not work with"
     logger.info("Project %s %s %s: %s", project_id, kept, version.name, verdict.reason)
     return {
         "version": version.name, "promoted": verdict.promoted, "reason": verdict.reason, "metrics": version.metrics,
-        "images": dataset.train_images + dataset.val_images,
+        "images": len(dataset.manifest.entries),
     }  # fmt: skip
 
 
-def _judge(
-    parts: _Parts, challenger: Detector, champion: Version | None, held_out: Sequence[HeldOut], project_id: int
-) -> Verdict:
-    """Has both find what is in the images that neither is trained on."""
-    settings = parts.settings
-    by_champion = None
-    if champion is not None:
-        try:
-            loaded = load_detector(champion, device=pick_device(settings.device))
-            by_champion = _see(loaded.detector, held_out)
-        except ModelError as e:
-            parts.problems.report(f"{champion.name} is not compared with the new model: {e}", project_id=project_id)
-    return verdict_on(
-        [one.truth for one in held_out], _see(challenger, held_out), by_champion,
-        champion_name=champion.name if champion else None,
-        margin=settings.promote_margin, most_lost=settings.promote_class_drop,
-    )  # fmt: skip
+def _check(parts: Parts, project_id: int, *, all_of_it: bool) -> dict[str, int]:
+    project = parts.label_studio.project(project_id)
+    counting = parts.counting(project_id)
+    count = counting.everything() if all_of_it else counting.changes()
+    approved = count.approved
+    _audit(parts, project_id, approved)
+    new = new_annotations(approved, _learnt(parts, project_id))
+    needed = max(
+        project.min_annotations or parts.settings.retrain_after,
+        parts.settings.retrain_min_images - (len(approved) - len(new)),
+    )
+    logger.info("Project %s has %s of %s new approved annotations", project_id, len(new), needed)
+    if len(new) >= needed:
+        parts.queues.enqueue_training(project_id, reason=f"{len(new)} new approved annotations")
+    _survey(parts, project, count, new=len(new), needed=needed)
+    return {"new": len(new), "needed": needed}
 
 
-def _see(detector: Detector, held_out: Sequence[HeldOut]) -> list[Scene]:
-    return list(detector.detect((one.image for one in held_out), min_score=JUDGED_FROM))
+def _survey(parts: Parts, project: Project, count: Count, *, new: int, needed: int) -> None:
+    """Keeps where the project stands; where that cannot be told, the count stands all the same."""
+    try:
+        survey = take_survey(parts.settings, parts.label_studio, project, count, new=new, needed=needed)
+        parts.surveys.remember(project.id, survey)
+    except (DrapeError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
+        # Regions that others stored hold whatever they please.
+        parts.problems.report(
+            f"The figures of the project could not be counted, and older ones are shown: {e}", project_id=project.id
+        )
 
 
-def _make_ready(
-    parts: _Parts, version: Version, dataset: Dataset, config: LabelConfig, images: ImageStore
-) -> tuple[list[HeldOut], Detector]:
-    """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on: these."""
-    settings, side_px = parts.settings, version.image_size_px
-    device = pick_device(settings.device)
-    by_people = [one for one in dataset.held_out if one.by_person]
-    held_out = list(held_out_images(by_people, config, images, side_px=side_px))
-    verified = held_out[:VERIFIED_IMAGES]
-    sample = sample_images(parts.label_studio, images, project_id=version.project_id, side_px=side_px)
-    prepare(
-        version, [*(one.image for one in verified), *sample],
-        truth=[one.truth for one in verified] or None, device=device,
-    )  # fmt: skip
-    detector = load_detector(version, device=device).detector
-    calibration = calibration_on(held_out, detector, config, settings)
-    write_calibration(version, calibration)
-    logger.info(
-        "On %s held-out images %.0f %% would be accepted; thresholds: %s",
-        calibration.images, 100 * calibration.images_accepted, calibration.thresholds,
-    )  # fmt: skip
-    return held_out, detector
-
-
-def _audit(parts: _Parts, project_id: int, approved: list[Approved]) -> None:
+def _audit(parts: Parts, project_id: int, approved: Sequence[Approved]) -> None:
     """Looks at what people approved where they were asked by chance; shuts the gate where the promise is broken."""
     settings, version = parts.settings, parts.registry.champion(project_id)
     if version is None:
@@ -222,13 +141,7 @@ def _audit(parts: _Parts, project_id: int, approved: list[Approved]) -> None:
         parts.problems.report(reason, project_id=project_id)
 
 
-def _approved(parts: _Parts, project_id: int) -> list[Approved]:
-    tasks = parts.label_studio.annotated_tasks(project_id)
-    settings = parts.settings
-    return approved_annotations(tasks, rule=rule_of(settings), with_auto_accepted=settings.train_on_auto_accepted)
-
-
-def _learnt(parts: _Parts, project_id: int) -> dict[str, str]:
+def _learnt(parts: Parts, project_id: int) -> dict[str, str]:
     """What the latest model was trained on, whether it was promoted or not: the same labels are not tried twice.
 
     One that a training left without a verdict, when it broke off, does not count.
@@ -238,13 +151,3 @@ def _learnt(parts: _Parts, project_id: int) -> dict[str, str]:
         if version == champion or read_verdict(version) is not None:
             return version.annotations
     return {}
-
-
-def _show_progress(progress: Progress) -> None:
-    logger.info(
-        "Epoch %s of %s, %s, %.0f s left", progress.epoch, progress.epochs, progress.metrics, progress.seconds_left
-    )
-    job = get_current_job()
-    if job is not None:
-        job.meta.update(asdict(progress))
-        job.save_meta()

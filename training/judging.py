@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from backend.domain import LabelledMask, Scene
-from backend.mask_map import Instance, average_precisions, instances
+from backend.mask_map import average_precisions, instances
+from backend.scores import Compared
 from backend.verdict import LabelVerdict, Verdict
 
 # A label with fewer held-out garments says little of itself, and stops no promotion alone.
 LEAST_INSTANCES = 10
 RESAMPLES = 200
 
-Found = Sequence[Sequence[Instance]]
-
 
 def verdict_on(
-    truth: Sequence[Sequence[LabelledMask]],
-    challenger: Sequence[Scene],
-    champion: Sequence[Scene] | None,
+    compared: Compared,
+    gain_95: tuple[float, float] | None,
     *,
     champion_name: str | None,
     margin: float,
@@ -33,40 +30,45 @@ def verdict_on(
     than `most_lost` of its average precision. Without a champion, or without anything to judge on, it does, too.
 
     Args:
-        truth: what people approved in each held-out image.
-        challenger, champion: what both found in the same images; masks have the truth's size. None where no champion
-            could answer.
+        compared: the challenger's own scores, and the champion's where one could answer.
+        gain_95: of `paired_bootstrap`.
     """
-    if not any(truth):
-        return Verdict(True, "No approved image was held out to judge it on.", len(truth), champion_name)
-    expected = [instances(ones) for ones in truth]
-    counts = Counter(one.label for ones in expected for one in ones)
-    new_found = [instances(scene.detections) for scene in challenger]
-    new = average_precisions(expected, new_found)
-    if champion is None:
-        labels = tuple(LabelVerdict(label, counts[label], new[label], None) for label in new)
+    new, old = compared.own, compared.champion
+    if new.mask_map is None:
+        return Verdict(True, "No approved image was held out to judge it on.", new.images, champion_name)
+    labels = _labels(compared)
+    if old is None:
         reason = f"{champion_name} does not load." if champion_name else "It is the project's first model."
-        return Verdict(True, reason, len(truth), champion_name, _mean(new), labels=labels)
-    old_found = [instances(scene.detections) for scene in champion]
-    old = average_precisions(expected, old_found)
-    labels = tuple(LabelVerdict(label, counts[label], new[label], old[label]) for label in new)
-    promoted, reason = _decide(labels, str(champion_name), images=len(truth), margin=margin, most_lost=most_lost)
-    gain_95 = paired_bootstrap(expected, new_found, old_found)
-    return Verdict(promoted, reason, len(truth), champion_name, _mean(new), _mean(old), gain_95, labels)
+        return Verdict(True, reason, new.images, champion_name, new.mask_map, labels=labels)
+    promoted, reason = _decide(labels, str(champion_name), images=new.images, margin=margin, most_lost=most_lost)
+    return Verdict(promoted, reason, new.images, champion_name, new.mask_map, old.mask_map, gain_95, labels)
 
 
-def paired_bootstrap(truth: Found, challenger: Found, champion: Found, *, seed: int = 0) -> tuple[float, float]:
+def paired_bootstrap(
+    truth: Sequence[Sequence[LabelledMask]], challenger: Sequence[Scene], champion: Sequence[Scene], *, seed: int = 0
+) -> tuple[float, float] | None:
     """The 95 % interval of the difference in mask mAP, challenger less champion (Efron 1979, percentiles).
 
     Images are drawn again with replacement, the same for both models.
+
+    Args:
+        truth: what people approved in each held-out image.
+        challenger, champion: what both found in the same images; masks have the truth's size.
+
+    Returns:
+        Its lower and upper end; None where the truth is empty.
     """
+    if not any(truth):
+        return None
+    theirs = [instances(ones) for ones in truth]
+    both = [[instances(scene.detections) for scene in scenes] for scenes in (challenger, champion)]
     rng = np.random.default_rng(seed)
     gains = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(0, len(truth), len(truth))
-        expected = [truth[image] for image in drawn]
+        expected = [theirs[image] for image in drawn]
         if any(expected):
-            new, old = ([found[image] for image in drawn] for found in (challenger, champion))
+            new, old = ([found[image] for image in drawn] for found in both)
             gains.append(_mean(average_precisions(expected, new)) - _mean(average_precisions(expected, old)))
     low, high = np.percentile(gains, [2.5, 97.5])
     return float(low), float(high)
@@ -88,6 +90,16 @@ def _decide(
     if worse:
         return False, f"{compared}; but it loses more than {most_lost:g} on {', '.join(worse)}."
     return True, f"{compared}."
+
+
+def _labels(compared: Compared) -> tuple[LabelVerdict, ...]:
+    """Of each label that the held-out images show."""
+    before = {one.label: one.mask_map for one in compared.champion.labels} if compared.champion else {}
+    return tuple(
+        LabelVerdict(one.label, one.instances, one.mask_map, before.get(one.label))
+        for one in compared.own.labels
+        if one.mask_map is not None
+    )
 
 
 def _pair(one: LabelVerdict) -> tuple[float, float]:

@@ -41,12 +41,19 @@ class Workplace:
 
     def approve(self, seed: int, *, task: int | None = None) -> int:
         """Submits what is in the figure of `seed`, in its own task or another; the annotation's id."""
-        result: list[dict[str, Any]] = []
-        for instance in draw_figure(seed).instances:
-            labelled = LabelledMask(instance.mask, instance.label)
-            result += encode(labelled, CONFIG, outlining=Outlining(), model_version="person")
-        made = self.label_studio.sdk.annotations.create(task or self.tasks[seed], result=result)
+        made = self.label_studio.sdk.annotations.create(task or self.tasks[seed], result=regions_of(seed))
         return int(made.id or 0)
+
+
+def regions_of(seed: int) -> list[dict[str, Any]]:
+    """What is in the figure of `seed`, as Label Studio has it."""
+    return [
+        region
+        for one in draw_figure(seed).instances
+        for region in encode(
+            LabelledMask(one.mask, one.label), CONFIG, outlining=Outlining(), model_version="person"
+        )
+    ]  # fmt: skip
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from backend.auto_accepted import accepted_regions
 from backend.regions import content_hash
 from backend.settings import Settings
 from tests.support import recorded
-from training.approvals import approved_annotations, new_annotations, rule_of
+from training.approvals import accepted_alone, approved_annotations, new_annotations, rule_of
 
 
 def task(number: int, *annotations: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +81,56 @@ def test_of_those_that_are_not_approved_none_stands_in_for_one_that_is() -> None
     assert approved_annotations(both, rule=rule) == []
     (found,) = approved_annotations(both, rule=rule, with_auto_accepted=True)
     assert (found.annotation_id, found.by_person) == (13, False)
+
+
+# What Label Studio says of an annotation; when it was made, its seconds, whether it began with a prediction.
+MADE = [
+    ({}, ("2026-11-19T08:00:00Z", None, False)),
+    ({"lead_time": 12.5}, ("2026-11-19T08:00:00Z", 12.5, False)),
+    ({"lead_time": 12, "parent_prediction": 3}, ("2026-11-19T08:00:00Z", 12.0, True)),
+    # No times: a clock that was set back, a program's, and what JSON allows besides.
+    ({"lead_time": -3.0}, ("2026-11-19T08:00:00Z", None, False)),
+    ({"lead_time": 0}, ("2026-11-19T08:00:00Z", None, False)),
+    ({"lead_time": float("nan")}, ("2026-11-19T08:00:00Z", None, False)),
+    ({"lead_time": "12"}, ("2026-11-19T08:00:00Z", None, False)),
+    ({"created_at": None}, ("", None, False)),
+    # Accepted by the service, then saved by a person: who began with what was accepted, the day it was saved.
+    ({"lead_time": 4.2, "result": accepted_regions(annotation(11)["result"], "v1")},
+     ("2026-11-20T10:00:00Z", 4.2, True)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "expected"), MADE)
+def test_how_an_annotation_was_made(changes: dict[str, Any], expected: tuple[str, float | None, bool]) -> None:
+    made = {**annotation(11), "created_at": "2026-11-19T08:00:00Z", **changes}
+    (one,) = approved_annotations([task(1, made)])
+    assert one.by_person and (one.made_at, one.lead_time_s, one.from_prediction) == expected
+
+
+def test_what_was_shown_is_known_by_its_hash() -> None:
+    prediction = annotation(12, points=5)
+    (one,) = approved_annotations([task(1, {**annotation(11), "prediction": {"result": prediction["result"]}})])
+    assert one.shown_hash == content_hash(prediction["result"]) != one.content_hash
+    (nothing,) = approved_annotations([task(1, {**annotation(11), "prediction": {}})])
+    assert (nothing.shown, nothing.shown_hash) == (None, None)
+
+
+def test_what_the_service_alone_has_annotated() -> None:
+    def accepted(number: int) -> dict[str, Any]:
+        regions = accepted_regions(annotation(number)["result"], "v1")
+        return {**annotation(number), "result": regions, "created_at": "2026-11-19T08:00:00Z"}
+
+    tasks = [
+        task(1, accepted(11)),
+        task(2, accepted(21), annotation(22)),
+        task(3, accepted(31), annotation(32, skipped=True)),
+        task(4, {**accepted(41), "lead_time": 3.0}),
+        task(5, annotation(51)),
+        task(6),
+    ]
+    assert accepted_alone(tasks) == {"1": "2026-11-19T08:00:00Z", "3": "2026-11-19T08:00:00Z"}
+    (one,) = approved_annotations(tasks[:1], with_auto_accepted=True)
+    assert (one.by_person, one.from_prediction, one.lead_time_s) == (False, False, None)
 
 
 def test_a_choice_must_be_named() -> None:

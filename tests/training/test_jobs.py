@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from rq import Queue
 
 from backend.prelabel import plan, prelabel
 from backend.queues import PRELABEL, TRAIN
+from backend.scores import read_scores
+from backend.survey import Surveys
 from backend.verdict import Verdict, read_verdict, write_verdict
+from backend.version_files import report_path
 from tests.training.conftest import Workplace
 from training.approvals import approved_annotations
 from training.jobs import check_approvals, train
@@ -44,7 +49,8 @@ def test_counts_follow_label_studio_whatever_the_events_were(workplace: Workplac
         assert check_approvals(project_id)["new"] == 2
     # However often it is counted, one training waits.
     assert [job.args[0] for job in training.jobs] == [project_id]
-    assert workplace.queues.counts()[str(project_id)] == {"new": 2, "needed": 2}
+    survey = Surveys(workplace.queues.redis).all()[project_id]
+    assert (survey.new, survey.needed) == (2, 2)
 
 
 def test_a_first_training_waits_for_enough_images(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +84,8 @@ def test_a_training_promotes_and_has_the_rest_predicted_again(workplace: Workpla
     assert after is not None
     assert (after.name, after.parent, after.origin) == (made["version"], before.name, "training")
     assert len(after.annotations) == 2
+    shown = re.findall(rf"/projects/{project_id}/data\?task=(\d+)", report_path(after).read_text())
+    assert shown and set(map(int, shown)) <= {workplace.tasks[1], workplace.tasks[3]}
     # What nobody has annotated waits for the new model.
     assert plan(project_id) == {"tasks": 2, "jobs": 1}
     (job,) = Queue(PRELABEL, connection=workplace.queues.redis).jobs
@@ -88,6 +96,8 @@ def test_a_training_promotes_and_has_the_rest_predicted_again(workplace: Workpla
 
 def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMOTE_MARGIN", "1")
+    # Nor does a report that cannot be written undo the training.
+    monkeypatch.setattr("training.report.TEMPLATE", "gone.jinja")
     project_id = workplace.project_id
     before = workplace.registry.champion(project_id)
     assert before is not None
@@ -102,7 +112,14 @@ def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, m
     assert kept.name == made["version"] and verdict is not None
     assert (verdict.promoted, verdict.champion, verdict.images) == (False, before.name, 1)
     assert 0 <= (verdict.challenger_map or 0.0) <= 1 and 0 < (verdict.champion_map or 0.0) <= 1
+    compared = read_scores(kept)
+    assert compared is not None and compared.champion is not None
+    for scores, judged in ((compared.own, verdict.challenger_map), (compared.champion, verdict.champion_map)):
+        assert (scores.images, scores.mask_map) == (1, judged) and 0 < (scores.ms_an_image or 0.0)
+    assert 0.5 < (compared.champion.miou or 0.0) <= 1
     assert len(Queue(PRELABEL, connection=workplace.queues.redis)) == 0
+    assert not report_path(kept).exists()
+    assert any("The report on" in problem.text for problem in workplace.problems.recent(10))
     # The same labels are not tried again; others are.
     assert check_approvals(project_id)["new"] == 0
     workplace.approve(3, task=workplace.tasks[1])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from backend.domain import Detection, LabelledMask, Scene
-from backend.mask_map import instances
+from backend.scores import Compared, Scores
 from backend.verdict import Verdict
+from training.evaluation import scores_of
 from training.judging import paired_bootstrap, verdict_on
 
 IMAGES = 12
@@ -31,9 +34,23 @@ def scenes(saree: int, blouse: int) -> list[Scene]:
     ]
 
 
-def verdict(challenger: list[Scene], champion: list[Scene] | None, *, margin: float = 0.0) -> Verdict:
+def scores(found: list[Scene], truth: Sequence[Sequence[LabelledMask]] = TRUTH) -> Scores:
+    return scores_of(
+        truth, found, sizes_wh=[(60, 30)] * len(truth), labels=("saree", "blouse", "kurta"), min_score=0.25,
+        ms_an_image=None,
+    )  # fmt: skip
+
+
+def verdict(
+    challenger: list[Scene],
+    champion: list[Scene] | None,
+    *,
+    truth: Sequence[Sequence[LabelledMask]] = TRUTH,
+    margin: float = 0.0,
+) -> Verdict:
+    compared = Compared(scores(challenger, truth), None if champion is None else scores(champion, truth))
     name = None if champion is None else "v1"
-    return verdict_on(TRUTH, challenger, champion, champion_name=name, margin=margin, most_lost=0.05)
+    return verdict_on(compared, (-0.1, 0.3), champion_name=name, margin=margin, most_lost=0.05)
 
 
 # Sarees and blouses that challenger and champion find, the margin, whether the challenger takes over, and why (not).
@@ -55,33 +72,33 @@ def test_the_better_one_is_taken(
     found = verdict(scenes(*challenger), scenes(*champion), margin=margin)
     assert found.promoted == promoted and reason in found.reason
     assert {one.label: one.instances for one in found.labels} == {"saree": IMAGES, "blouse": IMAGES}
-    assert found.gain_95 is not None and found.gain_95[0] <= found.gain_95[1]
+    assert found.gain_95 == (-0.1, 0.3)
 
 
 def test_a_label_of_few_garments_stops_nothing() -> None:
     truth = [[LabelledMask(LEFT, "saree")] for _ in range(IMAGES)]
     truth[0].append(LabelledMask(RIGHT, "blouse"))
     # The only blouse is lost, for eleven sarees.
-    found = verdict_on(truth, scenes(12, 0), scenes(1, 1), champion_name="v1", margin=-1.0, most_lost=0.05)
-    assert found.promoted
+    assert verdict(scenes(12, 0), scenes(1, 1), truth=truth, margin=-1.0).promoted
 
 
 def test_without_anything_to_compare_with_it_is_taken() -> None:
     first = verdict(scenes(3, 3), None)
     assert (first.promoted, first.champion, first.champion_map) == (True, None, None)
     assert first.challenger_map == pytest.approx(first.labels[0].challenger) and "first" in first.reason
-    nothing = verdict_on([], [], [], champion_name="v1", margin=0.0, most_lost=0.05)
+    nothing = verdict([], [], truth=[])
     assert nothing.promoted and nothing.challenger_map is None and "held out" in nothing.reason
-    damaged = verdict_on(TRUTH, scenes(1, 1), None, champion_name="v1", margin=0.0, most_lost=0.05)
+    alone = Compared(scores(scenes(1, 1)), None)
+    damaged = verdict_on(alone, None, champion_name="v1", margin=0.0, most_lost=0.05)
     assert damaged.promoted and damaged.reason == "v1 does not load."
 
 
 def test_the_interval_holds_the_difference_and_narrows_where_all_images_agree() -> None:
-    truth = [instances(ones) for ones in TRUTH]
-    all_right, half, none = ([instances(one.detections) for one in scenes(n, n)] for n in (12, 6, 0))
-    assert paired_bootstrap(truth, all_right, none) == pytest.approx((1.0, 1.0))
-    assert paired_bootstrap(truth, half, half) == pytest.approx((0.0, 0.0))
-    low, high = paired_bootstrap(truth, all_right, half)
-    assert 0.1 < low < 0.5 < high < 0.9
+    all_right, half, none = (scenes(n, n) for n in (12, 6, 0))
+    assert paired_bootstrap(TRUTH, all_right, none) == pytest.approx((1.0, 1.0))
+    assert paired_bootstrap(TRUTH, half, half) == pytest.approx((0.0, 0.0))
+    drawn = paired_bootstrap(TRUTH, all_right, half)
+    assert drawn is not None and 0.1 < drawn[0] < 0.5 < drawn[1] < 0.9
     # Drawn alike each time.
-    assert paired_bootstrap(truth, all_right, half) == (low, high)
+    assert paired_bootstrap(TRUTH, all_right, half) == drawn
+    assert paired_bootstrap([[]], [Scene(())], [Scene(())]) is None

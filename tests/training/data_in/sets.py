@@ -1,0 +1,330 @@
+"""Data sets of others, in their own layouts, drawn small: what their files say, and what must come in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import polars
+import yaml
+from PIL import Image
+from pycocotools import mask as pycocotools_mask
+
+from backend.domain import LabelledMask, Mask, Outlining
+from backend.label_config import parse_label_config
+from backend.polygons import outline_to_mask
+from backend.regions import encode
+from label_studio_config.palette import palette
+from training.data_in.index_masks import ATR, LIP
+
+# None is square, so that swapped axes show.
+WIDTH, HEIGHT = 120, 90
+SIZE = (WIDTH, HEIGHT)
+LABELS = ("shirt", "top", "dress", "pants", "hat", "bag", "upper clothes", "long sleeve top", "skirt")
+CONFIG = palette(LABELS)
+
+Polygon = list[float]
+
+
+@dataclass(frozen=True)
+class Set:
+    """A set on disk.
+
+    Attributes:
+        path: what is given to the command.
+        garments: by image, as it is called in the project, each garment's label and mask.
+        options: of `Opening`, that it needs.
+        left_out: words that the reasons for what is left out hold.
+        unmapped: names that no label has.
+    """
+
+    path: Path
+    form: str
+    garments: Mapping[str, Sequence[tuple[str, Mask]]]
+    options: Mapping[str, Any]
+    left_out: Sequence[str] = ()
+    unmapped: frozenset[str] = frozenset()
+
+
+def photograph(number: int, size_wh: tuple[int, int] = SIZE) -> npt.NDArray[np.uint8]:
+    """`uint8 (H, W, 3)`: smooth, and another for each number."""
+    rows, columns = np.indices(size_wh[::-1])
+    shade = np.stack([rows * 2, columns * 2, np.full_like(rows, number * 37 % 256)], axis=2)
+    return (shade % 256).astype(np.uint8)
+
+
+def save(path: Path, number: int, size_wh: tuple[int, int] = SIZE) -> Path:
+    """Writes a photograph, as a JPEG or whatever the name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(photograph(number, size_wh)).save(path)
+    return path
+
+
+def body(shift: float) -> Polygon:
+    """An outline of a garment with a waist, off the grid of pixels."""
+    points = [(20.3, 10.2), (70.6, 12.4), (62.1, 40.7), (74.2, 70.3), (18.4, 72.9), (30.2, 41.5)]
+    return [part for x, y in points for part in (x + shift, y + shift / 2)]
+
+
+def blob(x: float, y: float, radius: float = 9.3) -> Polygon:
+    """A round outline."""
+    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    return np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1).round(2).ravel().tolist()
+
+
+def ring() -> Mask:
+    """A garment with a hole that is large enough to stay one in a polygon."""
+    rows, columns = np.indices((HEIGHT, WIDTH))
+    distance = np.hypot(rows - 45, columns - 60)
+    return np.asarray((distance < 30) & (distance > 12))
+
+
+def drawn(*polygons: Polygon) -> Mask:
+    """The union of outlines as a mask."""
+    masks = [outline_to_mask(np.array(one).reshape(-1, 2), size_wh=SIZE) for one in polygons]
+    return np.logical_or.reduce(masks)
+
+
+def compressed(mask: Mask) -> dict[str, Any]:
+    """COCO's run lengths as text, by pycocotools."""
+    runs = pycocotools_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
+
+
+def uncompressed(mask: Mask) -> dict[str, Any]:
+    """COCO's run lengths as numbers, the first of what is outside."""
+    flat = mask.T.ravel()
+    edges = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]])
+    lengths = np.diff(edges).tolist()
+    return {"size": list(mask.shape), "counts": [0, *lengths] if flat[0] else lengths}
+
+
+def fashionpedia(folder: Path) -> Set:
+    """`instances_attributes_val2020.json` beside the folder `test` of images."""
+    for number, name in enumerate(("aa.jpg", "bb.jpg", "cc.jpg")):
+        save(folder / "test" / name, number)
+    categories = ["shirt, blouse", "top, t-shirt, sweatshirt", "dress", "neckline"]
+    corner = np.zeros((HEIGHT, WIDTH), bool)
+    corner[:30, :41] = True
+    rows = [
+        (1, 0, [body(0.0)], 0), (1, 1, [blob(20, 20), blob(80.5, 61.2)], 0), (1, 3, [blob(50, 20, 5)], 0),
+        (2, 2, compressed(ring()), 0), (2, 1, uncompressed(corner), 0), (2, 2, uncompressed(ring()), 1),
+        (2, 0, [], 0),
+    ]  # fmt: skip
+    write_coco(
+        folder / "instances_attributes_val2020.json", ["aa.jpg", "bb.jpg", "cc.jpg", "gone.jpg"], categories, rows
+    )
+    garments = {
+        "aa.jpg": [("shirt", drawn(body(0.0))), ("top", drawn(blob(20, 20), blob(80.5, 61.2)))],
+        "bb.jpg": [("dress", ring()), ("top", corner)],
+        "cc.jpg": [],
+    }
+    left_out = ("crowd", "attributes", "no outline", "not there")
+    return Set(folder, "coco", garments, {}, left_out, frozenset({"neckline"}))
+
+
+def write_coco(
+    file: Path, images: Sequence[str], categories: Sequence[str], rows: Sequence[tuple[int, int, Any, int]]
+) -> None:
+    """Fashionpedia's keys; `rows` hold the image's number, the category's, the segmentation, and `iscrowd`."""
+    data = {
+        "info": {"year": 2020}, "licenses": [],
+        "categories": [{"id": number, "name": name, "level": 2} for number, name in enumerate(categories)],
+        "attributes": [{"id": 3, "name": "silk"}],
+        "images": [
+            {"id": number, "width": WIDTH, "height": HEIGHT, "file_name": name, "license": 2}
+            for number, name in enumerate(images, start=1)
+        ],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": category, "attribute_ids": [3], "segmentation": shape,
+             "bbox": [1.0, 2.0, 3.0, 4.0], "area": 12, "iscrowd": crowd}
+            for number, (image, category, shape, crowd) in enumerate(rows, start=1)
+        ],
+    }  # fmt: skip
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(data))
+
+
+def deepfashion2(folder: Path) -> Set:
+    """`annos/000001.json` beside `image/000001.jpg`, of training and of validation."""
+    garments = {}
+    for number, part in enumerate(("train", "validation")):
+        save(folder / part / "image" / "000001.jpg", number)
+        shapes = [[body(float(number))], [blob(20, 20), blob(90, 70 - number)]]
+        item = {"scale": 2, "viewpoint": 2, "zoom_in": 1, "occlusion": 1, "style": 1, "landmarks": [1, 2, 0]}
+        facts = {
+            "item2": {**item, "segmentation": shapes[1], "bounding_box": [0, 0, 9, 9], "category_id": 9,
+                      "category_name": "skirt"},
+            "source": "user", "pair_id": 7,
+            "item1": {**item, "segmentation": shapes[0], "bounding_box": [0, 0, 9, 9], "category_id": 2,
+                      "category_name": "long sleeve top"},
+        }  # fmt: skip
+        annos = folder / part / "annos" / "000001.json"
+        annos.parent.mkdir(parents=True)
+        annos.write_text(json.dumps(facts))
+        garments[f"{part}__image__000001.jpg"] = [
+            ("long sleeve top", drawn(*shapes[0])), ("skirt", drawn(*shapes[1])),
+        ]  # fmt: skip
+    return Set(folder, "deepfashion2", garments, {}, ("landmarks",))
+
+
+def index_of(numbers: Mapping[int, Sequence[Mask]]) -> npt.NDArray[np.uint8]:
+    """An index mask of regions by number."""
+    index = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for number, masks in numbers.items():
+        for mask in masks:
+            index[mask] = number
+    return index
+
+
+def shapes_of_atr() -> tuple[npt.NDArray[np.uint8], list[tuple[str, Mask]]]:
+    """An index mask by ATR's numbers, and what is in it: two bags are two."""
+    left, right, top = drawn(blob(20, 70)), drawn(blob(95, 70)), drawn(body(5.0)) & ~drawn(blob(20, 70))
+    number = {name: ATR.index(name) for name in ("Upper-clothes", "Bag", "Hair")}
+    index = index_of({
+        number["Hair"]: [drawn(blob(100, 15))], number["Upper-clothes"]: [top & ~right], number["Bag"]: [left, right],
+    })  # fmt: skip
+    return index, [("upper clothes", top & ~right), ("bag", left), ("bag", right)]
+
+
+def atr(folder: Path) -> Set:
+    """`JPEGImages` and `SegmentationClassAug`, with the mirrored masks beside."""
+    save(folder / "JPEGImages" / "2500_1.jpg", 1)
+    index, garments = shapes_of_atr()
+    for name, values in (("SegmentationClassAug", index), ("SegmentationClassAug_rev", index[:, ::-1])):
+        (folder / name).mkdir()
+        picture = Image.fromarray(values).convert("P")
+        picture.putpalette([0, 0, 0, 200, 10, 10] * 20)
+        picture.save(folder / name / "2500_1.png")
+    return Set(folder, "masks", {"JPEGImages__2500_1.jpg": garments}, {"classes": "atr"}, (), frozenset({"Hair"}))
+
+
+def lip(folder: Path) -> Set:
+    """`TrainVal_images/train_images` and `TrainVal_parsing_annotations/train_segmentations`, grey."""
+    save(folder / "TrainVal_images" / "train_images" / "77_1034.jpg", 2)
+    dress = drawn(body(0.0))
+    masks = folder / "TrainVal_parsing_annotations" / "train_segmentations"
+    masks.mkdir(parents=True)
+    Image.fromarray(index_of({LIP.index("Dress"): [dress]})).save(masks / "77_1034.png")
+    garments = {"TrainVal_images__train_images__77_1034.jpg": [("dress", dress)]}
+    return Set(folder, "masks", garments, {"classes": "lip"})
+
+
+def parquet(folder: Path) -> Set:
+    """Hugging Face's table: `image` and `mask`, each with its bytes and its path."""
+    index, garments = shapes_of_atr()
+    rows = [
+        {"image": {"bytes": encoded(photograph(number), "JPEG"), "path": None},
+         "mask": {"bytes": encoded(index, "PNG"), "path": None}}
+        for number in range(3)
+    ]  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data").mkdir()
+    name = "train-00000-of-00001"
+    polars.DataFrame(rows).write_parquet(folder / "data" / f"{name}.parquet", row_group_size=2)
+    expected = {f"{name}_{number:06d}.jpg": garments for number in range(3)}
+    return Set(folder, "parquet", expected, {"classes": "atr"}, (), frozenset({"Hair"}))
+
+
+def encoded(pixels: npt.NDArray[np.uint8], form: str) -> bytes:
+    """An image's file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, form)
+    return stream.getvalue()
+
+
+def yolo(folder: Path) -> Set:
+    """`data.yaml`, `images/train`, `labels/train`; one image without garments."""
+    for number, name in enumerate(("one", "two")):
+        save(folder / "images" / "train" / f"{name}.jpg", number)
+    names = {0: "pants", 1: "hat"}
+    (folder / "data.yaml").write_text(yaml.safe_dump({"path": ".", "train": "images/train", "names": names}))
+    (folder / "labels" / "train").mkdir(parents=True)
+    lines = [[0, *(np.array(body(3.0)).reshape(-1, 2) / SIZE).ravel()], [1, 0.5, 0.5, 0.1, 0.1]]
+    text = "\n".join(" ".join(str(part) for part in line) for line in lines)
+    (folder / "labels" / "train" / "one.txt").write_text(text)
+    garments = {"images__train__one.jpg": [("pants", drawn(body(3.0)))], "images__train__two.jpg": []}
+    return Set(folder, "yolo", garments, {}, ("box",))
+
+
+def label_studio(folder: Path) -> Set:
+    """An export: polygons in two parts, a brush, a task that was skipped; uploads that lie in a folder."""
+    config = parse_label_config(palette(LABELS))
+    brushes = parse_label_config(
+        '<View><Image name="photo" value="$picture"/><BrushLabels name="b" toName="photo"><Label value="dress"/>'
+        "</BrushLabels></View>"
+    )
+    two = drawn(blob(20, 20), blob(80, 60))
+    outlining = Outlining(tolerance_px=0.0)
+    results = [
+        encode(LabelledMask(two, "top"), config, outlining=outlining, model_version="x"),
+        encode(LabelledMask(ring(), "dress"), brushes, outlining=outlining, model_version="x"),
+    ]
+    tasks = [
+        {"id": 700 + number, "data": {"picture": f"/data/upload/9/0a1b2c3d-{name}.jpg"},
+         "annotations": [{"id": number, "result": result, "was_cancelled": False}], "predictions": []}
+        for number, (name, result) in enumerate(zip(("p", "q"), results, strict=True))
+    ]  # fmt: skip
+    skipped = {"id": 703, "data": {"picture": "/data/upload/9/0a1b2c3d-r.jpg"}, "predictions": [{"result": results[0]}],
+               "annotations": [{"id": 9, "result": results[0], "was_cancelled": True}]}  # fmt: skip
+    for number, name in enumerate(("p", "q", "r")):
+        save(folder / "pictures" / f"{name}.jpg", number)
+    (folder / "project-9.json").write_text(json.dumps([*tasks, skipped]))
+    garments = {"p.jpg": [("top", two)], "q.jpg": [("dress", ring())], "r.jpg": []}
+    return Set(folder / "project-9.json", "label-studio", garments, {}, ("predictions",))
+
+
+def imaterialist(folder: Path) -> Set:
+    """Kaggle's `train.csv` and `label_descriptions.json` beside the folder of images."""
+    for number, name in enumerate(("a1", "b2")):
+        save(folder / "train" / f"{name}.jpg", number)
+    facts = {"categories": [{"id": 4, "name": "dress"}, {"id": 7, "name": "pants"}], "attributes": []}
+    (folder / "label_descriptions.json").write_text(json.dumps(facts))
+    rows = [("a1", ring(), "4"), ("b2", drawn(body(0.0)), "7"), ("a1", drawn(blob(15, 15)), "7")]
+    with (folder / "train.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["ImageId", "EncodedPixels", "Height", "Width", "ClassId", "AttributesIds"])
+        for name, mask, category in rows:
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.T.ravel().astype(int), [0]])))
+            runs = " ".join(f"{first + 1} {last - first}" for first, last in edges.reshape(-1, 2))
+            writer.writerow([name, runs, HEIGHT, WIDTH, category, "115,136"])
+    garments = {"a1.jpg": [("dress", ring()), ("pants", drawn(blob(15, 15)))], "b2.jpg": [("pants", rows[1][1])]}
+    return Set(folder / "train.csv", "imaterialist", garments, {}, ("attributes",))
+
+
+def photographs(folder: Path) -> Set:
+    """Images in folders."""
+    save(folder / "a b.jpg", 0)
+    save(folder / "below" / "c.png", 1)
+    return Set(folder, "photographs", {"a_b.jpg": [], "below__c.png": []}, {})
+
+
+SETS: tuple[Callable[[Path], Set], ...] = (
+    fashionpedia, deepfashion2, atr, lip, parquet, yolo, label_studio, imaterialist, photographs,
+)  # fmt: skip
+
+
+def within_a_pixel(one: Mask, other: Mask) -> bool:
+    """Whether no pixel of either is farther than one pixel, along or across, from the other."""
+    around = np.ones((3, 3), np.uint8)
+    grown = [cv2.dilate(mask.view(np.uint8), around).astype(bool) for mask in (one, other)]
+    return bool(not (one & ~grown[1]).any() and not (other & ~grown[0]).any())
+
+
+def alike(found: Sequence[tuple[str, Mask]], expected: Sequence[tuple[str, Mask]]) -> bool:
+    """Whether labels and masks are the same within a pixel, in any order."""
+    left = list(expected)
+    for label, mask in found:
+        same = [number for number, (one, other) in enumerate(left) if one == label and within_a_pixel(mask, other)]
+        if not same:
+            return False
+        left.pop(same[0])
+    return not left

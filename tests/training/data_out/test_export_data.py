@@ -1,0 +1,106 @@
+"""`drape export` on a real Label Studio: what is chosen is what is written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER
+
+from backend.auto_accepted import accepted_regions
+from backend.domain import LabelledMask, Outlining
+from backend.errors import DatasetError
+from backend.regions import encode
+from backend.settings import Settings
+from label_studio_config.demo.figures import draw_figure
+from label_studio_config.palette import GARMENTS
+from launcher.cli import app
+from tests.training.conftest import Workplace
+from tests.training.test_dataset import CONFIG
+from training.data_out.export_data import Chosen, Format, export_data
+from training.retraining import Parts
+
+pytestmark = pytest.mark.services
+
+
+def written(workplace: Workplace, into: Path, form: Format = "coco", chosen: Chosen | None = None) -> int:
+    return export_data(
+        Parts.of(Settings()), workplace.project_id, into=into, form=form, chosen=chosen or Chosen(), soft=True,
+        tracked=lambda approved: approved,
+    )  # fmt: skip
+
+
+def labels_in(folder: Path) -> list[str]:
+    data = json.loads((folder / "annotations.json").read_text())
+    names = {one["id"]: one["name"] for one in data["categories"]}
+    return sorted(names[one["category_id"]] for one in data["annotations"])
+
+
+def test_what_is_chosen_is_written(workplace: Workplace, starter: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no annotation that was asked for"):
+        written(workplace, tmp_path / "none")
+    for seed in (1, 3):
+        workplace.approve(seed)
+    # The third the service has accepted by itself: one garment surely, the others less so.
+    drawn = draw_figure(7).instances
+    regions = [
+        region
+        for number, one in enumerate(drawn)
+        for region in encode(
+            LabelledMask(one.mask, one.label, 0.95 if number == 0 else 0.6), CONFIG, outlining=Outlining(),
+            model_version="v1",
+        )
+    ]  # fmt: skip
+    workplace.label_studio.accept(workplace.tasks[7], accepted_regions(regions, "v1"), unique_id=str(uuid.uuid4()))
+    by_people = sorted(one.label for seed in (1, 3) for one in draw_figure(seed).instances)
+    assert written(workplace, tmp_path / "people") == 2
+    assert labels_in(tmp_path / "people") == by_people
+    assert written(workplace, tmp_path / "model", chosen=Chosen(by="model", min_score=0.9)) == 1
+    assert labels_in(tmp_path / "model") == [drawn[0].label]
+    assert written(workplace, tmp_path / "both", chosen=Chosen(by="both")) == 3
+    label = by_people[0]
+    assert written(workplace, tmp_path / "one", chosen=Chosen(labels=(label,))) == 2
+    assert set(labels_in(tmp_path / "one")) == {label}
+    with pytest.raises(DatasetError, match=r"no label turban\. It has: saree"):
+        written(workplace, tmp_path / "gone", chosen=Chosen(labels=("turban",)))
+    with pytest.raises(DatasetError, match="is not empty"):
+        written(workplace, tmp_path / "people")
+    # As a YOLO data set, which Ultralytics finds whole.
+    assert written(workplace, tmp_path / "yolo", form="yolo") == 2
+    layout = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+    assert tuple(layout["names"].values()) == GARMENTS
+    assert {path.name for path in tmp_path.iterdir()} >= {"yolo"} and not (tmp_path / "yolo.examples").exists()
+    assert _trains(starter, tmp_path / "yolo" / "data.yaml", tmp_path / "run") == []
+    told = CliRunner().invoke(
+        app,
+        ["export", "--project", str(workplace.project_id), "--format", "cutouts", "--into", str(tmp_path / "cut")],
+    )
+    assert told.exit_code == 0, told.output
+    assert f"{len(by_people)} cut-outs are in" in " ".join(told.output.split())
+
+
+def _trains(weights: Path, data: Path, folder: Path) -> list[str]:
+    """Trains as anybody would, with Ultralytics alone; what it warns of."""
+    warned: list[str] = []
+
+    class Warned(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warned.append(record.getMessage())
+
+    handler = Warned(logging.WARNING)
+    LOGGER.addHandler(handler)
+    try:
+        YOLO(weights).train(
+            data=str(data), epochs=1, imgsz=64, batch=2, device="cpu", workers=0, plots=False, amp=False,
+            project=str(folder), name="run",
+        )  # fmt: skip
+    finally:
+        LOGGER.removeHandler(handler)
+    assert (folder / "run" / "weights" / "best.pt").is_file()
+    return warned

@@ -1,0 +1,107 @@
+"""A data set of others, on its way into a project of Label Studio: opened, mapped, cleaned, written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from backend.label_config import LabelConfig, parse_label_config
+from backend.labelstudio import LabelStudio
+from backend.settings import Settings
+from training.data_in.annotated import AnnotatedImage
+from training.data_in.arriving import Arriving, Manner
+from training.data_in.cleaning import Cleaning
+from training.data_in.formats import Format, Opening, open_set
+from training.data_in.mapping import Mapping, read_mapping
+from training.data_in.project_tasks import As, ProjectTasks
+from training.data_in.tally import Tally
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for.
+
+    Attributes:
+        form: None for what the path looks like.
+        mapping: file of `their class: our label`.
+        kind, ground_truth, cleaning, dry_run: see `Manner`.
+    """
+
+    form: Format | None = None
+    opening: Opening = field(default_factory=Opening)
+    kind: As = "annotations"
+    ground_truth: bool = False
+    mapping: Path | None = None
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came in, or would.
+
+    Attributes:
+        version: under which predictions are found in Label Studio.
+        shown: the version whose predictions Label Studio shows in that project; empty for all.
+        strangers: classes that the mapping names and the set does not have; empty where not all of it was read.
+        problem: a sentence where the set has garments, and none of them is one of the project's labels.
+    """
+
+    form: Format
+    source: str
+    tally: Tally
+    version: str
+    shown: str
+    strangers: tuple[str, ...]
+    problem: str
+
+
+def import_data(
+    label_studio: LabelStudio, settings: Settings, project_id: int, paths: Sequence[str], *, wanted: Wanted,
+    tracked: Callable[[Iterable[AnnotatedImage], int], Iterable[AnnotatedImage]],
+) -> Imported:  # fmt: skip
+    """Brings a set into a project, one image at a time; what is there already comes no second time.
+
+    A task that has an annotation, whoever made it, is left as it is; so is one that has a prediction of the same set,
+    where predictions are asked for. After a failure, or an end in the middle, the same call goes on.
+
+    Args:
+        tracked: gives the images back, of which there are so many, and may show how far they are.
+
+    Raises:
+        DatasetError: there is no such set, or it is damaged.
+        LabelStudioError, LabelConfigError: as their names say.
+    """
+    config = parse_label_config(label_studio.project(project_id).label_config)
+    mapping = read_mapping(wanted.mapping, config)
+    form, source = open_set(paths, wanted.form, replace(wanted.opening, image_key=config.image_key))
+    version = f"imported from {source.name}"
+    manner = Manner(wanted.kind, wanted.ground_truth, wanted.cleaning, version, wanted.dry_run)
+    tasks = ProjectTasks(
+        label_studio, settings, project_id, image_key=config.image_key, root=source.root, dry_run=wanted.dry_run
+    )
+    arriving = Arriving(tasks, config, mapping, manner)
+    for image in tracked(source.images, source.count):
+        arriving.take(image)
+    arriving.write()
+    shown = label_studio.project(project_id).model_version
+    tally = arriving.tally
+    return Imported(form, source.name, tally, version, shown, _strangers(tally, mapping), _problem(tally, config))
+
+
+def _strangers(tally: Tally, mapping: Mapping) -> tuple[str, ...]:
+    met = {name.strip().casefold() for name in (*tally.unmapped, *(name for name, _ in tally.garments))}
+    return () if tally.left else tuple(sorted(mapping.said.keys() - met))
+
+
+def _problem(tally: Tally, config: LabelConfig) -> str:
+    if tally.garments or not tally.unmapped:
+        return ""
+    names = ", ".join(name for name, _ in tally.unmapped.most_common(5))
+    if all(name.isdigit() for name in tally.unmapped):
+        return f"What the set's numbers mean ({names}) is not known: say it with --classes, or with --mapping."
+    return (
+        f"None of the set's classes is a label of the project: {names}. The project has: "
+        f"{', '.join(config.label_values)}. Say which is which with --mapping, in a file of `their class: our label`."
+    )

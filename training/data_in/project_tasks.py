@@ -1,0 +1,175 @@
+"""The tasks of a project, known by their images: which it has, and how others come in."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from backend.domain import Prediction
+from backend.labelstudio import LabelStudio
+from backend.settings import Settings
+from backend.task_images import (
+    UPLOADED,
+    ensure_served,
+    image_name,
+    import_tasks,
+    kept_name,
+    local_address,
+    served_path,
+    upload,
+    uploads,
+)
+from training.data_in.pictures import Picture
+
+As = Literal["annotations", "predictions"]
+# Files in one request.
+UPLOADED_AT_ONCE = 10
+# Any constant does; it makes our ids differ from those of others.
+NAMESPACE = uuid.UUID("b1a3f5de-93c2-4b5e-8a55-6f0b0a8f8f0c")
+
+# A local file's path or an address; of an upload its name, and its size in bytes where that is known.
+Key = str | tuple[str, int | None]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An image that comes in, with its regions.
+
+    Attributes:
+        result: Label Studio's regions; without any, the image comes alone.
+        task_id: of the task that shows it already; None for a new one.
+    """
+
+    picture: Picture
+    result: list[dict[str, Any]] = field(default_factory=list)
+    task_id: int | None = None
+
+
+class ProjectTasks:
+    """A project's tasks while a set comes in; read once, when the set is opened."""
+
+    def __init__(
+        self, label_studio: LabelStudio, settings: Settings, project_id: int, *, image_key: str, root: Path | None,
+        dry_run: bool,
+    ) -> None:  # fmt: skip
+        """Makes Label Studio serve the images where they lie, if it can.
+
+        Args:
+            root: the folder that all of the set's files lie in or below.
+            dry_run: nothing will be written, and Label Studio is left as it is.
+        """
+        self._label_studio, self._settings = label_studio, settings
+        self._project_id, self._image_key = project_id, image_key
+        self._by_image: dict[Key, int] = {}
+        self._annotated: set[int] = set()
+        files_root = settings.local_files_root
+        folder = None if root is None or files_root is None else served_path(root, files_root)
+        # It refuses a storage over the whole of its document root.
+        self._folder = folder if folder is not None and folder.parts else None
+        if self._folder is not None and files_root is not None and not dry_run:
+            # First of all: what it brings is there when the tasks are read.
+            ensure_served(label_studio, project_id=project_id, folder=files_root.absolute() / self._folder)
+        sizes = {one.address: one.bytes for one in uploads(label_studio, project_id=project_id)}
+        # Of an import that ended between the files and their tasks: the files need not come again.
+        self._uploaded = {_key(address, sizes): address for address in sizes}
+        for task in label_studio.all_tasks(project_id):
+            # Uploaded before a label config exists, the image lies under `$undefined$`.
+            address = task["data"].get(image_key) or task["data"].get("$undefined$")
+            if isinstance(address, str):
+                self._by_image[_key(address, sizes)] = int(task["id"])
+            if task["total_annotations"]:
+                self._annotated.add(int(task["id"]))
+
+    def find(self, picture: Picture) -> int | None:
+        """The task that shows a picture: a local file is known by its path, an upload by its name and its size."""
+        return next((self._by_image[key] for key in self._keys(picture) if key in self._by_image), None)
+
+    def is_annotated(self, task_id: int) -> bool:
+        """Whether a task has an annotation, whoever made it."""
+        return task_id in self._annotated
+
+    def waiting(self, version: str) -> set[int]:
+        """Tasks that have neither an annotation nor a prediction of `version`."""
+        return set(self._label_studio.waiting_task_ids(self._project_id, version=version))
+
+    def write(self, arrivals: Sequence[Arrival], *, kind: As, version: str, ground_truth: bool) -> None:
+        """Makes the tasks that are new, each together with its regions, and gives the others theirs.
+
+        Raises:
+            LabelStudioError: Label Studio is away, or refuses; new tasks are then there whole or not at all.
+        """
+        new = [one for one in arrivals if one.task_id is None]
+        addresses = self._addresses(new)
+        tasks: list[dict[str, Any]] = []
+        for one in new:
+            task: dict[str, Any] = {"data": {self._image_key: addresses[one.picture.name]}}
+            if one.result and kind == "annotations":
+                task["annotations"] = [{"result": one.result, "ground_truth": ground_truth}]
+            elif one.result:
+                task["predictions"] = [{"result": one.result, "model_version": version, "score": 0.0}]
+            tasks.append(task)
+        import_tasks(self._label_studio, project_id=self._project_id, tasks=tasks)
+        present = [(one.task_id, one.result) for one in arrivals if one.task_id is not None and one.result]
+        if kind == "predictions":
+            found = [(task_id, Prediction(regions=result, model_version=version)) for task_id, result in present]
+            self._label_studio.write_predictions(self._project_id, found)
+            return
+        for task_id, result in present:
+            # The same for the same task: of two imports at once, one is refused.
+            unique_id = str(uuid.uuid5(NAMESPACE, f"{self._project_id}/{task_id}"))
+            self._label_studio.accept(task_id, result, unique_id=unique_id, ground_truth=ground_truth)
+
+    def _addresses(self, new: Sequence[Arrival]) -> dict[str, str]:
+        """Where each new picture is found, by its name; those that Label Studio cannot reach are uploaded."""
+        found = {one.picture.name: one.picture.url for one in new if one.picture.url}
+        sent: list[tuple[str, str, Path | bytes]] = []
+        for one in new:
+            file, name = one.picture.file, one.picture.name
+            served = self._served(file) if file is not None else None
+            if served is not None:
+                found[name] = local_address(served)
+            elif file is not None or one.picture.encoded is not None:
+                here = next((self._uploaded[key] for key in self._keys(one.picture) if key in self._uploaded), None)
+                if here is not None:
+                    found[name] = here
+                else:
+                    sent.append((name, kept_name(PurePosixPath(name)), file or one.picture.encoded or b""))
+        for first in range(0, len(sent), UPLOADED_AT_ONCE):
+            some = sent[first : first + UPLOADED_AT_ONCE]
+            url = self._settings.label_studio_url
+            files = [(name, source) for _, name, source in some]
+            ids = upload(self._label_studio, project_id=self._project_id, url=url, named=files, as_tasks=False)
+            kept = {
+                one.id: one.address for one in uploads(self._label_studio, project_id=self._project_id, upload_ids=ids)
+            }
+            found |= {name: kept[number] for (name, _, _), number in zip(some, ids, strict=True)}
+        return found
+
+    def _served(self, file: Path) -> PurePosixPath | None:
+        """A file's path below Label Studio's document root, where it shows it; None where it must be uploaded."""
+        if self._folder is None or self._settings.local_files_root is None:
+            return None
+        served = served_path(file, self._settings.local_files_root)
+        return served if served is not None and served.is_relative_to(self._folder) else None
+
+    def _keys(self, picture: Picture) -> Iterator[Key]:
+        if picture.url:
+            uploaded = UPLOADED.search(unquote(picture.url))
+            yield (uploaded["name"], None) if uploaded else image_name(picture.url)
+            return
+        served = self._served(picture.file) if picture.file is not None else None
+        if served is not None:
+            yield str(served)
+        name = kept_name(PurePosixPath(picture.name))
+        yield name, picture.file.stat().st_size if picture.file is not None else len(picture.encoded or b"")
+        # Label Studio does not tell the sizes of files that it keeps in some clouds.
+        yield name, None
+
+
+def _key(address: str, sizes: dict[str, int | None]) -> Key:
+    uploaded = UPLOADED.search(unquote(address))
+    return (uploaded["name"], sizes.get(unquote(address))) if uploaded else image_name(address)

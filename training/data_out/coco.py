@@ -1,0 +1,64 @@
+"""COCO instances: one JSON file and the images (Lin et al. 2014; https://cocodataset.org/#format-data)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from faster_coco_eval import mask as rle
+
+from backend.domain import LabelledMask, Outlining
+from backend.polygons import mask_to_outlines
+from backend.whole_files import write_whole
+from training.data_out.garment_images import GarmentImage
+
+Outlines = Literal["rle", "polygons"]
+JPEG_QUALITY = 95
+DECIMALS = 2
+
+
+def write_coco(
+    images: Iterable[GarmentImage], labels: Sequence[str], folder: Path, *, outlines: Outlines, outlining: Outlining
+) -> int:
+    """Writes `annotations.json` and `images/`; how many images there are.
+
+    Args:
+        labels: categories, numbered from 1 in this order.
+        outlines: `rle` is exact; `polygons` are as close as `outlining` has them, and hold holes as slits.
+    """
+    numbers = {label: number for number, label in enumerate(labels, start=1)}
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for image in images:
+        width, height = image.size_wh
+        file = f"{image.name}.jpg"
+        cv2.imwrite(str(folder / "images" / file), image.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        listed.append({"id": image.task_id, "file_name": file, "width": width, "height": height})
+        for garment in image.garments:
+            segmentation = _runs(garment) if outlines == "rle" else _polygons(garment, outlining)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": image.task_id, "category_id": numbers[garment.label],
+                    "segmentation": segmentation, "area": int(np.count_nonzero(garment.mask)),
+                    "bbox": [float(one) for one in cv2.boundingRect(garment.mask.view(np.uint8))], "iscrowd": 0,
+                    "by": "person" if image.by_person else "model", "score": garment.score,
+                }
+            )  # fmt: skip
+    categories = [{"id": number, "name": label, "supercategory": "garment"} for label, number in numbers.items()]
+    data = {"info": {}, "licenses": [], "images": listed, "annotations": annotations, "categories": categories}
+    write_whole(folder / "annotations.json", json.dumps(data, ensure_ascii=False))
+    return len(listed)
+
+
+def _runs(garment: LabelledMask) -> dict[str, Any]:
+    runs = rle.encode(np.asfortranarray(garment.mask.view(np.uint8)))
+    return {"size": [int(one) for one in runs["size"]], "counts": runs["counts"].decode("ascii")}
+
+
+def _polygons(garment: LabelledMask, outlining: Outlining) -> list[list[float]]:
+    return [np.round(outline, DECIMALS).ravel().tolist() for outline in mask_to_outlines(garment.mask, outlining)]

@@ -1,0 +1,101 @@
+"""Cut-outs: every garment as a transparent PNG, and one table of the wardrobe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars
+
+from backend.domain import LabelledMask
+from training.data_out.colour_names import dominant_colours
+from training.data_out.file_names import file_name
+from training.data_out.garment_images import GarmentImage
+
+# How far a soft edge fades, in pixels (the deviation of a Gaussian).
+SOFT_PX = 1.5
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A row of the table: one garment.
+
+    Attributes:
+        garment: its number within the image, from 1, back to front.
+        x, y, width, height: its box, in pixels of the image.
+        area_px: pixels of its mask.
+        colours: names of its dominant colours, the most frequent first, separated by commas.
+        by: `person`, or `model` where it was accepted without one.
+        score: of the model; None where a person drew it.
+        file: of the cut-out, below the folder.
+    """
+
+    task: int
+    image: str
+    garment: int
+    label: str
+    x: int
+    y: int
+    width: int
+    height: int
+    area_px: int
+    colours: str
+    by: str
+    score: float | None
+    file: str
+
+
+def write_cutouts(images: Iterable[GarmentImage], folder: Path, *, soft: bool) -> int:
+    """Writes `cutouts/<label>/` and the table as `wardrobe.parquet`, `.csv` and `.json`; how many garments there are.
+
+    A cut-out is as large as its garment's box. Whatever is not the garment is transparent, holes too.
+
+    Args:
+        soft: the edge fades over some pixels; else it is hard.
+    """
+    pieces = [
+        _write(image, number, garment, folder, soft=soft)
+        for image in images
+        for number, garment in enumerate(image.garments, start=1)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    table = polars.DataFrame([asdict(piece) for piece in pieces], schema=SCHEMA)
+    table.write_parquet(folder / "wardrobe.parquet")
+    _harmless(table).write_csv(folder / "wardrobe.csv")
+    table.write_json(folder / "wardrobe.json")
+    return len(pieces)
+
+
+def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path, *, soft: bool) -> Piece:
+    x, y, width, height = cv2.boundingRect(garment.mask.view(np.uint8))
+    mask = garment.mask[y : y + height, x : x + width]
+    pixels = image.pixels[y : y + height, x : x + width]
+    alpha = mask.astype(np.uint8) * 255
+    if soft:
+        # Inwards alone: what lies beside the garment never shows.
+        alpha = np.minimum(alpha, cv2.GaussianBlur(alpha, (0, 0), SOFT_PX, borderType=cv2.BORDER_REPLICATE))
+    file = Path("cutouts") / file_name(garment.label) / f"{image.name}_{number}.png"
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    # What is transparent holds no colour: it would be in the file all the same.
+    shown = np.dstack([pixels[..., ::-1] * mask[..., None], alpha])
+    cv2.imwrite(str(folder / file), shown)
+    return Piece(
+        image.task_id, image.name, number, garment.label, x, y, width, height, int(np.count_nonzero(mask)),
+        ",".join(dominant_colours(pixels[mask])), "person" if image.by_person else "model", garment.score, str(file),
+    )  # fmt: skip
+
+
+def _harmless(table: polars.DataFrame) -> polars.DataFrame:
+    """The table with an apostrophe before texts that a spreadsheet would compute, such as `=1+1`."""
+    text = polars.col(polars.String)
+    return table.with_columns(text.str.replace(r"^([=+\-@\t\r])", "'$1"))
+
+
+SCHEMA = {
+    "task": polars.Int64, "image": polars.String, "garment": polars.Int64, "label": polars.String, "x": polars.Int64,
+    "y": polars.Int64, "width": polars.Int64, "height": polars.Int64, "area_px": polars.Int64,
+    "colours": polars.String, "by": polars.String, "score": polars.Float64, "file": polars.String,
+}  # fmt: skip

@@ -1,0 +1,118 @@
+"""A project's garments, chosen and written in one of the formats."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from backend.domain import Image
+from backend.errors import DatasetError
+from backend.images import ImageStore
+from backend.label_config import LabelConfig, parse_label_config
+from backend.pipeline import load_image
+from backend.settings import Settings
+from backend.wire import Task
+from training.approvals import Approved, approved_annotations, rule_of
+from training.data_out.coco import write_coco
+from training.data_out.cutouts import write_cutouts
+from training.data_out.garment_images import garment_images
+from training.data_out.index_masks import write_index_masks
+from training.dataset import build_dataset
+from training.manifest import latest_manifest
+from training.retraining import Parts
+
+Format = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]
+Who = Literal["person", "model", "both"]
+# Larger than any image: a YOLO data set for others keeps photographs as they are.
+FULL_SIZE_PX = 1 << 20
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is exported.
+
+    Attributes:
+        by: approved by a `person`, accepted by the `model` without one, or `both`.
+        labels: of the project; empty for all.
+        min_score: what a garment's score is at least, where it has one: those that a person drew have none.
+    """
+
+    by: Who = "person"
+    labels: tuple[str, ...] = ()
+    min_score: float = 0.0
+
+
+def export_data(
+    parts: Parts, project_id: int, *, into: Path, form: Format, chosen: Chosen, soft: bool,
+    tracked: Callable[[Sequence[Approved]], Iterable[Approved]],
+) -> int:  # fmt: skip
+    """Writes what is chosen into a folder that is new or empty; how many images, or cut-outs, there are.
+
+    Args:
+        soft: cut-outs fade at the edge.
+        tracked: gives the annotations back, one at a time, and may show how far they are.
+
+    Raises:
+        DatasetError: nothing is chosen, a label is unknown, or the folder holds something.
+        LabelStudioError, LabelConfigError: as their names say.
+    """
+    if into.exists() and any(into.iterdir()):
+        raise DatasetError(f"{into} is not empty: an export goes into a folder of its own.")
+    config = _config_of(parse_label_config(parts.label_studio.project(project_id).label_config), chosen.labels)
+    approved = _choose(parts.label_studio.annotated_tasks(project_id), parts.settings, chosen)
+    if not approved:
+        raise DatasetError(f"Project {project_id} has no annotation that was asked for.")
+    images = ImageStore(parts.settings, bearer=parts.label_studio.bearer)
+    if form == "yolo":
+        return _write_yolo(parts, project_id, approved, config, images, into)
+    made = garment_images(tracked(approved), config, images)
+    match form:
+        case "coco" | "coco-polygons":
+            outlines: Literal["rle", "polygons"] = "rle" if form == "coco" else "polygons"
+            return write_coco(made, config.label_values, into, outlines=outlines, outlining=parts.settings.outlining)
+        case "masks":
+            return write_index_masks(made, config.label_values, into)
+        case "cutouts":
+            return write_cutouts(made, into, soft=soft)
+
+
+def _config_of(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
+    """The config with the wanted labels alone, in its own order."""
+    unknown = sorted(set(labels) - set(config.label_values))
+    if unknown:
+        raise DatasetError(f"The project has no label {', '.join(unknown)}. It has: {', '.join(config.label_values)}.")
+    if not labels:
+        return config
+    return replace(config, labels=tuple(label for label in config.labels if label.value in labels))
+
+
+def _choose(tasks: Sequence[dict[str, object]], settings: Settings, chosen: Chosen) -> list[Approved]:
+    approved = approved_annotations(tasks, rule=rule_of(settings), with_auto_accepted=chosen.by != "person")
+    wanted = [one for one in approved if chosen.by == "both" or one.by_person == (chosen.by == "person")]
+    return [replace(one, result=_sure(one, chosen.min_score)) for one in wanted]
+
+
+def _sure(one: Approved, min_score: float) -> list[dict[str, object]]:
+    return [region for region in one.result if region.get("score") is None or region["score"] >= min_score]
+
+
+def _write_yolo(
+    parts: Parts, project_id: int, approved: Sequence[Approved], config: LabelConfig, images: ImageStore, into: Path
+) -> int:
+    """With the sides that the project's models were trained and judged on."""
+
+    def load(one: Approved) -> Image:
+        return load_image(images, Task(id=one.task_id, data=one.data), config)
+
+    kept = into.with_name(f"{into.name}.examples")
+    try:
+        dataset = build_dataset(
+            approved, config, folder=into, load=load, image_size_px=FULL_SIZE_PX,
+            earlier=latest_manifest(parts.registry, project_id),
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+    return len(dataset.manifest.entries)

@@ -1,0 +1,81 @@
+"""The images of a project with what is worn in them: what every format is made from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+import cv2
+import numpy as np
+
+from backend.domain import LabelledMask, Pixels
+from backend.errors import ImageError
+from backend.images import ImageStore
+from backend.label_config import LabelConfig
+from backend.pipeline import image_url, load_image
+from backend.wire import Task
+from training.approvals import Approved
+from training.data_out.file_names import file_name
+from training.truth import truth_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GarmentImage:
+    """An image and its garments.
+
+    Attributes:
+        name: of its file, without folder and extension, behind the task's number: no two are alike.
+        pixels: `uint8 (H, W, 3)`, RGB, upright, at the image's own size.
+        garments: back to front; masks `bool (H, W)`.
+        by_person: False where the service accepted them by itself.
+    """
+
+    task_id: int
+    name: str
+    pixels: Pixels
+    garments: tuple[LabelledMask, ...]
+    by_person: bool
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+def garment_images(approved: Iterable[Approved], config: LabelConfig, images: ImageStore) -> Iterator[GarmentImage]:
+    """One image at a time, however many there are; those that cannot be read are passed over and logged.
+
+    Raises:
+        LabelStudioError: Label Studio, which keeps the images, is away.
+    """
+    for one in approved:
+        task = Task(id=one.task_id, data=one.data)
+        try:
+            image = load_image(images, task, config)
+            name = f"{one.task_id}_{_file_name(image_url(task, config))}"
+        except ImageError as e:
+            logger.warning("Task %s is passed over: %s", one.task_id, e)
+            continue
+        garments = [
+            replace(garment, mask=_at_size(garment, image.size_wh)) for garment in truth_of(one.result, config).garments
+        ]
+        yield GarmentImage(
+            one.task_id, name, image.pixels, tuple(one for one in garments if one.mask.any()), one.by_person
+        )
+
+
+def _file_name(url: str) -> str:
+    # `/data/local-files/?d=folder/image.jpg` as well as `https://host/image.jpg?signature=…`.
+    path = url.split("?d=", 1)[-1].split("?", 1)[0]
+    return file_name(PurePosixPath(unquote(path)).stem, otherwise="image")
+
+
+def _at_size(garment: LabelledMask, size_wh: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    if garment.mask.shape[::-1] == size_wh:
+        return garment.mask
+    return cv2.resize(garment.mask.view(np.uint8) * 255, size_wh, interpolation=cv2.INTER_AREA) > 127

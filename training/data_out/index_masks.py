@@ -1,0 +1,45 @@
+"""Index masks: a PNG an image whose pixels are numbers of labels, as ATR and LIP have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from backend.colours import colour_of
+from backend.errors import DatasetError
+from backend.plain_text import one_line
+from backend.whole_files import write_whole
+from training.data_out.garment_images import GarmentImage
+from training.pixel_scores import label_map
+
+MOST_LABELS = 255
+
+
+def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], folder: Path) -> int:
+    """Writes `masks/`, `images/` and `labels.txt`; how many images there are.
+
+    0 is background, k the k-th label; of garments that overlap the later is on top. The PNGs have a palette, so that a
+    person sees what is in them.
+
+    Raises:
+        DatasetError: there are more labels than a byte can number.
+    """
+    if len(labels) > MOST_LABELS:
+        raise DatasetError(f"An index mask holds {MOST_LABELS} labels; the project has {len(labels)}.")
+    numbers = {label: number for number, label in enumerate(labels, start=1)}
+    colours = [0, 0, 0, *(part for n in range(len(labels)) for part in ImageColor.getrgb(colour_of(n)))]
+    for kind in ("masks", "images"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    count = 0
+    for image in images:
+        count += 1
+        layers = ((garment.mask, numbers[garment.label]) for garment in image.garments)
+        drawn = Image.fromarray(label_map(layers, size_wh=image.size_wh).astype(np.uint8)).convert("P")
+        drawn.putpalette(colours)
+        drawn.save(folder / "masks" / f"{image.name}.png")
+        Image.fromarray(image.pixels).save(folder / "images" / f"{image.name}.jpg", quality=95)
+    write_whole(folder / "labels.txt", "".join(f"{line}\n" for line in ("background", *map(one_line, labels))))
+    return count

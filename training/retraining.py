@@ -1,0 +1,265 @@
+"""One training, step by step: what is approved, data set, fine-tuning, storing, judging, promotion.
+
+Each step leaves a file behind and can be done again: a worker that is killed anywhere is followed by one that goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as release_of
+from pathlib import Path
+from typing import Any
+
+from backend.calibration import write_calibration
+from backend.detector import Detector, ImageDetector
+from backend.detectors import load_detector
+from backend.devices import ready_device
+from backend.domain import Image
+from backend.errors import DrapeError, ModelError
+from backend.images import ImageStore
+from backend.label_config import parse_label_config
+from backend.labelstudio import LabelStudio
+from backend.metrics import Metrics
+from backend.pipeline import load_image
+from backend.preparing import VERIFIED_IMAGES, prepare
+from backend.problems import Problems
+from backend.queues import Queues
+from backend.registry import Registry, Version, check_weights
+from backend.sam_detectors import WordsDetector
+from backend.sample import sample_images
+from backend.scores import Compared, Scores, write_scores
+from backend.segmenters import WordReader, choose
+from backend.settings import Settings
+from backend.survey import Surveys
+from backend.verdict import Verdict, read_verdict, write_verdict
+from backend.whole_files import write_whole
+from backend.wire import Task
+from training.approvals import Approved
+from training.counting import Counting
+from training.dataset import Dataset, build_dataset
+from training.finetune import Progress, Trained, finetune
+from training.held_out import HeldOut, calibration_on, held_out_images
+from training.judging import paired_bootstrap, verdict_on
+from training.kept_scenes import KeptScenes
+from training.looking import scored
+from training.manifest import DATASET_FILE, latest_manifest
+from training.runs import dataset_folder, run_folder
+
+logger = logging.getLogger(__name__)
+
+CURVES_FILE = "epochs.csv"
+RECORDED_PACKAGES = ("torch", "ultralytics-opencv-headless", "numpy", "faster-coco-eval", "label-studio-sdk")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the jobs work with, from the worker's own settings."""
+
+    settings: Settings
+    label_studio: LabelStudio
+    registry: Registry
+    queues: Queues
+    problems: Problems
+    surveys: Surveys
+
+    @classmethod
+    def of(cls, settings: Settings) -> Parts:
+        """Connections, made on first use."""
+        queues = Queues(settings)
+        problems = Problems(queues.redis)
+        registry = Registry.of(settings, report=problems.report)
+        return cls(settings, LabelStudio(settings), registry, queues, problems, Surveys(queues.redis))
+
+    def counting(self, project_id: int) -> Counting:
+        """Counts what is approved."""
+        return Counting(self.settings, self.label_studio, project_id)
+
+
+class Retraining:
+    """A training of one project's model on all that is approved, or the rest of one that was killed."""
+
+    def __init__(self, parts: Parts, project_id: int, *, report: Callable[[Progress], None]) -> None:
+        self._parts = parts
+        self._project_id = project_id
+        self._report = report
+        self._folder = run_folder(parts.settings, project_id)
+        self._images = ImageStore(parts.settings, bearer=parts.label_studio.bearer)
+        self._project = parts.label_studio.project(project_id)
+        self._config = parse_label_config(self._project.label_config)
+        self._champion = self._champion_at_the_start()
+
+    def run(self) -> tuple[Version, Verdict, Dataset]:
+        """Trains, stores, judges and, where it is better, promotes.
+
+        Raises:
+            DatasetError: nothing that was approved can be trained on.
+            LabelStudioError, ModelError, QueueError: as their names say.
+        """
+        parts, champion = self._parts, self._champion
+        image_size_px = champion.image_size_px if champion else parts.settings.train_image_size_px
+        dataset = self._dataset(image_size_px)
+        if champion is not None:
+            check_weights(champion)
+        trained = finetune(
+            dataset, initial=champion.weights if champion else None, image_size_px=image_size_px,
+            settings=parts.settings, folder=self._folder / "run", report=self._report,
+        )  # fmt: skip
+        version = self._stored(trained, dataset, image_size_px)
+        verdict = read_verdict(version)
+        if verdict is None:
+            verdict, held_out, found = self._judged(version, dataset)
+            write_verdict(version, verdict)
+            self._write_report(version, held_out, found)
+        if verdict.promoted:
+            parts.registry.promote(self._project_id, version.name)
+            parts.queues.enqueue_plan(self._project_id)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return version, verdict, dataset
+
+    def _champion_at_the_start(self) -> Version | None:
+        """The champion that the training began with: not the one that it made itself before it was killed."""
+        registry = self._parts.registry
+        champion = registry.champion(self._project_id)
+        made = self._folder / "run" / "best.pt"
+        if champion is None or not made.is_file() or _sha256(made) != champion.weights_sha256:
+            return champion
+        return next((one for one in registry.versions(self._project_id) if one.name == champion.parent), None)
+
+    def _dataset(self, image_size_px: int) -> Dataset:
+        parts, settings = self._parts, self._parts.settings
+
+        def load(one: Approved) -> Image:
+            task = Task(id=one.task_id, data=one.data)
+            return load_image(self._images, task, self._config, side_px=image_size_px)
+
+        dataset = build_dataset(
+            self._approved(), self._config, folder=dataset_folder(settings, self._project_id) / "set", load=load,
+            image_size_px=image_size_px, known_classes=self._champion.classes if self._champion else (),
+            earlier=latest_manifest(parts.registry, self._project_id),
+            hard_example_weight=settings.hard_example_weight, rare_label_share=settings.rare_label_share,
+        )  # fmt: skip
+        for sentence in dataset.manifest.left_out:
+            parts.problems.report(f"Left out of training: {sentence}", project_id=self._project_id)
+        return dataset
+
+    def _approved(self) -> list[Approved]:
+        """What was approved when the training began; what is approved meanwhile counts for the next."""
+        path = self._folder / "approved.json"
+        if path.is_file():
+            return [Approved(**one) for one in json.loads(path.read_text())]
+        approved = list(self._parts.counting(self._project_id).changes().approved)
+        write_whole(path, json.dumps([vars(one) for one in approved]))
+        return approved
+
+    def _stored(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
+        """The version in the registry, where it may stand already."""
+        registry, champion = self._parts.registry, self._champion
+        digest = _sha256(trained.weights)
+        for version in registry.versions(self._project_id):
+            if version.weights_sha256 == digest and version.dataset == dataset.manifest.digest:
+                return version
+        return registry.add(
+            self._project_id, weights=trained.weights, classes=dataset.manifest.classes,
+            parent=champion.name if champion else None, metrics=trained.metrics, annotations=dataset.learnt,
+            image_size_px=image_size_px, origin="training", architecture=trained.architecture,
+            dataset=dataset.manifest.digest, settings=_recorded(self._parts.settings),
+            packages={name: release_of(name) for name in RECORDED_PACKAGES},
+            beside={DATASET_FILE: json.dumps(dataset.manifest.as_facts(), indent=1), CURVES_FILE: trained.curves},
+        )  # fmt: skip
+
+    def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], KeptScenes]:
+        """Makes the version ready, and has it and what answers today find what is in images that neither learnt.
+
+        The scores of both are kept with the version.
+
+        Returns:
+            The verdict, the images, and what the version found in them.
+        """
+        held_out, detector = self._make_ready(version, dataset)
+        settings, truth = self._parts.settings, [one.truth for one in held_out]
+        own, found = self._scored(version, detector, held_out)
+        name, before, gain_95 = self._champion.name if self._champion else None, None, None
+        answering = self._answering_today()
+        if answering is not None:
+            name = answering[0]
+            before, found_before = self._scored(version, answering[1], held_out)
+            gain_95 = paired_bootstrap(truth, found, found_before)
+        compared = Compared(own, before)
+        write_scores(version, compared)
+        verdict = verdict_on(
+            compared, gain_95, champion_name=name, margin=settings.promote_margin,
+            most_lost=settings.promote_class_drop,
+        )  # fmt: skip
+        return verdict, held_out, found
+
+    def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: KeptScenes) -> None:
+        """Writes what people may read about the version; where that fails, the version stays as it is."""
+        # Takes a second to import, which each count of approvals would pay.
+        from training.report import write_report
+
+        parts = self._parts
+        try:
+            write_report(
+                version, line=parts.registry.versions(self._project_id), held_out=held_out, found=found,
+                config=self._config, title=self._project.title, settings=parts.settings,
+            )  # fmt: skip
+        except DrapeError as e:
+            parts.problems.report(str(e), project_id=self._project_id)
+
+    def _scored(
+        self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut]
+    ) -> tuple[Scores, KeptScenes]:
+        min_score = self._parts.settings.model_score_threshold
+        return scored(detector, held_out, self._config, labels=version.classes, min_score=min_score)
+
+    def _answering_today(self) -> tuple[str, ImageDetector] | None:
+        """The name of what pre-annotates now, and itself: the champion, or SAM 3's words; None where nothing does."""
+        settings, champion = self._parts.settings, self._champion
+        try:
+            if champion is not None:
+                return champion.name, load_detector(champion, device=ready_device(settings)).detector
+            if settings.may_read_words:
+                reader = choose(settings, Metrics())
+                if isinstance(reader, WordReader):
+                    return reader.name, WordsDetector(reader, self._config)
+        except ModelError as e:
+            self._parts.problems.report(
+                f"What answers today is not compared with the new model: {e}", project_id=self._project_id
+            )
+        return None
+
+    def _make_ready(self, version: Version, dataset: Dataset) -> tuple[list[HeldOut], Detector]:
+        """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on: these."""
+        parts, side_px = self._parts, version.image_size_px
+        device = ready_device(parts.settings)
+        by_people = [one for one in dataset.held_out if one.by_person]
+        held_out = list(held_out_images(by_people, self._config, self._images, side_px=side_px))
+        verified = held_out[:VERIFIED_IMAGES]
+        sample = sample_images(parts.label_studio, self._images, project_id=version.project_id, side_px=side_px)
+        prepare(
+            version, [*(one.image for one in verified), *sample],
+            truth=[one.truth for one in verified] or None, device=device,
+        )  # fmt: skip
+        detector = load_detector(version, device=device).detector
+        calibration = calibration_on(held_out, detector, self._config, parts.settings)
+        write_calibration(version, calibration)
+        logger.info(
+            "On %s held-out images %.0f %% would be accepted; thresholds: %s",
+            calibration.images, 100 * calibration.images_accepted, calibration.thresholds,
+        )  # fmt: skip
+        return held_out, detector
+
+
+def _recorded(settings: Settings) -> dict[str, Any]:
+    """The settings that a training depends on."""
+    names = ("train_", "promote_", "approval", "yolo11_", "hard_example_", "rare_label_")
+    return {name: value for name, value in settings.model_dump(mode="json").items() if name.startswith(names)}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
