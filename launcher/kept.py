@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,16 +17,18 @@ FIELDS = (
     "label_studio_url",
     "label_studio_api_key",
     "redis_url",
+    "storage_url",
     "basic_auth_user",
     "basic_auth_pass",
     "webhook_secret",
     "port",
+    "local_files_root",
 )
 
 
 def keep(settings: Settings) -> None:
     """Writes the addresses and secrets down, privately."""
-    facts = {name: getattr(settings, name) for name in FIELDS}
+    facts = settings.model_dump(mode="json", include=set(FIELDS))
     Secrets(settings.data_dir / "secrets").put(NAME, json.dumps(facts))
 
 
@@ -35,7 +38,10 @@ def complete(settings: Settings) -> Settings:
     if kept is None:
         return settings
     said = settings.model_fields_set
-    return settings.model_copy(update={name: value for name, value in json.loads(kept).items() if name not in said})
+    facts = {name: value for name, value in json.loads(kept).items() if name not in said}
+    if facts.get("local_files_root"):
+        facts["local_files_root"] = Path(facts["local_files_root"])
+    return settings.model_copy(update=facts)
 
 
 def read_settings(**given: Any) -> Settings:

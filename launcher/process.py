@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,9 +55,13 @@ class _Child:
 class Supervisor:
     """Keeps programs running until told to stop."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(
+        self, logs: Path, *, deaths_allowed: int = DEATHS_ALLOWED, longest_pause_s: float = LONGEST_PAUSE_S
+    ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
+        self._deaths_allowed = deaths_allowed
+        self._longest_pause_s = longest_pause_s
         self._children: list[_Child] = []
 
     def start(self, program: Program) -> None:
@@ -66,6 +71,27 @@ class Supervisor:
     def log_of(self, name: str) -> Path:
         """Path of a program's log."""
         return self._logs / f"{name}.log"
+
+    @contextmanager
+    def watched(self, *, every_s: float) -> Iterator[None]:
+        """Looks at every process so often while the block lasts: one that died is started again."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(every_s):
+                self.watch()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def processes(self) -> dict[str, int]:
+        """Program's name → number of its process, of those that run."""
+        return {one.program.name: one.process.pid for one in self._children if one.process.poll() is None}
 
     def watch(self) -> None:
         """Looks once at every child: one that died is started again after a pause that doubles.
@@ -108,11 +134,12 @@ class Supervisor:
         _kill(_family(child.process.pid))
         child.deaths = [death for death in child.deaths if now - death < DEATHS_WINDOW_S] + [now]
         name = child.program.name
-        if len(child.deaths) >= DEATHS_ALLOWED:
+        if len(child.deaths) >= self._deaths_allowed:
             raise LauncherError(
-                f"{name} died {DEATHS_ALLOWED} times. The end of {self.log_of(name)}:\n{tail(self.log_of(name))}"
+                f"{name} died {self._deaths_allowed} times. The end of {self.log_of(name)}:\n{tail(self.log_of(name))}"
             )
-        pause_s = min(FIRST_PAUSE_S * 2 ** (len(child.deaths) - 1), LONGEST_PAUSE_S)
+        # So far and no further: of hundreds of deaths the power is no number.
+        pause_s = min(FIRST_PAUSE_S * 2 ** min(len(child.deaths) - 1, 10), self._longest_pause_s)
         logger.warning("%s ended with status %s; started again in %.1f s", name, child.process.returncode, pause_s)
         child.start_at = now + pause_s
 

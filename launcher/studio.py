@@ -18,8 +18,10 @@ EMAIL = "admin@drape.local"
 TOKEN = "label-studio-token"
 
 
-def studio_program(folder: Path, *, venv: Path, port: int, password: str, files_root: Path) -> Program:
-    """The server, its data in `folder`, serving local files from below `files_root` only.
+def studio_program(
+    folder: Path, *, venv: Path, port: int, password: str, files_root: Path, address: str = "127.0.0.1"
+) -> Program:
+    """The server at `address`, its data in `folder`, serving local files from below `files_root` only.
 
     Raises:
         LauncherError: the environment holds no Label Studio.
@@ -49,7 +51,8 @@ def studio_program(folder: Path, *, venv: Path, port: int, password: str, files_
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
     }
-    command = [str(executable.absolute()), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
+    where = ["--internal-host", address, "--port", str(port)]
+    command = [str(executable.absolute()), "start", "--no-browser", *where]
     return Program("label-studio", command, environment, folder)
 
 

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import psutil
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.exceptions import RedisError
-from rq import Queue, SimpleWorker, Worker
+from redis.retry import Retry
+from rq import Queue, SimpleWorker, Worker, worker_registration
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.worker import BaseWorker
 
+from backend.queues import wait_for_redis
+from backend.request_ids import job_of_request
+
 logger = logging.getLogger(__name__)
 
 # A process's start and a worker's birth are stamped by different clocks' roundings.
 CLOCK_SLACK_S = 5.0
+# How long a worker that has nothing to do waits for a job at a time. What Redis gives to a worker whose cable is out is
+# lost until the next look for what is left: so long, at most, Redis takes such a one for waiting.
+WAIT_S = 10
+# RQ's life of a worker's record, of which it waits all but the last 15 seconds for a job.
+WORKER_TTL_S = WAIT_S + 15
+# RQ's, after the heart beat that did not come.
+GIVEN_UP_S = 60
+# A heart beat that hangs is not waited for when the job is over.
+BEAT_PATIENCE_S = 2.0
+# As `nice` counts: 0 is usual, 19 the least that a process can ask for.
+NICENESS = 10
+# A job may be in the middle of a write that Label Studio, which stops as well, never answers. Less than a supervisor's
+# patience, which would kill the worker with its job.
+GIVE_BACK_S = 3.0
 
 
-class PutBack(Exception):
-    """The running job is ended because its worker stops; another takes it up."""
+class PutBack(BaseException):
+    """The running job is ended because its worker stops; another takes it up. No library takes it for an error."""
 
 
 class _GivesBack(BaseWorker):
@@ -35,6 +57,51 @@ class _GivesBack(BaseWorker):
     """
 
     interrupted = False
+    killed = False
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **{"worker_ttl": WORKER_TTL_S, **others})
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        """Works until it is stopped; while Redis is away it waits for it."""
+        # RQ's own workers end, some of them in the middle of a job, or forget the job that they have just done.
+        wait_for_redis(self.connection)
+        return super().work(*args, **kwargs)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Handles SIGTERM and SIGINT."""
+        # Whoever asks it to end does not wait for a Redis that is away.
+        self.connection.set_retry(Retry(NoBackoff(), 1))
+        super().request_stop(signum, frame)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Tells that it is there, and who it is: Redis forgets a worker that was silent for long."""
+        told = self.connection.pipeline() if pipeline is None else pipeline
+        super().heartbeat(timeout, told)
+        told.hset(self.key, mapping=self.serialize())
+        worker_registration.register(self, told)
+        if pipeline is None:
+            told.execute()
+
+    def maintain_heartbeats(self, job: Job) -> None:
+        """Tells that the job goes on, unless it was given up meanwhile, and is another worker's."""
+        if self.execution is not None and not self.connection.exists(self.execution.key):
+            # RQ would leave half a record, which nobody can read.
+            self.heartbeat(self.job_monitoring_interval + GIVEN_UP_S)
+        else:
+            super().maintain_heartbeats(job)
+
+    def cleanup_execution(self, job: Job, pipeline: Pipeline) -> None:
+        """Takes the job off the list of those that run."""
+        # RQ does so once more where Redis did not answer, and would have forgotten what to take off.
+        execution = self.execution
+        super().cleanup_execution(job, pipeline)
+        self.execution = execution
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        """Runs a job, in the name of the request that it came from."""
+        with job_of_request(job.id, job.get_meta(refresh=False)):
+            return super().perform_job(job, queue)
 
     def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
         """Handles a job that ended without a result."""
@@ -42,14 +109,28 @@ class _GivesBack(BaseWorker):
             logger.info("Job %s is put back, as the worker stops", job.id)
             job.retries_left = (job.retries_left or 0) + 1
             job.enqueue_at_front_on_retry = True
-        else:
+        elif not self.killed:
             # It failed by itself, and would again: its retries are for workers that die.
             job.retries_left = 0
+        self.killed = False
         super().handle_job_failure(job, queue, *args, **kwargs)
 
 
 class GarmentWorker(_GivesBack, Worker):
-    """Runs each job in a process of its own, which ends with it: for trainings, which take hours and all memory."""
+    """Runs each job in a process of its own, which ends with it: for trainings, which take hours and all memory.
+
+    They give way to what annotators wait for on the same machine.
+    """
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """What the job's own process does."""
+        os.nice(NICENESS)
+        super().main_work_horse(job, queue)
+
+    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
+        """Handles a job whose process was killed, most likely for want of memory: it is tried again."""
+        super().handle_work_horse_killed(job, retpid, ret_val, rusage)
+        self.killed = True
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Handles SIGTERM and SIGINT."""
@@ -67,6 +148,7 @@ class ResidentWorker(_GivesBack, SimpleWorker):
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Handles SIGTERM and SIGINT; ends the running job by an exception."""
         performing = self._performing
+        threading.Thread(target=self._end_anyhow, daemon=True).start()
         super().request_stop(signum, frame)
         if performing:
             self.interrupted = True
@@ -83,11 +165,27 @@ class ResidentWorker(_GivesBack, SimpleWorker):
         finally:
             self._performing = False
             over.set()
-            beats.join()
+            beats.join(BEAT_PATIENCE_S)
+
+    def _end_anyhow(self) -> None:
+        """Ends this process where its job, or a thread of it, goes on regardless; the job is put back first."""
+        time.sleep(GIVE_BACK_S)
+        try:
+            execution = self.execution
+            if self._performing and execution is not None:
+                queue = next(one for one in self.queues if one.name == execution.job.origin)
+                if _put_back(queue, execution):
+                    logger.warning("Job %s does not end: it is put back, and its process ended", execution.job_id)
+            self.register_death()
+        except RedisError as e:
+            # Whoever starts next finds it.
+            logger.warning("Redis is away: %s", e)
+        finally:
+            os._exit(0)
 
     def get_heartbeat_ttl(self, job: Job) -> int:
         """Seconds until the job counts as abandoned: not its whole time limit, as RQ has it for such workers."""
-        return self.job_monitoring_interval + 60
+        return self.job_monitoring_interval + GIVEN_UP_S
 
     def _beat(self, job: Job, over: threading.Event) -> None:
         while not over.wait(self.job_monitoring_interval):
@@ -106,7 +204,7 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
         Ids of the jobs that were put back.
     """
     for worker in Worker.all(connection=connection):
-        if _is_dead(worker):
+        if is_dead(worker):
             logger.warning("Worker %s is dead; its jobs are put back", worker.name)
             worker.register_death()
     alive = {worker.name for worker in Worker.all(connection=connection)}
@@ -121,7 +219,7 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
     return lost
 
 
-def _is_dead(worker: BaseWorker) -> bool:
+def is_dead(worker: BaseWorker) -> bool:
     """Whether the worker ran on this machine and does no longer; of others only their heartbeat tells."""
     if worker.hostname != socket.gethostname() or worker.pid is None or worker.birth_date is None:
         return False

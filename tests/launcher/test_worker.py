@@ -8,21 +8,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from redis import Redis
-from rq import Queue, Worker
+from rq import Queue, Retry, Worker
 from rq.job import Job, JobStatus
 
-from launcher.worker import put_back_lost_jobs
+from benchmarks.proxy import Proxy
+from launcher.process import free_port
+from launcher.redis_server import redis_url
+from launcher.worker import NICENESS, put_back_lost_jobs
 
 pytestmark = pytest.mark.services
 ROOT = Path(__file__).parent.parent.parent
+# Far less than what the jobs here take; a busy machine is slow to start an interpreter.
+PATIENCE_S = 20
 WORK = (
-    "import sys; from redis import Redis; from launcher.worker import GarmentWorker, put_back_lost_jobs;"
-    "connection = Redis.from_url(sys.argv[1]); put_back_lost_jobs(connection, ['jobs']);"
-    "GarmentWorker(['jobs'], connection=connection).work()"
+    "import sys; from redis import Redis; from launcher import worker;"
+    "connection = Redis.from_url(sys.argv[1]); worker.put_back_lost_jobs(connection, ['jobs']);"
+    "getattr(worker, sys.argv[2])(['jobs'], connection=connection).work()"
 )
 
 
@@ -33,12 +39,12 @@ def connection(redis_address: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def start(redis_address: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start(redis_address: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts workers; what is left of them is killed at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def one() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", WORK, redis_address]
+    def one(kind: str = "GarmentWorker") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", WORK, redis_address, kind]
         started.append(subprocess.Popen(command, cwd=ROOT, start_new_session=True))
         return started[-1]
 
@@ -83,7 +89,7 @@ def test_a_stopped_worker_gives_its_job_back_at_once(
     worker = start()
     wait_for(lambda: running(job))
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(5) == 0
+    assert worker.wait(PATIENCE_S) == 0
     assert job.get_status() == JobStatus.QUEUED
     # At the head: it was there first.
     assert queue.job_ids == [job.id, later.id]
@@ -91,6 +97,48 @@ def test_a_stopped_worker_gives_its_job_back_at_once(
     with pytest.raises(ProcessLookupError):
         os.kill(job.get_meta()["pid"], 0)
     start()
+    wait_for(lambda: job.get_status() == JobStatus.FINISHED and later.get_status() == JobStatus.FINISHED)
+
+
+def work_regardless(path: str) -> None:
+    """A job that takes whatever ends it for an error and goes on; the second time it ends at once."""
+    if Path(path).exists():
+        return
+    Path(path).touch()
+    ends_at = time.monotonic() + 60
+    while time.monotonic() < ends_at:
+        try:
+            time.sleep(60)
+        except BaseException:  # noqa: BLE001
+            continue
+
+
+def wait_in_a_thread(path: str) -> None:
+    """A job that ends when asked, but for a thread that its process would wait for."""
+    if Path(path).exists():
+        return
+    with ThreadPoolExecutor() as pool:
+        pool.submit(time.sleep, 60)
+        Path(path).touch()
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("work", [work_regardless, wait_in_a_thread])
+def test_a_resident_worker_ends_whatever_its_job_does_and_gives_it_back(
+    connection: Redis, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, work: Callable[[str], None]
+) -> None:
+    queue, seen = Queue("jobs", connection=connection), tmp_path / "seen"
+    job = queue.enqueue(f"tests.launcher.test_worker.{work.__name__}", str(seen))
+    later = queue.enqueue(f"tests.launcher.test_worker.{work.__name__}", str(seen))
+    worker = start("ResidentWorker")
+    wait_for(seen.exists)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0
+    assert job.get_status() == JobStatus.QUEUED
+    assert queue.job_ids == [job.id, later.id]
+    assert not queue.started_job_registry.get_job_ids(cleanup=False)
+    assert not Worker.all(connection=connection)
+    start("ResidentWorker")
     wait_for(lambda: job.get_status() == JobStatus.FINISHED and later.get_status() == JobStatus.FINISHED)
 
 
@@ -117,6 +165,33 @@ def test_what_a_killed_worker_left_is_taken_over(
     wait_for(lambda: job.get_status() == JobStatus.FINISHED)
 
 
+def test_a_job_whose_process_was_killed_is_tried_again(
+    connection: Redis, start: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """As by the system, when memory is used up; a few times only."""
+    queue = Queue("jobs", connection=connection)
+    tried = tmp_path / "tried"
+    job = queue.enqueue("tests.launcher.test_worker.die", str(tried), retry=Retry(max=3))
+    worker = start()
+    wait_for(lambda: job.get_status() == JobStatus.FAILED)
+    assert worker.poll() is None
+    assert tried.read_text() == "...."
+    again = queue.enqueue("tests.launcher.test_worker.work_for_long", 600, str(tmp_path / "seen"), retry=Retry(max=3))
+    wait_for(lambda: running(again))
+    pid = again.get_meta()["pid"]
+    # It gives way to whoever waits in front of a screen.
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker.pid) + NICENESS
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: again.get_status() == JobStatus.FINISHED)
+
+
+def die(path: str) -> None:
+    """A job that notes that it was begun, and is killed."""
+    with Path(path).open("a") as file:
+        file.write(".")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_job_that_fails_by_itself_is_not_put_back(
     connection: Redis, start: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
@@ -125,5 +200,69 @@ def test_a_job_that_fails_by_itself_is_not_put_back(
     worker = start()
     wait_for(lambda: job.get_status() == JobStatus.FAILED)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(5) == 0
+    assert worker.wait(PATIENCE_S) == 0
     assert queue.job_ids == []
+
+
+def work_until(go_on: str) -> None:
+    """A job that goes on until there is a file, and notes that it ended."""
+    while not Path(go_on).exists():
+        time.sleep(0.05)
+    with Path(f"{go_on}-ended").open("a") as file:
+        file.write(".")
+
+
+@pytest.mark.parametrize("kind", ["GarmentWorker", "ResidentWorker"])
+def test_a_job_that_ends_while_redis_is_away_is_done_once_it_is_back(
+    connection: Redis, redis_address: str, tmp_path: Path, kind: str
+) -> None:
+    """RQ's own workers end then, and the job is run again by another."""
+    port, go_on = free_port(), tmp_path / "go-on"
+    queue = Queue("jobs", connection=connection)
+    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
+        command = [sys.executable, "-c", WORK, redis_url(port, "test"), kind]
+        worker = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        try:
+            job = queue.enqueue("tests.launcher.test_worker.work_until", str(go_on), retry=Retry(max=3))
+            wait_for(lambda: job.get_status() == JobStatus.STARTED)
+            proxy.refuses = True
+            proxy.drop()
+            go_on.touch()
+            # redis-py alone gives up after some seconds.
+            time.sleep(9)
+            proxy.heal()
+            wait_for(lambda: job.get_status() == JobStatus.FINISHED)
+            assert worker.poll() is None
+            wait_for(lambda: not queue.started_job_registry.get_job_ids(cleanup=False))
+            assert Path(f"{go_on}-ended").read_text() == "."
+            # Redis has nothing of it any more, as after a long silence: with the next job it is known again.
+            for known in Worker.all(connection=connection):
+                connection.delete(known.key)
+            assert not Worker.all(connection=connection)
+            later = queue.enqueue("tests.launcher.test_worker.work_until", str(go_on))
+            wait_for(lambda: later.get_status() == JobStatus.FINISHED)
+            (known,) = Worker.all(connection=connection)
+            assert (known.pid, known.queue_names()) == (worker.pid, ["jobs"])
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(PATIENCE_S) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+def test_who_stops_a_worker_does_not_wait_for_redis(redis_address: str, connection: Redis) -> None:
+    port = free_port()
+    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORK, redis_url(port, "test"), "ResidentWorker"], cwd=ROOT, start_new_session=True
+        )
+        try:
+            wait_for(lambda: len(Worker.all(connection=connection)) == 1)
+            proxy.refuses = True
+            proxy.drop()
+            time.sleep(1)
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(PATIENCE_S)
+        finally:
+            worker.kill()
+            worker.wait()
