@@ -23,6 +23,7 @@ PARTS = {
     "brush": "benchmarks.brush",
     "quality": "benchmarks.quality",
     "prelabel": "benchmarks.prelabel",
+    "dataset": "benchmarks.dataset",
     "large_import": "benchmarks.large_import",
     "next_label": "benchmarks.next_label",
 }

@@ -92,7 +92,7 @@ def measure() -> list[Row]:
             studio.sdk.projects.import_tasks(project_id, request=rows, request_options={"timeout_in_seconds": 600})
         version = starter_version(settings, project_id, image_size_px=IMAGE_SIZE_PX)
         prepare(version, [decode_image(p.read_bytes(), source=p.name, max_pixels=10**8) for p in paths], device="cpu")
-        Registry(settings.models_path).promote(project_id, version.name)
+        Registry.of(settings).promote(project_id, version.name)
         with workers(settings, [{0, 1}]) as (worker,):
             processes = {"worker": worker.pid, **_services_of(settings)}
             started = time.monotonic()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 
@@ -28,6 +29,8 @@ from launcher.studio import personal_access_token, studio_answers, studio_progra
 
 STUDIO_VENV = Path(".venv-label-studio")
 WORKER_PATIENCE_S = 60.0
+# What a command says → which part it is.
+PARTS = {"redis-server": "Redis", "label-studio": "Label Studio", "launcher.cli worker": "worker"}
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def services(folder: Path) -> Iterator[Settings]:
 
 def starter_version(settings: Settings, project_id: int, *, image_size_px: int) -> Version:
     """The starter model as the project's next version; not promoted yet."""
-    return Registry(settings.models_path).add(
+    return Registry.of(settings).add(
         project_id, weights=WEIGHTS / "starter.pt", classes=GARMENTS, parent=None, metrics={}, annotations={},
         image_size_px=image_size_px, origin="starter",
     )  # fmt: skip
@@ -94,24 +97,47 @@ def workers(settings: Settings, cores: Sequence[set[int]]) -> Iterator[list[subp
             one.wait(30)
 
 
-def wait_until_done(settings: Settings, project_id: int, version: str, *, poll_s: float = 0.1) -> None:
-    """Returns once no job is open; polls Redis alone, which costs Label Studio nothing.
+def computed_s() -> dict[str, float]:
+    """Seconds of a core that each part has used: the processes that this one has started, by what they are."""
+    used = dict.fromkeys(PARTS.values(), 0.0)
+    for process in psutil.Process().children(recursive=True):
+        command = " ".join(process.cmdline())
+        part = next((part for word, part in PARTS.items() if word in command), None)
+        if part:
+            times = process.cpu_times()
+            used[part] += times.user + times.system
+    return used
+
+
+def wait_until_done(
+    settings: Settings,
+    project_id: int,
+    version: str,
+    *,
+    queues: Sequence[str] = (CHECKS, PRELABEL),
+    poll_s: float = 0.1,
+    timeout_s: float = 3600.0,
+) -> None:
+    """Returns once no job is open in the queues; polls Redis alone, which costs Label Studio nothing.
 
     Raises:
-        ModelError: tasks are left without a prediction of the version.
+        ModelError: tasks are left without a prediction of the version, or jobs are still open after `timeout_s`.
     """
     redis = Queues(settings).redis
-    queues = [Queue(name, connection=redis) for name in (CHECKS, PRELABEL)]
+    watched = [Queue(name, connection=redis) for name in queues]
+    deadline = time.monotonic() + timeout_s
 
     def is_open() -> bool:
         try:
-            return any(len(one) or one.started_job_registry.get_job_ids(cleanup=False) for one in queues)
+            return any(len(one) or one.started_job_registry.get_job_ids(cleanup=False) for one in watched)
         except RedisError:
             return True
 
     # A job is in neither place for a moment as a worker takes it.
     idle = 0
     while idle < 2:
+        if time.monotonic() > deadline:
+            raise ModelError(f"Jobs are still open after {timeout_s:.0f} s.")
         idle = 0 if is_open() else idle + 1
         time.sleep(poll_s)
     left = LabelStudio(settings).waiting_task_ids(project_id, version=version)

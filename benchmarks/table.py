@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -80,8 +80,8 @@ def table(rows: list[Row]) -> Table:
     return drawn
 
 
-def write_json(rows: list[Row], path: Path) -> None:
-    """Writes the rows as a list of objects, whole or not at all."""
+def write_json(rows: Sequence[Any], path: Path) -> None:
+    """Writes the rows, each an instance of a dataclass, as a list of objects, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     fresh.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")

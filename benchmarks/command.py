@@ -1,0 +1,27 @@
+"""How the long benchmarks are run as commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from backend.errors import DrapeError
+from launcher.errors import LauncherError
+from launcher.stack import StopAsked, stop_signals
+
+
+@contextmanager
+def told_plainly(console: Console) -> Iterator[None]:
+    """Ends the command with 1 where it is stopped, or fails in a way that we know: one line, not a traceback."""
+    try:
+        with stop_signals():
+            yield
+    except (DrapeError, LauncherError) as e:
+        console.print(str(e), style="red", markup=False)
+        raise typer.Exit(1) from e
+    except StopAsked as e:
+        console.print("Stopped.")
+        raise typer.Exit(1) from e

@@ -1,0 +1,154 @@
+"""What must hold of a running flywheel once it is quiet, whatever happened to it before."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+from redis.exceptions import RedisError
+from rq import Queue
+
+from backend.detectors import load_detector
+from backend.errors import DrapeError
+from backend.labelstudio import LabelStudio
+from backend.queues import QUEUES, Queues
+from backend.registry import Registry, Version, check_weights
+from backend.settings import Settings
+from training.counting import Counting
+
+POLL_S = 0.3
+# Whole files are written beside their place first: `.name.<number of the process>`.
+UNFINISHED = re.compile(r"\.(half|gone)-.*|\..+\.\d+")
+
+
+class Invariants:
+    """Looks at one project.
+
+    Args:
+        queues: those whose jobs are waited for.
+    """
+
+    def __init__(self, settings: Settings, project_id: int, *, queues: Sequence[str] = QUEUES) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._project_id = project_id
+        self._studio = LabelStudio(settings)
+        self._registry = Registry.of(settings)
+        self._redis = Queues(settings).redis
+        self._loaded: set[str] = set()
+
+    def wait_until_quiet(self, *, timeout_s: float) -> bool:
+        """True once no job waits or runs; False where there still are some after `timeout_s`."""
+        deadline, quiet = time.monotonic() + timeout_s, 0
+        while quiet < 3:
+            if time.monotonic() > deadline:
+                return False
+            quiet = 0 if self._busy() else quiet + 1
+            time.sleep(POLL_S)
+        return True
+
+    def _busy(self) -> bool:
+        try:
+            queues = [Queue(name, connection=self._redis) for name in self._queues]
+            return any(
+                len(one)
+                or len(one.intermediate_queue.get_job_ids())
+                or one.started_job_registry.get_job_ids(cleanup=False)
+                for one in queues
+            )
+        except RedisError:
+            return True
+
+    def broken(self, submitted: Collection[int]) -> list[str]:
+        """A sentence for each thing that does not hold; none where all is well.
+
+        Args:
+            submitted: ids of the annotations that Label Studio took from annotators.
+        """
+        return [
+            *self._counts(submitted),
+            *self._champion(),
+            *self._predictions(),
+            *self._jobs(),
+            *unfinished_files(self._settings.data_dir),
+            *zombies(),
+        ]
+
+    def _counts(self, submitted: Collection[int]) -> Iterator[str]:
+        tasks = self._studio.annotated_tasks(self._project_id)
+        there = Counter(int(one["id"]) for task in tasks for one in task["annotations"])
+        lost = sorted(set(submitted) - set(there))
+        if lost:
+            yield f"{len(lost)} submitted annotations are not in Label Studio, such as {lost[:5]}."
+        counting = Counting(self._settings, self._studio, self._project_id)
+        by_changes = {one.annotation_id for one in counting.changes().approved}
+        by_all = {one.annotation_id for one in counting.everything().approved}
+        # Of a task with several the latest counts.
+        wanted = {max(int(one["id"]) for one in task["annotations"]) for task in tasks if task["annotations"]}
+        for what, found in (("what changed", by_changes), ("everything", by_all)):
+            if found != wanted:
+                yield f"By {what} {len(found)} annotations are approved; {len(wanted)} are in Label Studio."
+
+    def _champion(self) -> Iterator[str]:
+        champion = self._registry.champion(self._project_id)
+        if champion is None:
+            yield "The project has no champion."
+            return
+        try:
+            check_weights(champion)
+            self._load(champion)
+        except DrapeError as e:
+            yield f"The champion does not load: {e}"
+
+    def _load(self, champion: Version) -> None:
+        if champion.name not in self._loaded:
+            load_detector(champion, device="cpu")
+            self._loaded.add(champion.name)
+
+    def _predictions(self) -> Iterator[str]:
+        champion = self._registry.champion(self._project_id)
+        if champion is None:
+            return
+        wrong: Counter[int] = Counter()
+        twice: list[int] = []
+        for task in self._studio.tasks(self._project_id, self._studio.task_ids(self._project_id)):
+            versions = Counter(str(one["model_version"]) for one in task["predictions"])
+            if any(count > 1 for count in versions.values()):
+                twice.append(int(task["id"]))
+            # What people have annotated is left as it was when they did.
+            elif not task["total_annotations"] and not task["cancelled_annotations"] and not versions[champion.name]:
+                wrong[int(task["id"])] += 1
+        if twice:
+            yield f"{len(twice)} tasks have two predictions of one version, such as {twice[:5]}."
+        if wrong:
+            yield f"{len(wrong)} tasks have no prediction of {champion.name}, such as {sorted(wrong)[:5]}."
+
+    def _jobs(self) -> Iterator[str]:
+        for name in self._queues:
+            failed = Queue(name, connection=self._redis).failed_job_registry.get_job_ids(cleanup=False)
+            if failed:
+                yield f"Jobs of the queue {name} failed: {', '.join(failed[:5])}."
+
+
+def unfinished_files(folder: Path) -> Iterator[str]:
+    """What was begun below `folder`, and neither finished nor taken away."""
+    left = [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name)]
+    if left:
+        yield f"Unfinished files are left: {', '.join(str(path.relative_to(folder)) for path in left[:5])}."
+
+
+def zombies() -> Iterator[str]:
+    """Processes below this one that have ended and that nobody has asked how."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                found.append(f"{process.name()} ({process.pid})")
+        except psutil.NoSuchProcess:
+            continue
+    if found:
+        yield f"Zombies are left: {', '.join(found)}."

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+from rq import Queue
+
+from backend.queues import PRELABEL
+from benchmarks.hosts import jobs_nowhere
+
+
+@pytest.mark.services
+def test_jobs_that_nobody_has_are_seen(redis_address: str) -> None:
+    with Redis.from_url(redis_address) as redis:
+        queue = Queue(PRELABEL, connection=redis)
+        queue.enqueue("backend.prelabel.plan", 1)
+        assert list(jobs_nowhere(redis)) == []
+        # As what Redis gave to a worker whose cable is out.
+        redis.lpop(queue.key)
+        (sentence,) = jobs_nowhere(redis)
+        assert "1 jobs are open and nobody has them" in sentence and "backend.prelabel.plan" in sentence
