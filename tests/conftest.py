@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import shutil
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
 from backend.domain import Image
@@ -16,10 +24,13 @@ from backend.preparation import folder_of
 from backend.preparing import prepare
 from backend.registry import Registry
 from backend.settings import Settings
+from backend.storage import Bucket, Folder, Storage
+from benchmarks.network import network
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS
 from label_studio_config.provision import WEIGHTS
-from launcher.process import Supervisor, free_port
+from launcher.errors import LauncherError
+from launcher.process import Program, Supervisor, free_port
 from launcher.redis_server import redis_answers, redis_program, redis_url
 from launcher.secrets_store import Secrets
 from launcher.studio import EMAIL, personal_access_token, studio_answers, studio_program
@@ -27,6 +38,16 @@ from launcher.studio import EMAIL, personal_access_token, studio_answers, studio
 ROOT = Path(__file__).parent.parent
 STUDIO_VENV = ROOT / ".venv-label-studio"
 ARTEFACTS = ROOT / "artefacts"
+S3_ACCOUNT = {
+    "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
+}  # fmt: skip
+
+# The same examples every time; `make fuzz` looks for others.
+hypothesis_settings.register_profile("test", deadline=None, derandomize=True, database=None)
+hypothesis_settings.register_profile(
+    "fuzz", deadline=None, max_examples=10_000, database=None, suppress_health_check=list(HealthCheck)
+)
+hypothesis_settings.load_profile("test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,8 +60,17 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting leaks in from the shell that runs the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("PREDICT_DEADLINE", "LABEL_STUDIO_HOST"):
+    for name in ("PREDICT_DEADLINE", "LABEL_STUDIO_HOST", "BASE_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """What a module's models took goes back to the system: of several that hold SAM 3 the allocator keeps it all."""
+    yield
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +93,45 @@ def redis_address(redis_server: str) -> str:
     with Redis.from_url(redis_server) as connection:
         connection.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real server of S3."""
+    supervisor, port = Supervisor(tmp_path_factory.mktemp("s3") / "logs"), free_port()
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    supervisor.start(Program("s3", command, {"PATH": os.environ["PATH"]}, ROOT))
+
+    def answers() -> bool:
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"http://127.0.0.1:{port}/moto-api/").is_success
+        return False
+
+    try:
+        supervisor.wait_until(answers, what="The server of S3", timeout_s=60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        supervisor.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`STORAGE_URL` of a bucket that is empty, for which the environment holds all that is needed."""
+    for name, value in {**S3_ACCOUNT, "AWS_ENDPOINT_URL": s3_server}.items():
+        monkeypatch.setenv(name, value)
+    from s3fs import S3FileSystem
+
+    name = f"drape-{uuid4().hex[:12]}"
+    S3FileSystem(skip_instance_cache=True).mkdir(name)
+    return f"s3://{name}/of/ours"
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.services)])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """What several machines share, empty: a folder, and a bucket."""
+    if request.param == "folder":
+        return Folder(tmp_path / "shared")
+    return Bucket(request.getfixturevalue("bucket"))
 
 
 @dataclass(frozen=True)
@@ -105,6 +174,18 @@ def chromium() -> str:
     if os.environ.get("CI") == "true":
         pytest.fail("There is no Chromium, and under CI the browser test must run.")
     pytest.skip("There is no Chromium on this machine: install it (Debian: apt install chromium) to run this test.")
+
+
+@pytest.fixture(scope="session")
+def hosts_can_be_made() -> None:
+    """Nothing; where network namespaces cannot be made, tests are skipped, and fail under CI."""
+    try:
+        with network(["probe"]):
+            pass
+    except LauncherError as e:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{e} Under CI the tests with several hosts must run.")
+        pytest.skip(f"{e} Run as root to run this test.")
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,11 @@ class Flywheel:
     def sdk(self) -> LabelStudio:
         return LabelStudio(base_url=self.kept["label_studio_url"], api_key=self.kept["label_studio_api_key"])
 
+    @property
+    def status_page(self) -> str:
+        kept = self.kept
+        return f"http://{kept['basic_auth_user']}:{kept['basic_auth_pass']}@127.0.0.1:{kept['port']}/"
+
     def status(self) -> dict[str, Any]:
         kept = self.kept
         auth = (kept["basic_auth_user"], kept["basic_auth_pass"])
@@ -210,10 +215,20 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
         page.wait_for_timeout(2000)
         annotator.screenshot("new-model")
 
+        # The project manager's page has seen it all.
+        page.goto(flywheel.status_page)
+        page.locator("tr.current").get_by_text("works now").wait_for()
+        assert trained in page.locator("tr.current").inner_text()
+        made = page.locator("section", has=page.get_by_role("heading", name="Work saved")).inner_text()
+        assert "from a prediction" in made
+        page.get_by_text(f"0 of {APPROVALS} new labels until the next training").wait_for()
+        page.screenshot(path=str(shots / "status-page.png"), full_page=True)
+
     job = flywheel.status()["queues"]["last_training"][0]["progress"]
     assert (job["epoch"], job["epochs"]) == (2, 2)
     assert {"seg_loss", "box_loss"} <= set(job["losses"])
     assert "mask_map50" in job["metrics"]
+    assert len(job["curve"]) == 2 and job["curve"][-1] == job["metrics"]["mask_map50_95"]
 
     # Ctrl-C ends everything, and a second `up` finds everything again.
     assert flywheel.stop() < 10

@@ -1,0 +1,151 @@
+"""A flywheel that runs is backed up, lost, and restored where nothing is left: it goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+from rq.job import Job, JobStatus
+from rq.suspension import suspend
+
+from backend.queues import Queues
+from backend.registry import Registry, check_weights
+from backend.settings import Settings
+from label_studio_config.demo.write import write_images
+from launcher.process import free_port
+from tests.conftest import ROOT, STUDIO_VENV
+from tests.e2e.test_flywheel import Flywheel, all_tasks, figure_of
+from tests.training.conftest import regions_of
+
+FIGURES = 4
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Flywheel]:
+    data = tmp_path / "var"
+    ports = [str(free_port()) for _ in range(3)]
+    command = [
+        sys.executable, "-m", "launcher.cli", "up", "--data-dir", str(data), "--figures", str(FIGURES),
+        "--port", ports[0], "--studio-port", ports[1], "--redis-port", ports[2], "--studio-venv", str(STUDIO_VENV),
+    ]  # fmt: skip
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"RETRAIN_AFTER": "3", "RETRAIN_MIN_IMAGES": "1", "TRAIN_EPOCHS": "1", "COLUMNS": "200"}
+    flywheel = Flywheel(data, tmp_path / "up.log", command, environment)
+    try:
+        flywheel.start()
+        yield flywheel
+    finally:
+        if flywheel.process and flywheel.process.poll() is None:
+            flywheel.stop()
+
+
+def drape(flywheel: Flywheel, *arguments: str | Path) -> str:
+    """What it says, of failures too."""
+    own = ["--data-dir", flywheel.data, "--studio-venv", STUDIO_VENV]
+    done = subprocess.run(
+        [sys.executable, "-m", "launcher.cli", *map(str, [*arguments, *own])], cwd=ROOT, env=flywheel.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+def is_predicted(flywheel: Flywheel, project_id: int) -> bool:
+    """Whether each task that waits has exactly one prediction of the current model."""
+    champion = Registry(flywheel.data / "models").champion(project_id)
+    waiting = [task for task in all_tasks(flywheel, project_id) if not task["annotations"]]
+    counts = [
+        [one["model_version"] for one in task["predictions"]].count(champion and champion.name) for task in waiting
+    ]
+    assert set(counts) <= {0, 1}
+    return set(counts) == {1}
+
+
+def approve(flywheel: Flywheel, tasks: list[dict[str, Any]]) -> None:
+    for task in tasks:
+        figure = figure_of(task)
+        assert figure is not None
+        flywheel.sdk.annotations.create(task["id"], result=regions_of(figure.seed))
+
+
+def upload(flywheel: Flywheel, project_id: int, image: Path) -> None:
+    token = {"Authorization": f"Bearer {access(flywheel)}"}
+    with image.open("rb") as file:
+        answer = httpx.post(
+            f"{flywheel.kept['label_studio_url']}/api/projects/{project_id}/import", headers=token,
+            files={"file": (image.name, file)}, timeout=60,
+        )  # fmt: skip
+    answer.raise_for_status()
+
+
+def access(flywheel: Flywheel) -> str:
+    kept = flywheel.kept
+    asked = {"refresh": kept["label_studio_api_key"]}
+    return str(httpx.post(f"{kept['label_studio_url']}/api/token/refresh", json=asked, timeout=30).json()["access"])
+
+
+@pytest.mark.services
+@pytest.mark.timeout(900)
+def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
+    project_id = next(project.id for project in running.sdk.projects.list())
+    running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
+    figures = [task for task in all_tasks(running, project_id) if figure_of(task)]
+    approve(running, figures[:1])
+    champion = Registry(running.data / "models").champion(project_id)
+    assert champion is not None
+
+    # From here on jobs wait: an upload is to be predicted, and one image again, as somebody asks.
+    redis = Redis.from_url(running.kept["redis_url"])
+    suspend(redis)
+    write_images(tmp_path / "more", [900])
+    upload(running, project_id, next((tmp_path / "more").iterdir()))
+    queues = Queues(Settings(redis_url=running.kept["redis_url"]))
+    asked = queues.enqueue_prelabel(project_id, [figures[1]["id"]], version=champion.name, asked=True)
+    file = tmp_path / "kept.tar.gz"
+    said = drape(running, "backup", file)
+    assert file.is_file() and "uploads" in said and "redis" in said, said
+    # What comes later is lost.
+    approve(running, figures[1:2])
+    assert "`drape up` works in" in drape(running, "restore", file, "--force")
+    queues.redis.close()
+    redis.close()
+    running.stop()
+    shutil.rmtree(running.data)
+
+    said = drape(running, "restore", file)
+    assert "1 model versions are whole" in said and "Start it again with `make up`" in said, said
+    running.log.unlink()
+    running.start()
+    tasks = all_tasks(running, project_id)
+    assert len(tasks) == len(figures) + 3
+    assert [task["id"] for task in tasks if task["annotations"]] == [figures[0]["id"]]
+    again = Registry(running.data / "models").champion(project_id)
+    assert again is not None and again.name == champion.name
+    check_weights(again)
+    (uploaded,) = [task for task in tasks if "/data/upload/" in task["data"]["image"]]
+    token = {"Authorization": f"Bearer {access(running)}"}
+    shown = httpx.get(running.kept["label_studio_url"] + uploaded["data"]["image"], headers=token, timeout=30)
+    assert shown.content == next((tmp_path / "more").iterdir()).read_bytes()
+
+    # All that waited is done, once.
+    running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
+    with Redis.from_url(running.kept["redis_url"]) as redis:
+        (job,) = Job.fetch_many(asked, connection=redis)
+        assert job is not None
+        running.wait(lambda: job.get_status() == JobStatus.FINISHED, what="the job", timeout_s=60)
+        assert len(job.results()) == 1
+    assert not running.status()["queues"]["failed"]
+    # With two more labels there are three that no model was trained on.
+    approve(running, figures[1:3])
+    running.wait(
+        lambda: [one for one in running.status()["queues"]["running"] if one["queue"] == "train"],
+        what="a training", timeout_s=120,
+    )  # fmt: skip
+    running.stop()
