@@ -1,20 +1,37 @@
-# The backend and its workers; Label Studio and Redis have images of their own (docker-compose.yml).
-FROM python:3.12-slim-bookworm
+# The backend and its workers; Label Studio, PostgreSQL and Redis have images of their own (docker-compose.yml).
+# Two kinds from the same requirements.txt: `gpu` takes torch as it comes, with CUDA; `cpu` takes its builds without,
+# from where CPU_INDEX says (PyTorch's own index of them), which leaves some gigabytes out.
+ARG KIND=cpu
+FROM python:3.12.12-slim-bookworm AS python
+ENV PATH=/opt/drape/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+FROM python AS packages
+RUN python -m venv /opt/drape
+WORKDIR /build
+COPY requirements.txt .
+
+FROM packages AS cpu-packages
+ARG CPU_INDEX=""
+RUN PIP_EXTRA_INDEX_URL="$CPU_INDEX" pip install -r requirements.txt
+
+FROM packages AS gpu-packages
+RUN pip install -r requirements.txt
+
+FROM ${KIND}-packages AS chosen-packages
 
 # libgl and glib are not needed: OpenCV is the headless build.
+FROM python
 RUN useradd --create-home --uid 1000 drape && mkdir /data && chown drape /data
 WORKDIR /app
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
+COPY --from=chosen-packages /opt/drape /opt/drape
 COPY pyproject.toml README.md LICENSE ./
 COPY backend backend
 COPY training training
 COPY label_studio_config label_studio_config
 COPY launcher launcher
-RUN pip install --no-cache-dir --no-deps --no-build-isolation .
-
+RUN pip install --no-deps --no-build-isolation .
 USER drape
-ENV DATA_DIR=/data HOST=0.0.0.0 PORT=9090 YOLO_CONFIG_DIR=/data PYTHONUNBUFFERED=1
+ENV DATA_DIR=/data HOST=0.0.0.0 PORT=9090 YOLO_CONFIG_DIR=/data MPLCONFIGDIR=/tmp PYTHONUNBUFFERED=1
 VOLUME /data
 EXPOSE 9090
 ENTRYPOINT ["drape"]

@@ -5,7 +5,7 @@ ifeq ($(PYTHON),)
 $(error Drape needs Python 3.10 to 3.13. Install one (Debian: apt install python3 python3-venv; macOS: brew install python@3.12))
 endif
 
-.PHONY: help up test lint bench clean
+.PHONY: help up test fuzz lint audit licences bench flywheel soak faults hosts clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,15 +20,46 @@ test:  ## all tests
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m pytest $(PYTEST)
 
+fuzz:  ## bad input at random, tens of thousands of requests: an hour or more [FUZZ=tests/backend/test_brush_properties.py]
+	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
+	.venv/bin/python -m pytest --hypothesis-profile=fuzz --timeout=0 $(or $(FUZZ),tests/backend/test_*_properties.py)
+
 lint:  ## style and types
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+audit:  ## known vulnerabilities of what is installed; says so where their data cannot be reached
+	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv --clear .venv-audit && \
+	  .venv-audit/bin/pip install -q --disable-pip-version-check -r requirements-audit.txt; } || true
+	@.venv/bin/python -m launcher.audit
+
+licences:  ## docs/licences.md, from what is installed
+	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
+	.venv/bin/python -m launcher.licences_table
+
 bench:  ## speed and quality, side by side [ONLY=part]
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
+flywheel:  ## trainings in turn, simulated annotators: what each is worth [FLYWHEEL="--generations 6 --labels 30"]
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m benchmarks.flywheel $(FLYWHEEL)
+
+soak:  ## a quarter of an hour of 30 annotators, 2,000 imports and trainings, then overload [SOAK="--minutes 2 --annotators 10"]
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m benchmarks.soak $(SOAK)
+
+faults:  ## random faults in the whole stack, and what must hold after each [ROUNDS=200 SEED=1 FIRST=0]
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m benchmarks.faults $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(FIRST),--first $(FIRST))
+
+hosts:  ## four hosts of network namespaces, as root: an import, hosts cut off, a new model [IMAGES=500 CUT_S=30]
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m benchmarks.hosts $(if $(IMAGES),--images $(IMAGES)) $(if $(CUT_S),--cut-s $(CUT_S))
+
 clean:  ## removes the environments and what tests left; `var` with your data stays
-	rm -rf .venv .venv-label-studio artefacts .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-label-studio .venv-audit artefacts .pytest_cache .mypy_cache .ruff_cache
