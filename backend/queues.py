@@ -24,6 +24,7 @@ from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.utils import now
 
+from backend.claims import claimed_ids
 from backend.errors import QueueError
 from backend.request_ids import meta_of_request
 from backend.settings import Settings
@@ -312,8 +313,9 @@ def _text(value: bytes | str) -> str:
 
 def open_jobs(queue: Queue) -> list[Job]:
     """The queue's jobs that wait or run; their records alone, RQ's cleaning of them is not set off."""
-    ids = [*queue.get_job_ids(), *queue.started_job_registry.get_job_ids(cleanup=False)]
-    return [job for job in Job.fetch_many(ids, connection=queue.connection) if job is not None]
+    # In the order in which a job goes from one to the next, so that none is missed on its way.
+    ids = [*queue.get_job_ids(), *claimed_ids(queue), *queue.started_job_registry.get_job_ids(cleanup=False)]
+    return [job for job in Job.fetch_many(list(dict.fromkeys(ids)), connection=queue.connection) if job is not None]
 
 
 def _make_room(queue: Queue, job_id: str, *, repeat: bool) -> bool:
@@ -339,7 +341,7 @@ def _is_lost(job: Job, queue: Queue) -> bool:
     # A worker that takes it off the queue has not marked it as started yet.
     if now() - job.enqueued_at < LOST_AFTER:
         return False
-    return queue.get_job_position(job.id) is None and job.id not in queue.intermediate_queue.get_job_ids()
+    return queue.get_job_position(job.id) is None and job.id not in claimed_ids(queue)
 
 
 class _Waiting(AbstractBackoff):

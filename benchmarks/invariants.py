@@ -12,6 +12,7 @@ import psutil
 from redis.exceptions import RedisError
 from rq import Queue
 
+from backend.claims import claimed_ids
 from backend.detectors import load_detector
 from backend.errors import DrapeError
 from backend.labelstudio import LabelStudio
@@ -55,10 +56,7 @@ class Invariants:
         try:
             queues = [Queue(name, connection=self._redis) for name in self._queues]
             return any(
-                len(one)
-                or len(one.intermediate_queue.get_job_ids())
-                or one.started_job_registry.get_job_ids(cleanup=False)
-                for one in queues
+                len(one) or claimed_ids(one) or one.started_job_registry.get_job_ids(cleanup=False) for one in queues
             )
         except RedisError:
             return True

@@ -16,6 +16,7 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job
 
+from backend.claims import CLAIMS, claims_key
 from backend.queues import OPEN_STATES, QUEUES
 
 OURS = "drape:*"
@@ -33,7 +34,7 @@ def read_state(redis: Redis) -> Iterator[str]:
             kept = {_text(name): _packed(value) for name, value in fields.items() if _text(name) not in OF_A_RUN}
             yield json.dumps({"queue": queue, "job": job_id, "fields": kept})
     for key in redis.scan_iter(OURS):
-        if redis.ttl(key) == -1:
+        if redis.ttl(key) == -1 and not _text(key).startswith(CLAIMS):
             yield json.dumps({"key": _text(key), **_value(redis, key)})
 
 
@@ -70,7 +71,7 @@ def _open_ids(redis: Redis) -> list[tuple[str, str]]:
             pipeline.zrange(queue.started_job_registry.key, 0, -1)
             pipeline.zrange(queue.scheduled_job_registry.key, 0, -1)
             # A worker has just taken these, and not yet begun.
-            pipeline.lrange(queue.intermediate_queue_key, 0, -1)
+            pipeline.hvals(claims_key(queue.name))
             pipeline.lrange(queue.key, 0, -1)
         found = pipeline.execute()
     ids: dict[str, str] = {}

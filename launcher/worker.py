@@ -23,6 +23,7 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.worker import BaseWorker
 
+from backend.claims import ClaimedQueue, begun, claimed_ids, put_back
 from backend.queues import wait_for_redis
 from backend.request_ids import job_of_request
 
@@ -30,8 +31,7 @@ logger = logging.getLogger(__name__)
 
 # A process's start and a worker's birth are stamped by different clocks' roundings.
 CLOCK_SLACK_S = 5.0
-# How long a worker that has nothing to do waits for a job at a time. What Redis gives to a worker whose cable is out is
-# lost until the next look for what is left: so long, at most, Redis takes such a one for waiting.
+# How long a worker that has nothing to do waits for a job at a time.
 WAIT_S = 10
 # RQ's life of a worker's record, of which it waits all but the last 15 seconds for a job.
 WORKER_TTL_S = WAIT_S + 15
@@ -56,11 +56,15 @@ class _GivesBack(BaseWorker):
     RQ's own workers wait for the job, and are killed with it when patience ends; the job then counts as failed.
     """
 
+    queue_class = ClaimedQueue
     interrupted = False
     killed = False
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **{"worker_ttl": WORKER_TTL_S, **others})
+        for queue in self.queues:
+            if isinstance(queue, ClaimedQueue):
+                queue.worker = self.name
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
         """Works until it is stopped; while Redis is away it waits for it."""
@@ -82,6 +86,22 @@ class _GivesBack(BaseWorker):
         worker_registration.register(self, told)
         if pipeline is None:
             told.execute()
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Waits for a job; meanwhile looks, again and again, for those that others took and can no longer begin."""
+        while True:
+            put_back_claims(self.connection, self.queue_names())
+            found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time or (timeout and WAIT_S))
+            if found is not None or timeout is None or max_idle_time is not None:
+                return found
+
+    def prepare_execution(self, job: Job) -> Execution:
+        """Notes that the job runs."""
+        execution = super().prepare_execution(job)
+        begun(self.connection, job.origin, worker=self.name)
+        return execution
 
     def maintain_heartbeats(self, job: Job) -> None:
         """Tells that the job goes on, unless it was given up meanwhile, and is another worker's."""
@@ -207,8 +227,8 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
         if is_dead(worker):
             logger.warning("Worker %s is dead; its jobs are put back", worker.name)
             worker.register_death()
-    alive = {worker.name for worker in Worker.all(connection=connection)}
-    lost = []
+    lost = put_back_claims(connection, queues)
+    alive = _alive(connection)
     for name in queues:
         queue = Queue(name, connection=connection)
         # Without RQ's own clean-up, which would fail them.
@@ -217,6 +237,26 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
             if _worker_of(execution) not in alive and _put_back(queue, execution):
                 lost.append(job_id)
     return lost
+
+
+def put_back_claims(connection: Redis, queues: Sequence[str]) -> list[str]:
+    """Puts jobs back that a worker took off a queue and died before it began them.
+
+    Returns:
+        Ids of the jobs that were put back.
+    """
+    claimed = [queue for name in queues if claimed_ids(queue := Queue(name, connection=connection))]
+    if not claimed:
+        return []
+    alive = _alive(connection)
+    lost = [job_id for queue in claimed for job_id in put_back(queue, alive=alive)]
+    if lost:
+        logger.warning("Jobs that nobody has begun are put back: %s", ", ".join(lost))
+    return lost
+
+
+def _alive(connection: Redis) -> set[str]:
+    return {worker.name for worker in Worker.all(connection=connection)}
 
 
 def is_dead(worker: BaseWorker) -> bool:

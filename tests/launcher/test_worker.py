@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from rq import Queue, Retry, Worker
+from rq.executions import Execution
 from rq.job import Job, JobStatus
 
 from benchmarks.proxy import Proxy
 from launcher.process import free_port
 from launcher.redis_server import redis_url
-from launcher.worker import NICENESS, put_back_lost_jobs
+from launcher.worker import NICENESS, ResidentWorker, put_back_lost_jobs
 
 pytestmark = pytest.mark.services
 ROOT = Path(__file__).parent.parent.parent
@@ -163,6 +164,38 @@ def test_what_a_killed_worker_left_is_taken_over(
     assert not Worker.all(connection=connection)
     start()
     wait_for(lambda: job.get_status() == JobStatus.FINISHED)
+
+
+class DiesTooSoon(ResidentWorker):
+    """Is killed when it has taken a job, and before it could tell that it runs."""
+
+    def prepare_execution(self, job: Job) -> Execution:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("It is dead.")
+
+
+@pytest.mark.parametrize("names", [["jobs"], ["others", "jobs"]])
+def test_a_job_is_not_lost_with_a_worker_that_had_just_taken_it(
+    connection: Redis, redis_address: str, start: Callable[..., subprocess.Popen[bytes]], names: list[str]
+) -> None:
+    queue = Queue("jobs", connection=connection)
+    start("ResidentWorker")
+    wait_for(lambda: len(Worker.all(connection=connection)) == 1)
+    (idle,) = Worker.all(connection=connection)
+    os.kill(idle.pid or 0, signal.SIGSTOP)
+    job = queue.enqueue(os.getpid)
+    code = (
+        f"from redis import Redis; from tests.launcher.test_worker import DiesTooSoon;"
+        f"DiesTooSoon({names}, connection=Redis.from_url('{redis_address}')).work()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert queue.job_ids == [] and job.get_status() == JobStatus.QUEUED
+    # As Redis does by itself once the heart beats stay away.
+    (dead,) = (one for one in Worker.all(connection=connection) if one.pid != idle.pid)
+    connection.delete(dead.key)
+    os.kill(idle.pid or 0, signal.SIGCONT)
+    wait_for(lambda: job.get_status() == JobStatus.FINISHED)
+    assert connection.keys("drape:claims:*") == []
 
 
 def test_a_job_whose_process_was_killed_is_tried_again(
