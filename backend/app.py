@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,7 +16,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from backend.body_limit import BodyLimit
 from backend.errors import DrapeError, OverloadedError
@@ -38,8 +40,8 @@ _basic = HTTPBasic(auto_error=False, realm="drape")
 class _Traced(FastAPI):
     """Gives each request its id around everything else, so that an answer to an unforeseen error has it too."""
 
-    def __init__(self, *, most_bytes: int) -> None:
-        super().__init__(title="Drape", docs_url=None, redoc_url=None, openapi_url=None)
+    def __init__(self, *, most_bytes: int, lifespan: Lifespan[FastAPI]) -> None:
+        super().__init__(title="Drape", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
         self._most_bytes = most_bytes
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -117,9 +119,15 @@ async def predict_request(request: Request) -> PredictRequest:
 
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application; models load in the background, nothing is fetched yet."""
-    app = _Traced(most_bytes=settings.request_max_bytes)
-    app.router.route_class = guarded(settings)
     service = Service.build(settings)
+
+    @asynccontextmanager
+    async def closed_in_the_end(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_sync(service.close)
+
+    app = _Traced(most_bytes=settings.request_max_bytes, lifespan=closed_in_the_end)
+    app.router.route_class = guarded(settings)
     metrics = service.metrics
     lanes = Lanes(settings, metrics)
     app.state.service = service
@@ -152,7 +160,8 @@ def create_app(settings: Settings) -> FastAPI:
             raise
 
     @app.post(WEBHOOK, status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])
-    def webhook(body: WebhookEvent) -> dict[str, str]:
+    async def webhook(body: WebhookEvent) -> dict[str, str]:
+        # In no thread: it waits for nothing, and threads wait for those that compute.
         return {"queued": service.webhook(body)}
 
     @app.post("/versions", dependencies=private)

@@ -184,16 +184,19 @@ class Queues:
         self._take_turns(EMBED)
         return ids
 
-    def enqueue_check(self, project_id: int, *, all_of_it: bool = False) -> bool:
+    def enqueue_check(self, project_id: int, *, all_of_it: bool = False, job_id: str = "") -> bool:
         """Queues one count of the project's approved labels; False where one waits already.
 
         The mark is taken away as the count begins (`begin_check`), so that an event during it queues another.
 
         Args:
             all_of_it: counts everything anew, and not what changed since the last count.
+            job_id: the same whenever it is tried again, as Redis may have done what it did not answer; '' for another.
         """
         mark = Keys.check_pending(project_id, all_of_it=all_of_it)
-        return self._enqueue_hint(mark, "training.jobs.check_approvals", (project_id,), {"all_of_it": all_of_it})
+        return self._enqueue_hint(
+            mark, "training.jobs.check_approvals", (project_id,), {"all_of_it": all_of_it}, job_id=job_id
+        )
 
     def begin_check(self, project_id: int, *, all_of_it: bool = False) -> None:
         """Says that a count begins: what arrives from now on is not in it."""
@@ -247,9 +250,15 @@ class Queues:
             take_turns(Queue(queue, connection=self.redis))
 
     def _enqueue_hint(
-        self, mark: str, function: str, args: tuple[Any, ...], named: Mapping[str, Any] | None = None
+        self,
+        mark: str,
+        function: str,
+        args: tuple[Any, ...],
+        named: Mapping[str, Any] | None = None,
+        *,
+        job_id: str = "",
     ) -> bool:
-        job_id = secrets.token_hex(16)
+        job_id = job_id or secrets.token_hex(16)
         with redis_errors():
             # In one go: on a busy machine each answer of Redis waits for Python's one lock.
             with self.redis.pipeline(transaction=False) as pipeline:
@@ -257,7 +266,8 @@ class Queues:
                 pipeline.ttl(mark)
                 pipeline.get(mark)
                 made, left_s, holder = pipeline.execute()
-            if not made:
+            # Its own, where Redis set it and the answer got lost.
+            if not made and (holder is None or _text(holder) != job_id):
                 if left_s > HINT_LIFE_S - HINT_GRACE_S or self._is_open(holder):
                     return False
                 # Whoever set it died, or lost Redis, before the job was queued: it would swallow what comes.

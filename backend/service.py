@@ -19,6 +19,7 @@ from backend.domain import Prediction
 from backend.errors import DrapeError, OverloadedError, QueueError, SettingsError
 from backend.gate import gate_of, why_shut
 from backend.images import ImageStore
+from backend.inbox import Hint, Inbox
 from backend.job_state import snapshot
 from backend.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
 from backend.labelstudio import LabelStudio
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 ANNOTATION_ACTIONS = frozenset(
     {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
 )
+# Less than whoever ends the process waits for it.
+CLOSE_S = 2.0
 ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
 
 
@@ -58,6 +61,7 @@ class Service:
     problems: Problems
     marks: PrelabelMarks
     surveys: Surveys
+    inbox: Inbox
     metrics: Metrics
     started_at: float
 
@@ -91,9 +95,14 @@ class Service:
             problems=problems,
             marks=PrelabelMarks(queues.redis),
             surveys=Surveys(queues.redis),
+            inbox=Inbox(queues, problems),
             metrics=metrics,
             started_at=time.time(),
         )
+
+    def close(self) -> None:
+        """Queues what events called for, as far as that is soon done; to be called as the process ends."""
+        self.inbox.close(timeout_s=CLOSE_S)
 
     def model_version(self, project_id: int | None) -> str:
         """What pre-annotates the project: its champion's name, or the segmenter's where it has none yet."""
@@ -214,30 +223,31 @@ class Service:
             )
 
     def webhook(self, event: WebhookEvent) -> str:
-        """Queues what the event calls for; the work is done elsewhere. Returns what was queued, in a word.
+        """Takes what the event calls for to be queued; returns it in a word. Waits for nothing.
 
         Raises:
-            QueueError: Redis is away: the event is only a hint, and the next one brings the same work.
+            OverloadedError: too many events wait for a Redis that is away.
         """
         project_id = event.project_id
         # Each name that is counted takes memory: one for all that mean nothing here.
         self.metrics.webhooks.labels(action=event.action if event.action in ACTIONS else "other").inc()
         if event.action == "TASKS_CREATED":
-            self.queues.enqueue_imported(project_id, [task.id for task in event.tasks])
-            return "prelabel"
-        if event.action == "START_TRAINING":
-            self.queues.enqueue_training(project_id, reason="Start training")
-            return "train"
-        own = event.annotation is not None and accepted_by(event.annotation) is not None
-        if event.action == "ANNOTATION_CREATED" and own:
-            # Of thousands that the gate accepts each would have all approved labels counted again.
-            if not self.settings.for_project(project_id).train_on_auto_accepted:
-                return "ignored"
-        if event.action in ANNOTATION_ACTIONS:
-            self.queues.enqueue_check(project_id)
-            return "check"
-        logger.info("Nothing to do for webhook action %s", event.action)
-        return "ignored"
+            hint = Hint("prelabel", project_id, tuple(task.id for task in event.tasks))
+        elif event.action == "START_TRAINING":
+            hint = Hint("train", project_id)
+        elif event.action in ANNOTATION_ACTIONS and not self._is_own(event):
+            hint = Hint("check", project_id)
+        else:
+            logger.info("Nothing to do for webhook action %s", event.action)
+            return "ignored"
+        self.inbox.put(hint)
+        return hint.kind
+
+    def _is_own(self, event: WebhookEvent) -> bool:
+        """Whether the service stored the annotation itself: of thousands each would have all labels counted again."""
+        if event.action != "ANNOTATION_CREATED" or event.annotation is None or accepted_by(event.annotation) is None:
+            return False
+        return not self.settings.for_project(event.project_id).train_on_auto_accepted
 
     def versions(self, project_id: int | None) -> list[str]:
         """Names of the project's model versions, oldest first."""

@@ -158,6 +158,14 @@ def test_a_hint_whose_job_was_never_queued_swallows_nothing(queues: Queues) -> N
     assert len(waiting(queues, CHECKS)) == 1
 
 
+def test_a_hint_whose_mark_was_set_without_an_answer_is_queued_when_it_is_tried_again(queues: Queues) -> None:
+    queues.redis.set(Keys.check_pending(7, all_of_it=False), "mine", ex=HINT_LIFE_S)
+    assert not queues.enqueue_check(7, job_id="another's")
+    assert queues.enqueue_check(7, job_id="mine")
+    assert [job.id for job in waiting(queues, CHECKS)] == ["mine"]
+    assert not queues.enqueue_check(7, job_id="mine")
+
+
 def test_a_training_has_the_time_that_its_project_gives_it(queues: Queues, redis_address: str, tmp_path: Path) -> None:
     path = tmp_path / "projects.yaml"
     path.write_text("projects: {7: {train_timeout_s: 60}}")
