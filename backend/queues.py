@@ -368,6 +368,11 @@ def wait_for_redis(redis: Redis) -> None:
     redis.set_retry(Attempts(_Waiting(), FOR_EVER))
 
 
+def wait_no_longer(redis: Redis) -> None:
+    """Takes back what `wait_for_redis` asked for, for a process that is to end: whoever ends it waits for no Redis."""
+    redis.set_retry(Attempts(NoBackoff(), 1))
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
     """Says in a sentence that Redis is away."""

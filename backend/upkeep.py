@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from types import FrameType
 
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
 from rq.cron import CronScheduler
 
 from backend.labelstudio import LabelStudio
 from backend.patience import patiently
-from backend.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues, wait_for_redis
+from backend.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues, wait_for_redis, wait_no_longer
 from backend.registry import Registry
 from backend.settings import Settings
 
@@ -49,6 +52,17 @@ class _Patient(CronScheduler):
         """Queues what is due, until it is stopped."""
         wait_for_redis(self.connection)
         super().start()
+
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        wait_no_longer(self.connection)
+        super()._request_stop(signum, frame)
+
+    def register_death(self, pipeline: Pipeline | None = None) -> None:
+        """Takes it off the list of schedulers; Redis does so by itself, later, where it is away."""
+        try:
+            super().register_death(pipeline)
+        except RedisError as e:
+            logger.warning("Redis is away: %s", e)
 
 
 def timer(connection: Redis, *, every_s: int) -> CronScheduler:

@@ -30,6 +30,7 @@ from rq import Queue, Worker
 from rq.executions import Execution
 from rq.job import Job
 
+from backend.claims import claimed_ids
 from backend.errors import DrapeError, ModelError
 from backend.labelstudio import LabelStudio
 from backend.queues import OPEN_STATES, PRELABEL, QUEUES, Queues
@@ -277,7 +278,11 @@ def jobs_nowhere(redis: Redis) -> Iterator[str]:
         job_id
         for name in QUEUES
         for queue in [Queue(name, connection=redis)]
-        for job_id in (*queue.get_job_ids(), *queue.started_job_registry.get_job_ids(cleanup=False))
+        for job_id in (
+            *queue.get_job_ids(),
+            *claimed_ids(queue),
+            *queue.started_job_registry.get_job_ids(cleanup=False),
+        )
     }
     ids = {
         key.decode().removeprefix("rq:job:")

@@ -13,10 +13,8 @@ from typing import Any
 
 import psutil
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
-from redis.retry import Retry
 from rq import Queue, SimpleWorker, Worker, worker_registration
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
@@ -24,7 +22,7 @@ from rq.job import Job
 from rq.worker import BaseWorker
 
 from backend.claims import ClaimedQueue, begun, claimed_ids, put_back
-from backend.queues import wait_for_redis
+from backend.queues import wait_for_redis, wait_no_longer
 from backend.request_ids import job_of_request
 
 logger = logging.getLogger(__name__)
@@ -74,8 +72,7 @@ class _GivesBack(BaseWorker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Handles SIGTERM and SIGINT."""
-        # Whoever asks it to end does not wait for a Redis that is away.
-        self.connection.set_retry(Retry(NoBackoff(), 1))
+        wait_no_longer(self.connection)
         super().request_stop(signum, frame)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:

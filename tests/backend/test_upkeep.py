@@ -32,7 +32,8 @@ def wait_for(ready: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_the_timer_waits_for_a_redis_that_is_away(redis_address: str) -> None:
+@pytest.mark.parametrize("away_in_the_end", [False, True])
+def test_the_timer_waits_for_a_redis_that_is_away(redis_address: str, *, away_in_the_end: bool) -> None:
     """RQ's own ends then, and nobody looks after anything any more."""
     port = free_port()
     with Redis.from_url(redis_address) as connection, Proxy(port, to=port_of(redis_address)) as proxy:
@@ -47,6 +48,11 @@ def test_the_timer_waits_for_a_redis_that_is_away(redis_address: str) -> None:
             queue.empty()
             proxy.heal()
             wait_for(lambda: len(queue) >= 2)
+            # Who ends it does not wait for Redis: that may be ended at the same time.
+            if away_in_the_end:
+                proxy.refuses = True
+                proxy.drop()
+                time.sleep(2)
             timer.send_signal(signal.SIGTERM)
             assert timer.wait(20) == 0
         finally:

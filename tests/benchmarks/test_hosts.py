@@ -14,7 +14,7 @@ def test_jobs_that_nobody_has_are_seen(redis_address: str) -> None:
         queue = Queue(PRELABEL, connection=redis)
         queue.enqueue("backend.prelabel.plan", 1)
         assert list(jobs_nowhere(redis)) == []
-        # As what Redis gave to a worker whose cable is out.
+        # As a worker of RQ's own takes it.
         redis.lpop(queue.key)
         (sentence,) = jobs_nowhere(redis)
         assert "1 jobs are open and nobody has them" in sentence and "backend.prelabel.plan" in sentence

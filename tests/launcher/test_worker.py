@@ -283,11 +283,12 @@ def test_a_job_that_ends_while_redis_is_away_is_done_once_it_is_back(
             worker.wait()
 
 
-def test_who_stops_a_worker_does_not_wait_for_redis(redis_address: str, connection: Redis) -> None:
+@pytest.mark.parametrize("kind", ["ResidentWorker", "GarmentWorker"])
+def test_who_stops_a_worker_does_not_wait_for_redis(redis_address: str, connection: Redis, kind: str) -> None:
     port = free_port()
     with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
         worker = subprocess.Popen(
-            [sys.executable, "-c", WORK, redis_url(port, "test"), "ResidentWorker"], cwd=ROOT, start_new_session=True
+            [sys.executable, "-c", WORK, redis_url(port, "test"), kind], cwd=ROOT, start_new_session=True
         )
         try:
             wait_for(lambda: len(Worker.all(connection=connection)) == 1)
