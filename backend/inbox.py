@@ -99,7 +99,8 @@ class Inbox:
             self._changed.notify_all()
 
     def _begin(self) -> None:
-        if self._thread is None:
+        # One that an unforeseen error has ended took only its own hint along.
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
             self._thread.start()
 

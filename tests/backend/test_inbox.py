@@ -112,6 +112,17 @@ def test_what_can_never_be_done_is_said_and_holds_nothing_up(
     assert "PROJECT_SETTINGS is wrong." in Problems(queues.redis).recent(1)[0].text
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_unforeseen_error_stops_nothing_that_comes_later(inbox: Inbox, queues: Queues) -> None:
+    inbox.put(Hint("nonsense", 1))
+    for thread in threading.enumerate():
+        if thread.name == "inbox":
+            thread.join(10)
+    inbox.put(Hint("check", 1))
+    assert inbox.wait_until_empty(timeout_s=10)
+    assert jobs(queues, CHECKS) == [("training.jobs.check_approvals", (1,))]
+
+
 def test_memory_is_bounded(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 3)
     away = Queues(Settings(redis_url="redis://127.0.0.1:1"), answer_within_s=0.2)
