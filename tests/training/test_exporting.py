@@ -17,6 +17,7 @@ from rich.console import Console
 from backend.domain import Image
 from backend.errors import ModelError
 from backend.registry import Registry, Version
+from backend.runtimes.openvino_runtime import precisions
 from backend.settings import Settings
 from backend.ultralytics_quiet import quiet_ultralytics
 from label_studio_config.demo.figures import draw_figure
@@ -70,7 +71,9 @@ def test_an_export_finds_what_pytorch_finds(version: Version, name: str, half: b
     assert sorted(entry.name for entry in folder.iterdir()) == ["export.json", f"{version.name}{ending}"]
     assert json.loads((folder / "export.json").read_text()) == asdict(export)
     assert export.check is not None and export.check.images == len(FIGURES)
-    assert export.check.agreement == pytest.approx(1.0, abs=0.03 if half else 1e-3) and export.check.agrees
+    # OpenVINO computes in bfloat16 by itself where the processor does.
+    exact = not half and (name != "openvino" or precisions() == ("f32",))
+    assert export.check.agreement == pytest.approx(1.0, abs=1e-3 if exact else 0.03) and export.check.agrees
     assert export.check.torch_ms > 1 and export.check.export_ms > 1
     assert show_export(folder, export, console=Console(quiet=True))
 
