@@ -161,8 +161,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.post(WEBHOOK, status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])
     async def webhook(body: WebhookEvent) -> dict[str, str]:
-        # In no thread: it waits for nothing, and threads wait for those that compute.
-        return {"queued": service.webhook(body)}
+        # In no thread, if it can be: it waits for nothing, and threads wait for those that compute.
+        return {"queued": await run_sync(service.webhook, body) if service.takes_long(body) else service.webhook(body)}
 
     @app.post("/versions", dependencies=private)
     @app.get("/versions", dependencies=private)

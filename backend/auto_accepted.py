@@ -46,6 +46,12 @@ def accepted_by(annotation: Mapping[str, Any]) -> str | None:
     return version if version and not found and shown == content_hash(regions) else None
 
 
+def is_marked(annotation: Mapping[str, Any]) -> bool:
+    """Whether it may be one that the service accepted; `accepted_by`, which hashes all of it, tells for certain."""
+    regions = annotation.get("result")
+    return isinstance(regions, list) and any(_mark(region) != ("", "") for region in regions)
+
+
 def _mark(region: Any) -> tuple[str, str]:
     """The version and the hash that a region was marked with; empty where it bears no mark of ours."""
     meta = region.get("meta") if isinstance(region, dict) else None

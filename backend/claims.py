@@ -7,10 +7,11 @@ between, or that Redis' answer does not reach, takes the job along. Here taking 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue
 from rq.exceptions import DequeueTimeout, NoSuchJobError
 from rq.job import Job, JobStatus
@@ -37,6 +38,10 @@ _PUT_BACK = """
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
 if ARGV[3] == '0' or redis.call('LPOS', KEYS[1], ARGV[2]) then return 0 end
+-- Cancelled, queued again under the same id, and taken by another.
+for _, id in ipairs(redis.call('HVALS', KEYS[2])) do
+  if id == ARGV[2] then return 0 end
+end
 redis.call('LPUSH', KEYS[1], ARGV[2])
 return 1
 """
@@ -50,13 +55,32 @@ def claims_key(queue: str) -> str:
     return f"{CLAIMS}{queue}"
 
 
+def claims(queue: Queue) -> dict[str, str]:
+    """Worker's name → id of the job that it has taken off the queue and not begun.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    found = queue.connection.hgetall(claims_key(queue.name))
+    return {_text(worker): _text(job_id) for worker, job_id in found.items()}
+
+
 def claimed_ids(queue: Queue) -> list[str]:
     """Ids of the jobs that are taken off the queue and not begun.
 
     Raises:
         RedisError: Redis is away.
     """
-    return [_text(one) for one in queue.connection.hvals(claims_key(queue.name))]
+    return list(claims(queue).values())
+
+
+def holds(queue: Queue, job_id: str, *, worker: str) -> bool:
+    """Whether the worker is still the one that has taken the job, and the job is still there.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    return claims(queue).get(worker) == job_id and Job.exists(job_id, connection=queue.connection)
 
 
 def take(connection: Redis, queues: Sequence[Queue], *, worker: str) -> tuple[Queue, str] | None:
@@ -76,45 +100,39 @@ def take(connection: Redis, queues: Sequence[Queue], *, worker: str) -> tuple[Qu
     return next(queue for queue in queues if queue.key == key), job_id
 
 
-def begun(connection: Redis, queue: str, *, worker: str) -> None:
-    """Says that the worker's job now counts among those that run, or that there is no such job.
+def begun(queues: Iterable[Queue], job_id: str, *, worker: str) -> None:
+    """Says that the job which the worker took now counts among those that run, or is none of its any more.
+
+    Args:
+        queues: those that the worker takes jobs off.
 
     Raises:
         RedisError: Redis is away.
     """
-    connection.hdel(claims_key(queue), worker)
+    for queue in queues:
+        if claims(queue).get(worker) == job_id:
+            queue.connection.hdel(claims_key(queue.name), worker)
 
 
-def put_back(queue: Queue, *, alive: Collection[str]) -> list[str]:
-    """Puts back, at the head of the queue, what workers that are no more had taken off it.
-
-    Args:
-        alive: names of the workers that are.
+def put_back(queue: Queue, job_id: str, *, worker: str) -> bool:
+    """Puts back, at the head of the queue, a job that a worker which is no more had taken off it.
 
     Returns:
-        Ids of the jobs that were put back.
+        False where the worker holds it no longer, where it runs or has run, and where it waits already.
 
     Raises:
         RedisError: Redis is away.
     """
     script = queue.connection.register_script(_PUT_BACK)
-    lost = []
-    for worker, job_id in queue.connection.hgetall(claims_key(queue.name)).items():
-        if _text(worker) in alive:
-            continue
-        waits = int(_waits(queue, _text(job_id)))
-        if script(keys=[queue.key, claims_key(queue.name)], args=[worker, job_id, waits]):
-            lost.append(_text(job_id))
-    return lost
+    keys = [queue.key, claims_key(queue.name)]
+    return bool(script(keys=keys, args=[worker, job_id, int(_waits(queue, job_id))]))
 
 
 def _waits(queue: Queue, job_id: str) -> bool:
     """False for one that its worker had begun, which the record of its run tells of, and for one that is gone."""
-    try:
-        status = Job.fetch(job_id, connection=queue.connection).get_status()
-    except NoSuchJobError:
-        return False
-    return status == JobStatus.QUEUED and job_id not in queue.started_job_registry.get_job_ids(cleanup=False)
+    status = queue.connection.hget(Job.key_for(job_id), "status")
+    waits = status is not None and _text(status) == JobStatus.QUEUED.value
+    return waits and job_id not in queue.started_job_registry.get_job_ids(cleanup=False)
 
 
 class ClaimedQueue(Queue):
@@ -152,7 +170,13 @@ class ClaimedQueue(Queue):
                 try:
                     return (job_class or Job).fetch(job_id, connection=connection, serializer=serializer), queue
                 except NoSuchJobError:
-                    begun(connection, queue.name, worker=worker)
+                    begun([queue], job_id, worker=worker)
+                except RedisError:
+                    raise
+                except Exception:
+                    # Its record cannot be read: nobody could begin it, and RQ says so.
+                    begun([queue], job_id, worker=worker)
+                    raise
             elif timeout is None:
                 return None
             elif time.monotonic() > ends_at:

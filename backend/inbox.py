@@ -99,7 +99,7 @@ class Inbox:
             self._changed.notify_all()
 
     def _begin(self) -> None:
-        # One that an unforeseen error has ended took only its own hint along.
+        # Of a process that was forked the thread is in the other.
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
             self._thread.start()
@@ -119,7 +119,9 @@ class Inbox:
                 pause_s = min(2 * pause_s or FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 self._closing.wait(pause_s)
                 continue
-            except DrapeError as e:
+            # The border of the thread: what none foresaw, of one event, must not take the others along.
+            except Exception as e:
+                logger.error("What an event calls for is not done: %s", hint, exc_info=not isinstance(e, DrapeError))
                 self._problems.report(f"What an event calls for is not done: {e}", project_id=hint.project_id)
             pause_s = 0.0
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from rq import Queue, Worker
+from rq import Queue
 from rq.job import Job
 
-from backend.queues import OPEN_STATES, PRELABEL, QUEUES, TRAIN, open_jobs, redis_errors
+from backend.queues import OPEN_STATES, PRELABEL, QUEUES, TRAIN, open_jobs, redis_errors, workers_of
 from backend.request_ids import JOB_META
 
 
@@ -72,7 +72,7 @@ def snapshot(redis: Redis) -> dict[str, Any]:
             ],
             "workers": [
                 {"name": worker.name, "state": str(worker.get_state()), "queues": worker.queue_names()}
-                for worker in Worker.all(connection=redis)
+                for worker in workers_of(redis)
             ],
         }
 
@@ -97,7 +97,8 @@ def _described(job: Job) -> dict[str, Any]:
     progress = job.get_meta()
     # Which request it came from is no part of how far it is.
     of_request = progress.pop(JOB_META, "")
+    # The look after all projects is of none.
     return {
-        "id": job.id, "queue": job.origin, "project": job.args[0], "progress": progress,
+        "id": job.id, "queue": job.origin, "project": next(iter(job.args), None), "progress": progress,
         **({"request_id": of_request} if of_request else {}), **({"reason": reason[0]} if reason else {}),
     }  # fmt: skip

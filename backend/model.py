@@ -12,6 +12,9 @@ from backend.service import Service
 from backend.settings import Settings
 from backend.wire import PredictRequest, WebhookEvent
 
+# How long a Redis that is away is waited for.
+FIT_S = 10.0
+
 
 @functools.cache
 def service() -> Service:
@@ -51,4 +54,7 @@ class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
         """
         event, data = (tasks, workdir) if isinstance(tasks, str) else (kwargs.get("event"), kwargs.get("data"))
         body = {**(data if isinstance(data, dict) else {}), "action": event}
-        return {"queued": service().webhook(WebhookEvent.model_validate(body))}
+        queued = service().webhook(WebhookEvent.model_validate(body))
+        # 1.0.9 calls this in a process that ends right afterwards.
+        service().inbox.wait_until_empty(timeout_s=FIT_S)
+        return {"queued": queued}

@@ -10,13 +10,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Queue, Worker
+from rq import Queue
 from rq.cron import CronScheduler
 from rq.job import Job
 from rq.utils import now
 
 from backend.problems import COUNT
-from backend.queues import QUEUES
+from backend.queues import QUEUES, workers_of
 from backend.settings import Settings
 from backend.turns import project_of
 
@@ -56,7 +56,7 @@ class QueueMetrics(Collector):
             Redis.from_url(url, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S)
         ) as redis:  # fmt: skip
             jobs, oldest, workers = _jobs(), _oldest(), _workers()
-            queues_of = [worker.queue_names() for worker in Worker.all(connection=redis)]
+            queues_of = [worker.queue_names() for worker in workers_of(redis)]
             for name in QUEUES:
                 queue = Queue(name, connection=redis)
                 jobs.add_metric([name, "waiting"], len(queue))

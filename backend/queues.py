@@ -18,11 +18,12 @@ from redis import Redis
 from redis.backoff import AbstractBackoff, NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry as Attempts
-from rq import Callback, Queue, Retry
+from rq import Callback, Queue, Retry, Worker
 from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.utils import now
+from rq.worker import BaseWorker
 
 from backend.claims import claimed_ids
 from backend.errors import QueueError
@@ -195,7 +196,7 @@ class Queues:
         """
         mark = Keys.check_pending(project_id, all_of_it=all_of_it)
         return self._enqueue_hint(
-            mark, "training.jobs.check_approvals", (project_id,), {"all_of_it": all_of_it}, job_id=job_id
+            mark, "training.jobs.check_approvals", (project_id,), {"all_of_it": all_of_it}, given=job_id
         )
 
     def begin_check(self, project_id: int, *, all_of_it: bool = False) -> None:
@@ -256,9 +257,9 @@ class Queues:
         args: tuple[Any, ...],
         named: Mapping[str, Any] | None = None,
         *,
-        job_id: str = "",
+        given: str = "",
     ) -> bool:
-        job_id = job_id or secrets.token_hex(16)
+        job_id = given or secrets.token_hex(16)
         with redis_errors():
             # In one go: on a busy machine each answer of Redis waits for Python's one lock.
             with self.redis.pipeline(transaction=False) as pipeline:
@@ -266,6 +267,10 @@ class Queues:
                 pipeline.ttl(mark)
                 pipeline.get(mark)
                 made, left_s, holder = pipeline.execute()
+            if made and given and Job.exists(given, connection=self.redis):
+                # Queued before, by an attempt whose answer got lost, and begun: what came since is not in it.
+                job_id = secrets.token_hex(16)
+                self.redis.set(mark, job_id, ex=HINT_LIFE_S)
             # Its own, where Redis set it and the answer got lost.
             if not made and (holder is None or _text(holder) != job_id):
                 if left_s > HINT_LIFE_S - HINT_GRACE_S or self._is_open(holder):
@@ -340,8 +345,17 @@ def _make_room(queue: Queue, job_id: str, *, repeat: bool) -> bool:
         return False
     if status == JobStatus.FINISHED and not repeat:
         return False
-    job.delete()
+    _forget(job)
     return True
+
+
+def _forget(job: Job) -> None:
+    try:
+        job.delete()
+    except ValueError:
+        # RQ remembers a run for a minute longer than it keeps the record of it, and then stumbles over that.
+        job.connection.delete(f"rq:executions:{job.id}")
+        job.delete()
 
 
 def _is_lost(job: Job, queue: Queue) -> bool:
@@ -351,7 +365,27 @@ def _is_lost(job: Job, queue: Queue) -> bool:
     # A worker that takes it off the queue has not marked it as started yet.
     if now() - job.enqueued_at < LOST_AFTER:
         return False
-    return queue.get_job_position(job.id) is None and job.id not in claimed_ids(queue)
+    # In the order in which it goes from one to the next.
+    return (
+        queue.get_job_position(job.id) is None
+        and job.id not in claimed_ids(queue)
+        and job.id not in queue.started_job_registry.get_job_ids(cleanup=False)
+    )
+
+
+def workers_of(redis: Redis) -> list[BaseWorker]:
+    """All workers that Redis knows.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    settings = redis.connection_pool.connection_kwargs
+    patience_s = settings.get("socket_timeout")
+    try:
+        return list(Worker.all(connection=redis))
+    finally:
+        # RQ has each worker that it reads wait for Redis as long as one that waits for jobs does.
+        settings["socket_timeout"] = patience_s
 
 
 class _Waiting(AbstractBackoff):

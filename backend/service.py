@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 from redis.exceptions import RedisError
 
-from backend.auto_accepted import accepted_by
+from backend.auto_accepted import accepted_by, is_marked
 from backend.batch import Batch
 from backend.calibration import read_calibration
 from backend.detectors import Detectors
@@ -243,9 +243,13 @@ class Service:
         self.inbox.put(hint)
         return hint.kind
 
+    def takes_long(self, event: WebhookEvent) -> bool:
+        """Whether `webhook` hashes the event's regions, and reads the project's settings: not for an event loop."""
+        return event.action == "ANNOTATION_CREATED" and event.annotation is not None and is_marked(event.annotation)
+
     def _is_own(self, event: WebhookEvent) -> bool:
         """Whether the service stored the annotation itself: of thousands each would have all labels counted again."""
-        if event.action != "ANNOTATION_CREATED" or event.annotation is None or accepted_by(event.annotation) is None:
+        if not self.takes_long(event) or accepted_by(event.annotation or {}) is None:
             return False
         return not self.settings.for_project(event.project_id).train_on_auto_accepted
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
-from rq import Worker
 from rq.cron import CronScheduler
 
 from backend.errors import QueueError, first_line
-from backend.queues import CHECKS, PRELABEL, QUEUES, TRAIN
+from backend.queues import CHECKS, PRELABEL, QUEUES, TRAIN, workers_of
 from backend.settings import Settings
 from launcher.clocks import clock
 from launcher.findings import Finding, State, looked
@@ -85,7 +84,7 @@ def _itself(where: str, about: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _workers(connection: Redis) -> Iterator[Finding]:
-    alive = [worker for worker in Worker.all(connection=connection) if not is_dead(worker)]
+    alive = [worker for worker in workers_of(connection) if not is_dead(worker)]
     for queue in QUEUES:
         count = sum(queue in worker.queue_names() for worker in alive)
         waiting = connection.llen(f"rq:queue:{queue}")

@@ -6,9 +6,8 @@ import socket
 
 import httpx
 from redis.exceptions import RedisError
-from rq import Worker
 
-from backend.queues import Queues
+from backend.queues import Queues, workers_of
 from backend.settings import Settings
 
 PATIENCE_S = 5.0
@@ -26,6 +25,6 @@ def backend_answers(settings: Settings) -> bool:
 def worker_is_known(settings: Settings) -> bool:
     """Whether a worker of this machine's name is registered in Redis, which forgets those that fall silent."""
     try:
-        return any(one.hostname == socket.gethostname() for one in Worker.all(connection=Queues(settings).redis))
+        return any(one.hostname == socket.gethostname() for one in workers_of(Queues(settings).redis))
     except RedisError:
         return False

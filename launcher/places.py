@@ -12,9 +12,8 @@ from tempfile import TemporaryDirectory
 import httpx
 from filelock import FileLock, Timeout
 from redis import Redis
-from rq import Worker
 
-from backend.queues import redis_errors
+from backend.queues import redis_errors, workers_of
 from backend.registry import Registry
 from backend.settings import Settings
 from launcher.errors import LauncherError
@@ -166,7 +165,7 @@ def _refuse_running(places: Places) -> None:
         if not redis_answers(places.settings.redis_address):
             raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password. Start it, then restore.")
         with Redis.from_url(places.settings.redis_address) as redis, redis_errors():
-            names = sorted(worker.name for worker in Worker.all(connection=redis))
+            names = sorted(worker.name for worker in workers_of(redis))
         if names:
             raise LauncherError(
                 f"Workers run ({', '.join(names)}). Stop them and the timer, then restore; Redis forgets dead ones "

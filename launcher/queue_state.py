@@ -16,7 +16,7 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job
 
-from backend.claims import CLAIMS, claims_key
+from backend.claims import CLAIMS, claimed_ids, claims_key
 from backend.queues import OPEN_STATES, QUEUES
 
 OURS = "drape:*"
@@ -94,7 +94,7 @@ def _forget(redis: Redis) -> None:
             queue.failed_job_registry, queue.finished_job_registry, queue.canceled_job_registry,
         )  # fmt: skip
         ids = {job_id for registry in registries for job_id in registry.get_job_ids(cleanup=False)}
-        ids |= set(queue.get_job_ids())
+        ids |= {*queue.get_job_ids(), *claimed_ids(queue)}
         for job in Job.fetch_many(sorted(ids), connection=redis):
             if job is not None:
                 job.delete()

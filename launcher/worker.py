@@ -21,8 +21,8 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.worker import BaseWorker
 
-from backend.claims import ClaimedQueue, begun, claimed_ids, put_back
-from backend.queues import wait_for_redis, wait_no_longer
+from backend.claims import ClaimedQueue, begun, claims, holds, put_back
+from backend.queues import wait_for_redis, wait_no_longer, workers_of
 from backend.request_ids import job_of_request
 
 logger = logging.getLogger(__name__)
@@ -94,10 +94,18 @@ class _GivesBack(BaseWorker):
             if found is not None or timeout is None or max_idle_time is not None:
                 return found
 
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Runs a job, unless it was given to another, or taken back, since it was taken off the queue."""
+        if holds(queue, job.id, worker=self.name):
+            super().execute_job(job, queue)
+        else:
+            logger.warning("Job %s is another's by now, or was cancelled: it is left alone", job.id)
+            begun(self.queues, job.id, worker=self.name)
+
     def prepare_execution(self, job: Job) -> Execution:
         """Notes that the job runs."""
         execution = super().prepare_execution(job)
-        begun(self.connection, job.origin, worker=self.name)
+        begun(self.queues, job.id, worker=self.name)
         return execution
 
     def maintain_heartbeats(self, job: Job) -> None:
@@ -143,6 +151,13 @@ class GarmentWorker(_GivesBack, Worker):
         """What the job's own process does."""
         os.nice(NICENESS)
         super().main_work_horse(job, queue)
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Gives the job its process; ends it at once where the worker was asked to end as it took the job."""
+        super().fork_work_horse(job, queue)
+        if self._stop_requested:
+            self.interrupted = True
+            self.kill_horse()
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
         """Handles a job whose process was killed, most likely for want of memory: it is tried again."""
@@ -220,7 +235,7 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
     Returns:
         Ids of the jobs that were put back.
     """
-    for worker in Worker.all(connection=connection):
+    for worker in workers_of(connection):
         if is_dead(worker):
             logger.warning("Worker %s is dead; its jobs are put back", worker.name)
             worker.register_death()
@@ -242,18 +257,24 @@ def put_back_claims(connection: Redis, queues: Sequence[str]) -> list[str]:
     Returns:
         Ids of the jobs that were put back.
     """
-    claimed = [queue for name in queues if claimed_ids(queue := Queue(name, connection=connection))]
+    # Before it is asked who is alive: a worker that begins meanwhile is then not taken for one that is no more.
+    claimed = [(queue, noted) for name in queues if (noted := claims(queue := Queue(name, connection=connection)))]
     if not claimed:
         return []
     alive = _alive(connection)
-    lost = [job_id for queue in claimed for job_id in put_back(queue, alive=alive)]
+    lost = [
+        job_id
+        for queue, noted in claimed
+        for worker, job_id in noted.items()
+        if worker not in alive and put_back(queue, job_id, worker=worker)
+    ]
     if lost:
         logger.warning("Jobs that nobody has begun are put back: %s", ", ".join(lost))
     return lost
 
 
 def _alive(connection: Redis) -> set[str]:
-    return {worker.name for worker in Worker.all(connection=connection)}
+    return {worker.name for worker in workers_of(connection)}
 
 
 def is_dead(worker: BaseWorker) -> bool:

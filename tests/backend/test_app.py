@@ -12,6 +12,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from PIL import Image as Pillow
 from rq import Queue
+from rq.executions import Execution
 
 from backend.auto_accepted import accepted_regions
 from backend.regions import decode
@@ -222,6 +223,19 @@ def test_what_the_service_accepted_itself_is_not_counted(backend: Served) -> Non
     event |= {"action": "ANNOTATION_UPDATED"}
     event["annotation"]["lead_time"] = 2.0
     assert httpx.post(url, json=event, headers=headers).json() == {"queued": "check"}
+
+
+def test_status_tells_of_jobs_that_are_of_no_project(backend: Served) -> None:
+    queue = Queue("checks", connection=backend.service.queues.redis)
+    job = queue.enqueue("backend.upkeep.look_after")
+    assert queue.pop_job_id() == job.id
+    with queue.connection.pipeline() as pipeline:
+        execution = Execution.create(job, ttl=60, pipeline=pipeline)
+        queue.started_job_registry.add_execution(execution, pipeline=pipeline, ttl=60)
+        pipeline.execute()
+    (running,) = backend.client.get("/status").json()["queues"]["running"]
+    assert (running["id"], running["project"]) == (job.id, None)
+    assert backend.client.get("/", headers={"Accept": "text/html"}).status_code == 200
 
 
 def test_a_webhook_without_the_secret_is_refused(client: httpx.Client) -> None:

@@ -8,9 +8,9 @@ import pytest
 from redis import Redis
 from rq import Queue
 from rq.exceptions import DequeueTimeout
-from rq.job import Job
+from rq.job import Job, JobStatus
 
-from backend.claims import ClaimedQueue, begun, claimed_ids, put_back, take
+from backend.claims import ClaimedQueue, begun, claimed_ids, claims, holds, put_back, take
 from backend.queues import open_jobs
 
 pytestmark = pytest.mark.services
@@ -49,7 +49,7 @@ def test_a_worker_that_asks_again_gets_the_same(connection: Redis, queues: list[
     assert take(connection, queues, worker="a") == (second, "second-0")
     job_on(first)
     assert take(connection, queues, worker="a") == (second, "second-0")
-    begun(connection, "second", worker="a")
+    begun(queues, "second-0", worker="a")
     assert take(connection, queues, worker="a") == (first, "first-0")
 
 
@@ -59,8 +59,9 @@ def test_what_the_dead_had_taken_goes_back_to_the_head_once(connection: Redis, q
         job_on(first, number)
     take(connection, queues, worker="dead")
     take(connection, queues, worker="alive")
-    assert put_back(first, alive={"alive"}) == ["first-0"]
-    assert put_back(first, alive={"alive"}) == []
+    assert claims(first) == {"dead": "first-0", "alive": "first-1"}
+    assert put_back(first, "first-0", worker="dead")
+    assert not put_back(first, "first-0", worker="dead")
     assert first.job_ids == ["first-0", "first-2"] and claimed_ids(first) == ["first-1"]
 
 
@@ -69,9 +70,9 @@ def test_what_is_over_or_gone_is_not_put_back(connection: Redis, queues: list[Qu
     finished, gone, there = (job_on(first, number) for number in range(3))
     for worker in ("a", "b"):
         take(connection, queues, worker=worker)
-    finished.set_status("finished")  # type: ignore[arg-type]
+    finished.set_status(JobStatus.FINISHED)
     gone.delete(remove_from_queue=False)
-    assert put_back(first, alive=()) == []
+    assert not put_back(first, finished.id, worker="a") and not put_back(first, gone.id, worker="b")
     assert first.job_ids == [there.id] and claimed_ids(first) == []
 
 
@@ -80,8 +81,43 @@ def test_one_that_waits_again_already_is_not_there_twice(connection: Redis, queu
     job = job_on(first)
     take(connection, queues, worker="dead")
     first.enqueue_job(job)
-    assert put_back(first, alive=()) == []
+    assert not put_back(first, job.id, worker="dead")
     assert first.job_ids == [job.id]
+
+
+def test_one_that_another_has_taken_under_the_same_id_is_left_to_it(connection: Redis, queues: list[Queue]) -> None:
+    first, _ = queues
+    job = job_on(first)
+    take(connection, queues, worker="dead")
+    job.delete()
+    again = job_on(first)
+    take(connection, queues, worker="alive")
+    assert not put_back(first, again.id, worker="dead")
+    assert first.job_ids == [] and claims(first) == {"alive": again.id}
+
+
+def test_who_holds_a_job_is_told_until_it_is_taken_back_or_gone(connection: Redis, queues: list[Queue]) -> None:
+    first, _ = queues
+    job = job_on(first)
+    take(connection, queues, worker="a")
+    assert holds(first, job.id, worker="a") and not holds(first, job.id, worker="b")
+    put_back(first, job.id, worker="a")
+    assert not holds(first, job.id, worker="a")
+    take(connection, queues, worker="b")
+    job.delete()
+    assert not holds(first, job.id, worker="b")
+
+
+def test_one_whose_record_cannot_be_read_stops_nobody_for_good(connection: Redis) -> None:
+    queue = ClaimedQueue("first", connection=connection)
+    queue.worker = "a"
+    strange, plain = job_on(queue, 0), job_on(queue, 1)
+    connection.hset(strange.key, "status", "of a later release")
+    with pytest.raises(ValueError):
+        ClaimedQueue.dequeue_any([queue], None, connection)
+    taken = ClaimedQueue.dequeue_any([queue], None, connection)
+    assert taken is not None and taken[0].id == plain.id
+    assert claimed_ids(queue) == [plain.id]
 
 
 def test_a_job_on_its_way_is_an_open_one(connection: Redis, queues: list[Queue]) -> None:

@@ -10,12 +10,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from rq import Queue, SimpleWorker
+from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.utils import now
 
+from backend.claims import ClaimedQueue, begun
 from backend.errors import QueueError
-from backend.queues import CHECKS, HINT_GRACE_S, HINT_LIFE_S, LOST_AFTER, PRELABEL, TRAIN, Keys, Queues
+from backend.queues import CHECKS, HINT_GRACE_S, HINT_LIFE_S, LOST_AFTER, PRELABEL, TRAIN, Keys, Queues, workers_of
 from backend.settings import Settings
 
 pytestmark = pytest.mark.services
@@ -164,6 +167,49 @@ def test_a_hint_whose_mark_was_set_without_an_answer_is_queued_when_it_is_tried_
     assert queues.enqueue_check(7, job_id="mine")
     assert [job.id for job in waiting(queues, CHECKS)] == ["mine"]
     assert not queues.enqueue_check(7, job_id="mine")
+    # Its job has begun, and the answer is still not there: what came since is not in it.
+    queues.begin_check(7)
+    Job.fetch("mine", connection=queues.redis).set_status(JobStatus.STARTED)
+    assert queues.enqueue_check(7, job_id="mine")
+    first, second = waiting(queues, CHECKS)
+    assert first.id == "mine" != second.id
+    assert not queues.enqueue_check(7)
+
+
+def test_a_training_whose_worker_has_just_begun_it_is_not_queued_again(queues: Queues) -> None:
+    assert queues.enqueue_training(7, reason="asked")
+    (job,) = waiting(queues, TRAIN)
+    job.enqueued_at = now() - LOST_AFTER - timedelta(seconds=1)
+    job.save()
+    queue = ClaimedQueue(TRAIN, connection=queues.redis)
+    queue.worker = "a"
+    assert ClaimedQueue.dequeue_any([queue], None, queues.redis) is not None
+    assert not queues.enqueue_training(7, reason="asked again")
+    execution = Execution.create(job, ttl=60, pipeline=queues.redis.pipeline())
+    queues.redis.zadd(queue.started_job_registry.key, {execution.composite_key: 2**31})
+    begun([queue], job.id, worker="a")
+    assert job.get_status() == JobStatus.QUEUED and queue.job_ids == []
+    assert not queues.enqueue_training(7, reason="asked again")
+
+
+def test_a_training_whose_run_is_half_forgotten_is_queued_anew(queues: Queues) -> None:
+    """RQ keeps the number of a run longer than what it knows of it."""
+    assert queues.enqueue_training(7, reason="asked")
+    (job,) = waiting(queues, TRAIN)
+    Queue(TRAIN, connection=queues.redis).remove(job)
+    job.set_status(JobStatus.FAILED)
+    queues.redis.zadd(f"rq:executions:{job.id}", {"gone": 2**31})
+    assert queues.enqueue_training(7, reason="asked again")
+    assert len(waiting(queues, TRAIN)) == 1
+
+
+def test_asking_who_works_leaves_the_patience_with_redis_as_it_is(queues: Queues, redis_address: str) -> None:
+    worker = SimpleWorker([TRAIN], connection=Redis.from_url(redis_address))
+    worker.register_birth()
+    settings = queues.redis.connection_pool.connection_kwargs
+    before = settings["socket_timeout"]
+    assert [one.name for one in workers_of(queues.redis)] == [worker.name]
+    assert settings["socket_timeout"] == before
 
 
 def test_a_training_has_the_time_that_its_project_gives_it(queues: Queues, redis_address: str, tmp_path: Path) -> None:
