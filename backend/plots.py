@@ -53,7 +53,7 @@ def generations_plot(generations: Sequence[Generation], *, current: int) -> str:
             ylim=(0, 1.05),
             xlim=(min(numbers) - beside, max(numbers) + beside),
         )
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         return svg(figure)
 
 
@@ -78,7 +78,7 @@ def lines_plot(series: Sequence[Series], *, name: str, xlabel: str, ylabel: str,
             every = max(1, len(ticks) // 6)
             axes.set_xticks(range(0, len(ticks), every), list(ticks)[::every], parse_math=False)
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if len(series) > 1:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return svg(figure)
