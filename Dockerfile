@@ -2,7 +2,7 @@
 # Two kinds from the same requirements.txt: `gpu` takes torch as it comes, with CUDA; `cpu` takes its builds without,
 # from where CPU_INDEX says (PyTorch's own index of them), which leaves some gigabytes out.
 ARG KIND=cpu
-FROM python:3.12.12-slim-bookworm AS python
+FROM python:3.12.12-slim-trixie AS python
 ENV PATH=/opt/drape/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 FROM python AS packages
@@ -21,7 +21,10 @@ FROM ${KIND}-packages AS chosen-packages
 
 # libgl and glib are not needed: OpenCV is the headless build.
 FROM python
-RUN useradd --create-home --uid 1000 drape && mkdir /data && chown drape /data
+# `drape backup` and `drape restore` of PostgreSQL: no older than the server in docker-compose.yml.
+RUN apt-get update && apt-get install -y --no-install-recommends postgresql-client-17 && rm -rf /var/lib/apt/lists/*
+# Label Studio's own user and group: a restore writes its uploads.
+RUN useradd --create-home --uid 1001 --gid 0 drape && mkdir /data && chown drape:0 /data
 WORKDIR /app
 COPY --from=chosen-packages /opt/drape /opt/drape
 COPY pyproject.toml README.md LICENSE ./

@@ -34,6 +34,7 @@ from launcher.process import Program, Supervisor, free_port
 from launcher.redis_server import redis_answers, redis_program, redis_url
 from launcher.secrets_store import Secrets
 from launcher.studio import EMAIL, personal_access_token, studio_answers, studio_program
+from tests.postgres import server
 
 ROOT = Path(__file__).parent.parent
 STUDIO_VENV = ROOT / ".venv-label-studio"
@@ -93,6 +94,13 @@ def redis_address(redis_server: str) -> str:
     with Redis.from_url(redis_server) as connection:
         connection.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Address of a real PostgreSQL, to which `/name` of a database is added; its password is `postgres.PASSWORD`."""
+    with server() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

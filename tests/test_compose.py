@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -57,11 +58,11 @@ def test_it_is_valid(compose: list[str], profiles: tuple[str, ...], services: se
 
 
 def test_no_secret_is_in_the_environment(compose: list[str]) -> None:
-    found = yaml.safe_load(config(compose, "cpu", "gpu", "tls").stdout)
+    found = yaml.safe_load(config(compose, "cpu", "gpu", "tls", "keeping").stdout)
     for name, service in found["services"].items():
         for key, value in (service.get("environment") or {}).items():
             assert not re.search("PASS(WORD)?$|SECRET$|KEY$", key), (name, key)
-            assert "@" not in str(value) or key == "LABEL_STUDIO_USERNAME", (name, key)
+            assert not re.search("://[^/]*:[^/]*@", str(value)), (name, key)
 
 
 def test_every_secret_of_drape_is_a_setting(compose: list[str]) -> None:
@@ -72,6 +73,35 @@ def test_every_secret_of_drape_is_a_setting(compose: list[str]) -> None:
     names.remove("aws_credentials")
     assert names == {"label_studio_api_key", "redis_password", "basic_auth_pass", "webhook_secret"}
     assert names <= set(Settings.model_fields)
+
+
+def test_a_backup_and_a_restore_are_a_command_each(compose: list[str]) -> None:
+    found = yaml.safe_load(config(compose, "keeping").stdout)["services"]
+    studio, postgres = found["label-studio"], found["postgres"]
+    for name in ("backup", "restore"):
+        service = found[name]
+        given = service["environment"]
+        known = {key.lower() for key in given} & set(Settings.model_fields)
+        settings = Settings(**{key: given[key.upper()] for key in known})
+        where = urlsplit(settings.label_studio_database)
+        assert (where.hostname, where.path) == ("postgres", f"/{postgres['environment']['POSTGRES_DB']}")
+        assert where.username == postgres["environment"]["POSTGRES_USER"] and not where.password
+        # Uploads lie in Label Studio's own volume, and what Drape keeps in that of the backend and the workers.
+        (volume,) = [one for one in service["volumes"] if one.startswith("label-studio-data:")]
+        assert volume.removesuffix(":rw") in [one.removesuffix(":rw") for one in studio["volumes"]]
+        assert Path(str(settings.label_studio_files)).parent == Path(volume.split(":")[1])
+        assert [one for one in service["volumes"] if one.startswith("drape-data:/data")]
+        secrets = {one["source"] for one in service["secrets"]}
+        assert {"postgres_password", "redis_password", "label_studio_api_key"} <= secrets
+        assert secrets - {"aws_credentials"} <= set(Settings.model_fields)
+        # A restore wants all that work on the data stopped: it starts nothing but what holds it.
+        assert set(service["depends_on"]) == {"redis", "postgres"}
+        assert service["restart"] == "no" and service["read_only"]
+    assert found["backup"]["command"] == ["backup", "/backups/"]
+    assert found["restore"]["entrypoint"] == ["drape", "restore"]
+    # The image's client is of the server's release.
+    release = re.search(r"postgres:(\d+)", postgres["image"])
+    assert release and f"postgresql-client-{release[1]} " in (ROOT / "Dockerfile").read_text()
 
 
 def test_the_example_explains_every_variable() -> None:
