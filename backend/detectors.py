@@ -18,6 +18,7 @@ from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Each takes some 50 MB of a CPU's memory.
 LOADED = 4
 
 
@@ -28,6 +29,7 @@ class Loaded:
     version: Version
     detector: Detector
     clusters: Clusters | None
+    is_prepared: bool
 
 
 def load_detector(version: Version, *, device: str) -> Loaded:
@@ -46,7 +48,7 @@ def load_detector(version: Version, *, device: str) -> Loaded:
         runtime or _torch(version, device), classes=version.classes, image_size_px=version.image_size_px
     )
     logger.info("Model version %s is loaded, computed by %s", version.name, detector.runtime.name)
-    return Loaded(version, detector, clusters)
+    return Loaded(version, detector, clusters, preparation is not None)
 
 
 def _torch(version: Version, device: str) -> Runtime:
@@ -67,12 +69,17 @@ def _exported(version: Version, precision: Precision) -> Runtime | None:
 
 
 class Detectors:
-    """The loaded versions, the least recently used of which goes when there are too many."""
+    """The loaded versions: each project's current one, and others that are asked for.
+
+    A new current one takes the place of the one before, which goes once nobody computes with it. Of too many the least
+    recently used goes.
+    """
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
         self._settings = settings
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        # By project and the name of the version that was asked for, '' for the current one.
+        self._loaded: OrderedDict[tuple[int, str], Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
     def for_project(self, project_id: int, *, asked: str = "") -> Loaded | None:
@@ -87,25 +94,26 @@ class Detectors:
             ModelError: there is no such version, or its weights are missing, changed, or do not load.
             StorageError: its weights are not here, and the storage is away.
         """
-        version = self._registry.version(project_id, asked) if asked else self._registry.champion(project_id)
+        version = self._registry.champion(project_id)
+        if asked and (version is None or version.name != asked):
+            version = self._registry.version(project_id, asked)
+        else:
+            asked = ""
         if version is None:
             return None
-        # Loaded anew once it is prepared.
-        key = f"{project_id}/{version.name}/{read_preparation(version) is not None}"
+        place, is_prepared = (project_id, asked), read_preparation(version) is not None
         with self._lock:
-            if key not in self._loaded:
+            loaded = self._loaded.get(place)
+            # Loaded anew once it is prepared.
+            if loaded is None or (loaded.version.name, loaded.is_prepared) != (version.name, is_prepared):
                 try:
-                    self._loaded[key] = load_detector(version, device=ready_device(self._settings))
+                    loaded = load_detector(version, device=ready_device(self._settings))
                 except StorageError as e:
-                    key = "" if asked else self._before(project_id)
-                    if not key:
+                    if loaded is None:
                         raise
                     logger.warning("Project %s goes on with its earlier model: %s", project_id, e)
-            self._loaded.move_to_end(key)
+            self._loaded[place] = loaded
+            self._loaded.move_to_end(place)
             while len(self._loaded) > LOADED:
                 self._loaded.popitem(last=False)
-            return self._loaded[key]
-
-    def _before(self, project_id: int) -> str:
-        """The key of the project's model that was used last; '' where none is loaded."""
-        return next((key for key in reversed(self._loaded) if key.startswith(f"{project_id}/")), "")
+            return loaded

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import cv2
@@ -119,6 +121,25 @@ def test_a_promotion_is_seen_at_once(registry: Registry, starter: Path) -> None:
             seen.append(current.detector)
     # Loaded once a version.
     assert seen[0] is seen[1] is not seen[2]
+
+
+def test_of_a_project_that_trains_for_months_one_model_is_loaded(registry: Registry, starter: Path) -> None:
+    detectors, seen = Detectors(registry, Settings(device="cpu")), []
+    names = [add(registry, starter).name for _ in range(4)]
+    for name in names:
+        registry.promote(1, name)
+        current = detectors.for_project(1)
+        # By its name, as Label Studio asks for it, it is the same one.
+        assert current is detectors.for_project(1, asked=name) is not None
+        seen.append(weakref.ref(current.detector))
+        del current
+    gc.collect()
+    assert [one() is None for one in seen] == [True, True, True, False]
+    # One that somebody compares with stays beside it.
+    earlier = detectors.for_project(1, asked=names[0])
+    assert earlier is not None and earlier.version.name == names[0]
+    assert detectors.for_project(1, asked=names[0]) is earlier
+    assert seen[3]() is not None
 
 
 def test_weights_that_are_no_model_are_said(registry: Registry, tmp_path: Path) -> None:
