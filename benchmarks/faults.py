@@ -8,6 +8,8 @@ tasks are imported, at times with a training. Then it is healed, and what must h
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import shutil
 import sys
@@ -28,7 +30,7 @@ from backend.errors import DrapeError, ModelError
 from backend.label_config import parse_label_config
 from backend.labelstudio import LabelStudio
 from backend.problems import Problems
-from backend.queues import CHECKS, QUEUES, Queues
+from backend.queues import CHECKS, QUEUES, TRAIN, Queues
 from backend.regions import encode
 from backend.registry import Registry
 from backend.settings import Settings
@@ -129,8 +131,11 @@ class Harness:
         self.work = Work(self.settings, self.project_id)
         self.problems = Problems(Queues(self.settings).redis)
 
-    def settle(self) -> list[str]:
-        """Waits until everything is up and quiet and all holds; what does not after all the patience."""
+    def settle(self, *, disk_was_full: bool = False) -> list[str]:
+        """Waits until everything is up and quiet and all holds; what does not after all the patience.
+
+        A training that found the disk full has failed rightly, if it says so: its labels count for the next.
+        """
         ends_at = time.monotonic() + PATIENCE_S
         found = ["Something is not up again."]
         while time.monotonic() < ends_at:
@@ -139,6 +144,8 @@ class Harness:
                 continue
             try:
                 quiet = self.invariants.wait_until_quiet(timeout_s=max(ends_at - time.monotonic(), 1))
+                if disk_was_full:
+                    self.forget_failures([TRAIN], that_say=os.strerror(errno.ENOSPC))
                 found = self.invariants.broken(self.work.done.submitted) if quiet else ["Jobs never end."]
             except (DrapeError, RedisError, httpx.HTTPError, OSError) as e:
                 found = [f"It cannot be looked at: {type(e).__name__} {e}"]
@@ -162,23 +169,25 @@ class Harness:
             ends_at = time.monotonic() + fault.seconds
             self.work.some(chance)
             time.sleep(max(ends_at - time.monotonic(), 0))
-        found = self.settle()
+        found = self.settle(disk_was_full=fault.kind == "full")
         made = len(Registry.of(self.settings).versions(self.project_id)) - before
         asked = self.work.done.trainings - trainings
         if made > asked or (made < asked and fault.kind != "full"):
             found.append(f"{asked} trainings were asked for and {made} versions made.")
         return fault, found, time.monotonic() - began
 
-    def forget_failures(self) -> list[str]:
-        """Takes failed jobs away, so that the next round is not blamed for them; what they say."""
+    def forget_failures(self, queues: Sequence[str] = QUEUES, *, that_say: str = "") -> list[str]:
+        """Takes failed jobs away, so that the next round is not blamed for them; the last line of what each says."""
         said = []
-        for name in QUEUES:
+        for name in queues:
             queue = Queue(name, connection=Queues(self.settings).redis)
             for job_id in queue.failed_job_registry.get_job_ids(cleanup=False):
                 job = queue.fetch_job(job_id)
                 result = job.latest_result() if job else None
-                said.append(f"{job_id}: {((result and result.exc_string) or '').strip().splitlines()[-1:]}")
-                queue.failed_job_registry.remove(job_id, delete_job=True)
+                lines = ((result and result.exc_string) or "").strip().splitlines() or [""]
+                if that_say in lines[-1]:
+                    said.append(f"{job_id}: {lines[-1]}")
+                    queue.failed_job_registry.remove(job_id, delete_job=True)
         return said
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 
-from backend.labelstudio import SECRET_HEADER
+from benchmarks.hooks import telling
 from benchmarks.soak_load import Click, Site, polygons
 
 HOOK_EVERY_S = 0.25
@@ -50,7 +50,6 @@ class _Crowd:
         self._ends_at = time.monotonic() + seconds
         self.statuses: dict[str, Counter[int]] = {"click": Counter(), "batch": Counter()}
         self.click_ms: list[float] = []
-        self.webhook_ms: list[float] = []
         self.without_retry_after = self.wrong = 0
         self.unanswered: Counter[str] = Counter()
 
@@ -59,7 +58,7 @@ class _Crowd:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         async with httpx.AsyncClient(timeout=120, limits=limits) as client:
             crowd = (self._ask(client, number, "batch" if number % 3 == 0 else "click") for number in range(at_once))
-            await asyncio.gather(self._tell(client), *crowd)
+            await asyncio.gather(*crowd)
 
     async def _ask(self, client: httpx.AsyncClient, number: int, kind: str) -> None:
         seeds = sorted(self._clicks)
@@ -84,15 +83,6 @@ class _Crowd:
                 self.without_retry_after += not wait_s.isdigit()
                 await asyncio.sleep(min(int(wait_s) if wait_s.isdigit() else 1, LONGEST_WAIT_S))
 
-    async def _tell(self, client: httpx.AsyncClient) -> None:
-        headers = {SECRET_HEADER: self._site.secret}
-        while time.monotonic() < self._ends_at:
-            began = time.monotonic()
-            answer = await client.post(f"{self._site.backend_url}/webhook", json=self._site.event(), headers=headers)
-            answer.raise_for_status()
-            self.webhook_ms.append(1000 * (time.monotonic() - began))
-            await asyncio.sleep(HOOK_EVERY_S)
-
 
 def overload(
     site: Site, clicks: Mapping[int, Sequence[Click]], *, at_once: int, seconds: float, idle_ms: float
@@ -103,12 +93,14 @@ def overload(
         idle_ms: what a click takes where nothing else is asked.
     """
     crowd = _Crowd(site, clicks, seconds)
-    asyncio.run(crowd.run(at_once))
+    with telling(site.backend_url, secret=site.secret, event=site.event(), every_s=HOOK_EVERY_S) as told:
+        asyncio.run(crowd.run(at_once))
+    webhook_ms = [taken_ms for _, taken_ms in told.taken_ms]
     found = Overload(
         at_once, seconds, dict(crowd.statuses["click"]), dict(crowd.statuses["batch"]), crowd.without_retry_after,
-        crowd.wrong, _percentiles(crowd.click_ms, 95), _percentiles(crowd.webhook_ms, 99), len(crowd.webhook_ms),
+        crowd.wrong, _percentiles(crowd.click_ms, 95), _percentiles(webhook_ms, 99), len(webhook_ms),
     )  # fmt: skip
-    found.unanswered = dict(crowd.unanswered)
+    found.unanswered = dict(crowd.unanswered + Counter(told.errors))
     ended = time.monotonic()
     with site.client() as client:
         while time.monotonic() < ended + RECOVERED_S:

@@ -35,6 +35,7 @@ from backend.registry import Registry
 from backend.settings import Settings
 from backend.whole_files import write_whole
 from benchmarks.command import told_plainly
+from benchmarks.hooks import telling
 from benchmarks.interactive import iou
 from benchmarks.invariants import Invariants
 from benchmarks.overload import Overload, overload
@@ -172,17 +173,20 @@ def _soaked(size: Size, stack: Stack, ready: Ready, console: Console) -> Report:
     pieces = max(size.imports // IMPORT_AT_ONCE, 1)
     # The last ones are pre-annotated while people still work.
     load.begin(load.bring, IMPORT_AT_ONCE, 0.8 * 60 * size.minutes / pieces, pieces * IMPORT_AT_ONCE)
-    load.begin(load.tell, HOOK_EVERY_S)
     load.begin(load.weigh, stack.processes, WEIGH_EVERY_S)
+    seen = load.seen
     ends_at = time.monotonic() + 60 * size.minutes
-    while time.monotonic() < ends_at:
-        time.sleep(min(30.0, max(ends_at - time.monotonic(), 0)))
-        seen = load.seen
-        console.print(
-            f"{(time.monotonic() - seen.started) / 60:.1f} min: {len(seen.submitted)} submitted, {len(seen.imported)} "
-            f"imported, {seen.right} clicks right, {len(seen.wrong)} wrong, {len(seen.errors)} errors"
-        )
+    with telling(site.backend_url, secret=site.secret, event=site.event(), every_s=HOOK_EVERY_S) as told:
+        while time.monotonic() < ends_at:
+            time.sleep(min(30.0, max(ends_at - time.monotonic(), 0)))
+            console.print(
+                f"{(time.monotonic() - seen.started) / 60:.1f} min: {len(seen.submitted)} submitted, "
+                f"{len(seen.imported)} imported, {seen.right} clicks right, {len(seen.wrong)} wrong, "
+                f"{len(seen.errors)} errors"
+            )
     load.stop()
+    seen.latency_ms["webhook"] = [(at_s - seen.started, taken_ms) for at_s, taken_ms in told.taken_ms]
+    seen.errors += told.errors
     over = None
     if size.overload_s:
         console.print(f"Overload: {OVERLOAD_TIMES * size.annotators} ask at once …")

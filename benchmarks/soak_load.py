@@ -15,7 +15,7 @@ import psutil
 
 from backend.domain import LabelledMask, Outlining
 from backend.label_config import LabelConfig
-from backend.labelstudio import SECRET_HEADER, LabelStudio
+from backend.labelstudio import LabelStudio
 from backend.regions import encode
 from benchmarks.interactive import next_click
 
@@ -237,14 +237,6 @@ class Load:
         ids = answer.json()["task_ids"]
         self.seen.imported.extend(ids)
         self.offer(list(zip(ids, wanted, strict=True)))
-        self._over.wait(every_s)
-
-    def tell(self, every_s: float) -> None:
-        """One webhook, as Label Studio sends it: on a connection of its own."""
-        site = self._site
-        with site.client() as client, self.seen.timed("webhook"):
-            headers = {SECRET_HEADER: site.secret}
-            client.post(f"{site.backend_url}/webhook", json=site.event(), headers=headers).raise_for_status()
         self._over.wait(every_s)
 
     def weigh(self, processes: Callable[[], Mapping[str, int]], every_s: float) -> None:

@@ -38,7 +38,7 @@ from launcher.redis_server import redis_answers, redis_program, redis_url
 from launcher.secrets_store import Secrets
 from launcher.stack import child_environment
 from launcher.studio import personal_access_token, studio_answers, studio_program
-from tests.conftest import ROOT, STUDIO_VENV
+from tests.conftest import ROOT, STUDIO_VENV, Studio
 from training.jobs import check_approvals
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(420)]
@@ -79,13 +79,14 @@ def watched(supervisor: Supervisor) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, label_studio: Studio) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     files = folder / "files"
     files.mkdir()
     supervisor, secrets = Supervisor(folder / "logs"), Secrets(folder / "secrets")
     redis_port, studio_port = free_port(), free_port()
     url, password = f"http://127.0.0.1:{studio_port}", secrets.make("password")
+    label_studio.copy_into(folder / "studio", password=password)
     supervisor.start(redis_program(folder / "redis", port=redis_port, password="test"))
     supervisor.start(
         studio_program(folder / "studio", venv=STUDIO_VENV, port=studio_port, password=password, files_root=files)

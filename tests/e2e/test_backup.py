@@ -21,7 +21,8 @@ from backend.registry import Registry, check_weights
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images
 from launcher.process import free_port
-from tests.conftest import ROOT, STUDIO_VENV
+from launcher.secrets_store import Secrets
+from tests.conftest import ROOT, STUDIO_VENV, Studio
 from tests.e2e.test_flywheel import Flywheel, all_tasks, figure_of
 from tests.training.conftest import regions_of
 
@@ -29,8 +30,10 @@ FIGURES = 4
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Flywheel]:
+def running(tmp_path: Path, label_studio: Studio) -> Iterator[Flywheel]:
     data = tmp_path / "var"
+    password = Secrets(data / "secrets").make("label-studio-password")
+    label_studio.copy_into(data / "label-studio", password=password)
     ports = [str(free_port()) for _ in range(3)]
     command = [
         sys.executable, "-m", "launcher.cli", "up", "--data-dir", str(data), "--figures", str(FIGURES),
