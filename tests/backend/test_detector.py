@@ -130,7 +130,8 @@ def test_of_a_project_that_trains_for_months_one_model_is_loaded(registry: Regis
         registry.promote(1, name)
         current = detectors.for_project(1)
         # By its name, as Label Studio asks for it, it is the same one.
-        assert current is detectors.for_project(1, asked=name) is not None
+        assert current is not None
+        assert detectors.for_project(1, asked=name) is current
         seen.append(weakref.ref(current.detector))
         del current
     gc.collect()
