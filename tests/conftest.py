@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -173,7 +173,9 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     secrets = Secrets(folder / "secrets")
     password = secrets.make("password")
     program = studio_program(folder / "data", venv=STUDIO_VENV, port=port, password=password, files_root=files)
-    supervisor.start(program)
+    # By itself it gives a backend a second to answer, in which a busy machine may do nothing at all.
+    patient = dict.fromkeys(("ML_CONNECTION_TIMEOUT", "ML_TIMEOUT_HEALTH", "ML_TIMEOUT_SETUP", "WEBHOOK_TIMEOUT"), "30")
+    supervisor.start(replace(program, environment={**program.environment, **patient}))
     try:
         supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
         as_new = folder / "as-new.sqlite3"

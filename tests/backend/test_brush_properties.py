@@ -101,7 +101,7 @@ CLAIMS = [
 @pytest.mark.parametrize(("code", "size_wh"), [case[1:] for case in CLAIMS], ids=[case[0] for case in CLAIMS])
 def test_a_brush_that_claims_much_takes_little(code: list[int], size_wh: tuple[int, int]) -> None:
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     try:
         with contextlib.suppress(RegionError):
             assert not rle_to_mask(code, size_wh=size_wh).all()
@@ -110,7 +110,7 @@ def test_a_brush_that_claims_much_takes_little(code: list[int], size_wh: tuple[i
         tracemalloc.stop()
     # A character a bit, and the bytes; no pixel that the code is too short for.
     assert peak < 20 * len(code) + 2_000_000
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

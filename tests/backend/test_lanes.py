@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 from PIL import Image as Pillow
 
 from backend import lanes
+from backend.domain import Photo, Prompt, Segment
 from backend.errors import OverloadedError
 from backend.lanes import BATCHES, CLICKS, Lane, Lanes, Pace
 from backend.metrics import Metrics
+from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS
@@ -69,7 +72,9 @@ def test_a_flood_is_refused_in_part_and_clicks_go_first(
             origin="starter",
         )  # fmt: skip
         registry.promote(1, version.name)
-        alone = running.client.post("/predict", json=palette_request("/a.png", [click("saree")])).json()
+        # As often as the pace forgets that the first was slow.
+        for _ in range(40):
+            alone = running.client.post("/predict", json=palette_request("/a.png", [click("saree")])).json()
         clicks, batches = asyncio.run(flood(running, webhooks=20))
         statuses = [Counter(answer.status_code for answer in answers) for answers in (clicks, batches)]
         assert {status for found in statuses for status in found} == {200, 503}
@@ -92,9 +97,18 @@ def test_a_flood_is_refused_in_part_and_clicks_go_first(
 
 
 @pytest.mark.services
-def test_who_clicks_in_label_studio_reads_why_nothing_came(settings: Settings, files: tuple[str, Path]) -> None:
+def test_who_clicks_in_label_studio_reads_why_nothing_came(
+    settings: Settings, files: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Pillow.fromarray(draw_figure(3).pixels).save(files[1] / "a.png")
     body = palette_request("/a.png", [click("saree")])
+    go_on, segment = threading.Event(), ClassicalSegmenter.segment
+
+    def held(self: ClassicalSegmenter, image: Photo, prompt: Prompt) -> list[Segment]:
+        assert go_on.wait(60)
+        return segment(self, image, prompt)
+
+    monkeypatch.setattr(ClassicalSegmenter, "segment", held)
     with served(settings.model_copy(update={"predict_clicks": 1})) as running:
         answers: list[httpx.Response] = []
 
@@ -102,11 +116,13 @@ def test_who_clicks_in_label_studio_reads_why_nothing_came(settings: Settings, f
             answers.append(running.client.post("/predict", json=body, headers={"User-Agent": agent}))
 
         for agent in ("heartex/1.23", "curl/8"):
-            threads = [threading.Thread(target=ask, args=(agent,)) for _ in range(6)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            go_on.clear()
+            with ThreadPoolExecutor(6) as pool:
+                asked = [pool.submit(ask, agent) for _ in range(6)]
+                # The one that was taken on ends when all others were refused.
+                for _ in zip(range(5), as_completed(asked, timeout=60), strict=False):
+                    pass
+                go_on.set()
     studio, other = answers[:6], answers[6:]
     assert {answer.status_code for answer in studio} == {200}
     results = [answer.json()["results"][0]["result"] for answer in studio]
@@ -138,6 +154,12 @@ async def outcome(found: Lanes, kind: str, work: Held) -> str:
         return f"refused for {e.retry_after_s} s"
 
 
+async def turns() -> None:
+    """Lets every task come as far as it can by itself."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 # clicks and batches that hold the lanes, with room for 6 and 4; whether one more of either is taken on
 FULL = [
     (0, 0, True, True),
@@ -156,11 +178,11 @@ def test_batches_are_refused_first(clicks: int, batches: int, click_too: bool, b
         held = {CLICKS: Held(), BATCHES: Held()}
         # Batches first: they find no clicks yet.
         whole = [asyncio.create_task(outcome(found, BATCHES, held[BATCHES])) for _ in range(batches)]
-        await asyncio.sleep(0.05)
+        await turns()
         prompted = [asyncio.create_task(outcome(found, CLICKS, held[CLICKS])) for _ in range(clicks)]
         await asyncio.sleep(0)
         more = [asyncio.create_task(outcome(found, kind, held[kind])) for kind in (BATCHES, CLICKS)]
-        await asyncio.sleep(0.05)
+        await turns()
         held[BATCHES].gone.set()
         # What had no thread yet as clicks came in numbers gives way to them, too.
         refused = (await asyncio.gather(*whole)).count("refused for 15 s")
@@ -254,14 +276,14 @@ def test_what_is_not_done_by_the_deadline_is_refused_and_keeps_its_place(monkeyp
     monkeypatch.setattr(lanes, "LATE_S", 0.0)
 
     async def ask() -> None:
-        found, held, told = lane(deadline_s=0.2), Held(), []
+        found, held, told = lane(deadline_s=2.0), Held(), []
 
         def hang(left_s: float) -> str:
             told.append(left_s)
             return held(left_s)
 
         assert await taken_on(found, hang) == "refused"
-        assert 0 < told[0] <= 0.2
+        assert 0 < told[0] <= 2.0
         assert found.in_flight == 1
         held.gone.set()
         while found.in_flight:

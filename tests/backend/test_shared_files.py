@@ -69,7 +69,7 @@ def within(seconds: float, so: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + seconds
     while not so():
         if time.monotonic() > deadline:
-            return False
+            return so()
         time.sleep(0.05)
     return True
 

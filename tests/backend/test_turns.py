@@ -151,7 +151,7 @@ def _done(redis: Redis, ids: list[str]) -> int:
 
 
 def _wait(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.1)

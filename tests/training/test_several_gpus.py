@@ -62,6 +62,14 @@ class OutOfMemory(OnCpu):
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
 
+class Endless(OnCpu):
+    """Its fourth epoch does not end by itself."""
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        self.add_callback("on_train_epoch_start", lambda trainer: time.sleep(600) if trainer.epoch == 3 else None)
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return build([approved(seed) for seed in range(300, 308)], tmp_path_factory.mktemp("figures"))
@@ -94,7 +102,7 @@ def test_two_processes_train_one_model_and_each_epoch_is_told(
 def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
     dataset: Dataset, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.several_gpus.SeveralGpuTrainer", OnCpu)
+    monkeypatch.setattr("training.several_gpus.SeveralGpuTrainer", Endless)
 
     def interrupt(progress: Progress) -> None:
         # As RQ's time limit, which ends what the job's own thread does.
@@ -104,6 +112,7 @@ def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
     with pytest.raises(KeyboardInterrupt):
         train(dataset, starter, tmp_path / "run", interrupt, train_epochs=6)
     assert set(psutil.Process().children(recursive=True)) <= before
+    monkeypatch.setattr("training.several_gpus.SeveralGpuTrainer", OnCpu)
     told: list[Progress] = []
     result = train(dataset, starter, tmp_path / "run", told.append, train_epochs=6)
     epochs = [one.epoch for one in told]

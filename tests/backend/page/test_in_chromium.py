@@ -17,6 +17,8 @@ from tests.conftest import ARTEFACTS
 from tests.e2e.annotator import browser_page
 
 pytestmark = [pytest.mark.services, pytest.mark.browser]
+# Playwright's own five seconds are little beside what else a test machine does.
+expect.set_options(timeout=30_000)
 
 SHOTS = ARTEFACTS / "screenshots" / "status_page"
 WIDTHS_PX = {"desk": 1280, "tablet": 768, "phone": 360}
