@@ -11,9 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from backend.errors import LabelStudioError
 from backend.labelstudio import LabelStudio
 from backend.queues import CHECKS, CLUSTERS, EMBED, PRELABEL
 from backend.settings import Settings
@@ -217,9 +215,4 @@ def _provision(rig: HostRig) -> None:
     )
     give_starter_model(rig.project_id, rig.settings)
     backend = Backend(url=rig.url(BACKEND), user=rig.auth[0], password=rig.auth[1], webhook_secret=SECRET)
-    # Label Studio waits three seconds for the answer; the first one takes the storage's client along.
-    for attempt in Retrying(
-        retry=retry_if_exception_type(LabelStudioError), wait=wait_fixed(2), stop=stop_after_attempt(10), reraise=True
-    ):
-        with attempt:
-            connect_backend(studio, project_id=rig.project_id, backend=backend)
+    connect_backend(studio, project_id=rig.project_id, backend=backend)

@@ -7,6 +7,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from label_studio_sdk.types import MlBackend
+from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_fixed
+
 from backend.errors import LabelConfigError, LabelStudioError
 from backend.label_config import parse_label_config
 from backend.labelstudio import SECRET_HEADER, LabelStudio
@@ -21,6 +24,8 @@ BACKEND_TITLE = "Drape"
 STORAGE_TITLE = "Photographs"
 IMAGE_FILES = r".*\.(jpe?g|png|webp|bmp|tiff?|JPE?G|PNG)$"
 UNCERTAINTY = "Uncertainty sampling"
+# Label Studio gives a backend a second or three to answer as it is connected; one that has just started may need more.
+ATTEMPTS, PAUSE_S = 6, 2.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,23 @@ def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Back
         LabelStudioError: Label Studio refuses; says what to change where its address filter is the reason.
     """
     parse_label_config(label_studio.project(project_id).label_config)
+    for attempt in Retrying(
+        retry=retry_if_exception_type(_NotReached), wait=wait_fixed(PAUSE_S), stop=stop_after_attempt(ATTEMPTS),
+        before_sleep=before_sleep_log(logger, logging.WARNING), reraise=True,
+    ):  # fmt: skip
+        with attempt:
+            known = _connect(label_studio, project_id=project_id, backend=backend)
+    urls = {f"{(one.url or '').rstrip('/')}/webhook" for one in known}
+    _keep_one_webhook(label_studio, project_id=project_id, backend=backend, earlier=urls)
+    logger.info("Connected %s to project %s", backend.url, project_id)
+
+
+class _NotReached(LabelStudioError):
+    """Label Studio asked the backend, and had no answer in the second or three that it gives it."""
+
+
+def _connect(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> list[MlBackend]:
+    """What was connected before, of which at most one is left."""
     sdk = label_studio.sdk
     try:
         with label_studio.said_plainly():
@@ -131,9 +153,7 @@ def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Back
                 sdk.ml.delete(int(extra.id or 0))
     except LabelStudioError as e:
         raise _in_words(e, backend.url) from e
-    urls = {f"{(one.url or '').rstrip('/')}/webhook" for one in known}
-    _keep_one_webhook(label_studio, project_id=project_id, backend=backend, earlier=urls)
-    logger.info("Connected %s to project %s", backend.url, project_id)
+    return known
 
 
 def _in_words(error: LabelStudioError, url: str) -> LabelStudioError:
@@ -143,7 +163,7 @@ def _in_words(error: LabelStudioError, url: str) -> LabelStudioError:
             "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, or give the backend a public address."
         )
     if "connect to ML backend" in str(error):
-        return LabelStudioError(
+        return _NotReached(
             f"Label Studio does not reach the backend at {url}. Start it (`drape serve`), or say under which address "
             "Label Studio reaches it (`drape connect --url`, `drape up --backend-url`), with HOST=0.0.0.0 where that "
             "is not this machine's loopback."

@@ -24,6 +24,7 @@ from backend.regions import encode
 from backend.registry import Registry
 from backend.settings import Settings
 from backend.task_images import kept_name
+from label_studio_config import provision
 from label_studio_config.palette import GARMENTS, palette
 from label_studio_config.palettes import PALETTES, file_of
 from label_studio_config.provision import (
@@ -46,6 +47,7 @@ class Answering(BaseHTTPRequestHandler):
     """Answers as a backend does; keeps what it was asked."""
 
     asked: list[tuple[str, dict[str, str], bytes]]
+    begins_after = 0
 
     def do_GET(self) -> None:
         self._answer()
@@ -56,6 +58,9 @@ class Answering(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.asked.append((self.path, dict(self.headers), body))
+        if len(self.asked) <= self.begins_after:
+            self.send_error(503)
+            return
         answer = json.dumps({"status": "UP", "model_class": "GarmentModel", "model_version": "v1"}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -176,6 +181,22 @@ def test_what_cannot_be_connected_is_said_in_words(
         connect_backend(stranger, project_id=garments, backend=backend)
     with pytest.raises(LabelStudioError, match="404"):
         connect_backend(client, project_id=99_999, backend=backend)
+
+
+@pytest.mark.services
+def test_a_backend_that_has_just_started_is_asked_again(
+    client: LabelStudio,
+    answering: tuple[Backend, list[tuple[str, dict[str, str], bytes]]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend, asked = answering
+    monkeypatch.setattr(Answering, "begins_after", 2)
+    monkeypatch.setattr(provision, "PAUSE_S", 0.1)
+    garments = ensure_project(client, title="Late", label_config=palette(GARMENTS))
+    connect_backend(client, project_id=garments, backend=backend)
+    assert [one.url for one in client.sdk.ml.list(project=garments)] == [backend.url]
+    assert len(asked) > 2 and "does not reach the backend" in caplog.text
 
 
 @pytest.mark.services
