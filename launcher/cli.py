@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,7 +132,7 @@ def worker(
     from threadpoolctl import threadpool_limits
 
     from backend.queues import QUEUES, TRAIN, Queues
-    from launcher.worker import GarmentWorker, ResidentWorker, put_back_lost_jobs
+    from launcher.worker import NICENESS, GarmentWorker, ResidentWorker, put_back_lost_jobs
 
     settings = read_settings()
     settings.check_projects()
@@ -141,6 +142,8 @@ def worker(
         importlib.import_module(module)
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
+    # What annotators wait for on the same machine goes first.
+    os.nice(NICENESS)
     # A training is ended by ending its process; all else goes faster in one that keeps its models.
     kind = GarmentWorker if TRAIN in names else ResidentWorker
     # numpy's products are small here: its threads would only spin, and take the models' cores.

@@ -37,8 +37,9 @@ WORKER_TTL_S = WAIT_S + 15
 GIVEN_UP_S = 60
 # A heart beat that hangs is not waited for when the job is over.
 BEAT_PATIENCE_S = 2.0
-# As `nice` counts: 0 is usual, 19 the least that a process can ask for.
-NICENESS = 10
+# As `nice` counts, where 19 is the least that a process can ask for: workers give way to the backend, and trainings to
+# other workers.
+NICENESS = 5
 # A job may be in the middle of a write that Label Studio, which stops as well, never answers. Less than a supervisor's
 # patience, which would kill the worker with its job.
 GIVE_BACK_S = 3.0
@@ -142,10 +143,7 @@ class _GivesBack(BaseWorker):
 
 
 class GarmentWorker(_GivesBack, Worker):
-    """Runs each job in a process of its own, which ends with it: for trainings, which take hours and all memory.
-
-    They give way to what annotators wait for on the same machine.
-    """
+    """Runs each job in a process of its own, which ends with it: for trainings, which take hours and all memory."""
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """What the job's own process does."""
