@@ -11,6 +11,7 @@ from backend.clusters import Clusters, load_clusters
 from backend.detector import Detector
 from backend.devices import ready_device
 from backend.errors import ModelError, StorageError
+from backend.heap import give_back
 from backend.preparation import CLUSTERS_FILE, OPENVINO_FILE, RUNTIMES, folder_of, read_preparation
 from backend.registry import Registry, Version, check_weights
 from backend.runtimes import Precision, Runtime
@@ -112,8 +113,12 @@ class Detectors:
                     if loaded is None:
                         raise
                     logger.warning("Project %s goes on with its earlier model: %s", project_id, e)
+            is_new = loaded is not self._loaded.get(place)
             self._loaded[place] = loaded
             self._loaded.move_to_end(place)
             while len(self._loaded) > LOADED:
                 self._loaded.popitem(last=False)
+            if is_new:
+                # The one before, and what loading took besides.
+                give_back()
             return loaded

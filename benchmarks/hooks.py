@@ -1,10 +1,13 @@
-"""Webhooks told by a process of their own, as Label Studio's are: what they take is not what the annotators' takes."""
+"""Webhooks told by a process of their own, as Label Studio's are: what they take is not what the annotators' takes.
+
+Beside each the same is told to a server that only answers, in a process of its own: what the machine itself takes.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -12,8 +15,14 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from backend.labelstudio import SECRET_HEADER
+from launcher.process import free_port
 
 PATIENCE_S = 30.0
 
@@ -24,10 +33,12 @@ class Told:
 
     Attributes:
         taken_ms: pairs of when each was told, in seconds as `time.monotonic` counts, and the milliseconds it took.
+        bare_ms: the same of the server that only answers.
         errors: sentences about those that were not acknowledged.
     """
 
     taken_ms: list[tuple[float, float]] = field(default_factory=list)
+    bare_ms: list[tuple[float, float]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
@@ -35,9 +46,11 @@ class Told:
 def telling(url: str, *, secret: str, event: Mapping[str, Any], every_s: float) -> Iterator[Told]:
     """Tells the backend at `url` the event, again and again for as long as the block lasts."""
     context = get_context("spawn")
-    over, (here, there) = context.Event(), context.Pipe(duplex=False)
-    process = context.Process(target=_tell, args=(url, secret, dict(event), every_s, over, there), daemon=True)
-    process.start()
+    over, (here, there), port = context.Event(), context.Pipe(duplex=False), free_port()
+    bare = context.Process(target=_only_answer, args=(port,), daemon=True)
+    teller = context.Process(target=_tell, args=(url, port, secret, dict(event), every_s, over, there), daemon=True)
+    bare.start()
+    teller.start()
     there.close()
     told = Told()
     try:
@@ -46,23 +59,45 @@ def telling(url: str, *, secret: str, event: Mapping[str, Any], every_s: float) 
         over.set()
         try:
             found = here.recv()
-            told.taken_ms, told.errors = found.taken_ms, found.errors
+            told.taken_ms, told.bare_ms, told.errors = found.taken_ms, found.bare_ms, found.errors
         except EOFError:
             told.errors.append("webhook: the process that tells them has died")
-        process.join(PATIENCE_S)
+        teller.join(PATIENCE_S)
+        bare.terminate()
+        bare.join(PATIENCE_S)
 
 
-def _tell(url: str, secret: str, event: dict[str, Any], every_s: float, over: Event, answers: Connection) -> None:
+def _only_answer(port: int) -> None:
+    async def answer(request: Request) -> JSONResponse:
+        await request.json()
+        return JSONResponse({"queued": "nothing"}, 201)
+
+    uvicorn.run(Starlette(routes=[Route("/webhook", answer, methods=["POST"])]), port=port, log_level="critical")
+
+
+def _tell(
+    url: str, bare_port: int, secret: str, event: dict[str, Any], every_s: float, over: Event, answers: Connection
+) -> None:
     told = Told()
+    sides = ((url, told.taken_ms), (f"http://127.0.0.1:{bare_port}", told.bare_ms))
     # A connection for each, as Label Studio opens them.
     limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(base_url=url, headers={SECRET_HEADER: secret}, timeout=PATIENCE_S, limits=limits) as client:
+    with httpx.Client(headers={SECRET_HEADER: secret}, timeout=PATIENCE_S, limits=limits) as client:
+        _wait_for(client, sides[1][0], over)
         while not over.is_set():
-            began = time.monotonic()
-            try:
-                client.post("/webhook", json=event).raise_for_status()
-                told.taken_ms.append((began, 1000 * (time.monotonic() - began)))
-            except httpx.HTTPError as e:
-                told.errors.append(f"webhook: {type(e).__name__} {e}"[:300])
+            for side, taken_ms in sides:
+                began = time.monotonic()
+                try:
+                    client.post(f"{side}/webhook", json=event).raise_for_status()
+                    taken_ms.append((began, 1000 * (time.monotonic() - began)))
+                except httpx.HTTPError as e:
+                    told.errors.append(f"webhook: {type(e).__name__} {e}"[:300])
             over.wait(every_s)
     answers.send(told)
+
+
+def _wait_for(client: httpx.Client, url: str, over: Event) -> None:
+    while not over.wait(0.1):
+        with suppress(httpx.TransportError):
+            client.get(url)
+            return

@@ -27,6 +27,7 @@ class Overload:
     Attributes:
         clicks, batches: HTTP status → how often; 0 where there was no answer.
         unanswered: the kinds of failure of those.
+        bare_ms_50_99: of webhooks to a server that only answers.
         without_retry_after: refusals that do not say when to come back.
         recovered_s: until a click took no longer than three times what it takes idly; None where it never did.
     """
@@ -39,6 +40,7 @@ class Overload:
     wrong: int = 0
     click_ms_50_95: tuple[float, float] = (0.0, 0.0)
     webhook_ms_50_99: tuple[float, float] = (0.0, 0.0)
+    bare_ms_50_99: tuple[float, float] = (0.0, 0.0)
     webhooks: int = 0
     recovered_s: float | None = None
     unanswered: dict[str, int] = field(default_factory=dict)
@@ -95,10 +97,11 @@ def overload(
     crowd = _Crowd(site, clicks, seconds)
     with telling(site.backend_url, secret=site.secret, event=site.event(), every_s=HOOK_EVERY_S) as told:
         asyncio.run(crowd.run(at_once))
-    webhook_ms = [taken_ms for _, taken_ms in told.taken_ms]
+    webhook_ms, bare_ms = ([taken_ms for _, taken_ms in pairs] for pairs in (told.taken_ms, told.bare_ms))
     found = Overload(
         at_once, seconds, dict(crowd.statuses["click"]), dict(crowd.statuses["batch"]), crowd.without_retry_after,
-        crowd.wrong, _percentiles(crowd.click_ms, 95), _percentiles(webhook_ms, 99), len(webhook_ms),
+        crowd.wrong, _percentiles(crowd.click_ms, 95), _percentiles(webhook_ms, 99),
+        _percentiles(bare_ms, 99), len(webhook_ms),
     )  # fmt: skip
     found.unanswered = dict(crowd.unanswered + Counter(told.errors))
     ended = time.monotonic()

@@ -185,7 +185,8 @@ def _soaked(size: Size, stack: Stack, ready: Ready, console: Console) -> Report:
                 f"{len(seen.errors)} errors"
             )
     load.stop()
-    seen.latency_ms["webhook"] = [(at_s - seen.started, taken_ms) for at_s, taken_ms in told.taken_ms]
+    for what, pairs in (("webhook", told.taken_ms), ("webhook, where nothing is done", told.bare_ms)):
+        seen.latency_ms[what] = [(at_s - seen.started, taken_ms) for at_s, taken_ms in pairs]
     seen.errors += told.errors
     over = None
     if size.overload_s:

@@ -123,12 +123,13 @@ def sentences(report: Report) -> list[str]:
     over = report.overload
     if over is not None:
         recovered = "never" if over.recovered_s is None else f"after {over.recovered_s:.1f} s"
-        clicks_ms, hooks_ms = over.click_ms_50_95, over.webhook_ms_50_99
+        clicks_ms, hooks_ms, bare_ms = over.click_ms_50_95, over.webhook_ms_50_99, over.bare_ms_50_99
         lines.append(
             f"Overload, {over.asked_at_once} at once for {over.seconds:.0f} s: clicks {over.clicks}, whole images "
             f"{over.batches} (status: times; unanswered: {over.unanswered}), {over.without_retry_after} refusals "
             f"without Retry-After, {over.wrong} wrong; clicks {clicks_ms[0]:.0f} ms (95th {clicks_ms[1]:.0f}), "
-            f"{over.webhooks} webhooks {hooks_ms[0]:.0f} ms (99th {hooks_ms[1]:.0f}); recovered {recovered}."
+            f"{over.webhooks} webhooks {hooks_ms[0]:.0f} ms (99th {hooks_ms[1]:.0f}; where nothing is "
+            f"done {bare_ms[0]:.0f}, 99th {bare_ms[1]:.0f}); recovered {recovered}."
         )
     return lines
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,12 +111,15 @@ def serve(
     import uvicorn
 
     from backend.app import create_app
+    from backend.heap import share_heaps
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     settings.check_projects()
     _log(settings.log_level, log_format=settings.log_format)
     # A webhook asks for Python's one lock a dozen times, each time behind the threads that compute.
     sys.setswitchinterval(SWITCH_S)
+    # Each click has a thread of its own.
+    share_heaps()
     uvicorn.run(
         create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False,
         timeout_graceful_shutdown=GRACE_S,
@@ -132,7 +134,8 @@ def worker(
     from threadpoolctl import threadpool_limits
 
     from backend.queues import QUEUES, TRAIN, Queues
-    from launcher.worker import NICENESS, GarmentWorker, ResidentWorker, put_back_lost_jobs
+    from launcher.priority import TRAINING, WORKER, give_way
+    from launcher.worker import GarmentWorker, ResidentWorker, put_back_lost_jobs
 
     settings = read_settings()
     settings.check_projects()
@@ -142,8 +145,7 @@ def worker(
         importlib.import_module(module)
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
-    # What annotators wait for on the same machine goes first.
-    os.nice(NICENESS)
+    give_way(TRAINING if TRAIN in names else WORKER)
     # A training is ended by ending its process; all else goes faster in one that keeps its models.
     kind = GarmentWorker if TRAIN in names else ResidentWorker
     # numpy's products are small here: its threads would only spin, and take the models' cores.

@@ -37,9 +37,6 @@ WORKER_TTL_S = WAIT_S + 15
 GIVEN_UP_S = 60
 # A heart beat that hangs is not waited for when the job is over.
 BEAT_PATIENCE_S = 2.0
-# As `nice` counts, where 19 is the least that a process can ask for: workers give way to the backend, and trainings to
-# other workers.
-NICENESS = 5
 # A job may be in the middle of a write that Label Studio, which stops as well, never answers. Less than a supervisor's
 # patience, which would kill the worker with its job.
 GIVE_BACK_S = 3.0
@@ -144,11 +141,6 @@ class _GivesBack(BaseWorker):
 
 class GarmentWorker(_GivesBack, Worker):
     """Runs each job in a process of its own, which ends with it: for trainings, which take hours and all memory."""
-
-    def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """What the job's own process does."""
-        os.nice(NICENESS)
-        super().main_work_horse(job, queue)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Gives the job its process; ends it at once where the worker was asked to end as it took the job."""

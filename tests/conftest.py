@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import shutil
@@ -20,6 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
 from backend.domain import Image
+from backend.heap import give_back
 from backend.preparation import folder_of
 from backend.preparing import prepare
 from backend.registry import Registry
@@ -53,8 +53,14 @@ hypothesis_settings.load_profile("test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those with real services, then the browser: what is broken shows early."""
+    """Fast tests first, then those with real services, then the browser: what is broken shows early.
+
+    Where several processes share them, one has all with real services, and the others a module at a time.
+    """
     items.sort(key=lambda item: 2 * ("browser" in item.keywords) + ("services" in item.keywords))
+    for item in items:
+        real = {"browser", "services"} & set(item.keywords)
+        item.add_marker(pytest.mark.xdist_group("services" if real else str(item.path)))
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +77,7 @@ def memory_given_back() -> Iterator[None]:
     """What a module's models took goes back to the system: of several that hold SAM 3 the allocator keeps it all."""
     yield
     gc.collect()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from rq.job import Job, JobStatus
 from benchmarks.proxy import Proxy
 from launcher.process import free_port
 from launcher.redis_server import redis_url
-from launcher.worker import NICENESS, ResidentWorker, put_back_lost_jobs
+from launcher.worker import ResidentWorker, put_back_lost_jobs
 
 pytestmark = pytest.mark.services
 ROOT = Path(__file__).parent.parent.parent
@@ -220,8 +220,6 @@ def test_a_job_whose_process_was_killed_is_tried_again(
     again = queue.enqueue("tests.launcher.test_worker.work_for_long", 600, str(tmp_path / "seen"), retry=Retry(max=3))
     wait_for(lambda: running(again))
     pid = again.get_meta()["pid"]
-    # It gives way to whoever waits in front of a screen.
-    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, worker.pid) + NICENESS
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: again.get_status() == JobStatus.FINISHED)
 
