@@ -57,6 +57,14 @@ def test_it_is_valid(compose: list[str], profiles: tuple[str, ...], services: se
         assert name == "label-studio" or service["read_only"], name
 
 
+def test_workers_give_way_to_what_annotators_wait_for(compose: list[str]) -> None:
+    found = yaml.safe_load(config(compose, "cpu", "gpu").stdout)["services"]
+    shares = {name: service["cpu_shares"] for name, service in found.items() if "cpu_shares" in service}
+    # As the kernel weighs what has a niceness of 5 and of 10 against what has none, and 1024 (sched_prio_to_weight).
+    of = {"worker-prelabel": 335, "worker-train": 110}
+    assert shares == {**of, **{f"{name}-gpu": share for name, share in of.items()}}
+
+
 def test_no_secret_is_in_the_environment(compose: list[str]) -> None:
     found = yaml.safe_load(config(compose, "cpu", "gpu", "tls", "keeping").stdout)
     for name, service in found["services"].items():
