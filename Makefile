@@ -16,10 +16,9 @@ up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUD
 	  $(if $(PORT),--port $(PORT)) $(if $(STUDIO_PORT),--studio-port $(STUDIO_PORT)) \
 	  $(if $(REDIS_PORT),--redis-port $(REDIS_PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
-# Threads that wait do not spin: there are more of them than cores.
 test:  ## all tests
 	@$(PYTHON) launcher/bootstrap.py --dev
-	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)
+	.venv/bin/python -m pytest $(PYTEST)
 
 fuzz:  ## bad input at random, tens of thousands of requests: an hour or more [FUZZ=tests/backend/test_brush_properties.py]
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio

@@ -53,14 +53,8 @@ hypothesis_settings.load_profile("test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those with real services, then the browser: what is broken shows early.
-
-    Where several processes share them, one has all with real services, and the others a module at a time.
-    """
+    """Fast tests first, then those with real services, then the browser: what is broken shows early."""
     items.sort(key=lambda item: 2 * ("browser" in item.keywords) + ("services" in item.keywords))
-    for item in items:
-        real = {"browser", "services"} & set(item.keywords)
-        item.add_marker(pytest.mark.xdist_group("services" if real else str(item.path)))
 
 
 @pytest.fixture(autouse=True)

@@ -25,9 +25,12 @@ from tests.conftest import ROOT, STUDIO_VENV
 
 pytestmark = pytest.mark.services
 
+# Sentences name files, however long their folder is called.
+WIDE = {"COLUMNS": "500"}
+
 
 def drape(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments])
+    return CliRunner().invoke(app, [str(one) for one in arguments], env=WIDE)
 
 
 def back_up(data: Path, file: Path) -> Result:

@@ -75,7 +75,8 @@ def _project(registry: Registry, project_id: int) -> tuple[str | None, dict[str,
 
 def drape(settings: Settings, *arguments: str | Path) -> Result:
     given = ["--no-label-studio", "--data-dir", settings.data_dir]
-    environment = {"STORAGE_URL": settings.storage_url}
+    # Sentences name files, however long their folder is called.
+    environment = {"STORAGE_URL": settings.storage_url, "COLUMNS": "500"}
     return CliRunner().invoke(app, [str(one) for one in [*arguments, *given]], env=environment)
 
 
