@@ -83,7 +83,8 @@ def _tell(
     # A connection for each, as Label Studio opens them.
     limits = httpx.Limits(max_keepalive_connections=0)
     with httpx.Client(headers={SECRET_HEADER: secret}, timeout=PATIENCE_S, limits=limits) as client:
-        _wait_for(client, sides[1][0], over)
+        if not _answers(client, sides[1][0], over):
+            told.errors.append("webhook: none was told, as the server that only answers has not started")
         while not over.is_set():
             for side, taken_ms in sides:
                 began = time.monotonic()
@@ -96,8 +97,10 @@ def _tell(
     answers.send(told)
 
 
-def _wait_for(client: httpx.Client, url: str, over: Event) -> None:
+def _answers(client: httpx.Client, url: str, over: Event) -> bool:
+    """Whether it does before all is over."""
     while not over.wait(0.1):
         with suppress(httpx.TransportError):
             client.get(url)
-            return
+            return True
+    return False

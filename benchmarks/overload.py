@@ -27,8 +27,8 @@ class Overload:
     Attributes:
         clicks, batches: HTTP status → how often; 0 where there was no answer.
         unanswered: the kinds of failure of those.
-        bare_ms_50_99: of webhooks to a server that only answers.
         without_retry_after: refusals that do not say when to come back.
+        bare_ms_50_99: of webhooks to a server that only answers.
         recovered_s: until a click took no longer than three times what it takes idly; None where it never did.
     """
 

@@ -186,7 +186,8 @@ def _soaked(size: Size, stack: Stack, ready: Ready, console: Console) -> Report:
             )
     load.stop()
     for what, pairs in (("webhook", told.taken_ms), ("webhook, where nothing is done", told.bare_ms)):
-        seen.latency_ms[what] = [(at_s - seen.started, taken_ms) for at_s, taken_ms in pairs]
+        if pairs:
+            seen.latency_ms[what] = [(at_s - seen.started, taken_ms) for at_s, taken_ms in pairs]
     seen.errors += told.errors
     over = None
     if size.overload_s:

@@ -21,5 +21,6 @@ def give_way(niceness: int) -> None:
     """
     os.nice(niceness)
     if os.getsid(0) == os.getpid():
+        # Where there is no such file, processes are weighed alone, or by their containers.
         with suppress(OSError):
             SESSION.write_text(str(niceness))
