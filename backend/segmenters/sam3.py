@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Sam3Segmenter:
         self._logits_lock = threading.Lock()
         # The concept head keeps the words that it looks for in the model itself.
         self._concept_lock = threading.Lock()
-        self._phrases: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._phrases: OrderedDict[str, Any] = OrderedDict()
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         """Masks `bool (H, W)`, best first: one for clicks and boxes, every instance for words and examples.
@@ -102,7 +103,7 @@ class Sam3Segmenter:
         features = self._encode(blank)
         with torch.inference_mode():
             self._decode(features[CLICKS], size_wh, (Point(1, 1),), (), None)
-        self._instances(features[CONCEPT], size_wh, ("garment",), (), min_score=self._min_score)
+        self._instances(features[CONCEPT], size_wh, "garment", (), min_score=self._min_score)
 
     def _image_name(self, image: Photo) -> str:
         return f"{image.key}-{self._sam3.fingerprint}-{self._precision}"
@@ -192,50 +193,51 @@ class Sam3Segmenter:
     ) -> list[Segment]:
         if examples and len(words) > 1:
             raise PromptError("An example goes with one phrase: remove the other words.")
-        return self._instances(self._embedding(image, CONCEPT), image.size_wh, words, examples, min_score=min_score)
+        features = self._embedding(image, CONCEPT)
+        # One after another: each takes 1.7 GB for its attention over the image, and no other answer depends on it.
+        found = [
+            self._instances(features, image.size_wh, phrase, examples, min_score=min_score)
+            for phrase in words or (EXAMPLE_ALONE,)
+        ]
+        segments = [replace(one, words=one.words if words else "") for ones in found for one in ones]
+        return sorted(segments, key=lambda segment: -segment.score)
 
     def _instances(
-        self,
-        features: Tensors,
-        size_wh: tuple[int, int],
-        words: tuple[str, ...],
-        examples: Sequence[Box],
-        *,
-        min_score: float,
+        self, features: Tensors, size_wh: tuple[int, int], phrase: str, examples: Sequence[Box], *, min_score: float
     ) -> list[Segment]:
-        """Every instance of the words and examples, by Ultralytics' own concept predictor."""
+        """Every instance of the phrase that is like the examples, by Ultralytics' own concept predictor."""
         boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in examples] or None
         levels = [features["level0"], features["level1"], features["level2"]]
         with self._concept_lock, self._metrics.decode_seconds.labels(head=CONCEPT).time():
             concept = self._sam3.concept
             concept.args.conf = min_score
-            self._look_for(words or (EXAMPLE_ALONE,))
+            self._look_for(phrase)
             masks, found = concept.inference_features(
                 # Of the positions, only those of the coarsest level are read.
                 {"backbone_fpn": levels, "vision_pos_enc": [features["position"]] * len(levels)},
                 src_shape=size_wh[::-1],
                 bboxes=boxes,
-                text=list(words) or None,
+                text=[phrase],
             )
         if masks is None:
             return []
-        segments = [
-            Segment(mask=mask, score=float(row[4]), words=words[int(row[5])] if words else "")
-            for mask, row in zip(masks.cpu().numpy(), found.float().cpu().numpy(), strict=True)
+        return [
+            Segment(mask=mask, score=score, words=phrase)
+            for mask, score in zip(masks.cpu().numpy(), found[:, 4].tolist(), strict=True)
+            if mask.any()
         ]
-        return sorted((segment for segment in segments if segment.mask.any()), key=lambda segment: -segment.score)
 
-    def _look_for(self, phrases: tuple[str, ...]) -> None:
+    def _look_for(self, phrase: str) -> None:
         """Sets the words in the model; those of the last phrases are kept, as encoding them takes a second on a CPU."""
         model = self._sam3.concept.model
-        if phrases not in self._phrases:
+        if phrase not in self._phrases:
             with torch.inference_mode():
-                model.set_classes(text=list(phrases))
-            self._phrases[phrases] = model.text_embeddings
-        self._phrases.move_to_end(phrases)
+                model.set_classes(text=[phrase])
+            self._phrases[phrase] = model.text_embeddings
+        self._phrases.move_to_end(phrase)
         while len(self._phrases) > KEPT_PHRASES:
             self._phrases.popitem(last=False)
-        model.names, model.text_embeddings = list(phrases), self._phrases[phrases]
+        model.names, model.text_embeddings = [phrase], self._phrases[phrase]
 
 
 def _best(candidates: torch.Tensor, scores: torch.Tensor) -> int:

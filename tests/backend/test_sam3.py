@@ -220,6 +220,24 @@ def test_a_known_image_is_answered_without_its_pixels(sam3: Sam3Segmenter) -> No
         sam3.segment(gone(upright(99)), Prompt(points=(CLICK,)))
 
 
+def test_of_many_phrases_one_is_looked_for_at_a_time(sam3: Sam3Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes gigabytes for its attention: those of a whole label config at once would take all memory."""
+    image, at_once, model = upright(2), [], sam3._sam3.concept.model
+    alone = {phrase: sam3.find_words(image, [phrase], min_score=SCORE) for phrase in PHRASES}
+    look = model.forward_grounding
+
+    def watched(**given: Any) -> Any:
+        at_once.append(len(given["text_ids"]))
+        return look(**given)
+
+    monkeypatch.setattr(model, "forward_grounding", watched)
+    found = sam3.find_words(image, PHRASES, min_score=SCORE)
+    assert at_once == [1] * len(PHRASES)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    for phrase in PHRASES:
+        assert alone[phrase] and ours([one for one in found if one.words == phrase]) == ours(alone[phrase])
+
+
 @pytest.mark.parametrize("boxes", [(), (BOX,)])
 def test_clicks_mean_the_same_whether_they_come_one_by_one_or_at_once(
     small: Path, sam3: Sam3Segmenter, boxes: tuple[Box, ...]
