@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import suppress
+import time
 from pathlib import Path
 
 # As `nice` counts, where 19 is the least that a process can ask for. What annotators wait for on the same machine goes
 # first, then pre-annotations, then trainings.
 WORKER, TRAINING = 5, 10
 SESSION = Path("/proc/self/autogroup")
+# Linux takes ten a second, of the whole machine.
+WAIT_S, ATTEMPTS = 0.15, 20
 
 
 def give_way(niceness: int) -> None:
@@ -20,7 +23,14 @@ def give_way(niceness: int) -> None:
     this process leads it.
     """
     os.nice(niceness)
-    if os.getsid(0) == os.getpid():
-        # Where there is no such file, processes are weighed alone, or by their containers.
-        with suppress(OSError):
+    if os.getsid(0) != os.getpid():
+        return
+    for _ in range(ATTEMPTS):
+        try:
             SESSION.write_text(str(niceness))
+            return
+        except OSError as e:
+            # Else there is no such file: processes are weighed alone, or by their containers.
+            if e.errno != errno.EAGAIN:
+                return
+        time.sleep(WAIT_S)
