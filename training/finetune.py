@@ -95,6 +95,10 @@ class _Run:
         """Where Ultralytics writes."""
         return self.folder / "run"
 
+    @property
+    def curves(self) -> Path:
+        return self.written / "results.csv"
+
     def begin(self, facts: dict[str, Any]) -> None:
         """Goes on where the folder holds a training of the same; empties it else."""
         told = json.dumps(facts, indent=1, sort_keys=True)
@@ -102,6 +106,14 @@ class _Run:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         write_whole(self.mark, told)
+
+    def go_on(self, epochs_done: int) -> None:
+        """Brings what Ultralytics wrote back to its last checkpoint: it may have been killed while it wrote more."""
+        copy_whole(self.best, self.written / "weights" / "best.pt")
+        # A row of the table is written before the checkpoint of its epoch.
+        if self.curves.is_file():
+            rows = self.curves.read_text().splitlines(keepends=True)[: 1 + epochs_done]
+            write_whole(self.curves, "".join(rows))
 
     def keep(self, trainer: Any) -> None:
         """Copies the checkpoints after each epoch."""
@@ -165,8 +177,7 @@ def _train(
     if epochs_done < args["epochs"]:
         if goes_on:
             logger.info("The training goes on after epoch %s", epochs_done)
-            # It may have been killed while it wrote its own.
-            copy_whole(run.best, run.written / "weights" / "best.pt")
+            run.go_on(epochs_done)
         model.add_callback("on_model_save", run.keep)
         # Once an epoch; `on_fit_epoch_end` comes again after the last.
         several = len(devices_of(settings.device_train)) > 1
@@ -185,11 +196,10 @@ def _train(
     if not run.best.is_file():
         raise ModelError("The training left no weights.")
     quiet_ultralytics().utils.torch_utils.strip_optimizer(str(run.best))
-    curves = run.written / "results.csv"
     facts = {
         "metrics": _metrics(raw),
         "architecture": Path(model.model.yaml.get("yaml_file") or "yolo11n-seg.yaml").stem,
-        "curves": curves.read_text() if curves.is_file() else "",
+        "curves": run.curves.read_text() if run.curves.is_file() else "",
     }
     write_whole(run.result, json.dumps(facts))
 

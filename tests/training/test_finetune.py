@@ -102,9 +102,13 @@ def test_killed_it_goes_on_where_it_was(dataset: Dataset, starter: Path, tmp_pat
     # What Ultralytics was writing may be broken; what is kept beside it is not.
     for name in ("last.pt", "best.pt"):
         (folder / "run" / "weights" / name).write_bytes(b"half")
+    # Its table may be ahead of them.
+    with (folder / "run" / "results.csv").open("a") as table:
+        table.write("4,0.1,0.2\n5,0.3")
     result, after = trained(dataset, folder, starter, train_epochs=12)
     assert after[0].epoch in (before[-1], before[-1] + 1)
     assert after[-1].epoch == 12
+    assert [int(row.split(",")[0]) for row in result.curves.splitlines()[1:]] == list(range(1, 13))
     assert weights(result.weights)
 
 
