@@ -26,6 +26,13 @@ def devices_of(device: str) -> tuple[str, ...]:
     return tuple(f"cuda:{one}" if one.isdigit() else one for one in named) or ("cpu",)
 
 
+def is_quick_in_bfloat16(device: str) -> bool:
+    """Whether this is a CPU with instructions for matrices of bfloat16 (AMX); on others it is slower than float32."""
+    import torch
+
+    return device == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
 def ready_device(settings: Settings) -> str:
     """The device that this process computes on; of a GPU it takes no more memory than `GPU_MEMORY_SHARE` says.
 

@@ -1,5 +1,7 @@
 """SAM 3 from HTTP in to HTTP out, on a 2-megapixel photograph: the second click, and what of it is not the model.
 
+Beside it what is ours in how the model computes: its encoder's precision on a CPU, and attention over an image.
+
 The weights are those of `SAM3_WEIGHTS`, else drawn at random at full size: the model's times do not depend on what they
 are. What an untrained decoder answers is noise, though, which no polygon is made for: the decoder runs, and the logits
 of a drawn garment take the place of its answer.
@@ -11,8 +13,9 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +28,9 @@ import torch
 import uvicorn
 
 from backend.app import create_app
+from backend.domain import Image
 from backend.segmenters.sam3 import Sam3Segmenter
+from backend.segmenters.sam3_checkpoint import Sam3
 from backend.service import Service
 from backend.settings import Settings
 from benchmarks.random_weights import random_sam3
@@ -52,7 +57,7 @@ def measure() -> list[Row]:
             segmenter = service.interactive.segmenter.get(timeout_s=LOADING_S)
             assert isinstance(segmenter, Sam3Segmenter)
             decoder = _Decoder(segmenter, None if settings.sam3_weights else _garment_logits())
-            return _measured(client, decoder)
+            return [*_measured(client, decoder), *_of_the_model(segmenter)]
 
 
 def _measured(client: httpx.Client, decoder: _Decoder) -> list[Row]:
@@ -79,6 +84,55 @@ def _measured(client: httpx.Client, decoder: _Decoder) -> list[Row]:
         ),
         faster("SAM 3, second click: task carries 100 regions / carries none", _timing(carrying), second),
     ]
+
+
+def _of_the_model(segmenter: Sam3Segmenter) -> list[Row]:
+    """Each in turn with the plain way, on one image, without what is kept."""
+    image = Image(draw_figure(0).pixels, key="measured", source="a drawing")
+    sam3 = segmenter._sam3
+    encoding, exactly, phrase, with_weights = [], [], [], []
+    for _ in range(ENCODES + 1):
+        encoding.append(_seconds(lambda: segmenter._encode(image)))
+        if sam3.encodes_in is torch.bfloat16:
+            segmenter._sam3 = replace(sam3, encodes_in=torch.float32)
+            exactly.append(_seconds(lambda: segmenter._encode(image)))
+            segmenter._sam3 = sam3
+        segmenter.prepare(image)
+        phrase.append(_seconds(lambda: segmenter.find_words(image, ["saree"], min_score=0)))
+        with _attention_with_weights(sam3):
+            with_weights.append(_seconds(lambda: segmenter.find_words(image, ["saree"], min_score=0)))
+    rows = [
+        faster(
+            "SAM 3, a phrase: attention with torch's fused kernels / as Ultralytics",
+            _timing(phrase),
+            _timing(with_weights),
+        )
+    ]
+    if exactly:
+        rows.append(faster("SAM 3 encodes an image on a CPU: bfloat16 / float32", _timing(encoding), _timing(exactly)))
+    return rows
+
+
+@contextmanager
+def _attention_with_weights(sam3: Sam3) -> Iterator[None]:
+    """As Ultralytics computes the attention of each pixel to each: it asks for the weights, and leaves them."""
+
+    def ask(_: torch.nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return given, {**named, "need_weights": True}
+
+    layers = sam3.concept.model.transformer.encoder.layers
+    hooks = [layer.self_attn.register_forward_pre_hook(ask, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _seconds(act: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
 
 
 def _timing(taken: list[float]) -> Timing:

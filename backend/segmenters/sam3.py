@@ -48,7 +48,7 @@ class Sam3Segmenter:
         self._min_score = min_score
         self._embeddings = embeddings
         self._metrics = metrics
-        self._precision = str(next(sam3.clicks.model.parameters()).dtype).removeprefix("torch.")
+        self._precision = str(sam3.encodes_in).removeprefix("torch.")
         # Logits of the clicks so far, by image and clicks: the next click refines them.
         self._logits: OrderedDict[object, torch.Tensor] = OrderedDict()
         self._logits_lock = threading.Lock()
@@ -100,7 +100,7 @@ class Sam3Segmenter:
         """Answers each kind of prompt once on a blank image: no annotator waits for what a first run prepares."""
         size_wh = (INPUT_SIZE_PX, INPUT_SIZE_PX)
         blank = Image(np.zeros((*size_wh, 3), np.uint8), key="blank", source="a blank image")
-        features = self._encode(blank)
+        features = {head: self._for_head(embedding) for head, embedding in self._encode(blank).items()}
         with torch.inference_mode():
             self._decode(features[CLICKS], size_wh, (Point(1, 1),), (), None)
         self._instances(features[CONCEPT], size_wh, "garment", (), min_score=self._min_score)
@@ -109,23 +109,31 @@ class Sam3Segmenter:
         return f"{image.key}-{self._sam3.fingerprint}-{self._precision}"
 
     def _embedding(self, image: Photo, head: str, *, urgent: bool = True) -> Tensors:
-        kept = self._embeddings.get(self._image_name(image), head, lambda: self._encode(image), urgent=urgent)
-        return {name: tensor.to(self._sam3.clicks.device) for name, tensor in kept.items()}
+        name = self._image_name(image)
+        return self._for_head(self._embeddings.get(name, head, lambda: self._encode(image), urgent=urgent))
 
-    @torch.inference_mode()
+    def _for_head(self, embedding: Tensors) -> Tensors:
+        """Where the heads compute, and in what they compute."""
+        clicks = self._sam3.clicks
+        return {name: tensor.to(clicks.device, clicks.torch_dtype) for name, tensor in embedding.items()}
+
     def _encode(self, image: Photo) -> Mapping[str, Tensors]:
         """What each head reads of the image; called by one thread at a time."""
-        concept = self._sam3.concept
-        # Ultralytics takes arrays as BGR.
-        concept.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))
-        encoded = concept.features
-        concept.reset_image()
-        clicks = self._sam3.clicks.get_im_features(encoded["sam2_backbone_out"])
+        concept, precision = self._sam3.concept, self._sam3.encodes_in
+        mixed = torch.autocast("cpu", precision, enabled=precision is torch.bfloat16)
+        with torch.inference_mode(), mixed:
+            # Ultralytics takes arrays as BGR.
+            concept.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))
+            encoded = concept.features
+            concept.reset_image()
+            clicks = self._sam3.clicks.get_im_features(encoded["sam2_backbone_out"])
         fine, middle = clicks["high_res_feats"]
         levels = {f"level{number}": level for number, level in enumerate(encoded["backbone_fpn"])}
+        precise = self._sam3.clicks.torch_dtype
         return {
-            CLICKS: {"embed": clicks["image_embed"], "fine": fine, "middle": middle},
-            CONCEPT: {**levels, "position": encoded["vision_pos_enc"][-1]},
+            # As its decoder reads it, whose every click would wait for the conversion.
+            CLICKS: _in({"embed": clicks["image_embed"], "fine": fine, "middle": middle}, precise),
+            CONCEPT: _in({**levels, "position": encoded["vision_pos_enc"][-1]}, precision),
         }
 
     def _find_one(self, image: Photo, points: Sequence[Point], boxes: Sequence[Box]) -> list[Segment]:
@@ -194,7 +202,7 @@ class Sam3Segmenter:
         if examples and len(words) > 1:
             raise PromptError("An example goes with one phrase: remove the other words.")
         features = self._embedding(image, CONCEPT)
-        # One after another: each takes 1.7 GB for its attention over the image, and no other answer depends on it.
+        # One after another: each takes 0.6 GB, and no other answer depends on it.
         found = [
             self._instances(features, image.size_wh, phrase, examples, min_score=min_score)
             for phrase in words or (EXAMPLE_ALONE,)
@@ -238,6 +246,10 @@ class Sam3Segmenter:
         while len(self._phrases) > KEPT_PHRASES:
             self._phrases.popitem(last=False)
         model.names, model.text_embeddings = [phrase], self._phrases[phrase]
+
+
+def _in(tensors: Tensors, precision: torch.dtype) -> Tensors:
+    return {name: tensor.to(precision) for name, tensor in tensors.items()}
 
 
 def _best(candidates: torch.Tensor, scores: torch.Tensor) -> int:

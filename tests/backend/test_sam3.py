@@ -45,8 +45,9 @@ def loaded(
     embeddings: EmbeddingCache | None = None,
     metrics: Metrics | None = None,
     min_score: float = SCORE,
+    half: bool = False,
 ) -> Sam3Segmenter:
-    sam3 = load_sam3(weights, device="cpu", half=False, compiled=False)
+    sam3 = load_sam3(weights, device="cpu", half=half, compiled=False)
     metrics = metrics or Metrics()
     embeddings = embeddings or EmbeddingCache([host()], disk=None, metrics=metrics)
     return Sam3Segmenter(sam3, name="sam3", min_score=min_score, embeddings=embeddings, metrics=metrics)
@@ -150,6 +151,16 @@ def ours(segments: list[Segment]) -> list[tuple[float, bytes]]:
     return sorted((segment.score, np.packbits(segment.mask).tobytes()) for segment in segments)
 
 
+def assert_alike(found: list[tuple[float, bytes]], expected: list[tuple[float, bytes]]) -> None:
+    """Fused attention rounds otherwise than Ultralytics': by the sixth digit of a score, and a pixel here and there."""
+    assert len(found) == len(expected)
+    masks = [np.unpackbits(np.frombuffer(mask, np.uint8)) for _, mask in found]
+    for score, packed in expected:
+        mask = np.unpackbits(np.frombuffer(packed, np.uint8))
+        near = [masks[number] for number, (other, _) in enumerate(found) if abs(other - score) < 1e-5]
+        assert min(float((one != mask).mean()) for one in near) < 1e-4
+
+
 def assert_equal(segmenter: Sam3Segmenter, image: Image, other: Image, theirs: Theirs) -> None:
     (click,) = segmenter.segment(image, Prompt(points=(CLICK,)))
     assert (click.score, np.packbits(click.mask).tobytes()) in rows(theirs.click)
@@ -161,13 +172,13 @@ def assert_equal(segmenter: Sam3Segmenter, image: Image, other: Image, theirs: T
     for phrase in theirs.words:
         found = segmenter.segment(other, Prompt(words=(phrase,)))
         assert found and {segment.words for segment in found} == {phrase}
-        assert ours(found) == rows(theirs.words[phrase])
+        assert_alike(ours(found), rows(theirs.words[phrase]))
     for prompt, answer in theirs.examples:
         assert rows(answer)
-        assert ours(segmenter.segment(other, prompt)) == rows(answer)
+        assert_alike(ours(segmenter.segment(other, prompt)), rows(answer))
 
 
-def test_every_answer_is_that_of_ultralytics_bit_for_bit_also_from_each_tier(small: Path, tmp_path: Path) -> None:
+def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small: Path, tmp_path: Path) -> None:
     image, other = square(1), upright(2)
     theirs = plainly(small, image, other)
     disk = DiskTier(tmp_path, max_bytes=10**9)
@@ -221,7 +232,7 @@ def test_a_known_image_is_answered_without_its_pixels(sam3: Sam3Segmenter) -> No
 
 
 def test_of_many_phrases_one_is_looked_for_at_a_time(sam3: Sam3Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes gigabytes for its attention: those of a whole label config at once would take all memory."""
+    """Each takes half a gigabyte: those of a whole label config at once would take all memory."""
     image, at_once, model = upright(2), [], sam3._sam3.concept.model
     alone = {phrase: sam3.find_words(image, [phrase], min_score=SCORE) for phrase in PHRASES}
     look = model.forward_grounding
@@ -278,6 +289,9 @@ def test_twenty_threads_on_ten_images(small: Path) -> None:
         assert 0 < tier.used_bytes <= 100 * 10**6
 
 
+# SAM_HALF, what the CPU says, what embeddings are in
+IN_BFLOAT16 = [(True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32)]
+
 # prompt, what the annotator reads
 REFUSED = [
     (Prompt(), "Click on the garment"),
@@ -298,6 +312,32 @@ def test_a_click_beside_words_means_one_garment(sam3: Sam3Segmenter) -> None:
     (alone,) = sam3.segment(image, Prompt(points=(CLICK,)))
     (beside,) = sam3.segment(image, Prompt(points=(CLICK,), words=("blouse",)))
     assert np.array_equal(alone.mask, beside.mask)
+
+
+def test_encoded_in_bfloat16_an_image_has_the_same_masks_and_takes_less_memory(
+    small: Path,
+) -> None:
+    image, tier, exact = upright(6), host(), host()
+    halved = loaded(small, half=True, embeddings=EmbeddingCache([tier], disk=None, metrics=Metrics()))
+    whole = loaded(small, embeddings=EmbeddingCache([exact], disk=None, metrics=Metrics()))
+    for prompt in (Prompt(points=(CLICK,)), Prompt(boxes=(BOX,))):
+        (segment,), (expected,) = halved.segment(image, prompt), whole.segment(image, prompt)
+        assert _iou(segment.mask, expected.mask) > 0.95 and abs(segment.score - expected.score) < 0.01
+    scores, expected_scores = (
+        [one.score for one in of.find_words(image, PHRASES, min_score=0)] for of in (halved, whole)
+    )
+    assert np.allclose(scores, expected_scores, atol=0.01)
+    assert 0 < tier.used_bytes < 0.6 * exact.used_bytes
+
+
+@pytest.mark.parametrize(("half", "made_for_it", "precision"), IN_BFLOAT16)
+def test_a_cpu_encodes_in_bfloat16_if_it_is_made_for_that(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: bool, made_for_it: bool, precision: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: made_for_it)
+    given = Settings(sam3_weights=str(small), device="cpu", data_dir=tmp_path, sam_half=half)
+    segmenter = choose(given, Metrics())
+    assert isinstance(segmenter, Sam3Segmenter) and segmenter._sam3.encodes_in == precision
 
 
 @pytest.mark.parametrize("layout", ["sam3", "sam3.1"])
