@@ -10,6 +10,7 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.cron import CronScheduler
 
+from backend.errors import LabelStudioAwayError
 from backend.labelstudio import LabelStudio
 from backend.patience import patiently
 from backend.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues, wait_for_redis, wait_no_longer
@@ -25,18 +26,22 @@ def look_after() -> dict[str, int]:
     Projects are those that have a model, and those whose webhook in Label Studio carries our secret.
 
     Returns:
-        How many `projects`.
+        How many `projects`; none where Label Studio stayed away, as the clock brings the next look.
 
     Raises:
-        LabelStudioError: Label Studio stayed away.
+        LabelStudioError: Label Studio refuses the credentials, or the request.
         QueueError: Redis is away.
     """
     settings = Settings()
     queues = Queues(settings)
-    # No longer than until the clock brings the next: they would pile up.
-    for attempt in patiently(for_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
-        with attempt:
-            connected = LabelStudio(settings).projects_with_webhook(settings.webhook_secret)
+    try:
+        # No longer than until the clock brings the next: they would pile up.
+        for attempt in patiently(for_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
+            with attempt:
+                connected = LabelStudio(settings).projects_with_webhook(settings.webhook_secret)
+    except LabelStudioAwayError as e:
+        logger.warning("%s The next look is due within %s s", e, settings.check_every_s)
+        return {"projects": 0}
     served = sorted({*Registry.of(settings).project_ids(), *connected})
     for project_id in served:
         queues.enqueue_check(project_id, all_of_it=True)

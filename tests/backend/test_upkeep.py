@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from redis import Redis
 from rq import Queue
 
 from backend.queues import CHECKS
+from backend.upkeep import look_after
 from benchmarks.proxy import Proxy
 from launcher.process import free_port
 from launcher.redis_server import redis_url
@@ -58,6 +60,21 @@ def test_the_timer_waits_for_a_redis_that_is_away(redis_address: str, *, away_in
         finally:
             timer.kill()
             timer.wait()
+
+
+def test_a_look_that_label_studio_stays_away_from_is_left_to_the_next(
+    redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no failed job, of which a night without Label Studio would leave hundreds."""
+    url = f"http://127.0.0.1:{free_port()}"
+    given = {
+        "LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": "0" * 40, "REDIS_URL": redis_address,
+        "DATA_DIR": str(tmp_path), "CHECK_EVERY_S": "10",
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert look_after() == {"projects": 0}
+    assert f"Label Studio does not answer at {url}" in caplog.text and "next look is due within 10 s" in caplog.text
 
 
 def port_of(address: str) -> int:
