@@ -13,7 +13,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ from backend.segmenters.sam3_checkpoint import Sam3
 from backend.service import Service
 from backend.settings import Settings
 from benchmarks.random_weights import random_sam3
-from benchmarks.table import Row, Timing, faster
+from benchmarks.table import Row, Timing, faster, timed
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette import GARMENTS, palette
 
@@ -90,26 +90,21 @@ def _of_the_model(segmenter: Sam3Segmenter) -> list[Row]:
     """Each in turn with the plain way, on one image, without what is kept."""
     image = Image(draw_figure(0).pixels, key="measured", source="a drawing")
     sam3 = segmenter._sam3
-    encoding, exactly, phrase, with_weights = [], [], [], []
-    for _ in range(ENCODES + 1):
-        encoding.append(_seconds(lambda: segmenter._encode(image)))
-        if sam3.encodes_in is torch.bfloat16:
-            segmenter._sam3 = replace(sam3, encodes_in=torch.float32)
-            exactly.append(_seconds(lambda: segmenter._encode(image)))
-            segmenter._sam3 = sam3
-        segmenter.prepare(image)
-        phrase.append(_seconds(lambda: segmenter.find_words(image, ["saree"], min_score=0)))
-        with _attention_with_weights(sam3):
-            with_weights.append(_seconds(lambda: segmenter.find_words(image, ["saree"], min_score=0)))
-    rows = [
-        faster(
-            "SAM 3, a phrase: attention with torch's fused kernels / as Ultralytics",
-            _timing(phrase),
-            _timing(with_weights),
-        )
-    ]
-    if exactly:
-        rows.append(faster("SAM 3 encodes an image on a CPU: bfloat16 / float32", _timing(encoding), _timing(exactly)))
+    segmenter.prepare(image)
+
+    def look(_: int) -> object:
+        return segmenter.find_words(image, ["saree"], min_score=0)
+
+    phrase = timed(look, ENCODES)
+    with _attention_with_weights(sam3):
+        rows = [
+            faster("SAM 3, a phrase: torch's fused attention / Ultralytics' own", phrase, timed(look, ENCODES)),
+        ]
+    if sam3.precision is torch.bfloat16:
+        encoding = timed(lambda _: segmenter._encode(image), ENCODES)
+        segmenter._sam3 = replace(sam3, precision=torch.float32)
+        exactly = timed(lambda _: segmenter._encode(image), ENCODES)
+        rows.append(faster("SAM 3 encodes an image on a CPU: bfloat16 / float32", encoding, exactly))
     return rows
 
 
@@ -127,12 +122,6 @@ def _attention_with_weights(sam3: Sam3) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _seconds(act: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    act()
-    return time.perf_counter() - started
 
 
 def _timing(taken: list[float]) -> Timing:

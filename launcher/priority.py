@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
-import time
 from pathlib import Path
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+logger = logging.getLogger(__name__)
 
 # As `nice` counts, where 19 is the least that a process can ask for. What annotators wait for on the same machine goes
 # first, then pre-annotations, then trainings.
 WORKER, TRAINING = 5, 10
 SESSION = Path("/proc/self/autogroup")
 # Linux takes ten a second, of the whole machine.
-WAIT_S, ATTEMPTS = 0.15, 20
+PAUSE_S, ATTEMPTS = 0.15, 20
 
 
 def give_way(niceness: int) -> None:
@@ -25,12 +28,14 @@ def give_way(niceness: int) -> None:
     os.nice(niceness)
     if os.getsid(0) != os.getpid():
         return
-    for _ in range(ATTEMPTS):
-        try:
-            SESSION.write_text(str(niceness))
-            return
-        except OSError as e:
-            # Else there is no such file: processes are weighed alone, or by their containers.
-            if e.errno != errno.EAGAIN:
-                return
-        time.sleep(WAIT_S)
+    asking = Retrying(
+        retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(PAUSE_S), stop=stop_after_attempt(ATTEMPTS),
+        reraise=True,
+    )  # fmt: skip
+    try:
+        asking(SESSION.write_text, str(niceness))
+    except BlockingIOError:
+        logger.warning("Too many sessions give way at once: this one goes before others as if it did not.")
+    except OSError:
+        # There is no such file: processes are weighed alone, or by their containers.
+        pass

@@ -88,15 +88,15 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
-    from backend.devices import is_quick_in_bfloat16, ready_device
+    from backend.devices import encoding_precision, ready_device
     from backend.segmenters.embeddings import embedding_cache
     from backend.segmenters.sam3 import Sam3Segmenter
     from backend.segmenters.sam3_checkpoint import load_sam3
 
     device = ready_device(settings)
     weights = Path(settings.sam3_weights or "sam3.pt")
-    half = settings.sam_half and (device != "cpu" or is_quick_in_bfloat16(device))
-    sam3 = load_sam3(weights, device=device, half=half, compiled=settings.sam_compile)
+    precision = encoding_precision(device, half=settings.sam_half)
+    sam3 = load_sam3(weights, device=device, precision=precision, compiled=settings.sam_compile)
     embeddings = embedding_cache(settings, device=device, metrics=metrics)
     segmenter = Sam3Segmenter(
         sam3, name=weights.stem, min_score=settings.model_score_threshold, embeddings=embeddings, metrics=metrics

@@ -48,7 +48,7 @@ class Sam3Segmenter:
         self._min_score = min_score
         self._embeddings = embeddings
         self._metrics = metrics
-        self._precision = str(sam3.encodes_in).removeprefix("torch.")
+        self._precision = str(sam3.precision).removeprefix("torch.")
         # Logits of the clicks so far, by image and clicks: the next click refines them.
         self._logits: OrderedDict[object, torch.Tensor] = OrderedDict()
         self._logits_lock = threading.Lock()
@@ -119,7 +119,7 @@ class Sam3Segmenter:
 
     def _encode(self, image: Photo) -> Mapping[str, Tensors]:
         """What each head reads of the image; called by one thread at a time."""
-        concept, precision = self._sam3.concept, self._sam3.encodes_in
+        concept, precision = self._sam3.concept, self._sam3.precision
         mixed = torch.autocast("cpu", precision, enabled=precision is torch.bfloat16)
         with torch.inference_mode(), mixed:
             # Ultralytics takes arrays as BGR.
@@ -129,11 +129,11 @@ class Sam3Segmenter:
             clicks = self._sam3.clicks.get_im_features(encoded["sam2_backbone_out"])
         fine, middle = clicks["high_res_feats"]
         levels = {f"level{number}": level for number, level in enumerate(encoded["backbone_fpn"])}
-        precise = self._sam3.clicks.torch_dtype
+        concepts = {**levels, "position": encoded["vision_pos_enc"][-1]}
         return {
-            # As its decoder reads it, whose every click would wait for the conversion.
-            CLICKS: _in({"embed": clicks["image_embed"], "fine": fine, "middle": middle}, precise),
-            CONCEPT: _in({**levels, "position": encoded["vision_pos_enc"][-1]}, precision),
+            # As its decoder reads it: every click would wait for the conversion.
+            CLICKS: self._for_head({"embed": clicks["image_embed"], "fine": fine, "middle": middle}),
+            CONCEPT: {name: tensor.to(precision) for name, tensor in concepts.items()},
         }
 
     def _find_one(self, image: Photo, points: Sequence[Point], boxes: Sequence[Box]) -> list[Segment]:
@@ -246,10 +246,6 @@ class Sam3Segmenter:
         while len(self._phrases) > KEPT_PHRASES:
             self._phrases.popitem(last=False)
         model.names, model.text_embeddings = [phrase], self._phrases[phrase]
-
-
-def _in(tensors: Tensors, precision: torch.dtype) -> Tensors:
-    return {name: tensor.to(precision) for name, tensor in tensors.items()}
 
 
 def _best(candidates: torch.Tensor, scores: torch.Tensor) -> int:

@@ -39,22 +39,22 @@ class Sam3:
     """Both heads as Ultralytics' predictors, set up on one device. `concept` encodes images for both.
 
     Attributes:
-        encodes_in: of what precision the embeddings are.
+        precision: what an image is encoded in.
         fingerprint: 16 hex digits that change with the weights.
     """
 
     concept: Any
     clicks: Any
-    encodes_in: torch.dtype
+    precision: torch.dtype
     fingerprint: str
 
 
-def load_sam3(weights: Path, *, device: str, half: bool, compiled: bool) -> Sam3:
+def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: bool) -> Sam3:
     """Loads SAM 3 or SAM 3.1.
 
     Args:
         device: as Ultralytics names it: `cpu`, `cuda:0`, `mps`.
-        half: compute in float16; on a CPU encode in bfloat16 and decode in float32.
+        precision: compute in float16 or float32; in bfloat16 on a CPU, where the heads compute in float32.
         compiled: compile the backbone with `torch.compile`.
 
     Raises:
@@ -69,7 +69,7 @@ def load_sam3(weights: Path, *, device: str, half: bool, compiled: bool) -> Sam3
     semantic, interactive = _build(weights, compiled=compiled)
     overrides = {
         "model": str(weights), "imgsz": INPUT_SIZE_PX, "device": device, "task": "segment", "mode": "predict",
-        "save": False, "verbose": False, "quantize": 16 if half and device != "cpu" else None,
+        "save": False, "verbose": False, "quantize": 16 if precision is torch.float16 else None,
     }  # fmt: skip
     concept, clicks = SAM3SemanticPredictor(overrides=dict(overrides)), SAM3Predictor(overrides=dict(overrides))
     try:
@@ -79,8 +79,7 @@ def load_sam3(weights: Path, *, device: str, half: bool, compiled: bool) -> Sam3
         # No such device, or too little memory on it.
         raise ModelError(f"SAM 3 does not load on the device '{device}' (DEVICE): {first_line(e)}") from e
     give_back()
-    encodes_in = torch.bfloat16 if half and device == "cpu" else clicks.torch_dtype
-    return Sam3(concept, clicks, encodes_in, fingerprint(weights))
+    return Sam3(concept, clicks, precision, fingerprint(weights))
 
 
 class EncodedBackbone(torch.nn.Module):
@@ -126,18 +125,22 @@ def _build(weights: Path, *, compiled: bool) -> tuple[torch.nn.Module, torch.nn.
     for part in VIDEO_PARTS:
         delattr(interactive, part)
     interactive.image_encoder = EncodedBackbone()
-    for module in semantic.modules():
-        if isinstance(module, torch.nn.MultiheadAttention):
-            module.register_forward_pre_hook(_without_weights, with_kwargs=True)
+    fuse_attention(semantic)
     return semantic, interactive
 
 
-def _without_weights(_: torch.nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def fuse_attention(model: torch.nn.Module) -> None:
     """Leaves out what attention returns of its weights by default: nobody reads it, and it bars torch's fused kernels.
 
     For a phrase at full size that is half the time and 1.1 GB.
     """
-    return given, {**named, "need_weights": False}
+
+    def without_weights(_: torch.nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return given, {**named, "need_weights": False}
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.MultiheadAttention):
+            module.register_forward_pre_hook(without_weights, with_kwargs=True)
 
 
 def _fill(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[str]:

@@ -19,7 +19,7 @@ from backend.metrics import Metrics
 from backend.segmenters import ImageEncoder, WordReader, choose
 from backend.segmenters.embeddings import DiskTier, EmbeddingCache, MemoryTier
 from backend.segmenters.sam3 import Sam3Segmenter
-from backend.segmenters.sam3_checkpoint import INPUT_SIZE_PX, clip_tokenizer, load_sam3
+from backend.segmenters.sam3_checkpoint import INPUT_SIZE_PX, clip_tokenizer, fuse_attention, load_sam3
 from backend.settings import Settings
 from benchmarks.random_weights import Layout, random_sam3, small_sam3
 from label_studio_config.demo.figures import draw_figure
@@ -45,9 +45,9 @@ def loaded(
     embeddings: EmbeddingCache | None = None,
     metrics: Metrics | None = None,
     min_score: float = SCORE,
-    half: bool = False,
+    precision: torch.dtype = torch.float32,
 ) -> Sam3Segmenter:
-    sam3 = load_sam3(weights, device="cpu", half=half, compiled=False)
+    sam3 = load_sam3(weights, device="cpu", precision=precision, compiled=False)
     metrics = metrics or Metrics()
     embeddings = embeddings or EmbeddingCache([host()], disk=None, metrics=metrics)
     return Sam3Segmenter(sam3, name="sam3", min_score=min_score, embeddings=embeddings, metrics=metrics)
@@ -84,14 +84,14 @@ def overrides(weights: Path, *, min_score: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Theirs:
-    """What Ultralytics' predictors answer, called plainly."""
+    """What Ultralytics' predictors answer, called plainly; `fused` is the same as `found`, by fused attention."""
 
     click: Any
     box: Any
     logits_of_click: torch.Tensor
     refined: torch.Tensor
-    words: dict[str, Any]
-    examples: tuple[tuple[Prompt, Any], ...]
+    found: tuple[tuple[Prompt, Any], ...]
+    fused: tuple[tuple[Prompt, Any], ...]
 
 
 def plainly(
@@ -123,12 +123,16 @@ def plainly(
     with clip_tokenizer():
         concept = SAM3SemanticPredictor(overrides=overrides(weights, min_score=min_score))
         concept.set_image(np.ascontiguousarray(other.pixels[..., ::-1]))
-    words = {phrase: concept(text=[phrase])[0] for phrase in phrases}
-    asked = (
-        (Prompt(examples=(BOX,)), {}), (Prompt(words=PHRASES[:1], examples=(BOX,)), {"text": [PHRASES[0]]}),
-    ) if examples else ()  # fmt: skip
-    found = tuple((prompt, concept(bboxes=XYXY, **named)[0]) for prompt, named in asked)
-    return Theirs(click, box, chosen, refined, words, found)
+    asked: list[tuple[Prompt, dict[str, Any]]] = [(Prompt(words=(phrase,)), {"text": [phrase]}) for phrase in phrases]
+    if examples:
+        asked += [
+            (Prompt(examples=(BOX,)), {"bboxes": XYXY}),
+            (Prompt(words=PHRASES[:1], examples=(BOX,)), {"bboxes": XYXY, "text": [PHRASES[0]]}),
+        ]
+    found = tuple((prompt, concept(**named)[0]) for prompt, named in asked)
+    fuse_attention(concept.model)
+    fused = tuple((prompt, concept(**named)[0]) for prompt, named in asked)
+    return Theirs(click, box, chosen, refined, found, fused)
 
 
 def _chosen(logits: torch.Tensor, scores: torch.Tensor) -> int:
@@ -169,13 +173,11 @@ def assert_equal(segmenter: Sam3Segmenter, image: Image, other: Image, theirs: T
     (refined,) = segmenter.segment(image, Prompt(points=(CLICK, AWAY)))
     assert np.array_equal(refined.mask, theirs.refined.numpy())
     assert 0 < refined.mask.mean() < 1 and not np.array_equal(refined.mask, click.mask)
-    for phrase in theirs.words:
-        found = segmenter.segment(other, Prompt(words=(phrase,)))
-        assert found and {segment.words for segment in found} == {phrase}
-        assert_alike(ours(found), rows(theirs.words[phrase]))
-    for prompt, answer in theirs.examples:
-        assert rows(answer)
-        assert_alike(ours(segmenter.segment(other, prompt)), rows(answer))
+    for (prompt, plain), (_, fused) in zip(theirs.found, theirs.fused, strict=True):
+        found = segmenter.segment(other, prompt)
+        assert found and {segment.words for segment in found} == {"".join(prompt.words)}
+        assert ours(found) == rows(fused)
+        assert_alike(rows(fused), rows(plain))
 
 
 def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small: Path, tmp_path: Path) -> None:
@@ -318,7 +320,7 @@ def test_encoded_in_bfloat16_an_image_has_the_same_masks_and_takes_less_memory(
     small: Path,
 ) -> None:
     image, tier, exact = upright(6), host(), host()
-    halved = loaded(small, half=True, embeddings=EmbeddingCache([tier], disk=None, metrics=Metrics()))
+    halved = loaded(small, precision=torch.bfloat16, embeddings=EmbeddingCache([tier], disk=None, metrics=Metrics()))
     whole = loaded(small, embeddings=EmbeddingCache([exact], disk=None, metrics=Metrics()))
     for prompt in (Prompt(points=(CLICK,)), Prompt(boxes=(BOX,))):
         (segment,), (expected,) = halved.segment(image, prompt), whole.segment(image, prompt)
@@ -337,7 +339,7 @@ def test_a_cpu_encodes_in_bfloat16_if_it_is_made_for_that(
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: made_for_it)
     given = Settings(sam3_weights=str(small), device="cpu", data_dir=tmp_path, sam_half=half)
     segmenter = choose(given, Metrics())
-    assert isinstance(segmenter, Sam3Segmenter) and segmenter._sam3.encodes_in == precision
+    assert isinstance(segmenter, Sam3Segmenter) and segmenter._sam3.precision == precision
 
 
 @pytest.mark.parametrize("layout", ["sam3", "sam3.1"])
@@ -360,27 +362,27 @@ def test_a_checkpoint_that_lacks_weights_is_refused_with_their_names(small: Path
     with pytest.raises(
         ModelError, match=r"half\.pt' is not a whole SAM 3: 1 weights are missing \(sam_mask_decoder\.iou_token"
     ):
-        load_sam3(path, device="cpu", half=False, compiled=False)
+        load_sam3(path, device="cpu", precision=torch.float32, compiled=False)
 
 
 def test_another_models_checkpoint_is_refused_by_name(small: Path, tmp_path: Path) -> None:
     other = tmp_path / "yolo.pt"
     torch.save({"model": {"0.conv.weight": torch.zeros(3)}}, other)
     with pytest.raises(ModelError, match=r"yolo\.pt' is not a checkpoint of SAM 3: it has no weight 'detector"):
-        load_sam3(other, device="cpu", half=False, compiled=False)
+        load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
     other.write_bytes(b"no checkpoint at all")
     with pytest.raises(ModelError, match=r"yolo\.pt' is not a checkpoint of SAM 3: it cannot be read"):
-        load_sam3(other, device="cpu", half=False, compiled=False)
+        load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
     state = torch.load(small, weights_only=True)
     state["detector.dot_prod_scoring.hs_proj.weight"] = torch.zeros(3, 3)
     torch.save(state, other)
     with pytest.raises(ModelError, match=r"yolo\.pt' is not a checkpoint of SAM 3: size mismatch"):
-        load_sam3(other, device="cpu", half=False, compiled=False)
+        load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
 
 
 def test_a_missing_file_says_where_to_ask_for_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"huggingface\.co/facebook/sam3.*SAM3_WEIGHTS"):
-        load_sam3(tmp_path / "sam3.pt", device="cpu", half=False, compiled=False)
+        load_sam3(tmp_path / "sam3.pt", device="cpu", precision=torch.float32, compiled=False)
     settings = Settings(sam3_weights=str(tmp_path / "sam3.pt"), data_dir=tmp_path)
     assert choose(settings, Metrics()).name == "classical"
     with pytest.raises(ModelError, match="not at"):
@@ -389,7 +391,7 @@ def test_a_missing_file_says_where_to_ask_for_it(tmp_path: Path) -> None:
 
 def test_a_device_that_is_not_there_is_said(small: Path) -> None:
     with pytest.raises(ModelError, match=r"device 'cuda:9'"):
-        load_sam3(small, device="cuda:9", half=True, compiled=False)
+        load_sam3(small, device="cuda:9", precision=torch.float16, compiled=False)
 
 
 def test_warming_up_answers_each_kind_of_prompt(sam3: Sam3Segmenter) -> None:

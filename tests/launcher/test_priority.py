@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.priority import SESSION, TRAINING, WORKER, give_way
+from launcher.priority import ATTEMPTS, SESSION, TRAINING, WORKER, give_way
 
 CODE = """
 import os, sys
@@ -48,17 +48,21 @@ def test_a_session_that_others_share_stays_as_it_is() -> None:
     assert session == here()
 
 
-def test_it_asks_again_where_many_processes_give_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [OSError(errno.EAGAIN, "later"), OSError(errno.EAGAIN, "later"), None]
+@pytest.mark.parametrize(("refused", "given"), [(2, True), (ATTEMPTS, False)])
+def test_it_asks_again_where_many_give_way_at_once_and_says_if_that_is_no_use(
+    refused: int, given: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     written: list[str] = []
 
     def write(_: Path, text: str) -> None:
-        if (answer := answers.pop(0)) is not None:
-            raise answer
         written.append(text)
+        if len(written) <= refused:
+            raise OSError(errno.EAGAIN, "as Linux says it")
 
+    monkeypatch.setattr("launcher.priority.PAUSE_S", 0)
     monkeypatch.setattr(os, "nice", lambda _: 0)
     monkeypatch.setattr(os, "getsid", lambda _: os.getpid())
     monkeypatch.setattr(Path, "write_text", write)
     give_way(TRAINING)
-    assert written == [str(TRAINING)] and not answers
+    assert set(written) == {str(TRAINING)} and len(written) == min(refused + 1, ATTEMPTS)
+    assert ("Too many sessions" in caplog.text) != given
