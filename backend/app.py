@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 # How Label Studio names itself to backends; its page shows nothing of an error status, so that words must do.
 STUDIO_AGENT = "heartex/"
 
-WEBHOOK = "/webhook"
+WEBHOOK, LIVE = "/webhook", "/live"
 _basic = HTTPBasic(auto_error=False, realm="drape")
 
 
@@ -83,11 +83,13 @@ def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., 
 
 
 def guarded(settings: Settings) -> type[APIRoute]:
-    """Routes that look at the credentials before the body is read: FastAPI reads it before all dependencies."""
+    """Routes that look at the credentials before the body, which FastAPI reads before all dependencies; not `LIVE`."""
 
     class Guarded(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle, check = super().get_route_handler(), authenticate(settings, webhook=self.path == WEBHOOK)
+            if self.path == LIVE:
+                return handle
 
             async def checked(request: Request) -> Response:
                 await check(request, await _basic(request))
@@ -135,6 +137,11 @@ def create_app(settings: Settings) -> FastAPI:
     _handle_errors(app)
 
     app.include_router(page_routes(service), dependencies=private)
+
+    # Open to everybody, for proxies and health checks, whom it tells nothing else.
+    @app.get(LIVE, status_code=204)
+    async def live() -> None:
+        """Answers while the service runs."""
 
     @app.get("/health", dependencies=private)
     def health() -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the backend listens on.")
     port: int = Field(9090, ge=1, le=65535, description="Port the backend listens on.")
+    backend_url: str = Field(
+        "",
+        description="Address at which Label Studio reaches the backend, for `drape connect` and `drape up`. Empty: "
+        "`PORT` of this machine, `http://127.0.0.1:9090`.",
+    )
     project_settings: str = Field(
         "",
         description="Path of a YAML file of settings that projects have of their own; read anew at each job and "
@@ -413,6 +418,11 @@ class Settings(BaseSettings):
         host = parts.netloc.rpartition("@")[2]
         word = quote(self.redis_password, safe="")
         return parts._replace(netloc=f"{parts.username or ''}:{word}@{host}").geturl()
+
+    @property
+    def backend_address(self) -> str:
+        """Where Label Studio reaches the backend."""
+        return self.backend_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
 
     @property
     def outlining(self) -> Outlining:

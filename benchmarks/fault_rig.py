@@ -147,7 +147,9 @@ class Rig:
             arguments = [part for queue in queues for part in ("--queue", queue)]
             self._begin(Program(name, [*drape, "worker", *arguments], environment, root))
         self._begin(Program("timer", [*drape, "timer"], environment, root))
-        self._supervisor.wait_until(lambda: backend_answers(settings), what="The backend", timeout_s=180)
+        self._supervisor.wait_until(
+            lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=180
+        )
         return settings, inside
 
     def _begin(self, program: Program) -> None:
@@ -233,7 +235,7 @@ class Rig:
             set(self._supervisor.processes()) == set(PROCESSES)
             and redis_answers(self.redis_url)
             and studio_answers(self.studio_url)
-            and backend_answers(settings)
+            and backend_answers(settings.backend_address)
         )
 
 

@@ -64,7 +64,7 @@ def up(
     ),
     figures: Annotated[int, typer.Option(help="Drawn figures in the demo project.")] = 24,
     backend_url: Annotated[
-        str, typer.Option(help="Where a Label Studio of your own reaches the backend. Default: this machine.")
+        str, typer.Option(help="Where a Label Studio of your own reaches the backend. Default: BACKEND_URL.")
     ] = "",
     data_dir: DataDir = None,
 ) -> None:
@@ -165,13 +165,13 @@ def timer() -> None:
 
 
 @app.command(hidden=True)
-def healthy(what: Annotated[Literal["backend", "worker"], typer.Argument(help="What runs in this container.")]) -> None:
-    """Ends with 1 unless what runs on this machine answers: for containers' health checks."""
-    from launcher.healthy import backend_answers, worker_is_known
+def healthy(what: Annotated[Literal["worker", "timer"], typer.Argument(help="What runs in this container.")]) -> None:
+    """Ends with 1 unless Redis knows what runs on this machine: for containers' health checks."""
+    from launcher.healthy import timer_is_known, worker_is_known
 
-    answers = backend_answers if what == "backend" else worker_is_known
-    if not answers(kept_settings()):
-        raise LauncherError(f"The {what} does not answer.")
+    is_known = worker_is_known if what == "worker" else timer_is_known
+    if not is_known(kept_settings()):
+        raise LauncherError(f"Redis knows no {what} of this machine, or does not answer.")
 
 
 @app.command()
@@ -208,7 +208,7 @@ def palettes() -> None:
 @app.command()
 def connect(
     project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
-    url: Annotated[str, typer.Option(help="Where Label Studio reaches the backend. Default: this machine.")] = "",
+    url: Annotated[str, typer.Option(help="Where Label Studio reaches the backend. Default: BACKEND_URL.")] = "",
     palette: Annotated[str, typer.Option(help="Give the project this palette; `drape palettes` lists them.")] = "",
     labels: Annotated[str, typer.Option(help="Give it a palette of these labels, separated by commas.")] = "",
     config: Annotated[Path | None, typer.Option(help="Give it the label config of this XML file.")] = None,
@@ -225,7 +225,7 @@ def connect(
     if chosen is not None:
         set_label_config(label_studio, project_id=project, label_config=chosen)
     backend = Backend(
-        url=url or f"http://127.0.0.1:{settings.port}", user=settings.basic_auth_user,
+        url=url or settings.backend_address, user=settings.basic_auth_user,
         password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
     )  # fmt: skip
     connect_backend(label_studio, project_id=project, backend=backend)

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ SAM3_BYTES = 4_000_000_000
 # A training keeps its data set, its checkpoints and two versions' weights; below the second nothing can be stored.
 DISK_SHORT_BYTES, DISK_FULL_BYTES = 5_000_000_000, 500_000_000
 NVIDIA = Path("/dev/nvidia0")
+# A container's own limits (cgroups), as it sees them.
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def look_at_machine(settings: Settings) -> list[Finding]:
@@ -80,7 +83,7 @@ def _device(check: str, setting: str, settings: Settings) -> Iterator[Finding]:
         free, total = torch.cuda.mem_get_info(name)
         said = f"{torch.cuda.get_device_name(name)} ({name}), {_gb(free)} of {_gb(total)} memory free."
     else:
-        free = psutil.virtual_memory().available
+        free = free_memory()
         said = f"{name}, {os.cpu_count()} cores, {_gb(free)} memory free."
     if name == "cpu" and settings.device == "auto" and NVIDIA.exists():
         yield Finding(
@@ -91,6 +94,22 @@ def _device(check: str, setting: str, settings: Settings) -> Iterator[Finding]:
         yield Finding(check, "warning", f"{said} SAM 3 needs {_gb(SAM3_BYTES)}.", "Free memory, or use SAM_WEIGHTS.")
     else:
         yield Finding(check, "ok", said)
+
+
+def free_memory(cgroup: Path = CGROUP) -> int:
+    """Bytes that processes here may still take: of the machine's, no more than its container allows."""
+    free = psutil.virtual_memory().available
+    for limit, used, folder in (
+        ("memory.max", "memory.current", cgroup),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", cgroup / "memory"),
+    ):
+        # Missing outside Linux and in the other version of cgroups; `max` where there is no limit.
+        with suppress(OSError, ValueError, KeyError):
+            most, taken = int((folder / limit).read_text()), int((folder / used).read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            # Files that were read count as used, and are dropped as soon as a process needs the memory.
+            free = min(free, most - taken + int(stat["inactive_file"]))
+    return free
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import socket
 
 import httpx
 from redis.exceptions import RedisError
+from rq.cron import CronScheduler
 
 from backend.queues import Queues, workers_of
 from backend.settings import Settings
@@ -13,11 +14,10 @@ from backend.settings import Settings
 PATIENCE_S = 5.0
 
 
-def backend_answers(settings: Settings) -> bool:
-    """Whether the backend at its port does, to its own credentials."""
-    auth = (settings.basic_auth_user, settings.basic_auth_pass)
+def backend_answers(url: str) -> bool:
+    """Whether a backend does at that address; nobody is asked for credentials there."""
     try:
-        return httpx.get(f"http://127.0.0.1:{settings.port}/health", auth=auth, timeout=PATIENCE_S).is_success
+        return httpx.get(f"{url}/live", timeout=PATIENCE_S).is_success
     except httpx.HTTPError:
         return False
 
@@ -26,5 +26,14 @@ def worker_is_known(settings: Settings) -> bool:
     """Whether a worker of this machine's name is registered in Redis, which forgets those that fall silent."""
     try:
         return any(one.hostname == socket.gethostname() for one in workers_of(Queues(settings).redis))
+    except RedisError:
+        return False
+
+
+def timer_is_known(settings: Settings) -> bool:
+    """Whether a timer of this machine's name is registered in Redis, likewise."""
+    try:
+        timers = CronScheduler.all(Queues(settings).redis, cleanup=False)
+        return any(one.hostname == socket.gethostname() for one in timers)
     except RedisError:
         return False

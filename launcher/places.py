@@ -159,7 +159,7 @@ def _refuse_running(places: Places) -> None:
     studio = places.settings.label_studio_url
     if places.database is not None and studio and studio_answers(studio):
         raise LauncherError(f"Label Studio runs at {studio}. Stop it, then restore.")
-    if backend_answers(places.settings):
+    if backend_answers(places.settings.backend_address):
         raise LauncherError("The backend runs. Stop it (`drape serve`, `docker-compose stop backend`), then restore.")
     if not places.own_redis:
         if not redis_answers(places.settings.redis_address):

@@ -234,7 +234,8 @@ class Stack:
             self._supervisor.start(Program(name, [*drape, "worker", *arguments], environment, root))
         self._supervisor.start(Program("timer", [*drape, "timer"], environment, root))
 
-        self._supervisor.wait_until(lambda: backend_answers(settings), what="The backend", timeout_s=120)
+        here = f"http://127.0.0.1:{settings.port}"
+        self._supervisor.wait_until(lambda: backend_answers(here), what="The backend", timeout_s=120)
 
     def _provision(self, settings: Settings) -> int:
         logger.info("Setting the project up")
@@ -245,7 +246,7 @@ class Stack:
         labels = self.options.labels or GARMENTS
         project_id = ensure_project(label_studio, title=title, label_config=palette(labels))
         backend = Backend(
-            url=self.options.backend_url or f"http://127.0.0.1:{settings.port}", user=settings.basic_auth_user,
+            url=self.options.backend_url or settings.backend_address, user=settings.basic_auth_user,
             password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
         )  # fmt: skip
         if not own:

@@ -64,7 +64,7 @@ def studio_answers(url: str) -> bool:
         return False
 
 
-def personal_access_token(url: str, *, password: str, secrets: Secrets) -> str:
+def personal_access_token(url: str, *, password: str, secrets: Secrets, email: str = EMAIL) -> str:
     """The account's personal access token: the kept one while it works, else a new one in its place.
 
     Label Studio shows a token once, when it is made, and gives no second while there is a first.
@@ -76,7 +76,7 @@ def personal_access_token(url: str, *, password: str, secrets: Secrets) -> str:
     with httpx.Client(base_url=url, timeout=30, follow_redirects=True) as session:
         if known and session.post("/api/token/refresh", json={"refresh": known}).status_code == 200:
             return known
-        _log_in(session, password)
+        _log_in(session, email, password)
         headers = {"X-CSRFToken": (session.cookies.get("csrftoken") or ""), "Referer": url}
         made = session.post("/api/token/", headers=headers)
         if made.status_code == 409:
@@ -91,12 +91,12 @@ def personal_access_token(url: str, *, password: str, secrets: Secrets) -> str:
     return token
 
 
-def _log_in(session: httpx.Client, password: str) -> None:
+def _log_in(session: httpx.Client, email: str, password: str) -> None:
     session.get("/user/login/")
-    form = {"csrfmiddlewaretoken": (session.cookies.get("csrftoken") or ""), "email": EMAIL, "password": password}
+    form = {"csrfmiddlewaretoken": (session.cookies.get("csrftoken") or ""), "email": email, "password": password}
     session.post("/user/login/", data=form, headers={"Referer": f"{session.base_url}user/login/"})
     if session.get("/api/current-user/whoami").status_code != 200:
         raise LauncherError(
-            f"The account {EMAIL} cannot log in to Label Studio. If its password was changed there, write the new one "
+            f"The account {email} cannot log in to Label Studio. If its password was changed there, write the new one "
             "into the file secrets/label-studio-password of the data directory."
         )

@@ -1,4 +1,4 @@
-"""docker-compose.yml is read by docker-compose itself; no engine is needed for that."""
+"""docker-compose.yml is read by docker-compose itself, without an engine; `tests/compose` runs it on one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,21 +20,32 @@ from backend.settings import Settings
 ROOT = Path(__file__).parent.parent
 
 
+@dataclass(frozen=True)
+class Compose:
+    """The file in a folder of its own, with the example's variables."""
+
+    folder: Path
+
+    def config(self, *profiles: str) -> dict[str, Any]:
+        """What docker-compose reads in it."""
+        chosen = [part for profile in profiles for part in ("--profile", profile)]
+        done = subprocess.run(
+            ["docker-compose", *chosen, "config"], cwd=self.folder, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return yaml.safe_load(done.stdout)
+
+
 @pytest.fixture
-def compose() -> list[str]:
+def compose(tmp_path: Path) -> Compose:
     if shutil.which("docker-compose"):
-        return ["docker-compose"]
+        shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+        shutil.copy(ROOT / ".env.example", tmp_path / ".env")
+        return Compose(tmp_path)
     if os.environ.get("CI") == "true":
         pytest.fail("There is no docker-compose, and under CI this must run.")
     pytest.skip("There is no docker-compose on this machine (Debian: apt install docker-compose).")
-
-
-def config(compose: list[str], *profiles: str) -> subprocess.CompletedProcess[str]:
-    chosen = [part for profile in profiles for part in ("--profile", profile)]
-    return subprocess.run(
-        [*compose, "--env-file", str(ROOT / ".env.example"), *chosen, "config"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
 
 
 ALWAYS = {"label-studio", "postgres", "redis"}
@@ -43,10 +57,8 @@ PROFILES = [
 
 
 @pytest.mark.parametrize(("profiles", "services"), PROFILES)
-def test_it_is_valid(compose: list[str], profiles: tuple[str, ...], services: set[str]) -> None:
-    done = config(compose, *profiles)
-    assert done.returncode == 0, done.stderr
-    found = yaml.safe_load(done.stdout)
+def test_it_is_valid(compose: Compose, profiles: tuple[str, ...], services: set[str]) -> None:
+    found = compose.config(*profiles)
     assert set(found["services"]) >= services
     for name in services:
         service = found["services"][name]
@@ -57,24 +69,24 @@ def test_it_is_valid(compose: list[str], profiles: tuple[str, ...], services: se
         assert name == "label-studio" or service["read_only"], name
 
 
-def test_workers_give_way_to_what_annotators_wait_for(compose: list[str]) -> None:
-    found = yaml.safe_load(config(compose, "cpu", "gpu").stdout)["services"]
+def test_workers_give_way_to_what_annotators_wait_for(compose: Compose) -> None:
+    found = compose.config("cpu", "gpu")["services"]
     shares = {name: service["cpu_shares"] for name, service in found.items() if "cpu_shares" in service}
     # As the kernel weighs what has a niceness of 5 and of 10 against what has none, and 1024 (sched_prio_to_weight).
     of = {"worker-prelabel": 335, "worker-train": 110}
     assert shares == {**of, **{f"{name}-gpu": share for name, share in of.items()}}
 
 
-def test_no_secret_is_in_the_environment(compose: list[str]) -> None:
-    found = yaml.safe_load(config(compose, "cpu", "gpu", "tls", "keeping").stdout)
+def test_no_secret_is_in_the_environment(compose: Compose) -> None:
+    found = compose.config("cpu", "gpu", "tls", "keeping")
     for name, service in found["services"].items():
         for key, value in (service.get("environment") or {}).items():
             assert not re.search("PASS(WORD)?$|SECRET$|KEY$", key), (name, key)
             assert not re.search("://[^/]*:[^/]*@", str(value)), (name, key)
 
 
-def test_every_secret_of_drape_is_a_setting(compose: list[str]) -> None:
-    found = yaml.safe_load(config(compose, "cpu").stdout)
+def test_every_secret_of_drape_is_a_setting(compose: Compose) -> None:
+    found = compose.config("cpu")
     names = {one["source"] for one in found["services"]["backend"]["secrets"]}
     # Read by what speaks to a bucket, as everywhere.
     assert "aws_credentials" in names
@@ -83,8 +95,8 @@ def test_every_secret_of_drape_is_a_setting(compose: list[str]) -> None:
     assert names <= set(Settings.model_fields)
 
 
-def test_a_backup_and_a_restore_are_a_command_each(compose: list[str]) -> None:
-    found = yaml.safe_load(config(compose, "keeping").stdout)["services"]
+def test_a_backup_and_a_restore_are_a_command_each(compose: Compose) -> None:
+    found = compose.config("keeping")["services"]
     studio, postgres = found["label-studio"], found["postgres"]
     for name in ("backup", "restore"):
         service = found[name]
@@ -112,8 +124,23 @@ def test_a_backup_and_a_restore_are_a_command_each(compose: list[str]) -> None:
     assert release and f"postgresql-client-{release[1]} " in (ROOT / "Dockerfile").read_text()
 
 
+def test_settings_of_the_example_reach_drape(compose: Compose) -> None:
+    services = compose.config("cpu", "gpu")["services"]
+    for name in ("backend", "worker-train-gpu"):
+        given = services[name]["environment"]
+        assert (given["RETRAIN_AFTER"], given["YOLO11_BASE"]) == ("50", "n")
+        backend = services[name.replace("worker-train", "backend")]
+        assert urlsplit(given["BACKEND_URL"]).hostname in backend["networks"]["default"]["aliases"]
+    assert services["backend"]["environment"]["DEVICE"] == "cpu"
+    assert services["backend-gpu"]["environment"]["DEVICE"] == "cuda:0"
+
+
 def test_the_example_explains_every_variable() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     said = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
-    assert set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text())) == said
-    assert all(lines[number - 1].startswith("#") or "=" in lines[number - 1] for number in range(1, len(lines)))
+    read = set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read <= said
+    # All others are Drape's own.
+    assert {name.lower() for name in said - read} <= set(Settings.model_fields)
+    for before, line in pairwise(lines):
+        assert line.startswith("#") or not line or before.startswith("#") or "=" in before, line

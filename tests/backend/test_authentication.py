@@ -13,7 +13,7 @@ from fastapi.security import HTTPBasic
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from backend.app import Unauthorized, authenticate, create_app
+from backend.app import LIVE, Unauthorized, authenticate, create_app
 from backend.settings import Settings
 from label_studio_config.palette import GARMENTS, palette
 
@@ -76,7 +76,7 @@ def test_whatever_is_asked_nothing_is_told_or_done_without_credentials(tmp_path:
     # No folder of files, no documentation, no socket stands beside the routes that ask for credentials.
     routes = list(iter_route_contexts(app.routes))
     assert all(isinstance(route.original_route, APIRoute) for route in routes)
-    assert {route.path for route in routes} == ROUTES
+    assert {route.path for route in routes} == ROUTES | {LIVE}
     client = TestClient(app, follow_redirects=False)
     unknown = {"/docs", "/openapi.json", "/static/x", "/assets/../app.py", "/assets/%2e%2e/app.py"}
     allowed = {(route.path, method) for route in routes for method in route.methods or ()}
@@ -91,6 +91,12 @@ def test_whatever_is_asked_nothing_is_told_or_done_without_credentials(tmp_path:
                     # There is no such thing: nothing is done, and nothing said but that.
                     assert answer.status_code in (404, 405), (method, path)
                     assert answer.content in (b"", b'{"detail":"Not Found"}', b'{"detail":"Method Not Allowed"}')
+
+
+def test_anybody_learns_that_it_lives_and_nothing_else(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", webhook_secret="hook")
+    answer = TestClient(create_app(settings)).get(LIVE)
+    assert (answer.status_code, answer.content) == (204, b"")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])

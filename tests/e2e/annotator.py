@@ -142,11 +142,11 @@ class Annotator:
 
 
 @contextmanager
-def browser_page(chromium: str) -> Iterator[Page]:
-    """A page of a fresh headless Chromium profile."""
+def browser_page(chromium: str, *, any_certificate: bool = False) -> Iterator[Page]:
+    """A page of a fresh headless Chromium profile; it trusts the system's certificates, or `any_certificate`."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page = browser.new_page(viewport={"width": 1500, "height": 1000}, ignore_https_errors=any_certificate)
         page.set_default_timeout(PATIENCE_MS)
         try:
             yield page

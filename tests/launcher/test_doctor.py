@@ -36,7 +36,7 @@ from label_studio_config.provision import (
 from launcher.cli import app
 from launcher.clocks import clock
 from launcher.doctor import examine
-from launcher.doctor_machine import look_at_machine
+from launcher.doctor_machine import free_memory, look_at_machine
 from launcher.doctor_projects import look_at_backend, look_at_project, look_at_project_settings
 from launcher.doctor_redis import look_at_redis
 from launcher.doctor_studio import SUPPORTED, look_at_studio
@@ -510,3 +510,24 @@ def test_settings_of_projects_are_looked_at(tmp_path: Path) -> None:
     path.write_text("projects: {7: {retrain_after: 0}}")
     (broken,) = look_at_project_settings(settings)
     assert broken.state == "failed" and "project 7: RETRAIN_AFTER" in broken.sentence
+
+
+LIMITS = [
+    # What a container's files hold, and the bytes that are free by them; None where they limit nothing.
+    ({"memory.max": "3000", "memory.current": "2500"}, 1500),
+    ({"memory.max": "max", "memory.current": "2500"}, None),
+    ({"memory/memory.limit_in_bytes": "3000", "memory/memory.usage_in_bytes": "2000"}, 2000),
+    ({"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "2000"}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("files", "free"), LIMITS)
+def test_a_containers_memory_is_what_it_is_allowed(tmp_path: Path, files: dict[str, str], free: int | None) -> None:
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{text}\n")
+        (path.parent / "memory.stat").write_text("anon 100\ninactive_file 1000\nactive_file 50\n")
+    # More than any test needs, less than any machine has.
+    assert (free_memory(tmp_path) == free) if free else (free_memory(tmp_path) > 100_000_000)

@@ -12,20 +12,20 @@ from rq import Worker
 from backend.queue_metrics import QueueMetrics
 from backend.queues import Queues
 from backend.settings import Settings
+from backend.upkeep import timer
 from launcher.doctor_redis import look_at_redis
-from launcher.healthy import backend_answers, worker_is_known
+from launcher.healthy import backend_answers, timer_is_known, worker_is_known
 from tests.backend.conftest import files, served, settings
 
 __all__ = ["files", "settings"]
 
 
 @pytest.mark.services
-def test_a_backend_answers_to_its_own_credentials(settings: Settings) -> None:
+def test_a_backend_answers_while_it_runs(settings: Settings) -> None:
     with served(settings) as running:
-        at_its_port = settings.model_copy(update={"port": int(running.client.base_url.port or 0)})
-        assert backend_answers(at_its_port)
-        assert not backend_answers(at_its_port.model_copy(update={"basic_auth_pass": "another"}))
-    assert not backend_answers(at_its_port)
+        url = str(running.client.base_url).rstrip("/")
+        assert backend_answers(url)
+    assert not backend_answers(url)
 
 
 @pytest.mark.services
@@ -38,6 +38,17 @@ def test_a_worker_is_known_while_it_works(settings: Settings) -> None:
     worker.register_death()
     assert not worker_is_known(settings)
     assert not worker_is_known(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+
+
+@pytest.mark.services
+def test_a_timer_is_known_while_it_works(settings: Settings) -> None:
+    assert not timer_is_known(settings)
+    scheduler = timer(Queues(settings).redis, every_s=60)
+    scheduler.register_birth()
+    assert timer_is_known(settings)
+    scheduler.register_death()
+    assert not timer_is_known(settings)
+    assert not timer_is_known(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
 
 
 @pytest.mark.services

@@ -99,7 +99,7 @@ def place(
         environment = child_environment(settings)
         for verb in ("serve", "worker", "timer"):
             supervisor.start(Program(verb, [sys.executable, "-m", "launcher.cli", verb], environment, ROOT))
-        supervisor.wait_until(lambda: backend_answers(settings), what="The backend", timeout_s=120)
+        supervisor.wait_until(lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=120)
         backend = Backend(
             url=f"http://127.0.0.1:{settings.port}", user="studio", password=BASIC, webhook_secret=HOOK
         )  # fmt: skip
