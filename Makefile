@@ -5,10 +5,10 @@ ifeq ($(PYTHON),)
 $(error Drape needs Python 3.10 to 3.13. Install one (Debian: apt install python3 python3-venv; macOS: brew install python@3.12))
 endif
 
-.PHONY: help up test fuzz lint audit licences bench flywheel soak faults hosts clean
+.PHONY: help up test compose-test fuzz lint audit licences bench flywheel soak faults hosts clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUDIO_PORT= REDIS_PORT= DATA_DIR=]
 	@$(PYTHON) launcher/bootstrap.py $(if $(LABEL_STUDIO_URL),--no-label-studio)
@@ -19,6 +19,10 @@ up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUD
 test:  ## all tests
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m pytest $(PYTEST)
+
+compose-test:  ## docker-compose.yml on a Docker engine of its own, as docs/deployment.md says: root, Debian's packages
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m pytest -x -v -m compose tests/compose
 
 fuzz:  ## bad input at random, tens of thousands of requests: an hour or more [FUZZ=tests/backend/test_brush_properties.py]
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio

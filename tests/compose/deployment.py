@@ -105,6 +105,25 @@ class Deployment:
             command, cwd=self.folder, env=self.environment, text=True, capture_output=True, timeout=60, check=False
         ).stdout
 
+    def make_bucket(self, name: str) -> None:
+        """Starts the server of buckets, as docs/deployment.md has it for several machines, and makes one there."""
+        self.compose("--profile s3 up -d s3")
+        request = f"urllib.request.Request('http://127.0.0.1:5000/{name}', method='PUT')"
+        script = f"import urllib.request; urllib.request.urlopen({request})"
+        wait_for(lambda: self._succeeds(f'docker-compose exec s3 python3 -c "{script}"'), what="a bucket")
+        account = "[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
+        (self.folder / "secrets" / "aws_credentials").write_text(account)
+        self.set(
+            STORAGE_URL=f"s3://{name}/team", AWS_DEFAULT_REGION="us-east-1", AWS_ENDPOINT_URL="http://s3:5000"
+        )  # fmt: skip
+
+    def _succeeds(self, script: str) -> bool:
+        try:
+            self.shell(script)
+        except AssertionError:
+            return False
+        return True
+
     def set(self, **values: str | int) -> None:
         """Changes lines of `.env`, or adds them."""
         path = self.folder / ".env"

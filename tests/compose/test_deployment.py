@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
 RUNNING = ("label-studio", "postgres", "redis", "backend", "worker-prelabel", "worker-train", "timer")
 WORKING = tuple(name for name in RUNNING if name not in ("label-studio", "postgres", "redis"))
-EVERYTHING = "--profile cpu --profile gpu --profile tls --profile keeping"
+EVERYTHING = "--profile cpu --profile gpu --profile tls --profile keeping --profile s3"
 PROJECT, IMAGES = 1, 6
 SIGTERM_STATUS = 143
 
@@ -64,6 +64,7 @@ def test_first_start(here: Deployment) -> None:
     here.shell(rest)
     here.wait_until_healthy(["label-studio"])
     here.make_token()
+    here.make_bucket("models")
     here.shell(second)
     here.wait_until_healthy(RUNNING)
 
@@ -181,12 +182,13 @@ def test_stop(here: Deployment) -> None:
 def test_restore_onto_empty_volumes(second: Deployment) -> None:
     _, elsewhere, _ = commands("With docker-compose")
     origin = f"https://localhost:{second.https_port}"
-    second.set(LABEL_STUDIO_HOST=origin, LABEL_STUDIO_SECURE_COOKIES=1)
+    # From the bucket into the volume of one machine.
+    second.set(LABEL_STUDIO_HOST=origin, LABEL_STUDIO_SECURE_COOKIES=1, STORAGE_URL="")
     second.shell(elsewhere.replace("drape-….tar.gz", backup_of(second)))
     second.wait_until_healthy(RUNNING)
-    uploaded = [task["id"] for task in tasks(second) if "/data/upload/" in task["data"]["image"]]
-    assert len(uploaded) == IMAGES + 2
-    second.click(PROJECT, uploaded[-1], label="blouse", x_percent=50, y_percent=45)
+    assert len(tasks(second)) == IMAGES + 4
+    uploaded = next(task["id"] for task in tasks(second) if "/data/upload/" in task["data"]["image"])
+    second.click(PROJECT, uploaded, label="blouse", x_percent=50, y_percent=45)
     assert len(second.studio.annotated_task_ids(PROJECT)) == IMAGES
     assert "v1" in second.compose("exec backend drape models list --project", str(PROJECT))
 

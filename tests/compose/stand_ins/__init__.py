@@ -49,20 +49,23 @@ def build_stand_ins(engine: Engine) -> None:
 
 
 def override(services: dict[str, dict[str, Any]]) -> str:
-    """What changes in the services of docker-compose.yml here, as another such file.
+    """What changes in the services of docker-compose.yml here, as another such file; `s3` is a server of buckets.
 
     The packages are mounted; health is asked for more often, for the tests' sake; and as an engine that leaves the
     host's firewall alone gives its own networks no way out, images are built in the host's.
     """
+    drape, studio = (f"{packages_of(environment)}:{PACKAGES}:ro" for environment in (ROOT / ".venv", STUDIO_VENV))
     changed: dict[str, dict[str, Any]] = {name: {} for name in services}
     for name, service in services.items():
         if "healthcheck" in service:
             changed[name]["healthcheck"] = {"interval": "3s"}
         if name == "label-studio":
-            changed[name]["volumes"] = [f"{packages_of(STUDIO_VENV)}:{PACKAGES}:ro"]
+            changed[name]["volumes"] = [studio]
         elif "build" in service:
-            changed[name]["volumes"] = [f"{packages_of(ROOT / '.venv')}:{PACKAGES}:ro"]
+            changed[name]["volumes"] = [drape]
             changed[name]["build"] = {"network": "host"}
+    server = ["python3", "-m", "moto.server", "-H", "0.0.0.0", "-p", "5000"]
+    changed["s3"] = {"image": PYTHON, "profiles": ["s3"], "command": server, "volumes": [drape], "init": True}
     return yaml.safe_dump({"services": changed})
 
 
