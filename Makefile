@@ -20,9 +20,9 @@ test:  ## all tests
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m pytest $(PYTEST)
 
-fuzz:  ## bad input at random, tens of thousands of requests: an hour or more [FUZZ=tests/backend/test_brush_properties.py]
+fuzz:  ## bad input at random, tens of thousands of requests: an hour or more [FUZZ=tests/backend/regions/test_brush_properties.py]
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
-	.venv/bin/python -m pytest --hypothesis-profile=fuzz --timeout=0 $(or $(FUZZ),tests/backend/test_*_properties.py)
+	.venv/bin/python -m pytest --hypothesis-profile=fuzz --timeout=0 $(or $(FUZZ),$(shell find tests/backend -name "test_*_properties.py"))
 
 lint:  ## style and types
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
@@ -34,11 +34,11 @@ audit:  ## known vulnerabilities of what is installed; says so where their data 
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv --clear .venv-audit && \
 	  .venv-audit/bin/pip install -q --disable-pip-version-check -r requirements-audit.txt; } || true
-	@.venv/bin/python -m launcher.audit
+	@.venv/bin/python -m launcher.dev.vulnerabilities
 
 licences:  ## docs/licences.md, from what is installed
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
-	.venv/bin/python -m launcher.licences_table
+	.venv/bin/python -m launcher.dev.licences_page
 
 bench:  ## speed and quality, side by side [ONLY=part]
 	@$(PYTHON) launcher/bootstrap.py --dev

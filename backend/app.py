@@ -18,15 +18,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Lifespan
 
-from backend.body_limit import BodyLimit
 from backend.errors import DrapeError, OverloadedError
-from backend.labelstudio import SECRET_HEADER
-from backend.lanes import BATCHES, CLICKS, Lanes
+from backend.label_studio.client import SECRET_HEADER
+from backend.label_studio.payloads import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
 from backend.page.routes import of_this_page, page_routes
-from backend.request_ids import RequestIds
 from backend.service import Service
 from backend.settings import Settings
-from backend.wire import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
+from backend.telemetry.request_ids import RequestIds
+from backend.web.admission import BATCHES, CLICKS, Lanes
+from backend.web.body_limit import BodyLimit
 
 logger = logging.getLogger(__name__)
 

@@ -11,32 +11,32 @@ from typing import Any
 import cv2
 from redis.exceptions import RedisError
 
-from backend.auto_accepted import accepted_by, is_marked
-from backend.batch import Batch
-from backend.calibration import read_calibration
-from backend.detectors import Detectors
+from backend.auto_accept.calibration import read_calibration
+from backend.auto_accept.gate import gate_of, why_shut
+from backend.auto_accept.marks import accepted_by, is_marked
+from backend.detector.detector_pool import Detectors
 from backend.domain import Prediction
 from backend.errors import DrapeError, OverloadedError, QueueError, SettingsError
-from backend.gate import gate_of, why_shut
-from backend.images import ImageStore
-from backend.inbox import Hint, Inbox
-from backend.job_state import snapshot
-from backend.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
-from backend.labelstudio import LabelStudio
-from backend.metrics import Metrics
-from backend.pipeline import LOADING_PATIENCE_S, Interactive
-from backend.prelabel_marks import PrelabelMarks
-from backend.prewarm import Prewarmer
-from backend.problems import Problems
-from backend.queue_metrics import QueueMetrics
-from backend.queues import REDIS_PATIENCE_S, Queues
-from backend.registry import Registry
+from backend.images.fetch import ImageStore
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
+from backend.label_studio.payloads import PredictRequest, Task, WebhookEvent
+from backend.predict.batch import Batch
+from backend.predict.interactive import LOADING_PATIENCE_S, Interactive
+from backend.predict.prewarm import Prewarmer
+from backend.predict.sticky_words import StickyWords
+from backend.prelabel.task_marks import PrelabelMarks
+from backend.queues.event_inbox import Hint, Inbox
+from backend.queues.job_progress import snapshot
+from backend.queues.queue_metrics import QueueMetrics
+from backend.queues.queues import REDIS_PATIENCE_S, Queues
+from backend.registry.registry import Registry
+from backend.registry.verdict import read_verdict
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
-from backend.sticky_words import StickyWords
-from backend.survey import Surveys
-from backend.verdict import read_verdict
-from backend.wire import PredictRequest, Task, WebhookEvent
+from backend.status.survey import Surveys
+from backend.telemetry.metrics import Metrics
+from backend.telemetry.problems import Problems
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from label_studio_sdk.types import MlBackend
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from backend.errors import LabelConfigError, LabelStudioError
-from backend.label_config import parse_label_config
-from backend.labelstudio import SECRET_HEADER, LabelStudio
-from backend.regions import LABEL_KEYS
-from backend.registry import Registry
+from backend.label_studio.client import SECRET_HEADER, LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.regions.encode import LABEL_KEYS
+from backend.registry.registry import Registry
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)

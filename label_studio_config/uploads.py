@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from urllib.parse import unquote
 
-from backend.labelstudio import LabelStudio
-from backend.task_images import UPLOADABLE, UPLOADED, kept_name, upload
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.uploads import UPLOADABLE, UPLOADED, kept_name, upload
 
 logger = logging.getLogger(__name__)
 

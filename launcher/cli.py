@@ -14,18 +14,18 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from backend.errors import DrapeError
-from backend.log_records import LogFormat, handler_of
-from launcher import importing, keeping, models
+from backend.telemetry.logs import LogFormat, handler_of
+from launcher.commands import backup, data, models
+from launcher.commands.label_config import label_config_for
+from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
-from launcher.kept import complete, kept_settings, read_settings
-from launcher.labels import label_config_for
-from launcher.terminal import Terminal
+from launcher.stack.saved_settings import complete, kept_settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="An annotation flywheel for Label Studio.")
 app.add_typer(models.app, name="models")
-app.command(name="import")(importing.import_garments)
-app.command(name="backup")(keeping.back_up_all)
-app.command(name="restore")(keeping.restore_all)
+app.command(name="import")(data.import_garments)
+app.command(name="backup")(backup.back_up_all)
+app.command(name="restore")(backup.restore_all)
 console = Terminal()
 # They log every request; those of S3, at DEBUG, with its headers, where a session's token stands.
 TALKATIVE = ("httpx", "botocore", "aiobotocore", "s3fs")
@@ -69,7 +69,7 @@ def up(
     data_dir: DataDir = None,
 ) -> None:
     """Starts a working flywheel, and stops it on Ctrl-C."""
-    from launcher.stack import Options, Stack, StopAsked, stop_signals
+    from launcher.stack.stack import Options, Stack, StopAsked, stop_signals
 
     _log("INFO", rich=True)
     settings = read_settings(port=port, data_dir=data_dir)
@@ -111,7 +111,7 @@ def serve(
     import uvicorn
 
     from backend.app import create_app
-    from backend.heap import share_heaps
+    from backend.compute.malloc import share_heaps
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     settings.check_projects()
@@ -133,15 +133,15 @@ def worker(
     """Works on queued jobs: pre-annotation, counts of new labels, trainings."""
     from threadpoolctl import threadpool_limits
 
-    from backend.queues import QUEUES, TRAIN, Queues
-    from launcher.priority import TRAINING, WORKER, give_way
-    from launcher.worker import GarmentWorker, ResidentWorker, put_back_lost_jobs
+    from backend.queues.queues import QUEUES, TRAIN, Queues
+    from backend.queues.worker import GarmentWorker, ResidentWorker, put_back_lost_jobs
+    from launcher.stack.priority import TRAINING, WORKER, give_way
 
     settings = read_settings()
     settings.check_projects()
     _log(settings.log_level, log_format=settings.log_format)
     # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
-    for module in ("backend.prelabel", "backend.embed", "training.jobs", "ultralytics.models.yolo"):
+    for module in ("backend.prelabel.jobs", "backend.prelabel.embed", "training.jobs", "ultralytics.models.yolo"):
         importlib.import_module(module)
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
@@ -156,8 +156,8 @@ def worker(
 @app.command()
 def timer() -> None:
     """Looks after every project from time to time (CHECK_EVERY_S): what a lost event would have told is found."""
-    from backend.queues import Queues
-    from backend.upkeep import timer as make_timer
+    from backend.queues.queues import Queues
+    from backend.queues.timer import timer as make_timer
 
     settings = kept_settings()
     _log(settings.log_level, log_format=settings.log_format)
@@ -167,7 +167,7 @@ def timer() -> None:
 @app.command(hidden=True)
 def healthy(what: Annotated[Literal["backend", "worker"], typer.Argument(help="What runs in this container.")]) -> None:
     """Ends with 1 unless what runs on this machine answers: for containers' health checks."""
-    from launcher.healthy import backend_answers, worker_is_known
+    from launcher.stack.health import backend_answers, worker_is_known
 
     answers = backend_answers if what == "backend" else worker_is_known
     if not answers(kept_settings()):
@@ -182,8 +182,8 @@ def doctor(
     data_dir: DataDir = None,
 ) -> None:
     """Looks at Label Studio, Redis, the workers, weights and this machine; says what to do. Changes nothing."""
-    from launcher.doctor import examine
-    from launcher.findings import show_findings
+    from launcher.doctor.examine import examine
+    from launcher.doctor.findings import show_findings
 
     settings = complete(read_settings(data_dir=data_dir))
     # What it finds it says itself; a library's warnings would only stand between.
@@ -214,8 +214,8 @@ def connect(
     config: Annotated[Path | None, typer.Option(help="Give it the label config of this XML file.")] = None,
 ) -> None:
     """Connects the backend, and its webhook, to a project of a Label Studio that exists."""
-    from backend.labelstudio import LabelStudio
-    from backend.queues import Queues
+    from backend.label_studio.client import LabelStudio
+    from backend.queues.queues import Queues
     from label_studio_config.provision import Backend, connect_backend, set_label_config
 
     settings = kept_settings()
@@ -244,12 +244,12 @@ def prelabel(
     ] = True,
 ) -> None:
     """Pre-annotates a project's tasks that nobody has annotated and its model has not predicted; may be run again."""
-    from backend.job_state import progress_of
-    from backend.labelstudio import LabelStudio
-    from backend.prelabel_marks import PrelabelMarks
-    from backend.queues import Queues
-    from backend.registry import Registry
-    from launcher.progress import show_progress
+    from backend.label_studio.client import LabelStudio
+    from backend.prelabel.task_marks import PrelabelMarks
+    from backend.queues.job_progress import progress_of
+    from backend.queues.queues import Queues
+    from backend.registry.registry import Registry
+    from launcher.commands.progress_bar import show_progress
 
     settings = kept_settings()
     queues, registry = Queues(settings), Registry.of(settings)
@@ -278,8 +278,8 @@ def withdraw(
     """Deletes the annotations that a model version had accepted without a person; what a person touched stays."""
     from rich.progress import track
 
-    from backend.labelstudio import LabelStudio
-    from backend.withdrawal import withdraw as withdraw_accepted
+    from backend.auto_accept.withdraw import withdraw as withdraw_accepted
+    from backend.label_studio.client import LabelStudio
 
     deleted = withdraw_accepted(
         LabelStudio(kept_settings()), project_id=project, version=version,
@@ -311,10 +311,10 @@ def embed(
     ] = True,
 ) -> None:
     """Encodes every image of a project ahead, for SAM; may be run again, what is encoded is passed over."""
-    from backend.job_state import progress_of
-    from backend.labelstudio import LabelStudio
-    from backend.queues import Queues
-    from launcher.progress import show_progress
+    from backend.label_studio.client import LabelStudio
+    from backend.queues.job_progress import progress_of
+    from backend.queues.queues import Queues
+    from launcher.commands.progress_bar import show_progress
 
     settings = kept_settings()
     queues, task_ids = Queues(settings), LabelStudio(settings).task_ids(project)
@@ -375,10 +375,10 @@ def evaluate(
     mapping: Annotated[Path | None, typer.Option(help="YAML or JSON file, `their class: our label`.")] = None,
 ) -> None:
     """Scores a model on approved images: the table that trainings are judged by, for any weights."""
-    from backend.scores import Compared
-    from launcher.models import find_model
-    from launcher.score_table import show_scores
-    from training.examining import OtherSet, Which, examine
+    from backend.registry.scores import Compared
+    from launcher.commands.models import find_model
+    from launcher.commands.score_table import show_scores
+    from training.evaluate import OtherSet, Which, examine
     from training.retraining import Parts
 
     parts = Parts.of(kept_settings().for_project(project))
@@ -396,7 +396,7 @@ def train(
     ),
 ) -> None:
     """Queues a training of the project's model on all approved labels."""
-    from backend.queues import Queues
+    from backend.queues.queues import Queues
 
     queues = Queues(kept_settings())
     if cancel:

@@ -16,8 +16,15 @@ MAY_IMPORT = {
     "launcher": PACKAGES,
 }
 # The stages between the wire and the models know neither; they also import in milliseconds.
-SHAPES = ("bitmask", "borders", "brush", "lines", "polygons", "regions")
-PURE = ("domain", "errors", "label_config", "prompts", *SHAPES, "wire", "settings")
+SHAPES = ("bitmask", "brush", "encode", "line_fit", "mask_borders", "polygons")
+WIRE = ("label_config", "payloads", "prompts")
+PURE = (
+    "domain",
+    "errors",
+    "settings",
+    *(f"regions/{name}" for name in SHAPES),
+    *(f"label_studio/{name}" for name in WIRE),
+)
 HEAVY = {"fastapi", "torch", "ultralytics", "uvicorn", "rq"}
 
 

@@ -6,20 +6,20 @@ import logging
 import shutil
 from collections.abc import Sequence
 
+from backend.auto_accept.gate import gate_of, switch_off
 from backend.errors import DrapeError, LabelStudioAwayError, StorageAwayError
-from backend.gate import gate_of, switch_off
-from backend.labelstudio import Project
-from backend.patience import patiently
-from backend.queues import CHECK_PATIENCE_S
+from backend.label_studio.client import Project
+from backend.queues.queues import CHECK_PATIENCE_S
+from backend.registry.verdict import read_verdict
 from backend.settings import Settings
-from backend.verdict import read_verdict
-from training.approvals import Approved, new_annotations
-from training.audit import audit
-from training.counting import Count
-from training.progress import shown_progress
+from backend.storage.retry import patiently
+from training.annotations.approvals import Approved, new_annotations
+from training.annotations.count import Count
+from training.annotations.survey import take_survey
+from training.auto_accept.audit import audit
+from training.finetuning.progress import shown_progress
 from training.retraining import Parts, Retraining
 from training.runs import run_folder
-from training.survey import take_survey
 
 logger = logging.getLogger(__name__)
 

@@ -15,39 +15,39 @@ from importlib.metadata import version as release_of
 from pathlib import Path
 from typing import Any
 
-from backend.calibration import write_calibration
-from backend.detector import Detector, ImageDetector
-from backend.detectors import load_detector
-from backend.devices import ready_device
+from backend.auto_accept.calibration import write_calibration
+from backend.compute.devices import ready_device
+from backend.detector.detector_pool import load_detector
+from backend.detector.prepare import VERIFIED_IMAGES, prepare
+from backend.detector.sam_detectors import WordsDetector
+from backend.detector.yolo11 import Detector, ImageDetector
 from backend.domain import Image
 from backend.errors import DrapeError, ModelError
-from backend.images import ImageStore
-from backend.label_config import parse_label_config
-from backend.labelstudio import LabelStudio
-from backend.metrics import Metrics
-from backend.pipeline import load_image
-from backend.preparing import VERIFIED_IMAGES, prepare
-from backend.problems import Problems
-from backend.queues import Queues
-from backend.registry import Registry, Version, check_weights
-from backend.sam_detectors import WordsDetector
-from backend.sample import sample_images
-from backend.scores import Compared, Scores, write_scores
-from backend.segmenters import WordReader, choose
+from backend.images.fetch import ImageStore
+from backend.images.sample import sample_images
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.payloads import Task
+from backend.predict.interactive import load_image
+from backend.queues.queues import Queues
+from backend.registry.registry import Registry, Version, check_weights
+from backend.registry.scores import Compared, Scores, write_scores
+from backend.registry.verdict import Verdict, read_verdict, write_verdict
+from backend.segmenters.base import WordReader, choose
 from backend.settings import Settings
-from backend.survey import Surveys
-from backend.verdict import Verdict, read_verdict, write_verdict
-from backend.whole_files import write_whole
-from backend.wire import Task
-from training.approvals import Approved
-from training.counting import Counting
-from training.dataset import Dataset, build_dataset
-from training.finetune import Progress, Trained, finetune
-from training.held_out import HeldOut, calibration_on, held_out_images
-from training.judging import paired_bootstrap, verdict_on
-from training.kept_scenes import KeptScenes
-from training.looking import scored
-from training.manifest import DATASET_FILE, latest_manifest
+from backend.status.survey import Surveys
+from backend.storage.atomic_files import write_whole
+from backend.telemetry.metrics import Metrics
+from backend.telemetry.problems import Problems
+from training.annotations.approvals import Approved
+from training.annotations.count import Counting
+from training.dataset.build import Dataset, build_dataset
+from training.dataset.manifest import DATASET_FILE, latest_manifest
+from training.evaluation.compact_scenes import KeptScenes
+from training.evaluation.held_out import HeldOut, calibration_on, held_out_images
+from training.evaluation.looking import scored
+from training.evaluation.promotion import paired_bootstrap, verdict_on
+from training.finetuning.finetune import Progress, Trained, finetune
 from training.runs import dataset_folder, run_folder
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class Retraining:
     def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: KeptScenes) -> None:
         """Writes what people may read about the version; where that fails, the version stays as it is."""
         # Takes a second to import, which each count of approvals would pay.
-        from training.report import write_report
+        from training.report.report import write_report
 
         parts = self._parts
         try:

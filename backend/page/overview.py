@@ -7,20 +7,20 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from backend.devices import pick_device
+from backend.compute.devices import pick_device
+from backend.detector.preparation import read_preparation
 from backend.errors import DrapeError, QueueError, SettingsError
-from backend.job_state import snapshot
-from backend.metrics import Latency
-from backend.preparation import read_preparation
-from backend.problems import Problem
-from backend.queues import PRELABEL, TRAIN
-from backend.registry import Version
-from backend.scores import read_scores
+from backend.queues.job_progress import snapshot
+from backend.queues.queues import PRELABEL, TRAIN
+from backend.registry.records import has_report
+from backend.registry.registry import Version
+from backend.registry.scores import read_scores
+from backend.registry.verdict import Verdict, read_verdict
 from backend.service import Service
 from backend.settings import Settings
-from backend.survey import Survey
-from backend.verdict import Verdict, read_verdict
-from backend.version_files import has_report
+from backend.status.survey import Survey
+from backend.telemetry.metrics import Latency
+from backend.telemetry.problems import Problem
 
 # Garments of a label that a model is solid with, as those who train them say: at least, and better.
 ENOUGH, PLENTY = 2000, 5000

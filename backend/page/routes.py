@@ -11,8 +11,8 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 from backend.errors import ForbiddenError, NotFoundError
 from backend.page.overview import overview
 from backend.page.render import StatusPage
+from backend.registry.records import report_path
 from backend.service import Service
-from backend.version_files import report_path
 
 ASSETS = {"status.css": "text/css", "status.js": "text/javascript", "idiomorph.min.js": "text/javascript"}
 POLICY = (

@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from backend.errors import ModelError, ModelLoadingError
-from backend.metrics import Metrics
-from backend.segmenters import Segmenter, choose
+from backend.segmenters.base import Segmenter, choose
 from backend.settings import Settings
+from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from PIL import Image as Pillow
 from rq import Queue
 from rq.executions import Execution
 
-from backend.auto_accepted import accepted_regions
-from backend.regions import decode
+from backend.auto_accept.marks import accepted_regions
+from backend.regions.encode import decode
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.conftest import Served, served
 from tests.support import iou, recorded
 
@@ -191,7 +191,7 @@ def test_the_rest_of_the_protocol_answers(client: httpx.Client) -> None:
 
 
 WEBHOOKS = [
-    ("webhook_TASKS_CREATED_upload", "checks", "backend.prelabel.share_out"),
+    ("webhook_TASKS_CREATED_upload", "checks", "backend.prelabel.jobs.share_out"),
     ("webhook_ANNOTATION_CREATED", "checks", "training.jobs.check_approvals"),
     ("webhook_ANNOTATION_CREATED_skipped", "checks", "training.jobs.check_approvals"),
     ("webhook_ANNOTATION_UPDATED_ground_truth", "checks", "training.jobs.check_approvals"),
@@ -227,7 +227,7 @@ def test_what_the_service_accepted_itself_is_not_counted(backend: Served) -> Non
 
 def test_status_tells_of_jobs_that_are_of_no_project(backend: Served) -> None:
     queue = Queue("checks", connection=backend.service.queues.redis)
-    job = queue.enqueue("backend.upkeep.look_after")
+    job = queue.enqueue("backend.queues.timer.look_after")
     assert queue.pop_job_id() == job.id
     with queue.connection.pipeline() as pipeline:
         execution = Execution.create(job, ttl=60, pipeline=pipeline)

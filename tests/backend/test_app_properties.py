@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.conftest import SECRET, Served, image_files, served
 from tests.backend.junk import ANY_JSON, CONTEXTS, DRAWN, WEBHOOKS, nearly, predict_bodies, written
 

@@ -18,14 +18,14 @@ from PIL import Image as Pillow
 
 from backend.domain import LabelledMask, Outlining
 from backend.errors import LabelConfigError, LabelStudioError
-from backend.label_config import parse_label_config
-from backend.labelstudio import SECRET_HEADER, LabelStudio
-from backend.regions import encode
-from backend.registry import Registry
+from backend.label_studio.client import SECRET_HEADER, LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.uploads import kept_name
+from backend.regions.encode import encode
+from backend.registry.registry import Registry
 from backend.settings import Settings
-from backend.task_images import kept_name
 from label_studio_config import provision
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.palettes import PALETTES, file_of
 from label_studio_config.provision import (
     Backend,
@@ -36,8 +36,8 @@ from label_studio_config.provision import (
     set_label_config,
 )
 from label_studio_config.uploads import ensure_uploaded
-from launcher.process import free_port
-from launcher.stack import linked_images
+from launcher.stack.stack import linked_images
+from launcher.stack.supervisor import free_port
 from tests.conftest import Studio
 
 USER, PASSWORD = "label-studio", "a password"

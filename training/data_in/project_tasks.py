@@ -10,9 +10,8 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from backend.domain import Prediction
-from backend.labelstudio import LabelStudio
-from backend.settings import Settings
-from backend.task_images import (
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.uploads import (
     UPLOADED,
     ensure_served,
     image_name,
@@ -23,7 +22,8 @@ from backend.task_images import (
     upload,
     uploads,
 )
-from training.data_in.pictures import Picture
+from backend.settings import Settings
+from training.data_in.picture_folder import Picture
 
 As = Literal["annotations", "predictions"]
 # Files in one request.

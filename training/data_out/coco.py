@@ -12,8 +12,8 @@ import numpy as np
 from faster_coco_eval import mask as rle
 
 from backend.domain import LabelledMask, Outlining
-from backend.polygons import mask_to_outlines
-from backend.whole_files import write_whole
+from backend.regions.polygons import mask_to_outlines
+from backend.storage.atomic_files import write_whole
 from training.data_out.garment_images import GarmentImage
 
 Outlines = Literal["rle", "polygons"]

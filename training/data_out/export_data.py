@@ -10,18 +10,18 @@ from typing import Literal
 
 from backend.domain import Image
 from backend.errors import DatasetError
-from backend.images import ImageStore
-from backend.label_config import LabelConfig, parse_label_config
-from backend.pipeline import load_image
+from backend.images.fetch import ImageStore
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.payloads import Task
+from backend.predict.interactive import load_image
 from backend.settings import Settings
-from backend.wire import Task
-from training.approvals import Approved, approved_annotations, rule_of
+from training.annotations.approvals import Approved, approved_annotations, rule_of
 from training.data_out.coco import write_coco
 from training.data_out.cutouts import write_cutouts
 from training.data_out.garment_images import garment_images
 from training.data_out.index_masks import write_index_masks
-from training.dataset import build_dataset
-from training.manifest import latest_manifest
+from training.dataset.build import build_dataset
+from training.dataset.manifest import latest_manifest
 from training.retraining import Parts
 
 Format = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]

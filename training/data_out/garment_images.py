@@ -13,13 +13,13 @@ import numpy as np
 
 from backend.domain import LabelledMask, Pixels
 from backend.errors import ImageError
-from backend.images import ImageStore
-from backend.label_config import LabelConfig
-from backend.pipeline import image_url, load_image
-from backend.wire import Task
-from training.approvals import Approved
+from backend.images.fetch import ImageStore
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.payloads import Task
+from backend.predict.interactive import image_url, load_image
+from training.annotations.approvals import Approved
+from training.annotations.truth import truth_of
 from training.data_out.file_names import file_name
-from training.truth import truth_of
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
-from backend.registry import Version
-from backend.verdict import Verdict, write_verdict
+from backend.registry.registry import Version
+from backend.registry.verdict import Verdict, write_verdict
 from tests.backend.conftest import PASSWORD, USER, Served
 from tests.backend.page.test_render import SURVEY
 from tests.conftest import ARTEFACTS

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from lxml import html
 
-from backend.metrics import Latency
 from backend.page.overview import Answering, Jobs, Label, Model, Overview, Training
 from backend.page.render import StatusPage, seconds, share
-from backend.problems import Problem
-from backend.registry import Version
-from backend.survey import Corrections, Survey, Work
-from backend.verdict import Verdict
+from backend.registry.registry import Version
+from backend.registry.verdict import Verdict
+from backend.status.survey import Corrections, Survey, Work
+from backend.telemetry.metrics import Latency
+from backend.telemetry.problems import Problem
 
 SURVEY = Survey(
     at="2026-11-21T17:10:00+00:00", title="Sarees", images=12408, predicted=11870, approved=2140, auto_accepted=450,

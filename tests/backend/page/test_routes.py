@@ -8,9 +8,9 @@ import httpx
 import pytest
 from rq import Queue
 
-from backend.registry import Version
+from backend.registry.records import write_text
+from backend.registry.registry import Version
 from backend.settings import Settings
-from backend.version_files import write_text
 from tests.backend.conftest import Served, served
 from tests.backend.page.test_render import SURVEY
 
@@ -81,7 +81,7 @@ def test_buttons_promote_and_roll_back(backend: Served, versions: list[Version])
     assert backend.client.post("/projects/7/rollback").status_code == 303
     assert champion(backend) == versions[1].name
     checks = Queue("checks", connection=backend.service.queues.redis)
-    assert "backend.prelabel.plan" in [job.func_name for job in checks.jobs]
+    assert "backend.prelabel.jobs.plan" in [job.func_name for job in checks.jobs]
 
 
 def test_a_button_trains_and_another_ends_it(backend: Served) -> None:

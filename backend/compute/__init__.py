@@ -1,0 +1,1 @@
+"""What this machine computes with: devices, the memory allocator, Ultralytics without side effects."""

@@ -1,0 +1,1 @@
+"""A task's image: its address, fetching it safely, decoding it within limits."""

@@ -1,0 +1,1 @@
+"""Label Studio's API, JSON and XML."""

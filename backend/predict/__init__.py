@@ -1,0 +1,1 @@
+"""The answers of `/predict`: prompts, whole images, what is done ahead."""

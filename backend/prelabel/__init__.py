@@ -1,0 +1,1 @@
+"""The RQ jobs that pre-annotate images and encode them ahead."""

@@ -1,0 +1,1 @@
+"""Redis and RQ: jobs, whose turn it is, claims, workers, the timer, the event inbox."""

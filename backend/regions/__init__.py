@@ -1,0 +1,1 @@
+"""Masks to Label Studio's regions and back: polygon, brush, bitmask, rectangle."""

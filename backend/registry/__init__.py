@@ -1,0 +1,1 @@
+"""Model versions: stored, shared among machines, and the records kept with each."""

@@ -1,0 +1,1 @@
+"""What `GET /status` and the page know of a project."""

@@ -1,0 +1,1 @@
+"""`make flywheel`: trainings in turn with simulated annotators."""

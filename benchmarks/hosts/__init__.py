@@ -1,0 +1,1 @@
+"""`make hosts`: four hosts of network namespaces."""

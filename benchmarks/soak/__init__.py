@@ -1,0 +1,1 @@
+"""`make soak`: a day's load, then overload."""

@@ -1,0 +1,1 @@
+"""`drape backup` and `drape restore`."""

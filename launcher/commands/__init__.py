@@ -1,0 +1,1 @@
+"""One module a group of `drape` commands, and what they print."""

@@ -1,0 +1,1 @@
+"""`drape doctor`: one module for each thing that is looked at."""

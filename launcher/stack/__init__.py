@@ -1,0 +1,1 @@
+"""`drape up`: supervised Redis, Label Studio, backend and workers."""

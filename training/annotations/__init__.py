@@ -1,0 +1,1 @@
+"""What people approved, what it shows, what they corrected."""

@@ -1,0 +1,1 @@
+"""One module a format of others, and telling which it is."""

@@ -1,0 +1,1 @@
+"""Approved annotations become a YOLO data set."""

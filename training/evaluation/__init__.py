@@ -1,0 +1,1 @@
+"""Held-out images, scoring a model on them, promoting it or not."""

@@ -1,0 +1,1 @@
+"""Fine-tuning with Ultralytics: arguments, training, several GPUs, progress."""

@@ -1,0 +1,1 @@
+"""Matching of masks, pixel metrics, exact binomial bounds."""

@@ -1,0 +1,1 @@
+"""`drape models export`: other engines' formats, compared with PyTorch."""

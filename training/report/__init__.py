@@ -1,0 +1,1 @@
+"""A version's HTML report, and the labels worth a second look."""
