@@ -25,15 +25,18 @@ from backend.predict.batch import Batch
 from backend.predict.interactive import LOADING_PATIENCE_S, Interactive
 from backend.predict.prewarm import Prewarmer
 from backend.predict.sticky_words import StickyWords
-from backend.prelabel.task_marks import PrelabelMarks
+from backend.prelabel.pace import Pace
+from backend.prelabel.task_marks import TaskMarks
 from backend.queues.event_inbox import Hint, Inbox
 from backend.queues.job_progress import snapshot
 from backend.queues.queue_metrics import QueueMetrics
-from backend.queues.queues import REDIS_PATIENCE_S, Queues
+from backend.queues.queues import Queues
+from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.registry.registry import Registry
 from backend.registry.verdict import read_verdict
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
+from backend.status.audits import Audits
 from backend.status.survey import Surveys
 from backend.telemetry.metrics import Metrics
 from backend.telemetry.problems import Problems
@@ -59,8 +62,10 @@ class Service:
     registry: Registry
     queues: Queues
     problems: Problems
-    marks: PrelabelMarks
+    marks: TaskMarks
+    pace: Pace
     surveys: Surveys
+    audits: Audits
     inbox: Inbox
     metrics: Metrics
     started_at: float
@@ -93,8 +98,10 @@ class Service:
             registry=registry,
             queues=queues,
             problems=problems,
-            marks=PrelabelMarks(queues.redis),
+            marks=TaskMarks(queues.redis),
+            pace=Pace(queues.redis),
             surveys=Surveys(queues.redis),
+            audits=Audits(queues.redis),
             inbox=Inbox(queues, problems),
             metrics=metrics,
             started_at=time.time(),
@@ -262,9 +269,9 @@ class Service:
         try:
             queues: dict[str, Any] = {
                 "surveys": {str(project_id): asdict(survey) for project_id, survey in self.surveys.all().items()},
-                "audits": self.queues.audits(),
+                "audits": self.audits.all(),
                 **snapshot(self.queues.redis),
-                "images_a_minute": self.marks.images_a_minute(),
+                "images_a_minute": self.pace.images_a_minute(),
             }
         except (QueueError, RedisError) as e:
             queues = {"error": str(e)}

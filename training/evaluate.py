@@ -23,7 +23,7 @@ from training.data_in.evaluation_set import judging_images
 from training.data_in.formats.detect import Opening, open_set
 from training.dataset.manifest import latest_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
-from training.evaluation.looking import scored
+from training.evaluation.score import scored
 from training.retraining import Parts
 
 Which = Literal["split", "approved"]

@@ -12,6 +12,7 @@ from backend.label_studio.client import Project
 from backend.queues.queues import CHECK_PATIENCE_S
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
+from backend.status.audits import Audits
 from backend.storage.retry import patiently
 from training.annotations.approvals import Approved, new_annotations
 from training.annotations.count import Count
@@ -128,7 +129,7 @@ def _audit(parts: Parts, project_id: int, approved: Sequence[Approved]) -> None:
         if prediction.get("model_version") == version.name
     }
     found = audit(chosen, predictions, gate, precision=settings.auto_accept_precision, iou=settings.auto_accept_iou)
-    parts.queues.remember_audit(
+    Audits(parts.queues.redis).remember(
         project_id, version=version.name, images=found.images, regions=found.regions, wrong=found.wrong
     )
     if found.breaks_promise:

@@ -25,15 +25,16 @@ from backend.domain import Image
 from backend.errors import DrapeError, ModelError
 from backend.images.fetch import ImageStore
 from backend.images.sample import sample_images
+from backend.images.task_image import load_image
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import load_image
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry, Version, check_weights
 from backend.registry.scores import Compared, Scores, write_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
-from backend.segmenters.base import WordReader, choose
+from backend.segmenters.base import WordReader
+from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.status.survey import Surveys
 from backend.storage.atomic_files import write_whole
@@ -41,13 +42,15 @@ from backend.telemetry.metrics import Metrics
 from backend.telemetry.problems import Problems
 from training.annotations.approvals import Approved
 from training.annotations.count import Counting
+from training.auto_accept.calibrate import calibration_on
 from training.dataset.build import Dataset, build_dataset
 from training.dataset.manifest import DATASET_FILE, latest_manifest
 from training.evaluation.compact_scenes import KeptScenes
-from training.evaluation.held_out import HeldOut, calibration_on, held_out_images
-from training.evaluation.looking import scored
+from training.evaluation.held_out import HeldOut, held_out_images
 from training.evaluation.promotion import paired_bootstrap, verdict_on
-from training.finetuning.finetune import Progress, Trained, finetune
+from training.evaluation.score import scored
+from training.finetuning.finetune import Trained, finetune
+from training.finetuning.progress import Progress
 from training.runs import dataset_folder, run_folder
 
 logger = logging.getLogger(__name__)

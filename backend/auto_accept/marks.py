@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend.regions.encode import content_hash
+from backend.regions.content_hash import content_hash
 
 # Any constant does; it makes our ids differ from those of others.
 NAMESPACE = uuid.UUID("6d9a6a0e-6a4f-4f0b-9d3e-5b0d1d7c2f11")

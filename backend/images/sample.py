@@ -7,10 +7,10 @@ import logging
 from backend.domain import Image
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
+from backend.images.task_image import load_image
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import load_image
 
 logger = logging.getLogger(__name__)
 

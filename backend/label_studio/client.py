@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import httpx
-from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk import PredictionRequest
 from label_studio_sdk.core.api_error import ApiError
-from label_studio_sdk.core.parse_error import ParsingError
 from label_studio_sdk.core.request_options import RequestOptions
 
 from backend.domain import Prediction
-from backend.errors import LabelStudioAwayError, LabelStudioError
-from backend.settings import Settings
+from backend.label_studio.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +29,6 @@ PROJECT_FIELDS = "id,title,label_config,model_version,min_annotations_to_start_t
 # What our webhooks carry.
 SECRET_HEADER = "X-Drape-Secret"
 UNCERTAINTY = "Uncertainty sampling"
-# Access tokens last some minutes.
-RENEWED_EARLY = timedelta(seconds=60)
 
 Filter = dict[str, Any]
 
@@ -79,60 +67,12 @@ class TaskCounts:
     doubtful: int
 
 
-class LabelStudio:
-    """One account at one Label Studio. Connects on first use; safe for threads.
+class LabelStudio(Connection):
+    """What is asked of one Label Studio, and told it, in the name of one account.
 
     Every method raises `LabelStudioError`: it refuses the key, or answers with an error; `LabelStudioAwayError`, which
     is one, where it does not answer.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._sdk: Sdk | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def sdk(self) -> Sdk:
-        """The SDK's client, for calls that set a project up; use it inside `said_plainly`."""
-        with self._lock:
-            if self._sdk is None:
-                url, key = self._settings.label_studio_url, self._settings.label_studio_api_key
-                timeout_s = self._settings.label_studio_timeout_s
-                if not url or not key:
-                    raise LabelStudioError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not set.")
-                with self.said_plainly():
-                    self._sdk = Sdk(
-                        base_url=url, api_key=key, timeout=timeout_s, httpx_client=_connections(url, timeout_s)
-                    )
-            # The SDK renews a token that has ended; one that ends on its way to a busy Label Studio is refused.
-            tokens, soon = self._sdk._client_wrapper._tokens_client, datetime.now(timezone.utc) + RENEWED_EARLY
-            if tokens._access_token_expiration is not None and tokens._access_token_expiration < soon:
-                tokens._access_token = None
-            return self._sdk
-
-    @contextmanager
-    def said_plainly(self) -> Iterator[None]:
-        """Turns the SDK's failures into `LabelStudioError` with a sentence."""
-        url = self._settings.label_studio_url
-        try:
-            yield
-        except ApiError as e:
-            if e.status_code in (401, 403) and "reserved network address" not in str(e.body):
-                raise LabelStudioError(f"Label Studio at {url} refuses the API key ({e.status_code}).") from e
-            kind = LabelStudioAwayError if (e.status_code or 0) >= 500 else LabelStudioError
-            raise kind(f"Label Studio at {url} answered {e.status_code}: {_brief(e.body)}") from e
-        except httpx.HTTPError as e:
-            raise LabelStudioAwayError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
-        except (json.JSONDecodeError, ParsingError) as e:
-            # A proxy's own page, while Label Studio behind it starts.
-            raise LabelStudioAwayError(f"What answers at {url} is not Label Studio.") from e
-
-    def bearer(self) -> str:
-        """The current value of the `Authorization` header; a personal access token is renewed as needed."""
-        sdk = self.sdk
-        with self.said_plainly():
-            # The SDK exchanges the token in here, and has no public way to ask for the result.
-            return str(sdk._client_wrapper.get_headers()["Authorization"])
 
     def project(self, project_id: int) -> Project:
         """The project as it is now."""
@@ -343,10 +283,8 @@ class LabelStudio:
     def has_draft(self, task_id: int, annotation_id: int) -> bool:
         """Whether anybody has changed an annotation and not saved it yet."""
         # The SDK gives the drafts of its own account alone.
-        url = f"{self._settings.label_studio_url.rstrip('/')}/api/tasks/{task_id}/drafts"
-        headers = {"Authorization": self.bearer()}
+        answer = self.send("GET", f"/api/tasks/{task_id}/drafts")
         with self.said_plainly():
-            answer = httpx.get(url, headers=headers, timeout=self._settings.label_studio_timeout_s)
             answer.raise_for_status()
             return any(draft.get("annotation") == annotation_id for draft in answer.json())
 
@@ -411,22 +349,6 @@ class LabelStudio:
             return sdk.tasks.list(project=project_id, page=page, page_size=size, query=json.dumps(query), **wanted)
 
 
-def _connections(url: str, timeout_s: float) -> httpx.Client:
-    # Label Studio's own server writes an answer in two pieces, and the second waits 40 ms on a connection that is kept:
-    # for the first one's delayed acknowledgement. A new one costs less, unless a handshake comes with it.
-    kept = None if url.startswith("https:") else 0
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=kept)
-    # Linux alone has it. Through a proxy it would say nothing of Label Studio.
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is None or (getproxies() and not proxy_bypass(urlsplit(url).hostname or "")):
-        return httpx.Client(timeout=timeout_s, follow_redirects=True, limits=limits)
-    # What was sent into a cable that is out, and given up here, the system sends again once it is in: predictions that
-    # were stored anew meanwhile would be stored twice.
-    given_up = (socket.IPPROTO_TCP, option, int(1000 * timeout_s))
-    transport = httpx.HTTPTransport(limits=limits, socket_options=[given_up])
-    return httpx.Client(timeout=timeout_s, follow_redirects=True, transport=transport)
-
-
 def _query(filters: list[Filter]) -> dict[str, Any]:
     return {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
 
@@ -443,9 +365,3 @@ def _not_predicted_by(version: str) -> Filter:
 
 def _filter(name: str, operator: str, value: Any, *, kind: str = "Number") -> Filter:
     return {"filter": f"filter:tasks:{name}", "operator": operator, "type": kind, "value": value}
-
-
-def _brief(body: Any) -> str:
-    if isinstance(body, dict):
-        body = body.get("validation_errors") or body.get("detail") or body
-    return str(body)[:300]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
@@ -18,6 +19,12 @@ def _project_number(value: Any) -> Any:
 # As large as a database's: JSON's integers know no bounds, but names of files and jobs do.
 Number = Annotated[int, Field(ge=0, lt=1 << 63)]
 ProjectId = Annotated[Number | None, BeforeValidator(_project_number, json_schema_input_type=int | str | None)]
+
+
+# Before the address of a file that Label Studio serves from a folder.
+LOCAL_FILES = "/data/local-files/"
+# The data key of an image that was uploaded before there was a label config.
+UNDEFINED = "$undefined$"
 
 
 class Wire(BaseModel):
@@ -121,3 +128,8 @@ class WebhookEvent(Wire):
     def project_id(self) -> int:
         """Number of the project."""
         return self.project.id
+
+
+def image_in(data: Mapping[str, Any], key: str) -> Any:
+    """What a task's data hold in the place of its image's address; None where they hold nothing."""
+    return data.get(key) or data.get(UNDEFINED)

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-import httpx
 from label_studio_sdk.core.request_options import RequestOptions
 
 from backend.errors import LabelStudioAwayError, LabelStudioError
 from backend.label_studio.client import LabelStudio
+from backend.label_studio.payloads import LOCAL_FILES
 
 # What Label Studio takes; one file of another kind makes it refuse the whole request.
 UPLOADABLE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -26,7 +26,6 @@ SYNC_TIMEOUT_S = 600
 IMPORT_TIMEOUT_S = 600
 # `/data/upload/<project>/<8 hex digits>-<name>`, as Label Studio keeps an upload.
 UPLOADED = re.compile(r"/data/upload/\d+/[0-9a-f]{8}-(?P<name>[^/]+)$")
-LOCAL_FILES = "/data/local-files/"
 # Label Studio cuts the path of an upload off at 100 characters.
 LONGEST_NAME = 64
 # A storage that is there to serve files only: synchronising it brings nothing.
@@ -106,12 +105,11 @@ def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -
 
 
 def upload(
-    label_studio: LabelStudio, *, project_id: int, url: str, named: Sequence[tuple[str, Path | bytes]], as_tasks: bool
+    label_studio: LabelStudio, *, project_id: int, named: Sequence[tuple[str, Path | bytes]], as_tasks: bool
 ) -> list[int]:
     """Uploads files under the given names, in one request; the numbers of the uploads, in that order.
 
     Args:
-        url: of Label Studio.
         as_tasks: each becomes a task, too.
 
     Raises:
@@ -124,10 +122,9 @@ def upload(
             (name, (name, source if isinstance(source, bytes) else opened.enter_context(source.open("rb"))))
             for name, source in named
         ]
-        answer = httpx.post(
-            f"{url.rstrip('/')}/api/projects/{project_id}/import", params=query, files=files,
-            headers={"Authorization": label_studio.bearer()}, timeout=TIMEOUT_S,
-        )  # fmt: skip
+        answer = label_studio.send(
+            "POST", f"/api/projects/{project_id}/import", params=query, files=files, timeout_s=TIMEOUT_S
+        )
     if not answer.is_success:
         kind = LabelStudioAwayError if answer.status_code >= 500 else LabelStudioError
         raise kind(f"Label Studio refuses the images ({answer.status_code}): {answer.text[:200]}")

@@ -195,7 +195,7 @@ def _difference(now: float | None, before: float | None) -> float | None:
 def _jobs(service: Service, project_id: int | None) -> Jobs | None:
     try:
         known = snapshot(service.queues.redis)
-        pace = service.marks.images_a_minute()
+        pace = service.pace.images_a_minute()
         training_waits = project_id is not None and service.queues.has_training(project_id)
     except (QueueError, RedisError):
         return None

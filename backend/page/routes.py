@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from backend.errors import ForbiddenError, NotFoundError
+from backend.errors import NotFoundError
 from backend.page.overview import overview
 from backend.page.render import StatusPage
 from backend.registry.records import report_path
 from backend.service import Service
+from backend.web.same_site import of_this_page
 
 ASSETS = {"status.css": "text/css", "status.js": "text/javascript", "idiomorph.min.js": "text/javascript"}
 POLICY = (
@@ -32,18 +33,6 @@ REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox allow-popups allow-top-navigation-by-user-activation"
 )
-
-
-def of_this_page(request: Request) -> None:
-    """Refuses what another site's page has sent: browsers add the credentials that they know to whatever is sent here.
-
-    Raises:
-        ForbiddenError: it came from elsewhere.
-    """
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if elsewhere or site not in ("same-origin", "none"):
-        raise ForbiddenError("This came from another site's page. Buttons work on the status page itself alone.")
 
 
 def page_routes(service: Service) -> APIRouter:

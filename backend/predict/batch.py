@@ -22,9 +22,9 @@ from backend.detector.yolo11 import ImageDetector
 from backend.domain import Certainty, Image, Prediction, Scene
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
+from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import load_image
 from backend.regions.encode import encode
 from backend.regions.selection import garments
 from backend.segmenters.base import Segmenter, WordReader

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backend.domain import (
-    Image,
     LabelledMask,
     Outlining,
     Photo,
@@ -18,8 +17,9 @@ from backend.domain import (
     Prompt,
     Segment,
 )
-from backend.errors import ImageError, ModelError, PromptError, first_line
+from backend.errors import ModelError, PromptError, first_line
 from backend.images.fetch import ImageStore
+from backend.images.task_image import open_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Drawn, PredictRequest, Task
 from backend.label_studio.prompts import parse_context
@@ -35,41 +35,6 @@ logger = logging.getLogger(__name__)
 LOADING_PATIENCE_S = 5.0
 # More instances of a phrase than a person can look through are no help.
 MAX_INSTANCES = 100
-
-
-def image_url(task: Task, config: LabelConfig) -> str:
-    """The address of the task's image, under the label config's data key.
-
-    Raises:
-        ImageError: the task holds no such key, or no text under it.
-    """
-    # Uploaded before a label config exists, the image lies under `$undefined$`.
-    url = task.data.get(config.image_key) or task.data.get("$undefined$")
-    if not isinstance(url, str) or not url:
-        raise ImageError(f"Task {task.id} has no image under the key '{config.image_key}' that the label config names.")
-    return url
-
-
-def open_image(images: ImageStore, task: Task, config: LabelConfig) -> Photo:
-    """The task's image, not fetched again where it was read before.
-
-    Raises:
-        ImageError, LabelStudioError: as `load_image`, for an image that is new.
-    """
-    return images.open(image_url(task, config), task_id=task.id)
-
-
-def load_image(images: ImageStore, task: Task, config: LabelConfig, *, side_px: int | None = None) -> Image:
-    """The task's decoded image, its longer side at most `side_px` where that is given.
-
-    Raises:
-        ImageError: it is missing, refused, over a limit or not an image.
-        LabelStudioError: Label Studio, which keeps it, is away or refuses the credentials.
-    """
-    url = image_url(task, config)
-    if side_px is not None:
-        return images.load_reduced(url, task_id=task.id, side_px=side_px)
-    return images.load(url, task_id=task.id)
 
 
 class Interactive:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from backend.errors import DrapeError
 from backend.images.fetch import ImageStore
+from backend.images.task_image import open_image
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import open_image
 from backend.segmenters.base import ImageEncoder
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings

@@ -9,12 +9,13 @@ from rq import get_current_job
 
 from backend.errors import ImageError, ModelError
 from backend.images.fetch import ImageStore
+from backend.images.task_image import open_image
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import open_image
 from backend.queues.queues import Queues
-from backend.segmenters.base import ImageEncoder, choose
+from backend.segmenters.base import ImageEncoder
+from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from backend.telemetry.problems import Problems

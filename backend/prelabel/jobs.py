@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rq import get_current_job
 
 from backend.prelabel.run import Prelabelling
-from backend.prelabel.task_marks import Holder
+from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import workplace
 from backend.queues.queues import CHECK_PATIENCE_S
 from backend.settings import Settings
@@ -87,14 +87,14 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         return {"written": 0, "accepted": 0, "skipped": len(task_ids), "failed": 0}
     job = get_current_job()
     holder = Holder.of(job.id if job else "by hand")
-    ours = sorted(place.marks.claim(project_id, version, task_ids, holder=holder))
+    ours = sorted(place.claims.take(project_id, version, task_ids, holder=holder))
     try:
         work = Prelabelling(place, project_id, ours, holder=holder, queued_for=version, asked=version if asked else "")
         for attempt in patiently():
             with attempt:
                 work.run()
     finally:
-        place.marks.release(project_id, version, ours, holder=holder)
+        place.claims.release(project_id, version, ours, holder=holder)
     counts = work.counts()
     counts["skipped"] += len(task_ids) - len(ours)
     logger.info("Pre-annotated project %s with %s: %s", project_id, version, counts)

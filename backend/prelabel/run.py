@@ -23,7 +23,7 @@ from backend.label_studio.client import Project
 from backend.label_studio.label_config import LabelConfig, parse_label_configs
 from backend.label_studio.payloads import Task
 from backend.predict.batch import Current, Outcome
-from backend.prelabel.task_marks import Holder
+from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import Workplace
 from backend.regions.encode import message
 from backend.regions.selection import unknown_labels, unused_classes
@@ -174,13 +174,13 @@ class Prelabelling:
         pairs = [(one.task_id, one.prediction) for one in gated if one.prediction and one.task_id not in answered]
         stored = self._stored(pairs)
         self.written.update(stored)
-        self.place.marks.predicted(len(stored))
+        self.place.pace.predicted(len(stored))
         self._show_progress()
 
     def _still_ours(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Those whose tasks nobody has taken over: a worker that was silent for long is given up, and comes back."""
         task_ids = [one.task_id for one in outcomes]
-        held = self.place.marks.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
+        held = self.place.claims.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
         lost = set(task_ids) - held
         if lost:
             logger.warning("%s tasks of project %s are left to a later run of the job", len(lost), self.project_id)

@@ -9,10 +9,12 @@ from backend.detector.detector_pool import Detectors
 from backend.images.fetch import ImageStore
 from backend.label_studio.client import LabelStudio
 from backend.predict.batch import Batch
-from backend.prelabel.task_marks import PrelabelMarks
+from backend.prelabel.pace import Pace
+from backend.prelabel.task_claims import TaskClaims
+from backend.prelabel.task_marks import TaskMarks
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry
-from backend.segmenters.base import choose
+from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from backend.telemetry.problems import Problems
@@ -27,7 +29,9 @@ class Workplace:
     registry: Registry
     queues: Queues
     problems: Problems
-    marks: PrelabelMarks
+    marks: TaskMarks
+    claims: TaskClaims
+    pace: Pace
     batch: Batch
 
     def version(self, project_id: int) -> str:
@@ -53,7 +57,9 @@ def workplace(settings: Settings) -> Workplace:
         registry,
         queues,
         problems,
-        PrelabelMarks(queues.redis),
+        TaskMarks(queues.redis),
+        TaskClaims(queues.redis),
+        Pace(queues.redis),
         Batch(
             settings,
             images=ImageStore(settings, bearer=label_studio.bearer),

@@ -10,7 +10,9 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job
 
-from backend.queues.queues import OPEN_STATES, PRELABEL, QUEUES, TRAIN, open_jobs, redis_errors, workers_of
+from backend.queues.job_records import OPEN_STATES, open_jobs
+from backend.queues.queues import PRELABEL, QUEUES, TRAIN
+from backend.queues.redis_connection import redis_errors, workers_of
 from backend.telemetry.request_ids import JOB_META
 
 

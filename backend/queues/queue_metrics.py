@@ -16,7 +16,8 @@ from rq.job import Job
 from rq.utils import now
 
 from backend.queues.fair_turns import project_of
-from backend.queues.queues import QUEUES, workers_of
+from backend.queues.queues import QUEUES
+from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 from backend.telemetry.problems import COUNT
 

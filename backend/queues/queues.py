@@ -6,28 +6,22 @@ Jobs are enqueued by their dotted names: the backend never imports `training`.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis import Redis
-from redis.backoff import AbstractBackoff, NoBackoff
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
 from redis.retry import Retry as Attempts
-from rq import Callback, Queue, Retry, Worker
+from rq import Callback, Queue, Retry
 from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
-from rq.utils import now
-from rq.worker import BaseWorker
 
-from backend.errors import QueueError
 from backend.queues.fair_turns import take_turns
-from backend.queues.job_claims import claimed_ids
+from backend.queues.job_records import OPEN_STATES, make_room, open_jobs
+from backend.queues.redis_connection import ANSWER_S, REDIS_PATIENCE_S, redis_errors
 from backend.settings import Settings
 from backend.telemetry.request_ids import meta_of_request
 
@@ -36,14 +30,6 @@ logger = logging.getLogger(__name__)
 CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED = "checks", "prelabel", "train", "clusters", "embed"
 # A worker takes from the first that holds a job: what no annotator waits for comes last.
 QUEUES = (CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED)
-REDIS_PATIENCE_S = 2.0
-# For those that wait: of a cable that is out nothing tells but silence.
-ANSWER_S = 30.0
-LONGEST_PAUSE_S = 5.0
-# As redis-py counts attempts.
-FOR_EVER = -1
-# Attempts that fail before it is said.
-SILENT_ATTEMPTS = 3
 # A hint whose job is gone is passed over at the next; one that nothing follows is forgotten after this long.
 HINT_LIFE_S = 600
 # Its job is queued right after it is set.
@@ -52,22 +38,17 @@ PRELABEL_TIMEOUT_S = 3600
 CHECK_TIMEOUT_S = 600
 # Of it, for a Label Studio that restarts: imported tasks wait in the same queue, and the clock brings the next.
 CHECK_PATIENCE_S = 240
-LOST_AFTER = timedelta(seconds=30)
 # On a CPU SAM 3 encodes an image a minute.
 EMBED_TIMEOUT_S = 6 * 3600
 KEEP_RESULT_S = 3600
 # A worker that dies takes its job along; one that kills every worker shall not go on for ever.
 RETRIES = 3
 LOCK_S = 60
-OPEN_STATES = frozenset({JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED})
 KEEP_FAILURE_S = 7 * 24 * 3600
 
 
 class Keys:
     """Names in Redis besides RQ's own."""
-
-    # Hash, project id → JSON of what audits found; a hint for `/status`.
-    AUDITS = "drape:audits"
 
     @staticmethod
     def check_pending(project_id: int, *, all_of_it: bool) -> str:
@@ -206,18 +187,6 @@ class Queues:
         with redis_errors():
             self.redis.delete(Keys.check_pending(project_id, all_of_it=all_of_it))
 
-    def remember_audit(self, project_id: int, *, version: str, images: int, regions: int, wrong: int) -> None:
-        """Keeps what audits of a version found, for `GET /status`."""
-        found = {"version": version, "images": images, "regions": regions, "wrong": wrong}
-        with redis_errors():
-            self.redis.hset(Keys.AUDITS, str(project_id), json.dumps(found))
-
-    def audits(self) -> dict[str, dict[str, Any]]:
-        """Project id → what `remember_audit` kept last."""
-        with redis_errors():
-            rows = self.redis.hgetall(Keys.AUDITS)
-        return {_text(project): json.loads(found) for project, found in rows.items()}
-
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
         """Queues a training; False where one waits or runs already for the project."""
         return self._enqueue(
@@ -304,7 +273,7 @@ class Queues:
         """False where a job of that id is open, or, unless it may be repeated, was done within the hour."""
         target = Queue(queue, connection=self.redis)
         with redis_errors():
-            if not _make_room(target, job_id, repeat=repeat):
+            if not make_room(target, job_id, repeat=repeat):
                 logger.info("Job %s is queued already", job_id)
                 return False
             try:
@@ -326,93 +295,3 @@ def _training_id(project_id: int) -> str:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def open_jobs(queue: Queue) -> list[Job]:
-    """The queue's jobs that wait or run; their records alone, RQ's cleaning of them is not set off."""
-    # In the order in which a job goes from one to the next, so that none is missed on its way.
-    ids = [*queue.get_job_ids(), *claimed_ids(queue), *queue.started_job_registry.get_job_ids(cleanup=False)]
-    return [job for job in Job.fetch_many(list(dict.fromkeys(ids)), connection=queue.connection) if job is not None]
-
-
-def _make_room(queue: Queue, job_id: str, *, repeat: bool) -> bool:
-    """False where a job of that id waits or runs; one that has ended is removed, as RQ counts it as there."""
-    # Not `queue.fetch_job`: what it does not find it takes off the queue, where another process may just have put it.
-    try:
-        job = Job.fetch(job_id, connection=queue.connection)
-    except NoSuchJobError:
-        return True
-    status = job.get_status()
-    if status in OPEN_STATES and not _is_lost(job, queue):
-        return False
-    if status == JobStatus.FINISHED and not repeat:
-        return False
-    _forget(job)
-    return True
-
-
-def _forget(job: Job) -> None:
-    try:
-        job.delete()
-    except ValueError:
-        # RQ remembers a run for a minute longer than it keeps the record of it, and then stumbles over that.
-        job.connection.delete(f"rq:executions:{job.id}")
-        job.delete()
-
-
-def _is_lost(job: Job, queue: Queue) -> bool:
-    """Whether the job counts as waiting, but is in no queue: it would never run, nor let its like be queued."""
-    if job.get_status() != JobStatus.QUEUED or job.enqueued_at is None:
-        return False
-    # A worker that takes it off the queue has not marked it as started yet.
-    if now() - job.enqueued_at < LOST_AFTER:
-        return False
-    # In the order in which it goes from one to the next.
-    return (
-        queue.get_job_position(job.id) is None
-        and job.id not in claimed_ids(queue)
-        and job.id not in queue.started_job_registry.get_job_ids(cleanup=False)
-    )
-
-
-def workers_of(redis: Redis) -> list[BaseWorker]:
-    """All workers that Redis knows.
-
-    Raises:
-        RedisError: Redis is away.
-    """
-    settings = redis.connection_pool.connection_kwargs
-    patience_s = settings.get("socket_timeout")
-    try:
-        return list(Worker.all(connection=redis))
-    finally:
-        # RQ has each worker that it reads wait for Redis as long as one that waits for jobs does.
-        settings["socket_timeout"] = patience_s
-
-
-class _Waiting(AbstractBackoff):
-    """Pauses between attempts, longer each time; says once that Redis is waited for."""
-
-    def compute(self, failures: int) -> float:
-        if failures == SILENT_ATTEMPTS:
-            logger.warning("Redis does not answer; it is waited for")
-        return float(min(0.1 * 2 ** min(failures, 10), LONGEST_PAUSE_S))
-
-
-def wait_for_redis(redis: Redis) -> None:
-    """From now on every command to a Redis that is away waits until it is there: for processes that live by it."""
-    redis.set_retry(Attempts(_Waiting(), FOR_EVER))
-
-
-def wait_no_longer(redis: Redis) -> None:
-    """Takes back what `wait_for_redis` asked for, for a process that is to end: whoever ends it waits for no Redis."""
-    redis.set_retry(Attempts(NoBackoff(), 1))
-
-
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Says in a sentence that Redis is away."""
-    try:
-        yield
-    except RedisError as e:
-        raise QueueError(f"Redis does not answer ({type(e).__name__}).") from e

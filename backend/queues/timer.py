@@ -12,7 +12,8 @@ from rq.cron import CronScheduler
 
 from backend.errors import LabelStudioAwayError
 from backend.label_studio.client import LabelStudio
-from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues, wait_for_redis, wait_no_longer
+from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues
+from backend.queues.redis_connection import wait_for_redis, wait_no_longer
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.storage.retry import patiently

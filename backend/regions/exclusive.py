@@ -8,7 +8,7 @@ import numpy as np
 
 from backend.domain import Mask
 from backend.label_studio.payloads import Drawn
-from backend.regions.encode import decoded
+from backend.regions.decode import decoded
 
 
 def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:

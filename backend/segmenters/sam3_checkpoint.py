@@ -21,7 +21,7 @@ import torch
 from backend.compute.malloc import give_back
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.errors import ModelError, first_line
-from backend.segmenters.embedding_cache import fingerprint
+from backend.segmenters.embedding_files import fingerprint
 
 INPUT_SIZE_PX = 1008
 # What an image needs of the interactive model; its other parts follow objects through videos.

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 from redis import Redis
 
-from backend.queues.queues import redis_errors
+from backend.queues.redis_connection import redis_errors
 
 logger = logging.getLogger(__name__)
 

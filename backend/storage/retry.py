@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 # Together some ten minutes of waiting, however long the work between them takes.
 ATTEMPTS = 35
 LONGEST_PAUSE_S = 20
+# Of who writes to a storage, and has nothing else to go on with.
+WRITE_ATTEMPTS, WRITE_PAUSE_S = 4, 4.0
 # What is quick, and waits in the same queue as all else that Label Studio is asked.
 SHORT_PAUSE_S = 5
 
@@ -35,5 +37,15 @@ def patiently(*, for_s: float | None = None) -> Retrying:
         wait=wait_exponential(max=LONGEST_PAUSE_S if for_s is None else SHORT_PAUSE_S),
         stop=stop_after_attempt(ATTEMPTS) if for_s is None else stop_before_delay(for_s),
         before_sleep=before_sleep_log(logger, logging.WARNING),
+        reraise=True,
+    )
+
+
+def insistently() -> Retrying:
+    """Attempts at something that cannot go on without the storage; the last failure is raised."""
+    return Retrying(
+        retry=retry_if_exception_type(StorageAwayError),
+        wait=wait_exponential(multiplier=0.5, max=WRITE_PAUSE_S),
+        stop=stop_after_attempt(WRITE_ATTEMPTS),
         reraise=True,
     )

@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-
 from backend.errors import StorageAwayError, StorageError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_whole, write_whole
+from backend.storage.retry import insistently
 
 logger = logging.getLogger(__name__)
 
 BUCKETS = "s3://"
 # Who reads has copies to go on with, and gives up soon; who writes has nothing else, and tries again.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
-WRITE_ATTEMPTS, LONGEST_PAUSE_S = 4, 4.0
 
 
 @dataclass(frozen=True)
@@ -284,16 +282,6 @@ def storage_of(settings: Settings) -> Storage | None:
     if url.startswith(BUCKETS):
         return Bucket(url)
     return Folder(Path(unquote(urlsplit(url).path) if url.startswith("file://") else url))
-
-
-def insistently() -> Retrying:
-    """Attempts at something that cannot go on without the storage; the last failure is raised."""
-    return Retrying(
-        retry=retry_if_exception_type(StorageAwayError),
-        wait=wait_exponential(multiplier=0.5, max=LONGEST_PAUSE_S),
-        stop=stop_after_attempt(WRITE_ATTEMPTS),
-        reraise=True,
-    )
 
 
 def _unless_gone(error: OSError) -> None:

@@ -14,7 +14,8 @@ import httpx
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.encode import decode, encode
+from backend.regions.decode import decode
+from backend.regions.encode import encode
 from benchmarks.flywheel.vocabulary import truth_renamed
 from benchmarks.interactive import iou
 

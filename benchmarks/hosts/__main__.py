@@ -33,7 +33,8 @@ from rq.job import Job
 from backend.errors import DrapeError, ModelError
 from backend.label_studio.client import LabelStudio
 from backend.queues.job_claims import claimed_ids
-from backend.queues.queues import OPEN_STATES, PRELABEL, QUEUES, Queues
+from backend.queues.job_records import OPEN_STATES
+from backend.queues.queues import PRELABEL, QUEUES, Queues
 from backend.registry.registry import Registry
 from benchmarks.command import told_plainly
 from benchmarks.hosts.rig import BACKEND, BUCKET, HOSTS, OTHER, STUDIO, WORKERS, HostRig, host_rig

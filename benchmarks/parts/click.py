@@ -14,7 +14,8 @@ from backend.label_studio.label_config import parse_label_config
 from backend.regions.encode import encode
 from backend.segmenters.base import Segmenter
 from backend.segmenters.classical import ClassicalSegmenter
-from backend.segmenters.embedding_cache import EmbeddingCache, MemoryTier
+from backend.segmenters.embedding_cache import EmbeddingCache
+from backend.segmenters.embedding_tiers import MemoryTier
 from backend.segmenters.sam import load_sam
 from backend.telemetry.metrics import Metrics
 from benchmarks.parts.table import Row, faster, timed

@@ -14,10 +14,10 @@ import numpy as np
 from backend.domain import Image, LabelledMask, Mask, Outlining
 from backend.errors import DatasetError
 from backend.images.fetch import ImageStore
+from backend.images.task_image import load_image
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import load_image
 from backend.regions.encode import encode
 from backend.regions.polygons import outline_to_mask
 from backend.settings import Settings
@@ -29,8 +29,8 @@ from label_studio_config.palette_xml import GARMENTS
 from label_studio_config.provision import ensure_local_files, ensure_project
 from training.annotations.approvals import Approved, approved_annotations
 from training.annotations.count import OVERLAP, Counting
-from training.auto_accept.calibrate import overlap
 from training.dataset.build import Dataset, build_dataset
+from training.metrics.matching import overlap
 
 IMAGES, ROUNDS = 300, 5
 FIRST_SEED = 700_000

@@ -19,7 +19,7 @@ import psutil
 
 from backend.detector.prepare import prepare
 from backend.errors import ModelError
-from backend.images.fetch import decode_image
+from backend.images.decode import decode_image
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry

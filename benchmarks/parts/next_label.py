@@ -30,7 +30,7 @@ from backend.detector.runtimes.openvino_export import export_openvino
 from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, precisions
 from backend.detector.yolo11 import Detector
 from backend.domain import Certainty, Image, LabelledMask, Scene
-from backend.images.fetch import decode_image
+from backend.images.decode import decode_image
 from backend.label_studio.label_config import parse_label_config
 from backend.predict.batch import image_score
 from backend.regions.selection import garments

@@ -23,7 +23,7 @@ import numpy as np
 from backend.detector.preparation import folder_of
 from backend.detector.prepare import prepare
 from backend.domain import LabelledMask, Pixels
-from backend.images.fetch import decode_image
+from backend.images.decode import decode_image
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry, Version

@@ -20,8 +20,9 @@ from rich.table import Table
 
 from backend.domain import Image, Mask, Outlining, Photo, Prompt, Segment
 from backend.regions.polygons import mask_to_outlines, outline_to_mask
-from backend.segmenters.base import Segmenter, choose
+from backend.segmenters.base import Segmenter
 from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from benchmarks.interactive import at_click, click_ious, iou, number_of_clicks

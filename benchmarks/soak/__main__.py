@@ -29,7 +29,7 @@ from backend.domain import LabelledMask
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.queues.queues import Queues
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.storage.atomic_files import write_whole

@@ -17,7 +17,8 @@ from backend.registry.files import MANIFEST
 from backend.registry.registry import CHAMPION, MODELS, NAME, Registry, Version, check_weights
 from backend.registry.shared_files import PACKED, pack, unpack
 from backend.settings import Settings
-from backend.storage.store import Folder, Kept, Storage, insistently, storage_of
+from backend.storage.retry import insistently
+from backend.storage.store import Folder, Kept, Storage, storage_of
 from launcher.backup.archive import ArchiveWriter
 from launcher.backup.replace_files import Place, as_its_surroundings
 from launcher.errors import LauncherError

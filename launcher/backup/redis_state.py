@@ -17,7 +17,8 @@ from rq import Queue
 from rq.job import Job
 
 from backend.queues.job_claims import CLAIMS, claimed_ids, claims_key
-from backend.queues.queues import OPEN_STATES, QUEUES
+from backend.queues.job_records import OPEN_STATES
+from backend.queues.queues import QUEUES
 
 OURS = "drape:*"
 OPEN = frozenset(state.value for state in OPEN_STATES)

@@ -16,7 +16,7 @@ from typing import IO
 from redis import Redis
 
 from backend.errors import StorageError
-from backend.queues.queues import redis_errors
+from backend.queues.redis_connection import redis_errors
 from backend.registry.registry import MODELS, Registry
 from launcher.backup.archive import Manifest, PartName, read_archive
 from launcher.backup.back_up import DUMP, STATE, kind_of

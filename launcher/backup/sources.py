@@ -13,7 +13,8 @@ import httpx
 from filelock import FileLock, Timeout
 from redis import Redis
 
-from backend.queues.queues import redis_errors, workers_of
+from backend.label_studio.connection import asked_for_version
+from backend.queues.redis_connection import redis_errors, workers_of
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from launcher.backup.label_studio_database import PostgresDatabase, SqliteDatabase
@@ -65,8 +66,7 @@ class Places:
             folders = [str(folder) for folder in self.studio_venv.glob("lib/python*/site-packages")]
             return next((one.version for one in distributions(name="label-studio", path=folders)), "")
         try:
-            answer = httpx.get(f"{self.settings.label_studio_url}/api/version/", timeout=PATIENCE_S)
-            return str(answer.raise_for_status().json()["release"])
+            return str(asked_for_version(self.settings.label_studio_url, timeout_s=PATIENCE_S).json()["release"])
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
             return ""
 

@@ -1,4 +1,4 @@
-"""`drape import`: photographs and annotated sets, into a project."""
+"""`drape import` and `drape export`: sets of others into a project, a project's garments into the formats of others."""
 
 from __future__ import annotations
 
@@ -77,3 +77,31 @@ def import_garments(
     if imported.problem:
         console.print(imported.problem, style="red", markup=False, highlight=False)
         raise typer.Exit(1)
+
+
+def export_garments(
+    project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
+    form: Annotated[
+        Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"], typer.Option("--format", help="What is written.")
+    ],
+    into: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
+    by: Annotated[
+        Literal["person", "model", "both"], typer.Option(help="Approved by a person, accepted without one, or both.")
+    ] = "person",
+    labels: Annotated[str, typer.Option(help="Labels, separated by commas. Default: all.")] = "",
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Least score of what a model found.")] = 0.0,
+    soft: Annotated[bool, typer.Option(help="Cut-outs fade at the edge.")] = True,
+) -> None:
+    """Writes a project's garments: as COCO, as YOLO with its splits, as index masks, or as cut-outs with a table."""
+    from rich.progress import track
+
+    from training.data_out.export_data import Chosen, export_data
+    from training.retraining import Parts
+
+    wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
+    count = export_data(
+        Parts.of(kept_settings().for_project(project)), project, into=into, form=form,
+        chosen=Chosen(by, wanted, min_score), soft=soft,
+        tracked=lambda approved: track(approved, "Exporting", console=console),
+    )  # fmt: skip
+    console.print(f"{count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)

@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from backend.settings import OF_A_PROJECT, Settings
+from backend.project_settings import OF_A_PROJECT
+from backend.settings import Settings
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 

@@ -13,9 +13,9 @@ import httpx
 
 from backend.errors import LabelStudioAwayError, LabelStudioError
 from backend.label_studio.client import LabelStudio
+from backend.label_studio.connection import asked_for_version
 from backend.settings import Settings
-from launcher.doctor.clocks import clock
-from launcher.doctor.findings import Finding, looked
+from launcher.doctor.findings import Finding, clock, looked
 
 # What the tests run against; see requirements-label-studio.txt.
 SUPPORTED = "1.23"
@@ -41,9 +41,9 @@ def _itself(settings: Settings) -> Iterator[Finding]:
         )
         return
     try:
-        answer = httpx.get(f"{url}/api/version/", timeout=settings.label_studio_timeout_s, follow_redirects=True)
+        answer = asked_for_version(url, timeout_s=settings.label_studio_timeout_s)
         ours_s = time.time()
-        release = str(answer.raise_for_status().json()["release"])
+        release = str(answer.json()["release"])
     except httpx.HTTPStatusError as e:
         raise LabelStudioError(f"Label Studio at {url} answers {e.response.status_code}.") from e
     except httpx.InvalidURL as e:

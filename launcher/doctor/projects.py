@@ -11,10 +11,10 @@ import httpx
 
 from backend.errors import ImageError, LabelConfigError, LabelStudioError, first_line
 from backend.images.fetch import ImageStore
+from backend.images.task_image import open_image
 from backend.label_studio.client import SECRET_HEADER, LabelStudio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import open_image
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from label_studio_config.provision import BACKEND_TITLE
@@ -239,11 +239,7 @@ def _addresses(label_studio: LabelStudio, settings: Settings, project_id: int, u
     }
     blocked = []
     for place, body in probes.items():
-        with label_studio.said_plainly():
-            answer = httpx.post(
-                f"{settings.label_studio_url.rstrip('/')}/api/{place}/", json=body,
-                headers={"Authorization": label_studio.bearer()}, timeout=settings.label_studio_timeout_s,
-            )  # fmt: skip
+        answer = label_studio.send("POST", f"/api/{place}/", json=body)
         if answer.status_code == HTTPStatus.FORBIDDEN and "reserved network address" in answer.text:
             blocked.append({"ml": "ML backends", "webhooks": "webhooks"}[place])
         elif answer.status_code != HTTPStatus.BAD_REQUEST:

@@ -11,11 +11,11 @@ from redis.exceptions import AuthenticationError, RedisError
 from rq.cron import CronScheduler
 
 from backend.errors import QueueError, first_line
-from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN, workers_of
-from backend.queues.worker import is_dead
+from backend.queues.lost_jobs import is_dead
+from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN
+from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
-from launcher.doctor.clocks import clock
-from launcher.doctor.findings import Finding, State, looked
+from launcher.doctor.findings import Finding, State, clock, looked
 
 # The oldest that RQ supports.
 OLDEST = (5, 0)

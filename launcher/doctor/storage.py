@@ -9,8 +9,7 @@ from secrets import token_hex
 from backend.errors import StorageError
 from backend.settings import Settings
 from backend.storage.store import Storage, storage_of
-from launcher.doctor.clocks import clock
-from launcher.doctor.findings import Finding, looked
+from launcher.doctor.findings import Finding, clock, looked
 
 PROBES = "doctor"
 REMEDY = "Look at STORAGE_URL, at the AWS_… variables, and at what this account may do there."

@@ -7,7 +7,8 @@ import socket
 import httpx
 from redis.exceptions import RedisError
 
-from backend.queues.queues import Queues, workers_of
+from backend.queues.queues import Queues
+from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 
 PATIENCE_S = 5.0

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from redis import Redis
 
 from backend.label_studio.client import LabelStudio
+from backend.queues.lost_jobs import put_back_lost_jobs
 from backend.queues.queues import CHECKS, CLUSTERS, EMBED, PRELABEL, QUEUES, TRAIN, Queues
-from backend.queues.worker import put_back_lost_jobs
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images, write_photographs
 from label_studio_config.palette_xml import GARMENTS, palette
@@ -255,7 +255,7 @@ class Stack:
         if self._own_studio:
             ensure_local_files(label_studio, project_id=project_id, folder=images)
         else:
-            ensure_uploaded(label_studio, project_id=project_id, folder=images, url=settings.label_studio_url)
+            ensure_uploaded(label_studio, project_id=project_id, folder=images)
         # Events that came while nobody listened are made up for: here, and by the timer for all other projects.
         queues = Queues(settings)
         queues.enqueue_plan(project_id)

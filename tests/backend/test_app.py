@@ -15,7 +15,7 @@ from rq import Queue
 from rq.executions import Execution
 
 from backend.auto_accept.marks import accepted_regions
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from label_studio_sdk import LabelStudio
 
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from label_studio_config.demo.figures import Figure, draw_figure
 from launcher.stack.supervisor import free_port
 from tests.conftest import ARTEFACTS, ROOT, STUDIO_VENV

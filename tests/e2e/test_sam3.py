@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from backend.label_studio.client import LabelStudio
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from backend.settings import Settings
 from benchmarks.random_weights import random_sam3, small_sam3
 from label_studio_config.demo.write import write_images

@@ -15,7 +15,8 @@ from rq import Queue
 
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.label_config import parse_label_config
-from backend.regions.encode import decode, encode
+from backend.regions.decode import decode
+from backend.regions.encode import encode
 from backend.settings import Settings
 from benchmarks.random_weights import random_sam3, small_sam3
 from label_studio_config.demo.figures import draw_figure

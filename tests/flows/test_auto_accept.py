@@ -21,6 +21,7 @@ from backend.prelabel.jobs import prelabel
 from backend.registry.registry import Version
 from backend.service import Service
 from backend.settings import Settings
+from backend.status.audits import Audits
 from launcher.cli import app
 from tests.training.conftest import SEEDS, Workplace
 from training.jobs import check_approvals, train
@@ -191,10 +192,10 @@ def test_an_audit_passes_over_what_the_model_has_learnt(workplace: Workplace, mo
     workplace.registry.promote(workplace.project_id, second.name)
     run(workplace)
     check_approvals(workplace.project_id)
-    assert workplace.queues.audits() == {}
+    assert Audits(workplace.queues.redis).all() == {}
     workplace.approve(SEEDS[2])
     check_approvals(workplace.project_id)
-    assert workplace.queues.audits()[str(workplace.project_id)]["images"] == 1
+    assert Audits(workplace.queues.redis).all()[str(workplace.project_id)]["images"] == 1
 
 
 def test_an_audit_that_finds_too_much_wrong_shuts_the_gate(
@@ -228,7 +229,7 @@ def test_an_audit_that_finds_all_right_leaves_it_open(workplace: Workplace, monk
         workplace.label_studio.sdk.annotations.create(task, result=shown["result"])
     check_approvals(workplace.project_id)
     assert switched_off(champion_of(workplace)) is None
-    assert workplace.queues.audits()[str(workplace.project_id)]["wrong"] == 0
+    assert Audits(workplace.queues.redis).all()[str(workplace.project_id)]["wrong"] == 0
 
 
 def test_a_training_leaves_thresholds_and_a_runtime_with_its_version(

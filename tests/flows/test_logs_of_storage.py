@@ -10,7 +10,7 @@ import pytest
 
 from backend.errors import StorageError
 from backend.storage.store import Bucket
-from launcher.cli import TALKATIVE, _log
+from launcher.commands.run import TALKATIVE, start_logs
 
 SECRET, TOKEN = "leaky-key-71aa", "leaky-session-30bc"
 
@@ -22,7 +22,7 @@ def logged() -> Iterator[io.StringIO]:
     before = {name: logging.getLogger(name).level for name in (None, *TALKATIVE)}
     handler = logging.StreamHandler(stream)
     root.addHandler(handler)
-    _log("DEBUG")
+    start_logs("DEBUG")
     root.setLevel(logging.DEBUG)
     yield stream
     root.removeHandler(handler)

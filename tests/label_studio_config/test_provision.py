@@ -200,14 +200,14 @@ def test_a_backend_that_has_just_started_is_asked_again(
 
 
 @pytest.mark.services
-def test_images_are_uploaded_once(client: LabelStudio, label_studio: Studio, tmp_path: Path) -> None:
+def test_images_are_uploaded_once(client: LabelStudio, tmp_path: Path) -> None:
     project_id = ensure_project(client, title="Uploads", label_config=palette(GARMENTS))
     for name in ("a saree (1).jpg", "below/a.jpg", "a.jpg", "drapé.png"):
         photograph(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
 
     def upload() -> int:
-        return ensure_uploaded(client, project_id=project_id, folder=tmp_path, url=label_studio.url)
+        return ensure_uploaded(client, project_id=project_id, folder=tmp_path)
 
     assert upload() == 4
     photograph(tmp_path / "later.webp")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.auto_accept.marks import accepted_by, began_accepted
-from backend.regions.encode import content_hash
+from backend.regions.content_hash import content_hash
 from backend.settings import Settings
 
 Rule = Callable[[Mapping[str, Any]], bool]

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.encode import content_hash, shapes
+from backend.regions.content_hash import content_hash
+from backend.regions.decode import shapes
 from backend.storage.atomic_files import write_whole
 from training.annotations.approvals import Approved
 from training.annotations.truth import garment_labels, label_facts, truth_of

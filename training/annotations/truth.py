@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from backend.domain import LabelledMask
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.encode import decode, shapes
+from backend.regions.decode import decode, shapes
 
 
 @dataclass(frozen=True)

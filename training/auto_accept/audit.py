@@ -12,9 +12,10 @@ import numpy as np
 
 from backend.auto_accept.gate import Gate
 from backend.domain import Certainty, LabelledMask, Mask
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from training.annotations.approvals import Approved
-from training.auto_accept.calibrate import CONFIDENCE, lower_bound, overlap
+from training.metrics.binomial import CONFIDENCE, lower_bound
+from training.metrics.matching import overlap
 
 logger = logging.getLogger(__name__)
 

@@ -4,61 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
 
 from backend.auto_accept.calibration import Calibration, Evidence
 from backend.auto_accept.gate import Gate
-from backend.domain import Certainty, LabelledMask, Mask
+from backend.detector.yolo11 import Detector
+from backend.domain import Certainty
+from backend.label_studio.label_config import LabelConfig
+from backend.regions.selection import garments
+from backend.settings import Settings
+from training.evaluation.held_out import HeldOut
+from training.metrics.binomial import CONFIDENCE, lower_bound
+from training.metrics.matching import Judged, judge
 
-CONFIDENCE = 0.95
 # So many thresholds a label are looked at, each tested at its share of the error that 95 % leave (Bonferroni): so the
 # promise holds for whichever is taken.
 CANDIDATES = 5
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One region that a model found on a held-out image: its label, its score, and whether it was right."""
-
-    image: int
-    label: str
-    score: float
-    right: bool
-
-
-def judge(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMask], *, iou: float) -> list[Judged]:
-    """Which found regions are right: the surest first, each takes the free approved region of its label it fits best.
-
-    Args:
-        found: with scores.
-        truth: what a person approved; masks of the same size.
-        iou: what a right region's IoU is at least.
-    """
-    free = list(truth)
-    judged = []
-    for one in sorted(found, key=lambda region: -(region.score or 0.0)):
-        alike = [
-            (overlap(one.mask, other.mask), number) for number, other in enumerate(free) if other.label == one.label
-        ]
-        best, number = max(alike, default=(0.0, -1))
-        right = best >= iou
-        if right:
-            del free[number]
-        judged.append(Judged(image, one.label, one.score or 0.0, right))
-    return judged
-
-
-def overlap(one: Mask, other: Mask) -> float:
-    """Intersection over union, in `[0, 1]`; 0 of two empty masks."""
-    return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
-
-
-def lower_bound(right: int, regions: int, *, error: float) -> float:
-    """Exact lower limit of a share, one-sided, wrong with probability `error` at most (Clopper and Pearson 1934)."""
-    return float(beta.ppf(error, right, regions - right + 1)) if right else 0.0
 
 
 def evidence_for(label: str, judged: Iterable[Judged], *, precision: float, lowest: float = 0.0) -> Evidence:
@@ -121,3 +83,20 @@ def calibrate(
         images_accepted=len(passing) / max(images, 1),
         regions_accepted=sum(map(len, passing)) / max(len(judged), 1),
     )  # fmt: skip
+
+
+def calibration_on(
+    held_out: Sequence[HeldOut], detector: Detector, config: LabelConfig, settings: Settings
+) -> Calibration:
+    """From which scores on the detector's regions may be accepted, see `calibrating`."""
+    judged: list[Judged] = []
+    scenes = detector.detect((one.image for one in held_out), min_score=settings.model_score_threshold)
+    for number, (one, scene) in enumerate(zip(held_out, scenes, strict=True)):
+        found = garments(
+            scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
+        )
+        judged += judge(number, found, one.truth, iou=settings.auto_accept_iou)
+    lowest = {label: config.threshold_for(label, settings.model_score_threshold) for label in config.label_values}
+    return calibrate(
+        judged, lowest, images=len(held_out), precision=settings.auto_accept_precision, iou=settings.auto_accept_iou
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from backend.domain import Image, LabelledMask
 from backend.errors import ImageError
-from backend.images.fetch import decode_image
+from backend.images.decode import decode_image
 from backend.label_studio.label_config import LabelConfig
 from backend.settings import Settings
 from training.data_in.annotated_image import AnnotatedImage, Source

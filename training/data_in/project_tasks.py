@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from backend.domain import Prediction
 from backend.label_studio.client import LabelStudio
+from backend.label_studio.payloads import image_in
 from backend.label_studio.uploads import (
     UPLOADED,
     ensure_served,
@@ -77,8 +78,7 @@ class ProjectTasks:
         # Of an import that ended between the files and their tasks: the files need not come again.
         self._uploaded = {_key(address, sizes): address for address in sizes}
         for task in label_studio.all_tasks(project_id):
-            # Uploaded before a label config exists, the image lies under `$undefined$`.
-            address = task["data"].get(image_key) or task["data"].get("$undefined$")
+            address = image_in(task["data"], image_key)
             if isinstance(address, str):
                 self._by_image[_key(address, sizes)] = int(task["id"])
             if task["total_annotations"]:
@@ -140,9 +140,8 @@ class ProjectTasks:
                     sent.append((name, kept_name(PurePosixPath(name)), file or one.picture.encoded or b""))
         for first in range(0, len(sent), UPLOADED_AT_ONCE):
             some = sent[first : first + UPLOADED_AT_ONCE]
-            url = self._settings.label_studio_url
             files = [(name, source) for _, name, source in some]
-            ids = upload(self._label_studio, project_id=self._project_id, url=url, named=files, as_tasks=False)
+            ids = upload(self._label_studio, project_id=self._project_id, named=files, as_tasks=False)
             kept = {
                 one.id: one.address for one in uploads(self._label_studio, project_id=self._project_id, upload_ids=ids)
             }

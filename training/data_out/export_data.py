@@ -11,9 +11,9 @@ from typing import Literal
 from backend.domain import Image
 from backend.errors import DatasetError
 from backend.images.fetch import ImageStore
+from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import load_image
 from backend.settings import Settings
 from training.annotations.approvals import Approved, approved_annotations, rule_of
 from training.data_out.coco import write_coco

@@ -14,9 +14,9 @@ import numpy as np
 from backend.domain import LabelledMask, Pixels
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
+from backend.images.task_image import image_url, load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
-from backend.predict.interactive import image_url, load_image
 from training.annotations.approvals import Approved
 from training.annotations.truth import truth_of
 from training.data_out.file_names import file_name

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from backend.detector.average_precision import Precisions, instances, precisions
+from backend.detector.yolo11 import Detector, ImageDetector
 from backend.domain import LabelledMask, Scene
+from backend.label_studio.label_config import LabelConfig
 from backend.registry.scores import LabelScores, Scores
-from training.auto_accept.calibrate import Judged, judge
+from training.evaluation.compact_scenes import KeptScenes
+from training.evaluation.held_out import HeldOut
+from training.metrics.matching import Judged, judge
 from training.metrics.pixel_metrics import ClassPixels, LabelMap, label_map, pixel_scores
 
+# Average precision counts all that a model finds, the surest first; below this nothing changes it any more.
+JUDGED_FROM = 0.01
+TIMED_IMAGES = 48
 # From which IoU on a find is right, where precision and recall are counted.
 RIGHT_IOU = 0.5
 
@@ -126,3 +135,46 @@ def _maps(
 def _mean(figures: Iterable[float | None]) -> float | None:
     defined = [one for one in figures if one is not None]
     return float(np.mean(defined)) if defined else None
+
+
+def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: float) -> float | None:
+    """Milliseconds an image, when up to `TIMED_IMAGES` are detected in a row; None where there is no image.
+
+    Args:
+        min_score: confidence in `[0, 1]` from which on finds count, as in use: each costs the drawing of a mask.
+    """
+    images = [one.image for one in held_out[:TIMED_IMAGES]]
+    if not images:
+        return None
+    # Runtimes compile and reserve memory at the first images.
+    list(detector.detect(images[:1], min_score=min_score))
+    started = time.perf_counter()
+    list(detector.detect(images, min_score=min_score))
+    return 1000 * (time.perf_counter() - started) / len(images)
+
+
+def scored(
+    detector: ImageDetector, images: Sequence[HeldOut], config: LabelConfig, *, labels: Sequence[str], min_score: float
+) -> tuple[Scores, KeptScenes]:
+    """The detector's scores, and what it found.
+
+    A class that is the earlier or another name of a label counts as that label; others count for nothing.
+
+    Args:
+        labels: what is scored, in order.
+        min_score: confidence in `[0, 1]` from which on its finds are shown to people.
+    """
+    scenes = detector.detect((one.image for one in images), min_score=JUDGED_FROM)
+    found = KeptScenes(_named(scene, config) for scene in scenes)
+    # Words take a minute an image where no GPU is: once is enough.
+    ms_an_image = detection_ms(images, detector, min_score=min_score) if isinstance(detector, Detector) else None
+    scores = scores_of(
+        [one.truth for one in images], found, sizes_wh=[one.image.size_wh for one in images], labels=labels,
+        min_score=min_score, ms_an_image=ms_an_image,
+    )  # fmt: skip
+    return scores, found
+
+
+def _named(scene: Scene, config: LabelConfig) -> Scene:
+    named = [(one, config.label_for(one.class_name)) for one in scene.detections]
+    return replace(scene, detections=tuple(replace(one, class_name=label) for one, label in named if label))

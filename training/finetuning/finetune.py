@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,6 +19,7 @@ from backend.errors import ModelError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_whole, write_whole
 from training.dataset.build import Dataset
+from training.finetuning.progress import Progress, ToldInFile
 from training.finetuning.ultralytics_args import training_args
 
 logger = logging.getLogger(__name__)
@@ -32,17 +33,6 @@ METRICS = {
 # What torch says of memory that is used up, on a GPU and on a CPU.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError, UnpicklingError)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is: epochs done of all, mean losses, mask mAP so far, seconds left at this pace."""
-
-    epoch: int
-    epochs: int
-    losses: dict[str, float]
-    metrics: dict[str, float]
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -216,17 +206,6 @@ def _train_on_several(
     run_and_relay(
         partial(model.train, trainer=SeveralGpuTrainer, **args, device=settings.device_train), told=told, report=report
     )
-
-
-@dataclass(frozen=True)
-class ToldInFile:
-    """What is called after each epoch, in whatever process that ends: adds a line to a file."""
-
-    path: Path
-
-    def __call__(self, progress: Progress) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(asdict(progress)) + "\n")
 
 
 def _base(named: str) -> str:

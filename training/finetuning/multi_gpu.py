@@ -25,7 +25,7 @@ from ultralytics.utils import RANK
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.settings import Settings
-from training.finetuning.finetune import Progress
+from training.finetuning.progress import Progress
 
 FAILED = "failed.txt"
 LOOK_EVERY_S = 0.5

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rq import get_current_job
-
-from training.finetuning.finetune import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -42,3 +42,25 @@ def shown_progress(title: str) -> Iterator[Callable[[Progress], None]]:
 
 def _brief(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: epochs done of all, mean losses, mask mAP so far, seconds left at this pace."""
+
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    metrics: dict[str, float]
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class ToldInFile:
+    """What is called after each epoch, in whatever process that ends: adds a line to a file."""
+
+    path: Path
+
+    def __call__(self, progress: Progress) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(progress)) + "\n")

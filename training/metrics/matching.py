@@ -139,3 +139,40 @@ def _comparable(masks: Sequence[LabelledMask], *, like: LabelledMask) -> list[tu
     """Masks and labels, made small; without masks of another size, which are of another image."""
     step = max(max(like.mask.shape) // COMPARED_PX, 1)
     return [(one.mask[::step, ::step], one.label) for one in masks if one.mask.shape == like.mask.shape]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One region that a model found on a held-out image: its label, its score, and whether it was right."""
+
+    image: int
+    label: str
+    score: float
+    right: bool
+
+
+def judge(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMask], *, iou: float) -> list[Judged]:
+    """Which found regions are right: the surest first, each takes the free approved region of its label it fits best.
+
+    Args:
+        found: with scores.
+        truth: what a person approved; masks of the same size.
+        iou: what a right region's IoU is at least.
+    """
+    free = list(truth)
+    judged = []
+    for one in sorted(found, key=lambda region: -(region.score or 0.0)):
+        alike = [
+            (overlap(one.mask, other.mask), number) for number, other in enumerate(free) if other.label == one.label
+        ]
+        best, number = max(alike, default=(0.0, -1))
+        right = best >= iou
+        if right:
+            del free[number]
+        judged.append(Judged(image, one.label, one.score or 0.0, right))
+    return judged
+
+
+def overlap(one: Mask, other: Mask) -> float:
+    """Intersection over union, in `[0, 1]`; 0 of two empty masks."""
+    return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))

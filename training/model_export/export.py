@@ -13,7 +13,8 @@ from pathlib import Path
 from backend.compute.quiet_ultralytics import overheard, quiet_ultralytics
 from backend.domain import Image
 from backend.errors import LabelConfigError, LabelStudioError, ModelError, first_line
-from backend.images.fetch import ImageStore, decode_image
+from backend.images.decode import decode_image
+from backend.images.fetch import ImageStore
 from backend.images.sample import sample_images
 from backend.label_studio.client import LabelStudio
 from backend.registry.registry import Version, check_weights

@@ -16,8 +16,8 @@ import numpy as np
 
 from backend.domain import Detection, LabelledMask, Mask, Scene
 from backend.regions.selection import without_duplicates
-from training.auto_accept.calibrate import CONFIDENCE, lower_bound, overlap
-from training.metrics.matching import MATCHED_IOU, Pair, ious, label_pairs
+from training.metrics.binomial import CONFIDENCE, lower_bound
+from training.metrics.matching import MATCHED_IOU, Pair, ious, label_pairs, overlap
 
 Kind = Literal["missed", "spurious", "wrong class", "poor border"]
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 from backend.errors import ImageError
-from backend.images.fetch import decode_image
+from backend.images.decode import decode_image
 
 ORIENTATION = 0x0112
 WIDTH, HEIGHT = 60, 40

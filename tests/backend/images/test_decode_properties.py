@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from backend.errors import DrapeError, ImageError
-from backend.images.fetch import ImageStore, decode_image
+from backend.images.decode import decode_image
+from backend.images.fetch import ImageStore
 from backend.settings import Settings
 from tests.backend.images.test_decode import KINDS, halves, saved
 from tests.backend.junk import WORDS

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image as Pillow
 
 from backend.errors import ImageError, LabelStudioError
-from backend.images.fetch import ImageStore, decode_image
+from backend.images.decode import decode_image
+from backend.images.fetch import ImageStore
 from backend.settings import Settings
 
 ORIENTATION = 0x0112

@@ -13,7 +13,8 @@ import pytest
 
 from backend.domain import Prediction
 from backend.errors import LabelStudioAwayError, LabelStudioError
-from backend.label_studio.client import LabelStudio, _connections
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.connection import _connections
 from backend.label_studio.uploads import import_tasks
 from backend.settings import Settings
 from tests.conftest import Studio

@@ -17,7 +17,7 @@ from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import parse_label_configs
 from backend.label_studio.payloads import Task
 from backend.predict.batch import Batch, Current, Outcome, image_score
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from backend.registry.registry import Registry
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings

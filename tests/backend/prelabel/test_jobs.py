@@ -21,11 +21,12 @@ from backend.errors import LabelStudioError, ModelError
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan, prelabel, share_out, write_clusters
 from backend.prelabel.run import Prelabelling
-from backend.prelabel.task_marks import Holder, PrelabelMarks
+from backend.prelabel.task_claims import Holder, TaskClaims
+from backend.prelabel.task_marks import TaskMarks
 from backend.prelabel.worker_models import workplace
 from backend.queues.job_progress import progress_of, snapshot
 from backend.queues.queues import CHECKS, CLUSTERS, PRELABEL, Queues
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
@@ -161,7 +162,7 @@ def test_an_older_version_predicts_where_it_is_asked_for(place: Place, settings:
     assert place.studio.waiting_task_ids(place.number, version=older.name) == others
     # A task that failed is kept with the version that failed.
     assert prelabel(place.number, older.name, [*others, 999_999], asked=True)["failed"] == 1
-    marks = PrelabelMarks(place.queues.redis)
+    marks = TaskMarks(place.queues.redis)
     assert marks.without_failed(place.number, older.name, [999_999]) == []
     assert marks.without_failed(place.number, newer.name, [999_999]) == [999_999]
     with pytest.raises(ModelError, match="no model version"):
@@ -200,26 +201,27 @@ def test_a_project_without_a_model_waits_for_its_first(place: Place) -> None:
 
 
 def test_what_predict_has_answered_and_what_another_job_holds_is_left_alone(place: Place) -> None:
-    version, marks = place.promote(), PrelabelMarks(place.queues.redis)
+    version, marks = place.promote(), TaskMarks(place.queues.redis)
+    claims = TaskClaims(place.queues.redis)
     answered, held, *_ = place.tasks
     marks.answered(place.number, version.name, [answered])
-    assert marks.claim(place.number, version.name, [held], holder=Holder.of("another job")) == {held}
+    assert claims.take(place.number, version.name, [held], holder=Holder.of("another job")) == {held}
     counts = prelabel(place.number, version.name, place.tasks)
     assert (counts["written"], counts["failed"]) == (2, 0)
     assert [len(ones) for ones in place.predictions(version.name).values()] == [0, 0, 1, 1]
     # Another's claim stays its own; ours are given back.
     third = Holder.of("third")
-    assert marks.claim(place.number, version.name, place.tasks, holder=third) == set(place.tasks) - {held}
+    assert claims.take(place.number, version.name, place.tasks, holder=third) == set(place.tasks) - {held}
 
 
 def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a worker whose cable was out for minutes: its job went to another, and then it is there again."""
-    version, marks = place.promote(), PrelabelMarks(place.queues.redis)
+    version, claims = place.promote(), TaskClaims(place.queues.redis)
     unpredicted, later, taken = LabelStudio.unpredicted_tasks, Holder.of("by hand"), place.tasks[:3]
 
     def then_take_over(self: LabelStudio, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         found = unpredicted(self, *args, **kwargs)
-        assert marks.claim(place.number, version.name, taken, holder=later) == set(taken)
+        assert claims.take(place.number, version.name, taken, holder=later) == set(taken)
         return found
 
     with monkeypatch.context() as patched:
@@ -227,8 +229,8 @@ def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(place: Place, m
         counts = prelabel(place.number, version.name, place.tasks)
     assert (counts["written"], counts["skipped"], counts["failed"]) == (1, 3, 0)
     # What the later run holds is not given free by the earlier one.
-    assert marks.held(place.number, version.name, taken, holder=later) == set(taken)
-    assert marks.claim(place.number, version.name, taken, holder=Holder.of("another job")) == set()
+    assert claims.held(place.number, version.name, taken, holder=later) == set(taken)
+    assert claims.take(place.number, version.name, taken, holder=Holder.of("another job")) == set()
     assert prelabel(place.number, version.name, place.tasks)["written"] == 3
     assert [len(ones) for ones in place.predictions(version.name).values()] == [1, 1, 1, 1]
 

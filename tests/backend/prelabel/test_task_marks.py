@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from backend.prelabel import task_marks
-from backend.prelabel.task_marks import PrelabelMarks
+from backend.prelabel.task_marks import TaskMarks
 
 pytestmark = pytest.mark.services
 
@@ -17,7 +17,7 @@ def test_a_mark_ends_though_others_are_set_all_the_while(redis_address: str, mon
     now = [time.time()]
     monkeypatch.setattr(task_marks, "time", SimpleNamespace(time=lambda: now[0]))
     with Redis.from_url(redis_address) as redis:
-        marks = PrelabelMarks(redis)
+        marks = TaskMarks(redis)
         marks.answered(1, "v", [5, 6])
         assert marks.just_answered(1, "v", [5, 6, 7]) == {5, 6}
         for _ in range(3):

@@ -17,7 +17,8 @@ from rq import Queue
 from backend.errors import OverloadedError, QueueError, SettingsError
 from backend.queues import event_inbox as module
 from backend.queues.event_inbox import Hint, Inbox
-from backend.queues.queues import CHECKS, REDIS_PATIENCE_S, TRAIN, Queues
+from backend.queues.queues import CHECKS, TRAIN, Queues
+from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
 from backend.telemetry.request_ids import JOB_META, work_for

@@ -11,7 +11,7 @@ from rq.exceptions import DequeueTimeout
 from rq.job import Job, JobStatus
 
 from backend.queues.job_claims import ClaimedQueue, begun, claimed_ids, claims, holds, put_back, take
-from backend.queues.queues import open_jobs
+from backend.queues.job_records import open_jobs
 
 pytestmark = pytest.mark.services
 

@@ -18,17 +18,9 @@ from rq.utils import now
 
 from backend.errors import QueueError
 from backend.queues.job_claims import ClaimedQueue, begun
-from backend.queues.queues import (
-    CHECKS,
-    HINT_GRACE_S,
-    HINT_LIFE_S,
-    LOST_AFTER,
-    PRELABEL,
-    TRAIN,
-    Keys,
-    Queues,
-    workers_of,
-)
+from backend.queues.job_records import LOST_AFTER
+from backend.queues.queues import CHECKS, HINT_GRACE_S, HINT_LIFE_S, PRELABEL, TRAIN, Keys, Queues
+from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 
 pytestmark = pytest.mark.services

@@ -17,7 +17,8 @@ from rq import Queue, Retry, Worker
 from rq.executions import Execution
 from rq.job import Job, JobStatus
 
-from backend.queues.worker import ResidentWorker, put_back_lost_jobs
+from backend.queues.lost_jobs import put_back_lost_jobs
+from backend.queues.worker import ResidentWorker
 from benchmarks.faults.proxy import Proxy
 from launcher.stack.redis_server import redis_url
 from launcher.stack.supervisor import free_port

@@ -16,7 +16,9 @@ from backend.auto_accept.marks import accepted_by, accepted_regions
 from backend.domain import LabelledMask, Mask, Outlining
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Drawn
-from backend.regions.encode import content_hash, decode, encode
+from backend.regions.content_hash import content_hash
+from backend.regions.decode import decode
+from backend.regions.encode import encode
 from backend.regions.exclusive import taken_pixels
 from backend.regions.mask_borders import tidied
 from tests.backend.junk import ANY_JSON, DRAWN, REGIONS, RESULTS

@@ -8,7 +8,9 @@ from label_studio_sdk.converter import brush
 
 from backend.domain import LabelledMask, Mask, Outlining
 from backend.label_studio.label_config import LabelConfig, parse_label_config
-from backend.regions.encode import content_hash, decode, encode, message
+from backend.regions.content_hash import content_hash
+from backend.regions.decode import decode
+from backend.regions.encode import encode, message
 from backend.regions.mask_borders import tidied
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette

@@ -20,7 +20,8 @@ from backend.errors import ModelError, NotFoundError, StorageError
 from backend.registry.files import MANIFEST
 from backend.registry.records import has_report, read_facts, report_path, write_facts, write_text
 from backend.registry.registry import Registry, Version, check_weights
-from backend.registry.shared_files import STALE_S, SharedFiles
+from backend.registry.remote_listing import STALE_S
+from backend.registry.shared_files import SharedFiles
 from backend.storage.store import Bucket, Folder, Kept, Storage
 from benchmarks.faults.proxy import Proxy
 from launcher.stack.supervisor import free_port

@@ -10,15 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend.segmenters.embedding_cache import (
-    UNWRITTEN,
-    DiskTier,
-    EmbeddingCache,
-    MemoryTier,
-    SharedTier,
-    Tensors,
-    fingerprint,
-)
+from backend.segmenters.embedding_cache import UNWRITTEN, EmbeddingCache
+from backend.segmenters.embedding_files import Tensors, fingerprint
+from backend.segmenters.embedding_tiers import DiskTier, MemoryTier, SharedTier
 from backend.storage.store import Folder, Storage
 from backend.telemetry.metrics import Metrics
 
@@ -151,7 +145,7 @@ def test_what_one_machine_has_encoded_another_finds(shared: Storage, tmp_path: P
 
 
 def test_shared_ones_keep_within_their_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.segmenters.embedding_cache.LISTED_EVERY_PUTS", 1)
+    monkeypatch.setattr("backend.segmenters.embedding_tiers.LISTED_EVERY_PUTS", 1)
     storage = Folder(tmp_path / "shared")
     tier = SharedTier(storage, tmp_path, max_bytes=3 * KILOBYTE)
     for number in range(5):

@@ -12,9 +12,10 @@ import torch
 
 from backend.domain import Box, Image, Point, Prompt
 from backend.errors import ModelError, PromptError
-from backend.segmenters.base import choose
 from backend.segmenters.classical import ClassicalSegmenter
-from backend.segmenters.embedding_cache import EmbeddingCache, MemoryTier
+from backend.segmenters.embedding_cache import EmbeddingCache
+from backend.segmenters.embedding_tiers import MemoryTier
+from backend.segmenters.loader import choose
 from backend.segmenters.sam import SamSegmenter, load_sam
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics

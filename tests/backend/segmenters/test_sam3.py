@@ -15,8 +15,10 @@ import torch
 from backend.domain import Box, Image, Mask, Pixels, Point, Prompt, Segment
 from backend.errors import ImageError, ModelError, PromptError
 from backend.images.fetch import StoredImage
-from backend.segmenters.base import ImageEncoder, WordReader, choose
-from backend.segmenters.embedding_cache import DiskTier, EmbeddingCache, MemoryTier
+from backend.segmenters.base import ImageEncoder, WordReader
+from backend.segmenters.embedding_cache import EmbeddingCache
+from backend.segmenters.embedding_tiers import DiskTier, MemoryTier
+from backend.segmenters.loader import choose
 from backend.segmenters.sam3 import Sam3Segmenter
 from backend.segmenters.sam3_checkpoint import INPUT_SIZE_PX, clip_tokenizer, fuse_attention, load_sam3
 from backend.settings import Settings

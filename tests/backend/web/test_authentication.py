@@ -13,8 +13,9 @@ from fastapi.security import HTTPBasic
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from backend.app import Unauthorized, authenticate, create_app
+from backend.app import create_app
 from backend.settings import Settings
+from backend.web.authentication import Unauthorized, authenticate
 from label_studio_config.palette_xml import GARMENTS, palette
 
 BASIC = "Basic " + b64encode(b"user:pass").decode()

@@ -11,7 +11,8 @@ import pytest
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.label_config import parse_label_config
-from backend.regions.encode import decode, encode
+from backend.regions.decode import decode
+from backend.regions.encode import encode
 from benchmarks.flywheel.__main__ import Size, efforts, settings_for
 from benchmarks.flywheel.annotators import Costs, Effort, correct, submitted
 from benchmarks.flywheel.report import Generation, markdown, plot

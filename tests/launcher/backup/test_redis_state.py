@@ -12,6 +12,7 @@ from rq.job import Job, JobStatus
 from backend.predict.sticky_words import KEY as STICKY_WORDS
 from backend.queues.queues import CHECKS, QUEUES, TRAIN, Queues
 from backend.settings import Settings
+from backend.status.audits import Audits
 from backend.telemetry.problems import Problems
 from launcher.backup.redis_state import holds_something, read_state, write_state
 
@@ -39,7 +40,7 @@ def test_jobs_are_done_once_after_it(redis_address: str, tmp_path: Path) -> None
     (tmp_path / "done.b.midst").touch()
     (tmp_path / "done.b.address").write_text(redis_address)
     queues.enqueue_training(7, reason="asked")
-    queues.remember_audit(7, version="v1", images=3, regions=9, wrong=1)
+    Audits(queues.redis).remember(7, version="v1", images=3, regions=9, wrong=1)
     Problems(redis).report("It is broken.", project_id=7)
     redis.hset(STICKY_WORDS, "7", b"\xff\x00 not text")
     queues.enqueue_check(7)
@@ -56,7 +57,7 @@ def test_jobs_are_done_once_after_it(redis_address: str, tmp_path: Path) -> None
     assert again.started_at is None and again.worker_name is None
     assert not checks.started_job_registry.get_job_ids(cleanup=False)
     assert queues.has_training(7) and not queues.enqueue_training(7, reason="asked again")
-    assert queues.audits() == {"7": {"version": "v1", "images": 3, "regions": 9, "wrong": 1}}
+    assert Audits(queues.redis).all() == {"7": {"version": "v1", "images": 3, "regions": 9, "wrong": 1}}
     assert Problems(redis).recent(1)[0].text == "It is broken."
     assert redis.hgetall(STICKY_WORDS) == {b"7": b"\xff\x00 not text"}
     # A hint that came before is no reason to swallow the next.

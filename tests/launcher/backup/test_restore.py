@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry
 from backend.settings import Settings
+from backend.status.audits import Audits
 from label_studio_config.palette_xml import GARMENTS
 from launcher.backup.sources import own_redis
 from launcher.cli import app
@@ -67,7 +68,7 @@ def fill(data: Path, starter: Path, *, word: str) -> None:
         queues = Queues(Settings(redis_url=f"redis://:for-a-moment@127.0.0.1:{port_of(redis)}/0"))
         queues.enqueue_training(1, reason=word)
         queues.enqueue_embed(1, [1, 2])
-        queues.remember_audit(1, version=word, images=1, regions=2, wrong=0)
+        Audits(queues.redis).remember(1, version=word, images=1, regions=2, wrong=0)
         queues.redis.close()
 
 
@@ -89,7 +90,7 @@ def words(data: Path) -> dict[str, object]:
             "champion": champion and (champion.number, (champion.weights.parent / "report.html").read_text()),
             "versions": len(registry.versions(1)),
             "training": queues.has_training(1),
-            "audit": queues.audits()["1"]["version"],
+            "audit": Audits(queues.redis).all()["1"]["version"],
             "counted": (data / "approvals").exists(),
         }
         queues.redis.close()

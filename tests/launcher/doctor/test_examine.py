@@ -35,9 +35,8 @@ from label_studio_config.provision import (
     give_starter_model,
 )
 from launcher.cli import app
-from launcher.doctor.clocks import clock
 from launcher.doctor.examine import examine
-from launcher.doctor.findings import Finding, State, looked
+from launcher.doctor.findings import Finding, State, clock, looked
 from launcher.doctor.label_studio import SUPPORTED, look_at_studio
 from launcher.doctor.machine import look_at_machine
 from launcher.doctor.projects import look_at_backend, look_at_project, look_at_project_settings
@@ -112,7 +111,7 @@ def test_of_a_sound_flywheel_everything_is_ok(flywheel: Flywheel, monkeypatch: p
     # As a command: every project that carries the secret is looked at, this one among them.
     for name, value in flywheel.settings.model_dump(exclude_none=True).items():
         monkeypatch.setenv(name.upper(), str(value))
-    monkeypatch.setattr("launcher.cli.console.width", 200)
+    monkeypatch.setattr("launcher.commands.run.console.width", 200)
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0, done.output
     assert f"{project}: webhook" in done.output and "0 failed, 0 with a warning" in done.output
@@ -305,7 +304,7 @@ def test_what_is_away_or_refused_is_named_and_no_secret_is_shown(
     ]
     for name, value in right.model_dump(exclude_none=True).items():
         monkeypatch.setenv(name.upper(), str(value))
-    monkeypatch.setattr("launcher.cli.console.width", 300)
+    monkeypatch.setattr("launcher.commands.run.console.width", 300)
     for other, what, said, remedy in cases:
         one = flywheel.found(**other)[what]
         assert one.state == "failed" and said in one.sentence and remedy in one.remedy, (other, one)

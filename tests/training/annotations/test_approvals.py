@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from backend.auto_accept.marks import accepted_regions
-from backend.regions.encode import content_hash
+from backend.regions.content_hash import content_hash
 from backend.settings import Settings
 from tests.support import recorded
 from training.annotations.approvals import accepted_alone, approved_annotations, new_annotations, rule_of

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backend.label_studio.label_config import parse_label_config
-from backend.regions.encode import content_hash
+from backend.regions.content_hash import content_hash
 from tests.training.annotations.test_truth import CONFIG, XML, A, B, C, box
 from training.annotations import corrections
 from training.annotations.approvals import Approved

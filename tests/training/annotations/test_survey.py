@@ -13,7 +13,7 @@ from backend.domain import Prediction
 from backend.errors import LabelStudioAwayError
 from backend.label_studio.client import LabelStudio, TaskCounts
 from backend.queues.queues import TRAIN
-from backend.regions.encode import content_hash
+from backend.regions.content_hash import content_hash
 from backend.status.survey import Corrections, Origin, Survey, Surveys, Work
 from tests.training.annotations.test_truth import CONFIG, A, B, box
 from tests.training.conftest import SEEDS, Workplace, regions_of

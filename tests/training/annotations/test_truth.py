@@ -7,7 +7,8 @@ import pytest
 
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.label_config import parse_label_config
-from backend.regions.encode import content_hash, encode
+from backend.regions.content_hash import content_hash
+from backend.regions.encode import encode
 from training.annotations.truth import garment_labels, truth_of
 
 XML = """<View>

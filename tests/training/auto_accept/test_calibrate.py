@@ -11,7 +11,9 @@ import pytest
 from scipy.stats import beta, binom
 
 from backend.domain import LabelledMask
-from training.auto_accept.calibrate import CONFIDENCE, Judged, calibrate, evidence_for, judge, lower_bound
+from training.auto_accept.calibrate import calibrate, evidence_for
+from training.metrics.binomial import CONFIDENCE, lower_bound
+from training.metrics.matching import Judged, judge
 
 Floats = npt.NDArray[np.floating[Any]]
 

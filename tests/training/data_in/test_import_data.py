@@ -291,8 +291,8 @@ def test_files_that_were_sent_come_no_second_time(place: Place, tmp_path: Path) 
     """An import that was killed between the files and their tasks."""
     made = photographs(tmp_path / "set")
     source = tmp_path / "set" / "a b.jpg"
-    url, project_id = place.settings.label_studio_url, place.project_id
-    upload(place.label_studio, project_id=project_id, url=url, named=[("a_b.jpg", source)], as_tasks=False)
+    project_id = place.project_id
+    upload(place.label_studio, project_id=project_id, named=[("a_b.jpg", source)], as_tasks=False)
     assert place.bring(made.path).tally.new == 2
     assert len(uploads(place.label_studio, project_id=project_id)) == 2
     assert {image_name(task["data"]["image"]) for task in place.tasks()} == made.garments.keys()

@@ -16,7 +16,8 @@ import yaml
 from backend.domain import Image, LabelledMask, Outlining
 from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import parse_label_config
-from backend.regions.encode import content_hash, encode
+from backend.regions.content_hash import content_hash
+from backend.regions.encode import encode
 from backend.regions.polygons import outline_to_mask
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette

@@ -7,7 +7,7 @@ import numpy as np
 from backend.domain import Detection, Image, LabelledMask, Scene
 from backend.label_studio.label_config import parse_label_config
 from training.evaluation.held_out import HeldOut
-from training.evaluation.looking import scored
+from training.evaluation.score import scored
 
 LABELS = '<Label value="saree"/><Label value="kurta" predicted_values="kurti"/>'
 XML = f'<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i">{LABELS}</PolygonLabels></View>'

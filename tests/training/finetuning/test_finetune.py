@@ -15,7 +15,8 @@ from backend.settings import Settings
 from tests.conftest import ROOT
 from tests.training.dataset.test_build import approved, build
 from training.dataset.build import Dataset
-from training.finetuning.finetune import Progress, Trained, finetune
+from training.finetuning.finetune import Trained, finetune
+from training.finetuning.progress import Progress
 from training.finetuning.ultralytics_args import training_args
 
 

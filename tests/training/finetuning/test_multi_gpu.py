@@ -24,8 +24,9 @@ from backend.settings import Settings
 from tests.conftest import ROOT
 from tests.training.dataset.test_build import approved, build
 from training.dataset.build import Dataset
-from training.finetuning.finetune import Progress, finetune
+from training.finetuning.finetune import finetune
 from training.finetuning.multi_gpu import SeveralGpuTrainer
+from training.finetuning.progress import Progress
 
 
 class OnCpu(SeveralGpuTrainer):

@@ -11,8 +11,9 @@ import numpy as np
 
 from backend.domain import LabelledMask
 from backend.errors import DatasetError
+from backend.label_studio.payloads import image_in
 from backend.label_studio.uploads import image_name
-from backend.regions.encode import decode
+from backend.regions.decode import decode
 from backend.regions.polygons import Outline
 from training.annotations.approvals import approved_annotations
 from training.annotations.truth import parts_of_garments
@@ -68,7 +69,7 @@ def _images(file: Path, pictures: PictureFolder, image_key: str) -> Iterator[Ann
 
 
 def _url(data: Mapping[str, Any], image_key: str) -> str:
-    said = data.get(image_key) or data.get("$undefined$")
+    said = image_in(data, image_key)
     if isinstance(said, str):
         return said
     urls = [value for value in data.values() if isinstance(value, str) and value.startswith(IMAGE_WORDS)]
