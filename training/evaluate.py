@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from backend.compute.devices import ready_device
+from backend.connections import Connections
 from backend.detector.detector_pool import load_detector
 from backend.detector.runtimes.network import load_network
 from backend.detector.runtimes.torch_runtime import TorchRuntime
@@ -18,13 +19,13 @@ from backend.registry.registry import Version
 from backend.registry.scores import Scores
 from backend.settings import Settings
 from training.annotations.approvals import Approved
+from training.annotations.count import counting_of
 from training.data_in.class_mapping import read_mapping
 from training.data_in.evaluation_set import judging_images
 from training.data_in.formats.detect import Opening, open_set
 from training.dataset.manifest import latest_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
 from training.evaluation.score import scored
-from training.retraining import Parts
 
 Which = Literal["split", "approved"]
 
@@ -43,7 +44,7 @@ class OtherSet:
     mapping: Path | None = None
 
 
-def examine(parts: Parts, project_id: int, model: Version | Path, *, on: Which | OtherSet) -> Scores:
+def examine(connections: Connections, project_id: int, model: Version | Path, *, on: Which | OtherSet) -> Scores:
     """Scores a version, or the weights in a `.pt` file, under the labels of a project.
 
     Args:
@@ -54,8 +55,8 @@ def examine(parts: Parts, project_id: int, model: Version | Path, *, on: Which |
         DatasetError: there is nothing to look at.
         LabelStudioError, LabelConfigError, ModelError: as their names say.
     """
-    settings = parts.settings
-    config = parse_label_config(parts.label_studio.project(project_id).label_config)
+    settings = connections.settings
+    config = parse_label_config(connections.label_studio.project(project_id).label_config)
     device = ready_device(settings)
     if isinstance(model, Version):
         side_px, detector = model.image_size_px, load_detector(model, device=device).detector
@@ -66,7 +67,7 @@ def examine(parts: Parts, project_id: int, model: Version | Path, *, on: Which |
     if isinstance(on, OtherSet):
         images = _of_others(on, config, settings, side_px=side_px)
     else:
-        images = _of_the_project(parts, project_id, config, on, side_px=side_px)
+        images = _of_the_project(connections, project_id, config, on, side_px=side_px)
     scores, _ = scored(
         detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
     )  # fmt: skip
@@ -74,12 +75,12 @@ def examine(parts: Parts, project_id: int, model: Version | Path, *, on: Which |
 
 
 def _of_the_project(
-    parts: Parts, project_id: int, config: LabelConfig, on: Which, *, side_px: int
+    connections: Connections, project_id: int, config: LabelConfig, on: Which, *, side_px: int
 ) -> list[HeldOut]:  # fmt: skip
-    approved = [one for one in parts.counting(project_id).changes().approved if one.by_person]
+    approved = [one for one in counting_of(connections, project_id).changes().approved if one.by_person]
     if on == "split":
-        approved = _held_out(parts, project_id, approved)
-    store = ImageStore(parts.settings, bearer=parts.label_studio.bearer)
+        approved = _held_out(connections, project_id, approved)
+    store = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
     images = list(held_out_images(approved, config, store, side_px=side_px))
     if not images:
         raise DatasetError(f"Project {project_id} has no approved image to look at ({on}).")
@@ -98,8 +99,8 @@ def _of_others(on: OtherSet, config: LabelConfig, settings: Settings, *, side_px
     return images
 
 
-def _held_out(parts: Parts, project_id: int, approved: list[Approved]) -> list[Approved]:
+def _held_out(connections: Connections, project_id: int, approved: list[Approved]) -> list[Approved]:
     """Those that the latest training held out."""
-    manifest = latest_manifest(parts.registry, project_id)
+    manifest = latest_manifest(connections.registry, project_id)
     sides = {entry.annotation_id: entry.side for entry in manifest.entries} if manifest else {}
     return [one for one in approved if sides.get(one.annotation_id) == "val"]

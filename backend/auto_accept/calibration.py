@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 
-from backend.registry.records import read_facts, write_facts
-from backend.registry.registry import Version
+from pydantic import TypeAdapter
 
-logger = logging.getLogger(__name__)
+from backend.registry.records import read_record, write_facts
+from backend.registry.registry import Version
 
 FILE = "calibration.json"
 
@@ -56,6 +55,9 @@ class Calibration:
         return {one.label: one.threshold for one in self.labels if one.threshold is not None}
 
 
+_JSON = TypeAdapter(Calibration)
+
+
 def write_calibration(version: Version, calibration: Calibration) -> None:
     """Keeps it with the version, whole or not at all."""
     write_facts(version, FILE, asdict(calibration))
@@ -63,11 +65,4 @@ def write_calibration(version: Version, calibration: Calibration) -> None:
 
 def read_calibration(version: Version) -> Calibration | None:
     """What is kept with the version; None where nothing is, or it cannot be read: nothing is accepted then."""
-    facts = read_facts(version, FILE)
-    if facts is None:
-        return None
-    try:
-        return Calibration(**{**facts, "labels": tuple(Evidence(**one) for one in facts["labels"])})
-    except (ValueError, TypeError, KeyError) as e:
-        logger.warning("The calibration of %s cannot be read: %s", version.name, e)
-        return None
+    return read_record(version, FILE, _JSON)

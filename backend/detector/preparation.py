@@ -5,11 +5,12 @@ Both lie in the version's folder, below `prepared`; `preparing` makes them, and 
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pydantic import TypeAdapter
 
 from backend.detector.runtimes.base import Precision
 from backend.errors import StorageError
@@ -43,6 +44,9 @@ class Preparation:
     images: int = 0
 
 
+_JSON = TypeAdapter(Preparation)
+
+
 def folder_of(version: Version) -> Path:
     """Where a version's preparation lies.
 
@@ -55,9 +59,9 @@ def folder_of(version: Version) -> Path:
 def read_preparation(version: Version) -> Preparation | None:
     """What was prepared; None where nothing was yet, or it cannot be read, and is to be made again."""
     try:
-        return Preparation(**json.loads((folder_of(version) / RECORD_FILE).read_text()))
+        return _JSON.validate_json((folder_of(version) / RECORD_FILE).read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, StorageError) as e:
+    except (OSError, ValueError, StorageError) as e:
         logger.warning("The preparation of %s cannot be read, and is made again: %s", version.name, e)
         return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -34,6 +32,7 @@ from backend.detector.yolo11 import Detector
 from backend.domain import Detection, Image, LabelledMask, Scene
 from backend.errors import ModelError
 from backend.registry.registry import Version, check_weights
+from backend.storage.atomic_files import whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +65,11 @@ def prepare(
         if done is not None:
             return done
         check_weights(version)
-        half = Path(tempfile.mkdtemp(prefix=".half-", dir=target.parent))
-        try:
+        with whole_folder(target) as half:
             started = time.monotonic()
             preparation = _prepare(version, images, truth, device, half)
             (half / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
             version.files.put_folder(half, target, first=True)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
     # Another machine's, where that was the first.
     preparation = read_preparation(version) or preparation
     logger.info(

@@ -85,7 +85,6 @@ class _Control:
     kind: Kind | None
     labels: tuple[Label, ...]
     values: tuple[str, ...]
-    smart: bool
     smart_only: bool
     score_threshold: float | None
     skip: bool
@@ -113,7 +112,6 @@ class LabelConfig:
     labels: tuple[Label, ...]
     outputs: tuple[OutputTag, ...]
     message_tag: TextTag | None = None
-    words_tags: tuple[TextTag, ...] = ()
 
     @property
     def label_values(self) -> tuple[str, ...]:
@@ -246,7 +244,6 @@ def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> Label
         labels=tuple(by_value.values()),
         outputs=tuple(outputs),
         message_tag=TextTag(MESSAGE_NAME, image_tag) if any(text.name == MESSAGE_NAME for text in texts) else None,
-        words_tags=tuple(TextTag(text.name, image_tag) for text in texts if text.smart),
     )
 
 
@@ -285,7 +282,6 @@ def _control(tag: etree._Element, labels: tuple[Label, ...]) -> _Control:
         kind=kind if kind in KINDS else None,
         labels=labels,
         values=tuple(label.value for label in labels),
-        smart=_true(tag, "smart"),
         smart_only=_true(tag, "smartOnly"),
         score_threshold=_threshold(tag) if kind in KINDS else None,
         skip=_true(tag, "model_skip"),

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 
 from rq import get_current_job
 
+from backend.connections import Connections
 from backend.errors import ImageError, ModelError
 from backend.images.fetch import ImageStore
 from backend.images.task_image import open_image
-from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
-from backend.queues.queues import Queues
 from backend.segmenters.base import ImageEncoder
 from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
-from backend.telemetry.problems import Problems
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +37,8 @@ def embed(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     segmenter = choose(settings, Metrics())
     if not isinstance(segmenter, ImageEncoder):
         raise ModelError(f"The segmenter '{segmenter.name}' encodes no images: set SAM3_WEIGHTS or SAM_WEIGHTS.")
-    label_studio = LabelStudio(settings)
-    problems = Problems(Queues(settings).redis)
+    connections = Connections.of(settings)
+    label_studio, problems = connections.label_studio, connections.problems
     config = parse_label_config(label_studio.project(project_id).label_config)
     images = ImageStore(settings, bearer=label_studio.bearer)
     counts = {"done": 0, "failed": 0}

@@ -13,7 +13,7 @@ from rq import get_current_job
 
 from backend.prelabel.run import Prelabelling
 from backend.prelabel.task_claims import Holder
-from backend.prelabel.worker_models import workplace
+from backend.prelabel.worker_models import worker_models
 from backend.queues.queues import CHECK_PATIENCE_S
 from backend.settings import Settings
 from backend.storage.retry import patiently
@@ -31,19 +31,19 @@ def plan(project_id: int) -> dict[str, int]:
         LabelStudioError: Label Studio stayed away, or refuses the key.
         QueueError: Redis is away.
     """
-    place = workplace(Settings())
-    place.queues.begin_plan(project_id)
+    models = worker_models(Settings())
+    models.connections.queues.begin_plan(project_id)
     # Another machine may have promoted, and queued this, a moment ago.
-    place.registry.look_anew(project_id)
-    if not place.answers(project_id):
+    models.connections.registry.look_anew(project_id)
+    if not models.answers(project_id):
         logger.info("Project %s has no model yet: its tasks wait for its first", project_id)
         return {"tasks": 0, "jobs": 0}
-    version = place.version(project_id)
+    version = models.version(project_id)
     for attempt in patiently(for_s=CHECK_PATIENCE_S):
         with attempt:
-            waiting = place.label_studio.waiting_task_ids(project_id, version=version)
-    waiting = place.marks.without_failed(project_id, version, waiting)
-    jobs = place.queues.enqueue_prelabel(project_id, waiting, version=version)
+            waiting = models.connections.label_studio.waiting_task_ids(project_id, version=version)
+    waiting = models.marks.without_failed(project_id, version, waiting)
+    jobs = models.connections.queues.enqueue_prelabel(project_id, waiting, version=version)
     logger.info("%s tasks of project %s wait for %s, in %s jobs", len(waiting), project_id, version, len(jobs))
     return {"tasks": len(waiting), "jobs": len(jobs)}
 
@@ -54,11 +54,11 @@ def share_out(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     Raises:
         QueueError: Redis is away.
     """
-    place = workplace(Settings())
-    if not place.answers(project_id):
+    models = worker_models(Settings())
+    if not models.answers(project_id):
         logger.info("Project %s has no model yet: %s tasks wait for its first", project_id, len(task_ids))
         return {"tasks": 0, "jobs": 0}
-    jobs = place.queues.enqueue_prelabel(project_id, task_ids, version=place.version(project_id))
+    jobs = models.connections.queues.enqueue_prelabel(project_id, task_ids, version=models.version(project_id))
     return {"tasks": len(task_ids), "jobs": len(jobs)}
 
 
@@ -80,21 +80,21 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         LabelStudioError: Label Studio stayed away, or refuses the key.
         LabelConfigError, ModelError: as their names say.
     """
-    place = workplace(Settings())
-    place.registry.look_anew(project_id)
-    if not asked and (not place.answers(project_id) or place.version(project_id) != version):
+    models = worker_models(Settings())
+    models.connections.registry.look_anew(project_id)
+    if not asked and (not models.answers(project_id) or models.version(project_id) != version):
         logger.info("%s tasks of project %s are left to a newer model than %s", len(task_ids), project_id, version)
         return {"written": 0, "accepted": 0, "skipped": len(task_ids), "failed": 0}
     job = get_current_job()
     holder = Holder.of(job.id if job else "by hand")
-    ours = sorted(place.claims.take(project_id, version, task_ids, holder=holder))
+    ours = sorted(models.claims.take(project_id, version, task_ids, holder=holder))
     try:
-        work = Prelabelling(place, project_id, ours, holder=holder, queued_for=version, asked=version if asked else "")
+        work = Prelabelling(models, project_id, ours, holder=holder, queued_for=version, asked=version if asked else "")
         for attempt in patiently():
             with attempt:
                 work.run()
     finally:
-        place.claims.release(project_id, version, ours, holder=holder)
+        models.claims.release(project_id, version, ours, holder=holder)
     counts = work.counts()
     counts["skipped"] += len(task_ids) - len(ours)
     logger.info("Pre-annotated project %s with %s: %s", project_id, version, counts)
@@ -110,13 +110,13 @@ def write_clusters(project_id: int, version: str, clusters: dict[int, int]) -> d
     Raises:
         LabelStudioError: Label Studio stayed away, or refuses the key.
     """
-    place = workplace(Settings())
+    models = worker_models(Settings())
     written = 0
     for attempt in patiently():
         with attempt:
-            for task in place.label_studio.tasks(project_id, list(clusters)):
+            for task in models.connections.label_studio.tasks(project_id, list(clusters)):
                 for prediction in task.get("predictions") or []:
                     if prediction.get("model_version") == version and prediction.get("cluster") is None:
-                        place.label_studio.write_cluster(int(prediction["id"]), clusters[int(task["id"])])
+                        models.connections.label_studio.write_cluster(int(prediction["id"]), clusters[int(task["id"])])
                         written += 1
     return {"written": written}

@@ -24,7 +24,7 @@ from backend.label_studio.label_config import LabelConfig, parse_label_configs
 from backend.label_studio.payloads import Task
 from backend.predict.batch import Current, Outcome
 from backend.prelabel.task_claims import Holder
-from backend.prelabel.worker_models import Workplace
+from backend.prelabel.worker_models import WorkerModels
 from backend.regions.encode import message
 from backend.regions.selection import unknown_labels, unused_classes
 from backend.telemetry.request_ids import request_id, work_for
@@ -49,7 +49,7 @@ class Prelabelling:
         asked: the name of the version that predicts; '' for the project's current one.
     """
 
-    place: Workplace
+    models: WorkerModels
     project_id: int
     task_ids: Sequence[int]
     holder: Holder
@@ -72,23 +72,23 @@ class Prelabelling:
 
     def run(self) -> None:
         """Predicts and writes what has no prediction yet."""
-        place = self.place
+        models = self.models
         self._prepare()
-        current = place.batch.current(self.project_id, asked=self.asked)
+        current = models.batch.current(self.project_id, asked=self.asked)
         if current is None:
             logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
             return
         version = current.version
         with ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as pool:
             # Each takes Label Studio a while.
-            later = pool.submit(place.label_studio.project, self.project_id)
-            tasks = place.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
+            later = pool.submit(models.connections.label_studio.project, self.project_id)
+            tasks = models.connections.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
             project = later.result()
         configs = parse_label_configs(project.label_config)
         self._say_unknown(current, configs)
         others = set(self.task_ids) - {int(task["id"]) for task in tasks}
         if others:
-            self.had.update(place.label_studio.task_ids(self.project_id, among=sorted(others)))
+            self.had.update(models.connections.label_studio.task_ids(self.project_id, among=sorted(others)))
         for vanished in sorted(others - self.had):
             self._fail(vanished, "The task is gone.")
         waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
@@ -113,7 +113,7 @@ class Prelabelling:
             if pending is not None:
                 pending.result()
             self._write(ready, configs, annotated, version)
-        place.marks.failed(self.project_id, self.asked or place.version(self.project_id), self.failed)
+        models.marks.failed(self.project_id, self.asked or models.version(self.project_id), self.failed)
         self._finish(project, version)
         self._show_progress()
 
@@ -121,12 +121,14 @@ class Prelabelling:
         self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: Current
     ) -> Generator[Outcome, None, None]:
         """What can be written; what cannot be predicted is reported."""
-        for outcome in self.place.batch.predict(tasks, configs, current):
+        for outcome in self.models.batch.predict(tasks, configs, current):
             if outcome.prediction is None:
                 self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
                 continue
             if outcome.problem:
-                self.place.problems.report(outcome.problem, project_id=self.project_id, task_id=outcome.task_id)
+                self.models.connections.problems.report(
+                    outcome.problem, project_id=self.project_id, task_id=outcome.task_id
+                )
             yield outcome
 
     def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
@@ -134,8 +136,8 @@ class Prelabelling:
 
         Accepted first: a job that ends between the two finds no prediction, and comes here again.
         """
-        version = self.place.registry.champion(self.project_id)
-        gate = gate_of(version, self.place.settings.for_project(self.project_id)) if version else SHUT
+        version = self.models.connections.registry.champion(self.project_id)
+        gate = gate_of(version, self.models.connections.settings.for_project(self.project_id)) if version else SHUT
         if not gate.is_open:
             return outcomes
         gated = []
@@ -156,12 +158,12 @@ class Prelabelling:
         unique_id = annotation_id(self.project_id, task_id, version)
         try:
             regions = accepted_regions(prediction.regions, version)
-            self.place.label_studio.accept(task_id, regions, unique_id=unique_id)
+            self.models.connections.label_studio.accept(task_id, regions, unique_id=unique_id)
             self.accepted.add(task_id)
         except LabelStudioAwayError:
             raise
         except LabelStudioError as e:
-            self.place.problems.report(
+            self.models.connections.problems.report(
                 f"The prediction was not accepted, and waits for review: {e}",
                 project_id=self.project_id, task_id=task_id,
             )  # fmt: skip
@@ -170,17 +172,17 @@ class Prelabelling:
         self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int], version: str
     ) -> None:
         gated = self._gated(self._still_ours(outcomes), configs, annotated)
-        answered = self.place.marks.just_answered(self.project_id, version, [one.task_id for one in gated])
+        answered = self.models.marks.just_answered(self.project_id, version, [one.task_id for one in gated])
         pairs = [(one.task_id, one.prediction) for one in gated if one.prediction and one.task_id not in answered]
         stored = self._stored(pairs)
         self.written.update(stored)
-        self.place.pace.predicted(len(stored))
+        self.models.pace.predicted(len(stored))
         self._show_progress()
 
     def _still_ours(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Those whose tasks nobody has taken over: a worker that was silent for long is given up, and comes back."""
         task_ids = [one.task_id for one in outcomes]
-        held = self.place.claims.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
+        held = self.models.claims.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
         lost = set(task_ids) - held
         if lost:
             logger.warning("%s tasks of project %s are left to a later run of the job", len(lost), self.project_id)
@@ -191,7 +193,7 @@ class Prelabelling:
         """Which of the tasks have their prediction now."""
         begun = time.monotonic()
         try:
-            self.place.label_studio.write_predictions(self.project_id, pairs)
+            self.models.connections.label_studio.write_predictions(self.project_id, pairs)
         except LabelStudioAwayError:
             raise
         except LabelStudioError as e:
@@ -205,7 +207,7 @@ class Prelabelling:
 
     def _write_one(self, task_id: int, prediction: Prediction) -> bool:
         try:
-            self.place.label_studio.write_prediction(task_id, prediction)
+            self.models.connections.label_studio.write_prediction(task_id, prediction)
         except LabelStudioAwayError:
             raise
         except DrapeError as e:
@@ -214,18 +216,18 @@ class Prelabelling:
         return True
 
     def _finish(self, project: Project, version: str) -> None:
-        if self.asked and self.asked != self.place.version(self.project_id):
+        if self.asked and self.asked != self.models.version(self.project_id):
             # Only to compare: what annotators are shown stays the current model's.
             return
         # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
         if self.written and project.model_version != version:
-            self.place.label_studio.show_model_version(self.project_id, version)
+            self.models.connections.label_studio.show_model_version(self.project_id, version)
         if self.clusters and project.by_uncertainty:
-            self.place.queues.enqueue_clusters(self.project_id, version, self.clusters)
+            self.models.connections.queues.enqueue_clusters(self.project_id, version, self.clusters)
 
     def _prepare(self) -> None:
         """Prepares a model version that was not prepared when it was promoted: the starter, or one from elsewhere."""
-        registry = self.place.registry
+        registry = self.models.connections.registry
         version = registry.version(self.project_id, self.asked) if self.asked else registry.champion(self.project_id)
         if version is None or read_preparation(version) is not None:
             return
@@ -233,18 +235,21 @@ class Prelabelling:
         from backend.detector.prepare import prepare
 
         images = sample_images(
-            self.place.label_studio, self.place.batch.images, project_id=self.project_id, side_px=version.image_size_px
+            self.models.connections.label_studio,
+            self.models.batch.images,
+            project_id=self.project_id,
+            side_px=version.image_size_px,
         )
-        prepare(version, images, device=ready_device(self.place.settings))
+        prepare(version, images, device=ready_device(self.models.connections.settings))
 
     def _say_unknown(self, current: Current, configs: Sequence[LabelConfig]) -> None:
         """Says, once a day and version, which labels the model leaves to people, and which classes nobody asks for."""
-        if current.classes is None or not self.place.marks.first_time(f"{self.project_id}:{current.version}:labels"):
+        if current.classes is None or not self.models.marks.first_time(f"{self.project_id}:{current.version}:labels"):
             return
         unknown = sorted({label for config in configs for label in unknown_labels(config, current.classes)})
         unused = sorted(set.intersection(*(set(unused_classes(config, current.classes)) for config in configs)))
         if unknown:
-            self.place.problems.report(
+            self.models.connections.problems.report(
                 f"The model {current.version} does not know {', '.join(map(repr, unknown))}: draw them by hand until "
                 "enough are approved for a training.",
                 project_id=self.project_id,
@@ -254,7 +259,7 @@ class Prelabelling:
 
     def _fail(self, task_id: int, reason: str) -> None:
         self.failed.add(task_id)
-        self.place.problems.report(reason, project_id=self.project_id, task_id=task_id)
+        self.models.connections.problems.report(reason, project_id=self.project_id, task_id=task_id)
 
     def _show_progress(self) -> None:
         job = get_current_job()

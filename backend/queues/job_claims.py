@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from rq import Queue
 from rq.exceptions import DequeueTimeout, NoSuchJobError
 from rq.job import Job, JobStatus
+from rq.utils import as_text
 
 # Redis can wait for several queues only by taking a job off them (BLPOP), which notes nothing.
 POLL_S = 0.1
@@ -62,7 +63,7 @@ def claims(queue: Queue) -> dict[str, str]:
         RedisError: Redis is away.
     """
     found = queue.connection.hgetall(claims_key(queue.name))
-    return {_text(worker): _text(job_id) for worker, job_id in found.items()}
+    return {as_text(worker): as_text(job_id) for worker, job_id in found.items()}
 
 
 def claimed_ids(queue: Queue) -> list[str]:
@@ -96,7 +97,7 @@ def take(connection: Redis, queues: Sequence[Queue], *, worker: str) -> tuple[Qu
     found: list[bytes | str] | None = connection.register_script(_TAKE)(keys=keys, args=[worker])
     if not found:
         return None
-    key, job_id = map(_text, found)
+    key, job_id = map(as_text, found)
     return next(queue for queue in queues if queue.key == key), job_id
 
 
@@ -131,7 +132,7 @@ def put_back(queue: Queue, job_id: str, *, worker: str) -> bool:
 def _waits(queue: Queue, job_id: str) -> bool:
     """False for one that its worker had begun, which the record of its run tells of, and for one that is gone."""
     status = queue.connection.hget(Job.key_for(job_id), "status")
-    waits = status is not None and _text(status) == JobStatus.QUEUED.value
+    waits = status is not None and as_text(status) == JobStatus.QUEUED.value
     return waits and job_id not in queue.started_job_registry.get_job_ids(cleanup=False)
 
 
@@ -183,7 +184,3 @@ class ClaimedQueue(Queue):
                 raise DequeueTimeout(timeout, [one.key for one in ordered])
             else:
                 time.sleep(POLL_S)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -18,6 +18,7 @@ from rq import Callback, Queue, Retry
 from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
+from rq.utils import as_text
 
 from backend.queues.fair_turns import take_turns
 from backend.queues.job_records import OPEN_STATES, make_room, open_jobs
@@ -45,6 +46,20 @@ KEEP_RESULT_S = 3600
 RETRIES = 3
 LOCK_S = 60
 KEEP_FAILURE_S = 7 * 24 * 3600
+
+
+class Jobs:
+    """Dotted names of the functions that workers run: what they are in is imported where it runs, and not here."""
+
+    PLAN = "backend.prelabel.jobs.plan"
+    SHARE_OUT = "backend.prelabel.jobs.share_out"
+    PRELABEL = "backend.prelabel.jobs.prelabel"
+    WRITE_CLUSTERS = "backend.prelabel.jobs.write_clusters"
+    EMBED = "backend.prelabel.embed.embed"
+    CHECK_APPROVALS = "training.jobs.check_approvals"
+    TRAIN = "training.jobs.train"
+    # Not a job of its own: called when a training is stopped.
+    FORGET_RUN = "training.runs.forget"
 
 
 class Keys:
@@ -88,7 +103,7 @@ class Queues:
 
         The mark is taken away as the look begins (`begin_plan`), so that what arrives during it brings another.
         """
-        return self._enqueue_hint(Keys.plan_pending(project_id), "backend.prelabel.jobs.plan", (project_id,))
+        return self._enqueue_hint(Keys.plan_pending(project_id), Jobs.PLAN, (project_id,))
 
     def begin_plan(self, project_id: int) -> None:
         """Says that a plan begins: what arrives from now on is not in it."""
@@ -99,7 +114,7 @@ class Queues:
         """Queues the sharing out of tasks that were imported, in one step however many; the same event once."""
         digest = hashlib.sha256(str(list(task_ids)).encode()).hexdigest()[:16]
         return self._enqueue(
-            CHECKS, "backend.prelabel.jobs.share_out", (project_id, list(task_ids)),
+            CHECKS, Jobs.SHARE_OUT, (project_id, list(task_ids)),
             job_id=f"imported-{project_id}-{digest}", timeout_s=CHECK_TIMEOUT_S, repeat=False,
         )  # fmt: skip
 
@@ -130,7 +145,7 @@ class Queues:
             free = [task_id for task_id in dict.fromkeys(task_ids) if task_id not in holders]
             made = [
                 Queue.prepare_data(
-                    "backend.prelabel.jobs.prelabel",
+                    Jobs.PRELABEL,
                     (project_id, version, free[first : first + size]),
                     {"asked": asked},
                     job_id=f"prelabel-{project_id}-{secrets.token_hex(8)}",
@@ -150,7 +165,7 @@ class Queues:
     def enqueue_clusters(self, project_id: int, version: str, clusters: Mapping[int, int]) -> None:
         """Queues the writing of groups, by task id, into `version`'s predictions."""
         self._enqueue(
-            CLUSTERS, "backend.prelabel.jobs.write_clusters", (project_id, version, dict(clusters)),
+            CLUSTERS, Jobs.WRITE_CLUSTERS, (project_id, version, dict(clusters)),
             job_id=f"clusters-{project_id}-{secrets.token_hex(8)}", timeout_s=PRELABEL_TIMEOUT_S,
         )  # fmt: skip
         self._take_turns(CLUSTERS)
@@ -162,9 +177,7 @@ class Queues:
         for first in range(0, len(task_ids), size):
             chunk = list(task_ids[first : first + size])
             ids.append(f"embed-{project_id}-{hashlib.sha256(str(chunk).encode()).hexdigest()[:16]}")
-            self._enqueue(
-                EMBED, "backend.prelabel.embed.embed", (project_id, chunk), job_id=ids[-1], timeout_s=EMBED_TIMEOUT_S
-            )
+            self._enqueue(EMBED, Jobs.EMBED, (project_id, chunk), job_id=ids[-1], timeout_s=EMBED_TIMEOUT_S)
         self._take_turns(EMBED)
         return ids
 
@@ -178,9 +191,7 @@ class Queues:
             job_id: the same whenever it is tried again, as Redis may have done what it did not answer; '' for another.
         """
         mark = Keys.check_pending(project_id, all_of_it=all_of_it)
-        return self._enqueue_hint(
-            mark, "training.jobs.check_approvals", (project_id,), {"all_of_it": all_of_it}, given=job_id
-        )
+        return self._enqueue_hint(mark, Jobs.CHECK_APPROVALS, (project_id,), {"all_of_it": all_of_it}, given=job_id)
 
     def begin_check(self, project_id: int, *, all_of_it: bool = False) -> None:
         """Says that a count begins: what arrives from now on is not in it."""
@@ -190,8 +201,8 @@ class Queues:
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
         """Queues a training; False where one waits or runs already for the project."""
         return self._enqueue(
-            TRAIN, "training.jobs.train", (project_id, reason), job_id=_training_id(project_id),
-            timeout_s=self._settings.for_project(project_id).train_timeout_s, on_stopped="training.runs.forget",
+            TRAIN, Jobs.TRAIN, (project_id, reason), job_id=_training_id(project_id),
+            timeout_s=self._settings.for_project(project_id).train_timeout_s, on_stopped=Jobs.FORGET_RUN,
         )  # fmt: skip
 
     def has_training(self, project_id: int) -> bool:
@@ -243,7 +254,7 @@ class Queues:
                 job_id = secrets.token_hex(16)
                 self.redis.set(mark, job_id, ex=HINT_LIFE_S)
             # Its own, where Redis set it and the answer got lost.
-            if not made and (holder is None or _text(holder) != job_id):
+            if not made and (holder is None or as_text(holder) != job_id):
                 if left_s > HINT_LIFE_S - HINT_GRACE_S or self._is_open(holder):
                     return False
                 # Whoever set it died, or lost Redis, before the job was queued: it would swallow what comes.
@@ -254,7 +265,7 @@ class Queues:
         try:
             if job_id is None:
                 return False
-            return Job.fetch(_text(job_id), connection=self.redis).get_status(refresh=False) in OPEN_STATES
+            return Job.fetch(as_text(job_id), connection=self.redis).get_status(refresh=False) in OPEN_STATES
         except NoSuchJobError:
             return False
 
@@ -291,7 +302,3 @@ class Queues:
 def _training_id(project_id: int) -> str:
     # One a project, waiting or running.
     return f"train-{project_id}"
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from backend.storage.atomic_files import sync, write_whole
+from backend.storage.atomic_files import HALF, sync, write_whole
 
 # Written last: a version is there when this is.
 MANIFEST = "manifest.json"
@@ -113,7 +113,7 @@ class OwnFiles:
     def claim(self, line: Path, *, last: int) -> int:
         """The next one."""
         # The lock is held: whoever left these is dead.
-        for left in line.glob(".half-*"):
+        for left in line.glob(f"{HALF}*"):
             shutil.rmtree(left, ignore_errors=True)
         return last + 1
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from backend.errors import StorageError
+from pydantic import TypeAdapter, ValidationError
+
+from backend.errors import StorageError, first_line
 from backend.registry.files import MANIFEST
 from backend.registry.registry import Version
 
 logger = logging.getLogger(__name__)
 
 REPORT = "report.html"
+Record = TypeVar("Record")
 
 
 def write_facts(version: Version, file: str, facts: dict[str, Any]) -> None:
@@ -62,6 +65,18 @@ def read_facts(version: Version, file: str) -> dict[str, Any] | None:
         logger.warning("%s of %s holds no facts", file, version.name)
         return None
     return facts
+
+
+def read_record(version: Version, file: str, record: TypeAdapter[Record]) -> Record | None:
+    """What is kept with the version, as a dataclass; None where nothing is, or it cannot be read, which is logged."""
+    facts = read_facts(version, file)
+    if facts is None:
+        return None
+    try:
+        return record.validate_python(facts)
+    except ValidationError as e:
+        logger.warning("%s of %s cannot be read: %s", file, version.name, first_line(e))
+        return None
 
 
 def has_report(version: Version) -> bool:

@@ -12,7 +12,6 @@ import json
 import logging
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,6 +22,7 @@ from backend.errors import ModelError, NotFoundError, StorageError
 from backend.registry.files import MANIFEST, OWN_FILES, Files
 from backend.registry.shared_files import SharedFiles
 from backend.settings import Settings
+from backend.storage.atomic_files import whole_folder
 from backend.storage.store import Storage, storage_of
 
 logger = logging.getLogger(__name__)
@@ -204,8 +204,7 @@ class Registry:
 
     def _store(self, version: Version, weights: Path, beside: Mapping[str, str]) -> None:
         target = version.weights.parent
-        half = Path(tempfile.mkdtemp(prefix=".half-", dir=target.parent))
-        try:
+        with whole_folder(target) as half:
             shutil.copyfile(weights, half / "weights.pt")
             for file, text in beside.items():
                 (half / file).write_text(text)
@@ -213,8 +212,6 @@ class Registry:
             facts = {key: value for key, value in vars(version).items() if key not in ("weights", "files")}
             (half / MANIFEST).write_text(json.dumps(facts, indent=1))
             self._files.add(half, target)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
 
     def promote(self, project_id: int, name: str) -> None:
         """Makes a stored version the champion, in one step; also how one rolls back.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from backend.registry.records import read_facts, write_facts
+from pydantic import TypeAdapter
+
+from backend.registry.records import read_record, write_facts
 from backend.registry.registry import Version
-
-logger = logging.getLogger(__name__)
 
 FILE = "scores.json"
 
@@ -83,6 +81,9 @@ class Compared:
     champion: Scores | None
 
 
+_JSON = TypeAdapter(Compared)
+
+
 def write_scores(version: Version, compared: Compared) -> None:
     """Keeps them with the version, whole or not at all."""
     write_facts(version, FILE, asdict(compared))
@@ -90,15 +91,4 @@ def write_scores(version: Version, compared: Compared) -> None:
 
 def read_scores(version: Version) -> Compared | None:
     """What is kept with the version; None where it was never scored."""
-    facts = read_facts(version, FILE)
-    if facts is None:
-        return None
-    try:
-        return Compared(_scores(facts["own"]), _scores(facts["champion"]) if facts["champion"] else None)
-    except (ValueError, TypeError, KeyError) as e:
-        logger.warning("The scores of %s cannot be read: %s", version.name, e)
-        return None
-
-
-def _scores(facts: dict[str, Any]) -> Scores:
-    return Scores(**{**facts, "labels": tuple(LabelScores(**one) for one in facts["labels"])})
+    return read_record(version, FILE, _JSON)

@@ -3,14 +3,13 @@ finds it; here it is kept."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from backend.registry.records import read_facts, write_facts
-from backend.registry.registry import Version
+from pydantic import TypeAdapter
 
-logger = logging.getLogger(__name__)
+from backend.registry.records import read_record, write_facts
+from backend.registry.registry import Version
 
 FILE = "verdict.json"
 
@@ -52,6 +51,9 @@ class Verdict:
     labels: tuple[LabelVerdict, ...] = ()
 
 
+_JSON = TypeAdapter(Verdict)
+
+
 def write_verdict(version: Version, verdict: Verdict) -> None:
     """Keeps it with the version, whole or not at all."""
     write_facts(version, FILE, asdict(verdict))
@@ -59,16 +61,7 @@ def write_verdict(version: Version, verdict: Verdict) -> None:
 
 def read_verdict(version: Version) -> Verdict | None:
     """What is kept with the version; None where it was never judged."""
-    facts = read_facts(version, FILE)
-    if facts is None:
-        return None
-    try:
-        gain_95 = facts["gain_95"] and (float(facts["gain_95"][0]), float(facts["gain_95"][1]))
-        labels = tuple(LabelVerdict(**one) for one in facts["labels"])
-        return Verdict(**{**facts, "gain_95": gain_95, "labels": labels})
-    except (ValueError, TypeError, KeyError, IndexError) as e:
-        logger.warning("The verdict on %s cannot be read: %s", version.name, e)
-        return None
+    return read_record(version, FILE, _JSON)
 
 
 @dataclass(frozen=True)

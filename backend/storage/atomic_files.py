@@ -1,11 +1,17 @@
-"""Files that are whole or not there: written beside their place, and moved there in one step."""
+"""Files and folders that are whole or not there: written beside their place, and moved there in one step."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# What the names of folders begin with that are not whole yet; whoever comes after a killed process removes them.
+HALF = ".half-"
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
@@ -39,6 +45,24 @@ def copy_whole(source: Path, target: Path, *, durable: bool = False) -> None:
     except OSError:
         half.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_folder(place: Path, *, private: bool = True) -> Iterator[Path]:
+    """A new folder beside `place`, which whoever writes it moves there when it is whole; what is left of it is removed.
+
+    Args:
+        private: only its owner may read it.
+    """
+    if private:
+        half = Path(tempfile.mkdtemp(prefix=HALF, dir=place.parent))
+    else:
+        half = place.with_name(f"{HALF}{secrets.token_hex(4)}")
+        half.mkdir(parents=True)
+    try:
+        yield half
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -26,7 +26,8 @@ from launcher.errors import LauncherError
 PartName = Literal["redis", "database", "uploads", "models"]
 DatabaseKind = Literal["sqlite", "postgresql", "none"]
 # What a later Drape lays out otherwise gets another number.
-FORMAT = 1
+# Of 1, the jobs in it have other names.
+FORMAT = 2
 MANIFEST = "manifest.json"
 # It is read whole: a longer one is cut, and so damaged.
 MOST_MANIFEST_BYTES = 1 << 20
@@ -241,4 +242,8 @@ def _manifest(facts: Any, name: str) -> Manifest:
         raise LauncherError(f"{name} was cut, or is no backup: it holds no manifest. Take another backup.")
     if facts["format"] > FORMAT:
         raise LauncherError(f"{name} was made by Drape {facts['drape']}: restore it with that or a later one.")
+    if facts["format"] < FORMAT:
+        raise LauncherError(
+            f"{name} was made by Drape {facts['drape']}, and is too old for this one: restore it with that."
+        )
     return Manifest(**{**facts, "parts": tuple(Part(**part) for part in facts["parts"])})

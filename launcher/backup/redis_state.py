@@ -15,6 +15,7 @@ from typing import Any
 from redis import Redis
 from rq import Queue
 from rq.job import Job
+from rq.utils import as_text
 
 from backend.queues.job_claims import CLAIMS, claimed_ids, claims_key
 from backend.queues.job_records import OPEN_STATES
@@ -31,12 +32,12 @@ def read_state(redis: Redis) -> Iterator[str]:
     for queue, job_id in _open_ids(redis):
         fields = redis.hgetall(Job.key_for(job_id))
         # One that ended meanwhile needs no second time.
-        if _text(fields.get(b"status", b"")) in OPEN:
-            kept = {_text(name): _packed(value) for name, value in fields.items() if _text(name) not in OF_A_RUN}
+        if as_text(fields.get(b"status", b"")) in OPEN:
+            kept = {as_text(name): _packed(value) for name, value in fields.items() if as_text(name) not in OF_A_RUN}
             yield json.dumps({"queue": queue, "job": job_id, "fields": kept})
     for key in redis.scan_iter(OURS):
-        if redis.ttl(key) == -1 and not _text(key).startswith(CLAIMS):
-            yield json.dumps({"key": _text(key), **_value(redis, key)})
+        if redis.ttl(key) == -1 and not as_text(key).startswith(CLAIMS):
+            yield json.dumps({"key": as_text(key), **_value(redis, key)})
 
 
 def write_state(redis: Redis, lines: Iterable[str]) -> int:
@@ -79,8 +80,8 @@ def _open_ids(redis: Redis) -> list[tuple[str, str]]:
     for number, queue in enumerate(queues):
         started, *others = found[4 * number : 4 * number + 4]
         # There with the number of the run.
-        for job_id in [_text(one).partition(":")[0] for one in started] + [
-            _text(one) for many in others for one in many
+        for job_id in [as_text(one).partition(":")[0] for one in started] + [
+            as_text(one) for many in others for one in many
         ]:
             ids.setdefault(job_id, queue.name)
     return [(queue_name, job_id) for job_id, queue_name in ids.items()]
@@ -105,7 +106,7 @@ def _forget(redis: Redis) -> None:
 
 
 def _value(redis: Redis, key: bytes) -> dict[str, Any]:
-    match kind := _text(redis.type(key)):
+    match kind := as_text(redis.type(key)):
         case "hash":
             value: Any = {_packed(name): _packed(one) for name, one in redis.hgetall(key).items()}
         case "list":
@@ -115,7 +116,7 @@ def _value(redis: Redis, key: bytes) -> dict[str, Any]:
         case "string":
             value = _packed(redis.get(key) or b"")
         case _:
-            raise ValueError(f"Drape keeps no {kind} in Redis ({_text(key)}).")
+            raise ValueError(f"Drape keeps no {kind} in Redis ({as_text(key)}).")
     return {"kind": kind, "value": value}
 
 
@@ -140,7 +141,3 @@ def _packed(value: bytes | str) -> str:
 
 def _unpacked(value: str) -> bytes:
     return base64.b64decode(value)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -95,12 +95,12 @@ def export_garments(
     """Writes a project's garments: as COCO, as YOLO with its splits, as index masks, or as cut-outs with a table."""
     from rich.progress import track
 
+    from backend.connections import Connections
     from training.data_out.export_data import Chosen, export_data
-    from training.retraining import Parts
 
     wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     count = export_data(
-        Parts.of(kept_settings().for_project(project)), project, into=into, form=form,
+        Connections.of(kept_settings().for_project(project)), project, into=into, form=form,
         chosen=Chosen(by, wanted, min_score), soft=soft,
         tracked=lambda approved: track(approved, "Exporting", console=console),
     )  # fmt: skip

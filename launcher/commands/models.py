@@ -136,10 +136,10 @@ def export(
 
 
 def _work_with(settings: Settings, project: int, version: Version) -> None:
+    from backend.connections import promote_and_prelabel
     from backend.queues.queues import Queues
 
-    Registry.of(settings).promote(project, version.name)
-    Queues(settings).enqueue_plan(project)
+    promote_and_prelabel(Registry.of(settings), Queues(settings), project, version.name)
     console.print(f"Project {project} works with {version.name}; it pre-annotates what nobody has annotated.")
 
 

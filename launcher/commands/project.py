@@ -108,10 +108,10 @@ def withdraw(
 
 
 def _numbers(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isdigit() for part in parts):
+    connections = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdigit() for part in connections):
         raise LauncherError(f"--tasks takes numbers, separated by commas; '{text}' is none.")
-    return [int(part) for part in parts]
+    return [int(part) for part in connections]
 
 
 def _say_reasons(reasons: Sequence[str]) -> None:
@@ -163,16 +163,16 @@ def evaluate(
     mapping: Annotated[Path | None, typer.Option(help="YAML or JSON file, `their class: our label`.")] = None,
 ) -> None:
     """Scores a model on approved images: the table that trainings are judged by, for any weights."""
+    from backend.connections import Connections
     from backend.registry.scores import Compared
     from launcher.commands.models import find_model
     from launcher.commands.score_table import show_scores
     from training.evaluate import OtherSet, Which, examine
-    from training.retraining import Parts
 
-    parts = Parts.of(kept_settings().for_project(project))
+    connections = Connections.of(kept_settings().for_project(project))
     known: dict[str, Which] = {"split": "split", "approved": "approved"}
     where = known.get(on) or OtherSet(on, images, mapping)
-    scores = examine(parts, project, find_model(parts.registry, project, model), on=where)
+    scores = examine(connections, project, find_model(connections.registry, project, model), on=where)
     show_scores(Compared(scores, None), console)
 
 

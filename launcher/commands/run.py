@@ -123,7 +123,7 @@ def worker(
     from threadpoolctl import threadpool_limits
 
     from backend.queues.lost_jobs import put_back_lost_jobs
-    from backend.queues.queues import QUEUES, TRAIN, Queues
+    from backend.queues.queues import QUEUES, TRAIN, Jobs, Queues
     from backend.queues.worker import GarmentWorker, ResidentWorker
     from launcher.stack.priority import TRAINING, WORKER, give_way
 
@@ -131,8 +131,9 @@ def worker(
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
     # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
-    for module in ("backend.prelabel.jobs", "backend.prelabel.embed", "training.jobs", "ultralytics.models.yolo"):
-        importlib.import_module(module)
+    for job in (Jobs.PRELABEL, Jobs.EMBED, Jobs.TRAIN):
+        importlib.import_module(job.rpartition(".")[0])
+    importlib.import_module("ultralytics.models.yolo")
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
     give_way(TRAINING if TRAIN in names else WORKER)

@@ -92,7 +92,7 @@ def test_a_redis_that_hangs_is_said_and_holds_nothing(settings: Settings, tmp_pa
             finally:
                 os.kill(process, signal.SIGCONT)
             assert inbox.wait_until_empty(timeout_s=60)
-            queues = running.service.queues
+            queues = running.service.connections.queues
             assert [len(Queue(name, connection=queues.redis)) for name in (TRAIN, CHECKS)] == [1, 1]
     finally:
         supervisor.stop()

@@ -194,7 +194,7 @@ def test_sticky_words_are_looked_for_in_the_next_image(with_sam3: Settings, file
 def test_without_a_model_words_pre_annotate_in_a_job(backend: Served, files: tuple[str, Path]) -> None:
     body = request(put_figure(files[1], 2), None)
     assert backend.client.post("/predict", json=body).json()["results"] == [[]]
-    assert len(Queue("prelabel", connection=backend.service.queues.redis)) == 1
+    assert len(Queue("prelabel", connection=backend.service.connections.queues.redis)) == 1
 
 
 def test_an_opened_task_is_encoded_ahead(backend: Served, files: tuple[str, Path]) -> None:

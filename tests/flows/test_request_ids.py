@@ -114,7 +114,7 @@ def test_every_answer_and_every_record_has_the_id(
 @pytest.mark.services
 def test_jobs_that_a_job_queues_carry_the_id_on(backend: Served) -> None:
     """Every way that there is to queue one; without a request there is nothing to carry."""
-    queues = backend.service.queues
+    queues = backend.service.connections.queues
     with job_of_request("first", {"request_id": GIVEN}):
         queues.enqueue_check(3)
         queues.enqueue_prelabel(3, [1, 2], version="v")

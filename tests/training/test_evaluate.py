@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from backend.connections import Connections
 from backend.errors import DatasetError, ModelError
 from backend.settings import Settings
 from launcher.cli import app, main
 from tests.training.conftest import SEEDS, Workplace
 from training.evaluate import OtherSet, examine
 from training.jobs import train
-from training.retraining import Parts
 
 pytestmark = pytest.mark.services
 
@@ -26,13 +26,13 @@ def test_any_weights_are_scored_like_a_version(
     champion = registry.champion(project_id)
     assert champion is not None
     with pytest.raises(DatasetError, match="no approved image"):
-        examine(Parts.of(Settings()), project_id, champion, on="approved")
+        examine(Connections.of(Settings()), project_id, champion, on="approved")
     for seed in SEEDS:
         workplace.approve(seed)
-    parts = Parts.of(Settings())
+    connections = Connections.of(Settings())
     with pytest.raises(DatasetError, match=r"\(split\)"):
-        examine(parts, project_id, champion, on="split")
-    ours, theirs = (examine(parts, project_id, model, on="approved") for model in (champion, starter))
+        examine(connections, project_id, champion, on="split")
+    ours, theirs = (examine(connections, project_id, model, on="approved") for model in (champion, starter))
     assert ours.images == theirs.images == len(SEEDS)
     assert ours.mask_map == pytest.approx(theirs.mask_map, abs=0.03) and (ours.mask_map or 0) > 0.2
     # The same as a set of others, without the project's own annotations.
@@ -41,22 +41,22 @@ def test_any_weights_are_scored_like_a_version(
         app, ["export", "--project", str(project_id), "--format", "coco", "--into", str(given)]
     )  # fmt: skip
     assert said.exit_code == 0, said.output
-    as_a_set = examine(parts, project_id, starter, on=OtherSet(str(given)))
+    as_a_set = examine(connections, project_id, starter, on=OtherSet(str(given)))
     assert as_a_set.images == len(SEEDS)
     assert as_a_set.mask_map == pytest.approx(theirs.mask_map, abs=0.01)
     nothing = tmp_path / "mapping.yaml"
     nothing.write_text("".join(f"{label}:\n" for label in champion.classes))
     with pytest.raises(DatasetError, match="no image with a garment"):
-        examine(parts, project_id, starter, on=OtherSet(str(given), mapping=nothing))
+        examine(connections, project_id, starter, on=OtherSet(str(given), mapping=nothing))
     # Once a training has held images out, these alone.
     train(project_id, "test")
     latest = registry.versions(project_id)[-1]
-    assert examine(parts, project_id, latest, on="split").images == 1
+    assert examine(connections, project_id, latest, on="split").images == 1
     told = CliRunner().invoke(app, ["evaluate", "--project", str(project_id), "--model", str(starter)])
     assert told.exit_code == 0, told.output
     assert "1 images," in " ".join(told.output.split())
     with pytest.raises(ModelError, match="do not load"):
-        examine(parts, project_id, Path("missing.pt"), on="approved")
+        examine(connections, project_id, Path("missing.pt"), on="approved")
 
 
 def test_a_project_without_a_model_says_so(

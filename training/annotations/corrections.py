@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from backend.label_studio.label_config import LabelConfig
 from backend.regions.content_hash import content_hash
@@ -39,6 +40,9 @@ class Correction:
 
     unchanged: bool
     ious: tuple[float, ...]
+
+
+_JSON = TypeAdapter(dict[str, Correction])
 
 
 class KeptCorrections:
@@ -112,10 +116,9 @@ def _shapes_hash(result: Sequence[Mapping[str, Any]]) -> str:
 
 def _read(path: Path) -> dict[str, Correction]:
     try:
-        facts = json.loads(path.read_text())
-        return {name: Correction(bool(one["unchanged"]), tuple(map(float, one["ious"]))) for name, one in facts.items()}
+        return _JSON.validate_json(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+    except (OSError, ValueError) as e:
         logger.warning("%s cannot be read, and all is compared anew: %s", path, e)
         return {}

@@ -9,12 +9,13 @@ from backend.domain import Image, LabelledMask
 from backend.errors import ImageError
 from backend.images.decode import decode_image
 from backend.label_studio.label_config import LabelConfig
+from backend.regions.mask_size import fitted
 from backend.settings import Settings
 from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.class_mapping import Mapping
 from training.data_in.mask_cleaning import Cleaning, cleaned
 from training.data_in.picture_folder import Picture
-from training.evaluation.held_out import HeldOut, fitted
+from training.evaluation.held_out import HeldOut
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 from backend.domain import Image
 from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import LabelConfig
+from backend.storage.atomic_files import HALF, whole_folder
 from training.annotations.approvals import Approved
 from training.dataset.examples import Example, Examples
 from training.dataset.manifest import Entry, Manifest, all_placed
@@ -184,10 +184,9 @@ def _entry(one: Approved, example: Example, classes: tuple[str, ...], *, side: S
 def _write(manifest: Manifest, examples: Sequence[Example], kept: Examples, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # One training a project at a time: whoever left these is dead.
-    for left in folder.parent.glob(".half-*"):
+    for left in folder.parent.glob(f"{HALF}*"):
         shutil.rmtree(left, ignore_errors=True)
-    half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as half:
         for kind in ("images", "labels"):
             (half / kind).mkdir()
         listed: dict[Side, list[str]] = {"train": [], "val": []}
@@ -209,8 +208,6 @@ def _write(manifest: Manifest, examples: Sequence[Example], kept: Examples, fold
         (half / "manifest.json").write_text(json.dumps(manifest.as_facts(), indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         half.rename(folder)
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ import cv2
 import imagehash
 import numpy as np
 from PIL import Image as PillowImage
+from pydantic import TypeAdapter
 
 from backend.domain import Image, LabelledMask, Pixels
 from backend.label_studio.label_config import LabelConfig
@@ -59,6 +60,9 @@ class Example:
         """The text of its label file; empty where there is no garment."""
         rows = zip(self.labels, self.outlines, strict=True)
         return "".join(f"{classes.index(label)} {outline}\n" for label, outline in rows)
+
+
+_JSON = TypeAdapter(Example)
 
 
 class Examples:
@@ -128,10 +132,9 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 def _read(path: Path) -> Example | None:
     try:
-        facts = json.loads(path.read_text())
-        return Example(**{**facts, **{key: tuple(facts[key]) for key in ("labels", "outlines", "problems")}})
+        return _JSON.validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as e:
+    except (OSError, ValueError) as e:
         logger.warning("%s cannot be read, and is made again: %s", path.name, e)
         return None

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from backend.registry.records import read_facts
 from backend.registry.registry import Registry
 from training.dataset.split import Placed, Side
@@ -79,19 +81,16 @@ class Manifest:
         return {"hash": self.digest, "instances": self.instances, **asdict(self)}
 
 
+_JSON = TypeAdapter(Manifest)
+
+
 def read_manifest(facts: dict[str, Any] | None) -> Manifest | None:
-    """What `Manifest.as_facts` gave; None of nothing, and of what an earlier release wrote."""
+    """What `Manifest.as_facts` gave; None of nothing, and of what is no manifest."""
     if facts is None:
         return None
     try:
-        return Manifest(
-            classes=tuple(facts["classes"]),
-            image_size_px=int(facts["image_size_px"]),
-            entries=tuple(Entry(**{**one, "labels": tuple(one["labels"])}) for one in facts["entries"]),
-            left_out=tuple(facts["left_out"]),
-            placed={key: Placed(**one) for key, one in facts["placed"].items()},
-        )
-    except (KeyError, TypeError, ValueError):
+        return _JSON.validate_python(facts)
+    except ValidationError:
         return None
 
 

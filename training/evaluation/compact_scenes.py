@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-import numpy as np
 from faster_coco_eval import mask as rle
 
 from backend.domain import Detection, Scene
+from backend.regions.mask_runs import runs_of
 
 # COCO counts no more of an image, the surest first.
 MOST_DETECTIONS = 100
@@ -48,5 +48,5 @@ class KeptScenes(Sequence[Scene]):
 
 
 def _keep(one: Detection) -> _Kept:
-    runs = rle.encode(np.asfortranarray(one.mask.view(np.uint8)))
+    runs = runs_of(one.mask)
     return _Kept(runs, one.class_name, one.score, one.mask_score)

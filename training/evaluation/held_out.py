@@ -6,15 +6,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
-import numpy as np
-
-from backend.domain import Image, LabelledMask, Mask
+from backend.domain import Image, LabelledMask
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
+from backend.regions.mask_size import fitted
 from training.annotations.approvals import Approved
 from training.annotations.truth import truth_of
 
@@ -48,10 +46,3 @@ def held_out_images(
         garments = truth_of(one.result, config).garments
         truth = [replace(garment, mask=fitted(garment.mask, image.size_wh)) for garment in garments]
         yield HeldOut(one.task_id, one.annotation_id, image, tuple(mask for mask in truth if mask.mask.any()))
-
-
-def fitted(mask: Mask, size_wh: tuple[int, int]) -> Mask:
-    """The mask at another size of its image: a pixel belongs to it that is covered by half."""
-    if mask.shape[::-1] == size_wh:
-        return mask
-    return cv2.resize(mask.view(np.uint8) * 255, size_wh, interpolation=cv2.INTER_AREA) > 127

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from backend.images.sample import sample_images
 from backend.label_studio.client import LabelStudio
 from backend.registry.registry import Version, check_weights
 from backend.settings import Settings
+from backend.storage.atomic_files import whole_folder
 from training.model_export.compare import Check, compare
 from training.model_export.formats import FAILURES, Format, find_format, missing_packages
 
@@ -78,24 +78,22 @@ def export_version(
     folder = to or version.weights.parent / "exports" / (kind.name + ("-half" if half else ""))
     if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
         raise ModelError(f"{folder} holds other things than an export: nothing is written there.")
-    aside = folder.with_name(f".half-{secrets.token_hex(4)}")
     try:
-        exported = _export(version, kind, half=half, folder=aside)
-        check, problem = _check(version, kind, exported, images(), half=half)
-        export = Export(
-            version.name, kind.name, exported.name, half, version.image_size_px, kind.any_shape, kind.device, check,
-            problem,
-        )  # fmt: skip
-        (aside / RECORD_FILE).write_text(json.dumps(asdict(export), indent=1))
-        if to is None:
-            version.files.put_folder(aside, folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
+        with whole_folder(folder, private=False) as aside:
+            exported = _export(version, kind, half=half, folder=aside)
+            check, problem = _check(version, kind, exported, images(), half=half)
+            export = Export(
+                version.name, kind.name, exported.name, half, version.image_size_px, kind.any_shape, kind.device, check,
+                problem,
+            )  # fmt: skip
+            (aside / RECORD_FILE).write_text(json.dumps(asdict(export), indent=1))
+            if to is None:
+                version.files.put_folder(aside, folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                aside.rename(folder)
     except OSError as e:
         raise ModelError(f"The export cannot be written to {folder}: {first_line(e)}") from e
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder, export
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from backend.domain import Box, LabelledMask, Mask, Pixels
 from backend.label_studio.label_colours import colour_of
+from backend.regions.mask_size import fitted
 
 PICTURE_SIDE_PX = 360
 CROP_SIDE_PX = 220
@@ -69,7 +70,7 @@ def picture(
     scale = min(side_px / max(height, width), 1.0)
     size_wh = max(round(width * scale), 1), max(round(height * scale), 1)
     drawn = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA)
-    small = [(_shrunk(one.mask, size_wh), one, colours.get(one.label, "#808080")) for one in garments]
+    small = [(fitted(one.mask, size_wh), one, colours.get(one.label, "#808080")) for one in garments]
     for mask, _, colour in small:
         drawn[mask] = np.round((1 - TINT) * drawn[mask] + TINT * np.array(_rgb(colour))).astype(np.uint8)
     for mask, _, colour in small:
@@ -103,10 +104,6 @@ def surroundings(masks: Sequence[Mask]) -> Box:
         max(int(columns.min()) - margin, 0), max(int(rows.min()) - margin, 0),
         min(int(columns.max()) + 1 + margin, width), min(int(rows.max()) + 1 + margin, height),
     )  # fmt: skip
-
-
-def _shrunk(mask: Mask, size_wh: tuple[int, int]) -> Mask:
-    return cv2.resize(mask.view(np.uint8) * 255, size_wh, interpolation=cv2.INTER_AREA) > 127
 
 
 def _said(one: LabelledMask) -> str:

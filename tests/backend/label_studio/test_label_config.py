@@ -39,7 +39,6 @@ def test_the_palette_holds_all_that_the_annotator_needs() -> None:
     config = parse_label_config(palette(GARMENTS))
     assert config.label_values == GARMENTS
     assert config.message_tag is not None
-    assert [tag.name for tag in config.words_tags] == ["prompt"]
 
 
 def test_labels_with_markup_in_their_names_survive() -> None:

@@ -23,7 +23,7 @@ from backend.prelabel.jobs import plan, prelabel, share_out, write_clusters
 from backend.prelabel.run import Prelabelling
 from backend.prelabel.task_claims import Holder, TaskClaims
 from backend.prelabel.task_marks import TaskMarks
-from backend.prelabel.worker_models import workplace
+from backend.prelabel.worker_models import worker_models
 from backend.queues.job_progress import progress_of, snapshot
 from backend.queues.queues import CHECKS, CLUSTERS, PRELABEL, Queues
 from backend.regions.decode import decode
@@ -157,7 +157,7 @@ def test_an_older_version_predicts_where_it_is_asked_for(place: Place, settings:
     assert [len(ones) for ones in place.predictions(older.name).values()] == [1, 1, 0, 0]
     # What annotators see, and what `/predict` answers with, is the newer one's still.
     assert place.studio.project(place.number).model_version == newer.name
-    current = workplace(settings).batch.current(place.number)
+    current = worker_models(settings).batch.current(place.number)
     assert current is not None and current.version == newer.name
     assert place.studio.waiting_task_ids(place.number, version=older.name) == others
     # A task that failed is kept with the version that failed.

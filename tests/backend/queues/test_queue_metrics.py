@@ -38,7 +38,7 @@ def test_an_idle_service_tells_zeros(backend: Served) -> None:
 
 
 def test_what_waits_runs_and_goes_wrong_is_counted(backend: Served) -> None:
-    queues = backend.service.queues
+    queues = backend.service.connections.queues
     queues.enqueue_check(3)
     queues.enqueue_prelabel(3, list(range(200)), version="v")
     first = Queue(PRELABEL, connection=queues.redis).get_jobs()[0]
@@ -48,7 +48,7 @@ def test_what_waits_runs_and_goes_wrong_is_counted(backend: Served) -> None:
     worker.register_birth()
     timer(queues.redis, every_s=600).register_birth()
     for _ in range(120):
-        backend.service.problems.report("The image is gone.", project_id=3)
+        backend.service.connections.problems.report("The image is gone.", project_id=3)
     found = scraped(backend.client)
     assert found["drape_queue_jobs", CHECKS, "waiting"] == 1
     assert found["drape_queue_jobs", PRELABEL, "waiting"] == 4

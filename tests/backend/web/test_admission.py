@@ -66,7 +66,7 @@ def test_a_flood_is_refused_in_part_and_clicks_go_first(
 ) -> None:
     Pillow.fromarray(draw_figure(3).pixels[::2, ::2]).save(files[1] / "a.png")
     with served(settings) as running:
-        registry = running.service.registry
+        registry = running.service.connections.registry
         version = registry.add(
             1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
             origin="starter",

@@ -146,6 +146,9 @@ def test_other_manifests_are_refused() -> None:
     later = manifest_of(lambda facts: facts.update(format=FORMAT + 1))
     with pytest.raises(LauncherError, match=r"was made by Drape 9\.9"):
         read_archive(packed(later), name="it")
+    earlier = manifest_of(lambda facts: facts.update(format=FORMAT - 1))
+    with pytest.raises(LauncherError, match=r"made by Drape 9\.9, and is too old"):
+        read_archive(packed(earlier), name="it")
     with pytest.raises(LauncherError, match="is damaged"):
         read_archive(packed(manifest_of(lambda facts: facts.pop("drape"))), name="it")
     with pytest.raises(LauncherError, match="not what its manifest says"):

@@ -78,6 +78,7 @@ def test_days_are_those_of_utc_and_the_service_is_no_person() -> None:
     count = Count(
         settings=(),
         latest={},
+        annotated=(),
         approved=(
             approved(1, [A], lead_time_s=8.0),
             replace(approved(2, [A]), made_at="2026-11-20T23:30:00-05:00", from_prediction=True),

@@ -31,12 +31,6 @@ class RowsByImage:
     def __len__(self) -> int:
         return int(self._rows.execute("SELECT count(*) FROM image").fetchone()[0])
 
-    @property
-    def strays(self) -> int:
-        """How many rows belong to no image."""
-        query = "SELECT count(*) FROM row WHERE image NOT IN (SELECT id FROM image)"
-        return int(self._rows.execute(query).fetchone()[0])
-
     def __iter__(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """Each image's facts, and its rows in the order that they came."""
         self._rows.execute("CREATE INDEX IF NOT EXISTS by_image ON row (image)")
