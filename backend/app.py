@@ -1,4 +1,4 @@
-"""The HTTP service: routes and authentication, no logic. Conventions are those of Label Studio's ML backends."""
+"""The HTTP service: routes, no logic. Conventions are those of Label Studio's ML backends."""
 
 from __future__ import annotations
 

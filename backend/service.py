@@ -24,7 +24,7 @@ from backend.predict.prewarm import Prewarmer
 from backend.predict.sticky_words import StickyWords
 from backend.prelabel.pace import Pace
 from backend.prelabel.task_marks import TaskMarks
-from backend.queues.event_inbox import Hint, Inbox
+from backend.queues.event_inbox import EventWork, Inbox
 from backend.queues.queue_metrics import QueueMetrics
 from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.segmenters.loader import SegmenterLoader
@@ -213,16 +213,16 @@ class Service:
         # Each name that is counted takes memory: one for all that mean nothing here.
         self.metrics.webhooks.labels(action=event.action if event.action in ACTIONS else "other").inc()
         if event.action == "TASKS_CREATED":
-            hint = Hint("prelabel", project_id, tuple(task.id for task in event.tasks))
+            work = EventWork("prelabel", project_id, tuple(task.id for task in event.tasks))
         elif event.action == "START_TRAINING":
-            hint = Hint("train", project_id)
+            work = EventWork("train", project_id)
         elif event.action in ANNOTATION_ACTIONS and not self._is_own(event):
-            hint = Hint("check", project_id)
+            work = EventWork("check", project_id)
         else:
             logger.info("Nothing to do for webhook action %s", event.action)
             return "ignored"
-        self.inbox.put(hint)
-        return hint.kind
+        self.inbox.put(work)
+        return work.kind
 
     def takes_long(self, event: WebhookEvent) -> bool:
         """Whether `webhook` hashes the event's regions, and reads the project's settings: not for an event loop."""

@@ -1,4 +1,7 @@
-"""Every setting, once: name, type, default, unit. Nothing else in Drape reads the environment."""
+"""Every setting, once: name, type, default, unit. Nothing else in Drape reads the environment.
+
+The first part of them, of the installation, is in `installation_settings`.
+"""
 
 from __future__ import annotations
 
@@ -237,7 +240,7 @@ class Settings(InstallationSettings):
             self.for_project(project_id)
         return tuple(sorted(self.projects()))
 
-    def placed(self, work: Literal["batch", "train"]) -> Settings:
+    def for_work(self, work: Literal["batch", "train"]) -> Settings:
         """These settings for a process that does other work than answering annotators: its device and its share."""
         device = self.device_batch if work == "batch" else self.device_train
         share = self.gpu_memory_share_batch if work == "batch" else self.gpu_memory_share_train

@@ -1,4 +1,4 @@
-"""The judging table for any weights, on any project's approved images: also for models that were not made here."""
+"""The table of scores for any weights, on any project's approved images: also for models that were not made here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backend.settings import Settings
 from training.annotations.approvals import Approved
 from training.annotations.count import counting_of
 from training.data_in.class_mapping import read_mapping
-from training.data_in.evaluation_set import judging_images
+from training.data_in.evaluation_set import evaluation_images
 from training.data_in.formats.detect import Opening, open_set
 from training.dataset.manifest import latest_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
@@ -90,7 +90,7 @@ def _of_the_project(
 def _of_others(on: OtherSet, config: LabelConfig, settings: Settings, *, side_px: int) -> list[HeldOut]:
     mapping = read_mapping(on.mapping, config)
     _, source = open_set([on.path], None, Opening(images=on.images, image_key=config.image_key))
-    images = list(judging_images(source, config, mapping, settings, side_px=side_px))
+    images = list(evaluation_images(source, config, mapping, settings, side_px=side_px))
     if not any(one.truth for one in images):
         raise DatasetError(
             f"{on.path} holds no image with a garment of the project's labels ({', '.join(config.label_values)}). "

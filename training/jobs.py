@@ -60,7 +60,7 @@ def train(project_id: int, reason: str) -> dict[str, object]:
         DatasetError: nothing that was approved can be trained on.
         LabelStudioError, ModelError, QueueError: as their names say.
     """
-    connections = Connections.of(Settings().for_project(project_id).placed("train"))
+    connections = Connections.of(Settings().for_project(project_id).for_work("train"))
     logger.info("Training for project %s: %s", project_id, reason)
     try:
         with shown_progress(f"Training, project {project_id}") as report:

@@ -41,12 +41,12 @@ from training.annotations.count import counting_of
 from training.auto_accept.calibrate import calibration_on
 from training.dataset.build import Dataset, build_dataset
 from training.dataset.manifest import DATASET_FILE, latest_manifest
-from training.evaluation.compact_scenes import KeptScenes
+from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut, held_out_images
 from training.evaluation.promotion import paired_bootstrap, verdict_on
 from training.evaluation.score import scored
 from training.finetuning.finetune import Trained, finetune
-from training.finetuning.progress import Progress
+from training.finetuning.progress import TrainingProgress
 from training.runs import dataset_folder, run_folder
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ RECORDED_PACKAGES = ("torch", "ultralytics-opencv-headless", "numpy", "faster-co
 class Retraining:
     """A training of one project's model on all that is approved, or the rest of one that was killed."""
 
-    def __init__(self, connections: Connections, project_id: int, *, report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, connections: Connections, project_id: int, *, report: Callable[[TrainingProgress], None]
+    ) -> None:
         self._connections = connections
         self._project_id = project_id
         self._report = report
@@ -146,7 +148,7 @@ class Retraining:
             beside={DATASET_FILE: json.dumps(dataset.manifest.as_facts(), indent=1), CURVES_FILE: trained.curves},
         )  # fmt: skip
 
-    def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], KeptScenes]:
+    def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], CompactScenes]:
         """Makes the version ready, and has it and what answers today find what is in images that neither learnt.
 
         The scores of both are kept with the version.
@@ -171,7 +173,7 @@ class Retraining:
         )  # fmt: skip
         return verdict, held_out, found
 
-    def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: KeptScenes) -> None:
+    def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: CompactScenes) -> None:
         """Writes what people may read about the version; where that fails, the version stays as it is."""
         # Takes a second to import, which each count of approvals would pay.
         from training.report.report import write_report
@@ -187,7 +189,7 @@ class Retraining:
 
     def _scored(
         self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut]
-    ) -> tuple[Scores, KeptScenes]:
+    ) -> tuple[Scores, CompactScenes]:
         min_score = self._connections.settings.model_score_threshold
         return scored(detector, held_out, self._config, labels=version.classes, min_score=min_score)
 

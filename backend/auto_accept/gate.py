@@ -65,7 +65,7 @@ class Gate:
             return "review"
         return "audit" if self.is_audited(task_id) else "accept"
 
-    def hint(self, certainties: Sequence[Certainty]) -> str:
+    def review_note(self, certainties: Sequence[Certainty]) -> str:
         """Why a prediction is left for review, for the annotator; '' where the gate is shut anyway."""
         if not self.is_open:
             return ""

@@ -1,6 +1,6 @@
 """What was made of a model version once, before it pre-annotates: its fastest runtime, and clusters of images.
 
-Both lie in the version's folder, below `prepared`; `preparing` makes them, and can at any time make them again.
+Both lie in the version's folder, below `prepared`; `prepare` makes them, and can at any time make them again.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ PROBLEMS = 10
 
 
 @dataclass(frozen=True)
-class Label:
+class LabelRow:
     """One label: garments of it that people approved, and the current model's mask mAP50-95 on held-out images.
 
     Attributes:
@@ -111,7 +111,7 @@ class Overview:
     project_id: int | None
     projects: dict[int, str]
     survey: Survey | None
-    labels: tuple[Label, ...]
+    labels: tuple[LabelRow, ...]
     models: tuple[Model, ...]
     jobs: Jobs | None
     answering: Answering
@@ -167,14 +167,14 @@ def _models(service: Service, project_id: int) -> tuple[Model, ...]:
     )
 
 
-def _labels(survey: Survey | None, current: Version | None) -> tuple[Label, ...]:
+def _labels(survey: Survey | None, current: Version | None) -> tuple[LabelRow, ...]:
     """The label config's, in its order, and then what else the model was judged on."""
     compared = read_scores(current) if current else None
     own = {one.label: one.mask_map for one in compared.own.labels} if compared else {}
     before = {one.label: one.mask_map for one in compared.champion.labels} if compared and compared.champion else {}
     instances = survey.instances if survey else {}
     return tuple(
-        Label(name, instances.get(name, 0), own.get(name), _difference(own.get(name), before.get(name)))
+        LabelRow(name, instances.get(name, 0), own.get(name), _difference(own.get(name), before.get(name)))
         for name in dict.fromkeys([*instances, *own])
     )
 
@@ -244,7 +244,7 @@ def _detector(service: Service, project_id: int | None) -> str:
     if champion is None:
         return "SAM 3, by words" if service.connections.settings.may_read_words else "none yet"
     # Workers do it, all but what is asked of `/predict`.
-    device, preparation = _device(service.connections.settings.placed("batch")), read_preparation(champion)
+    device, preparation = _device(service.connections.settings.for_work("batch")), read_preparation(champion)
     runtime = preparation.runtime if preparation and device == "cpu" else "torch"
     return f"{champion.name}, {runtime} on {device}"
 

@@ -33,7 +33,7 @@ def embed(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
         ModelError: the segmenter encodes nothing, or embeddings are not kept on disk.
         LabelStudioError: Label Studio is away, so that nothing can be done.
     """
-    settings = Settings().placed("batch")
+    settings = Settings().for_work("batch")
     segmenter = choose(settings, Metrics())
     if not isinstance(segmenter, ImageEncoder):
         raise ModelError(f"The segmenter '{segmenter.name}' encodes no images: set SAM3_WEIGHTS or SAM_WEIGHTS.")

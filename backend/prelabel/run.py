@@ -148,8 +148,8 @@ class Prelabelling:
                 if decision == "accept":
                     self._accept(one.task_id, prediction)
                 elif decision == "review":
-                    hint = message(gate.hint(prediction.certainties), configs[0])
-                    one = replace(one, prediction=replace(prediction, regions=[*prediction.regions, *hint]))
+                    note = message(gate.review_note(prediction.certainties), configs[0])
+                    one = replace(one, prediction=replace(prediction, regions=[*prediction.regions, *note]))
             gated.append(one)
         return gated
 

@@ -41,7 +41,7 @@ class WorkerModels:
 @functools.lru_cache(maxsize=1)
 def worker_models(settings: Settings) -> WorkerModels:
     """The process's models: a worker that stays keeps them from job to job."""
-    settings = settings.placed("batch")
+    settings = settings.for_work("batch")
     connections = Connections.of(settings)
     redis = connections.queues.redis
     return WorkerModels(

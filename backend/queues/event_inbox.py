@@ -25,7 +25,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
 
 @dataclass(frozen=True)
-class Hint:
+class EventWork:
     """What one event calls for.
 
     Attributes:
@@ -64,22 +64,22 @@ class Inbox:
     def __init__(self, queues: Queues, problems: Problems) -> None:
         self._queues = queues
         self._problems = problems
-        self._waiting: dict[Hint, None] = {}
+        self._waiting: dict[EventWork, None] = {}
         self._changed = threading.Condition()
-        self._in_hand: Hint | None = None
+        self._in_hand: EventWork | None = None
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
-    def put(self, hint: Hint) -> None:
-        """Takes a hint; returns at once.
+    def put(self, work: EventWork) -> None:
+        """Takes work; returns at once.
 
         Raises:
             OverloadedError: as many wait as may, since Redis has been away for long.
         """
         with self._changed:
-            if len(self._waiting) >= MOST and hint not in self._waiting:
+            if len(self._waiting) >= MOST and work not in self._waiting:
                 raise OverloadedError("Redis has been away for long, and too many events wait.", retry_after_s=RETRY_S)
-            self._waiting.setdefault(hint)
+            self._waiting.setdefault(work)
             self._begin()
             self._changed.notify_all()
 
@@ -106,27 +106,27 @@ class Inbox:
 
     def _run(self) -> None:
         pause_s = 0.0
-        while (hint := self._next()) is not None:
+        while (work := self._next()) is not None:
             try:
-                work_for(hint.request)
-                hint.queue(self._queues)
+                work_for(work.request)
+                work.queue(self._queues)
             except QueueError as e:
                 if not pause_s:
                     self._problems.report(
-                        f"{e} What events call for is queued once it does.", project_id=hint.project_id
+                        f"{e} What events call for is queued once it does.", project_id=work.project_id
                     )
-                self._give_back(hint)
+                self._give_back(work)
                 pause_s = min(2 * pause_s or FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 self._closing.wait(pause_s)
                 continue
             # The border of the thread: what none foresaw, of one event, must not take the others along.
             except Exception as e:
-                logger.error("What an event calls for is not done: %s", hint, exc_info=not isinstance(e, DrapeError))
-                self._problems.report(f"What an event calls for is not done: {e}", project_id=hint.project_id)
+                logger.error("What an event calls for is not done: %s", work, exc_info=not isinstance(e, DrapeError))
+                self._problems.report(f"What an event calls for is not done: {e}", project_id=work.project_id)
             pause_s = 0.0
 
-    def _next(self) -> Hint | None:
-        """The hint that came first; None once it is closed."""
+    def _next(self) -> EventWork | None:
+        """The work that came first; None once it is closed."""
         with self._changed:
             self._in_hand = None
             self._changed.notify_all()
@@ -138,6 +138,6 @@ class Inbox:
             del self._waiting[self._in_hand]
             return self._in_hand
 
-    def _give_back(self, hint: Hint) -> None:
+    def _give_back(self, work: EventWork) -> None:
         with self._changed:
-            self._waiting = {hint: None, **self._waiting}
+            self._waiting = {work: None, **self._waiting}

@@ -1,4 +1,4 @@
-"""The RQ workers: they give their job back when they are stopped, and take over what a dead worker left."""
+"""The RQ workers: they give their job back when they are stopped, and look for what dead ones left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks ↔ Label Studio regions: polygon, brush, bitmask and rectangle (and ellipse, read only)."""
+"""Masks → Label Studio's regions: polygon, brush, bitmask and rectangle; and sentences for annotators."""
 
 from __future__ import annotations
 

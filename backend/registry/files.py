@@ -62,7 +62,7 @@ class Files(Protocol):
     def locked(self, line: Path) -> AbstractContextManager[None]:
         """Keeps this machine's other processes from changing the line during the block."""
 
-    def claim(self, line: Path, *, last: int) -> int:
+    def next_number(self, line: Path, *, last: int) -> int:
         """A number above `last` that nobody else gets; asked for where the line is locked."""
 
     def add(self, made: Path, folder: Path) -> None:
@@ -110,7 +110,7 @@ class OwnFiles:
         with FileLock(line / ".lock"):
             yield
 
-    def claim(self, line: Path, *, last: int) -> int:
+    def next_number(self, line: Path, *, last: int) -> int:
         """The next one."""
         # The lock is held: whoever left these is dead.
         for left in line.glob(f"{HALF}*"):

@@ -188,7 +188,7 @@ class Registry:
             digest = hashlib.sha256(weights.read_bytes()).hexdigest()
             with self._files.locked(folder):
                 last = max((_number(version.name) for version in self.versions(project_id)), default=0)
-                number = self._files.claim(folder, last=last)
+                number = self._files.next_number(folder, last=last)
                 name = f"{architecture}-v{number}-{digest[:6]}"
                 version = Version(
                     name=name, project_id=project_id, weights=folder / name / "weights.pt", weights_sha256=digest,

@@ -18,7 +18,7 @@ from pathlib import Path
 from backend.errors import StorageAwayError, StorageError
 from backend.registry.files import MANIFEST
 from backend.storage.atomic_files import write_whole
-from backend.storage.store import Kept, Storage
+from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ ALL = ""
 class _Look:
     """What the storage held: by name; `at` by the monotonic clock."""
 
-    kept: Mapping[str, Kept]
+    kept: Mapping[str, StoredObject]
     at: float
 
 
@@ -58,7 +58,7 @@ class RemoteListing:
         self._guard = threading.Lock()
         self._away_until = 0.0
 
-    def kept(self, line: str) -> Mapping[str, Kept]:
+    def kept(self, line: str) -> Mapping[str, StoredObject]:
         """What the storage holds of a line, as known by now; the lines themselves for `ALL`."""
         look, now = self._looks.get(line), time.monotonic()
         if look is None:
@@ -69,7 +69,7 @@ class RemoteListing:
                 looking.join(PATIENCE_S)
         return self._looks[line].kept
 
-    def look(self, line: str) -> Mapping[str, Kept]:
+    def look(self, line: str) -> Mapping[str, StoredObject]:
         """Asks the storage now.
 
         Raises:
@@ -85,7 +85,7 @@ class RemoteListing:
         except StorageError:
             self._look_patiently(line, time.monotonic())
 
-    def wrote(self, path: Path, kept: Kept) -> None:
+    def wrote(self, path: Path, kept: StoredObject) -> None:
         """Says what this process has written to the storage: no older listing shall hide it."""
         line = self.line(path)
         with self._guard:
@@ -113,7 +113,7 @@ class RemoteListing:
                 looking.start()
             return looking
 
-    def _look_patiently(self, line: str, asked_at: float) -> Mapping[str, Kept]:
+    def _look_patiently(self, line: str, asked_at: float) -> Mapping[str, StoredObject]:
         """What the storage holds, or held when it last answered; who waited while another asked takes its answer."""
         with self._lock_of(line):
             look = self._looks.get(line)
@@ -132,11 +132,11 @@ class RemoteListing:
             self._looks[line] = _Look(known, time.monotonic())
             return known
 
-    def _ask(self, line: str) -> Mapping[str, Kept]:
+    def _ask(self, line: str) -> Mapping[str, StoredObject]:
         while True:
             began = time.monotonic()
             if line == ALL:
-                kept = {name: Kept("", 0, 0.0) for name in self._storage.folders(self._under)}
+                kept = {name: StoredObject("", 0, 0.0) for name in self._storage.folders(self._under)}
             else:
                 kept = self._storage.kept_under(f"{self._under}/{line}")
             with self._guard:
@@ -152,7 +152,7 @@ class RemoteListing:
             self._remember(line, kept)
         return kept
 
-    def _remember(self, line: str, kept: Mapping[str, Kept]) -> None:
+    def _remember(self, line: str, kept: Mapping[str, StoredObject]) -> None:
         """For a process that begins while the storage is away; and removes versions that are gone."""
         folder = self._root / line
         try:
@@ -164,10 +164,10 @@ class RemoteListing:
         except OSError as e:
             logger.warning("What %s holds is not kept in %s: %s", self._storage.url, folder, e)
 
-    def _last_known(self, line: str) -> Mapping[str, Kept] | None:
+    def _last_known(self, line: str) -> Mapping[str, StoredObject] | None:
         try:
             facts = json.loads((self._root / line / LISTING).read_text())
-            return {name: Kept(*one) for name, one in facts.items()}
+            return {name: StoredObject(*one) for name, one in facts.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return None
 

@@ -22,7 +22,7 @@ from backend.registry.files import MANIFEST
 from backend.registry.remote_listing import ALL, RemoteListing
 from backend.storage.atomic_files import write_whole
 from backend.storage.retry import insistently
-from backend.storage.store import Kept, Storage
+from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class SharedFiles:
                     self._listing.look(line.name)
             yield
 
-    def claim(self, line: Path, *, last: int) -> int:
+    def next_number(self, line: Path, *, last: int) -> int:
         """The first number that no machine has claimed; one whose process was killed stays unused."""
         claims = f"{self._listing.name(line)}/{CLAIMS}/"
         kept = self._listing.kept(line.name)
@@ -167,7 +167,13 @@ class SharedFiles:
         self._listing.look_anew(line.name)
 
     def _fetch(
-        self, path: Path, kept: Kept, *, anew: bool, placed: Callable[[Path], object], is_here: Callable[[], bool]
+        self,
+        path: Path,
+        kept: StoredObject,
+        *,
+        anew: bool,
+        placed: Callable[[Path], object],
+        is_here: Callable[[], bool],
     ) -> None:
         with self._alone(path):
             if not anew and self._is_known(path, kept) and is_here():
@@ -187,7 +193,7 @@ class SharedFiles:
                 placed(half)
                 self._know(path, kept)
 
-    def _clear(self, line: Path, kept: Mapping[str, Kept]) -> None:
+    def _clear(self, line: Path, kept: Mapping[str, StoredObject]) -> None:
         """Removes what was uploaded of versions whose processes were killed: after a day, nobody uploads it still."""
         versions = {name.removesuffix(f"/{MANIFEST}") for name in kept if name.endswith(f"/{MANIFEST}")}
         for name, one in kept.items():
@@ -196,7 +202,7 @@ class SharedFiles:
             if not is_other and time.time() - one.written_at > ABANDONED_S:
                 self._storage.remove(name)
 
-    def _is_known(self, path: Path, kept: Kept) -> bool:
+    def _is_known(self, path: Path, kept: StoredObject) -> bool:
         """Whether the copy that is here, if one is, is of that."""
         note = _note(path)
         try:
@@ -209,7 +215,7 @@ class SharedFiles:
             return False
         return known[1] == kept.tag
 
-    def _know(self, path: Path, kept: Kept) -> None:
+    def _know(self, path: Path, kept: StoredObject) -> None:
         write_whole(_note(path), kept.tag)
 
     def _forget(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Promptable models behind one small protocol. Adding one is a module here and a line in `choose`."""
+"""Promptable models behind one small protocol. Adding one is a module here and a line in `loader.choose`."""
 
 from __future__ import annotations
 

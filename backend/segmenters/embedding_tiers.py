@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from backend.errors import StorageError
 from backend.segmenters.embedding_files import SUFFIX, Tensors, read_tensors, size_of, write_tensors
-from backend.storage.store import Kept, Storage
+from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class SharedTier:
         self._storage = storage
         self._aside = aside
         self._max_bytes = max_bytes
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, StoredObject] = {}
         self._listed_at = -inf
         self._away_until = -inf
         self._puts = 0

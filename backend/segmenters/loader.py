@@ -1,4 +1,4 @@
-"""Loads the segmenter once, beside the running service, so that the first requests are answered at once."""
+"""Chooses the segmenter, and loads it once, beside the running service: the first requests are answered at once."""
 
 from __future__ import annotations
 

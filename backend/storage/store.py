@@ -29,7 +29,7 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredObject:
     """One thing that is kept.
 
     Attributes:
@@ -51,7 +51,7 @@ class Storage(Protocol):
     def url(self) -> str:
         """Where it is; holds no secret."""
 
-    def kept_under(self, under: str) -> dict[str, Kept]:
+    def kept_under(self, under: str) -> dict[str, StoredObject]:
         """Everything whose name begins with `under/`, at any depth; the names are whole ones. Empty for nothing."""
 
     def folders(self, under: str) -> list[str]:
@@ -71,7 +71,7 @@ class Storage(Protocol):
             FileNotFoundError: nothing is.
         """
 
-    def write(self, name: str, content: bytes | Path) -> Kept:
+    def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Keeps it, or a file's content, whole; what was kept under the name is replaced."""
 
     def create(self, name: str, content: bytes) -> bool:
@@ -92,9 +92,9 @@ class Folder:
         """Its path."""
         return str(self._folder)
 
-    def kept_under(self, under: str) -> dict[str, Kept]:
+    def kept_under(self, under: str) -> dict[str, StoredObject]:
         """Everything below; hidden files are others' unfinished ones."""
-        found: dict[str, Kept] = {}
+        found: dict[str, StoredObject] = {}
         with self._said("read"):
             for folder, folders, files in os.walk(self._folder / under, onerror=_unless_gone):
                 folders[:] = [one for one in folders if not one.startswith(".")]
@@ -122,7 +122,7 @@ class Folder:
         with self._said("read"):
             copy_whole(self._folder / name, to)
 
-    def write(self, name: str, content: bytes | Path) -> Kept:
+    def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Writes beside its place, and moves it there."""
         path = self._folder / name
         with self._said("written to"):
@@ -178,7 +178,7 @@ class Bucket:
         """As settings have it."""
         return f"{BUCKETS}{self._root}"
 
-    def kept_under(self, under: str) -> dict[str, Kept]:
+    def kept_under(self, under: str) -> dict[str, StoredObject]:
         """By the bucket's own listing, a thousand names a request; it shows what was written before it was asked."""
         with self._said("read"):
             found: dict[str, dict[str, Any]] = self._s3.find(self._key(under), detail=True)
@@ -205,7 +205,7 @@ class Bucket:
         with self._said("read"):
             self._s3.get_file(self._key(name), str(to))
 
-    def write(self, name: str, content: bytes | Path) -> Kept:
+    def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Uploads an object, large ones in parts: S3 shows it once it is whole."""
         key = self._key(name)
         for attempt in insistently():
@@ -290,15 +290,15 @@ def _unless_gone(error: OSError) -> None:
         raise error
 
 
-def _kept(path: Path) -> Kept:
+def _kept(path: Path) -> StoredObject:
     # Opened first: NFS looks whether a file has changed then, and answers from what it remembers else.
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-    return Kept(f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}", status.st_size, status.st_mtime)
+    return StoredObject(f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}", status.st_size, status.st_mtime)
 
 
-def _described(facts: dict[str, Any]) -> Kept:
-    return Kept(str(facts["ETag"]).strip('"'), int(facts["size"]), facts["LastModified"].timestamp())
+def _described(facts: dict[str, Any]) -> StoredObject:
+    return StoredObject(str(facts["ETag"]).strip('"'), int(facts["size"]), facts["LastModified"].timestamp())
 
 
 def _was_refused(error: OSError) -> bool:

@@ -47,7 +47,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BackupManifest:
     """What a backup holds, who made it and when (ISO 8601, UTC); `label_studio` is '' where that is not known."""
 
     format: int
@@ -119,10 +119,10 @@ class ArchiveWriter:
         # It would remember every file.
         self._tar.members = []  # type: ignore[attr-defined]
 
-    def end(self, *, drape: str, label_studio: str, made_at: str, database: DatabaseKind) -> Manifest:
+    def end(self, *, drape: str, label_studio: str, made_at: str, database: DatabaseKind) -> BackupManifest:
         """Writes the manifest, without which an archive is none."""
         parts = tuple(tally.part() for tally in self._tallies.values())
-        manifest = Manifest(FORMAT, drape, label_studio, made_at, database, parts)
+        manifest = BackupManifest(FORMAT, drape, label_studio, made_at, database, parts)
         text = json.dumps(asdict(manifest), indent=1).encode()
         info = tarfile.TarInfo(MANIFEST)
         info.size, info.mode = len(text), 0o600
@@ -174,7 +174,7 @@ def writing(path: Path, told: Callable[[int], None]) -> Iterator[ArchiveWriter]:
 Taken = Callable[[PartName, str, tarfile.TarInfo], IO[bytes] | None]
 
 
-def read_archive(file: IO[bytes], *, name: str, take: Taken = lambda part, path, info: None) -> Manifest:
+def read_archive(file: IO[bytes], *, name: str, take: Taken = lambda part, path, info: None) -> BackupManifest:
     """Reads an archive from its beginning to its end, and compares each part with the manifest.
 
     Args:
@@ -237,7 +237,7 @@ def _strange(name: str, member: str) -> str:
     return f"{name} holds '{member}', which no backup of Drape's does. It is not restored."
 
 
-def _manifest(facts: Any, name: str) -> Manifest:
+def _manifest(facts: Any, name: str) -> BackupManifest:
     if facts is None:
         raise LauncherError(f"{name} was cut, or is no backup: it holds no manifest. Take another backup.")
     if facts["format"] > FORMAT:
@@ -246,4 +246,4 @@ def _manifest(facts: Any, name: str) -> Manifest:
         raise LauncherError(
             f"{name} was made by Drape {facts['drape']}, and is too old for this one: restore it with that."
         )
-    return Manifest(**{**facts, "parts": tuple(Part(**part) for part in facts["parts"])})
+    return BackupManifest(**{**facts, "parts": tuple(Part(**part) for part in facts["parts"])})

@@ -9,18 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from launcher.backup.archive import ArchiveWriter, DatabaseKind, Manifest, PartName, writing
+from launcher.backup.archive import ArchiveWriter, BackupManifest, DatabaseKind, PartName, writing
 from launcher.backup.label_studio_database import PostgresDatabase, SqliteDatabase
 from launcher.backup.model_versions import versions_of, write_versions
 from launcher.backup.redis_state import read_state
-from launcher.backup.sources import Places, redis_to_read
+from launcher.backup.sources import BackupSources, redis_to_read
 from launcher.errors import LauncherError
 
 STATE, SQLITE, DUMP = "state.jsonl", "label_studio.sqlite3", "label_studio.dump"
 Told = Callable[[int], None]
 
 
-def back_up(places: Places, file: Path, *, expected: Told, told: Told) -> Manifest:
+def back_up(sources: BackupSources, file: Path, *, expected: Told, told: Told) -> BackupManifest:
     """Writes all of it into `file`, which is there afterwards, whole, or not at all.
 
     Jobs come first, and models last: what is done meanwhile is done again after a restore, and not lost; and models
@@ -37,26 +37,26 @@ def back_up(places: Places, file: Path, *, expected: Told, told: Told) -> Manife
     """
     made_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with _beside(file) as folder:
-        versions = versions_of(places.settings, folder)
-        with redis_to_read(places) as redis, (folder / STATE).open("w") as state:
+        versions = versions_of(sources.settings, folder)
+        with redis_to_read(sources) as redis, (folder / STATE).open("w") as state:
             state.writelines(f"{line}\n" for line in read_state(redis))
-        copy = _database(places, folder)
+        copy = _database(sources, folder)
         sizes = [path.stat().st_size for path in (folder / STATE, copy) if path is not None]
-        expected(sum(sizes) + versions.size_bytes() + sum(path.stat().st_size for path in _uploads(places)))
+        expected(sum(sizes) + versions.size_bytes() + sum(path.stat().st_size for path in _uploads(sources)))
         with writing(file, told) as archive:
             _add(archive, "redis", folder / STATE)
             if copy is not None:
                 _add(archive, "database", copy)
-                _add_uploads(archive, places)
+                _add_uploads(archive, sources)
             write_versions(versions, archive)
             return archive.end(
-                drape=version("drape"), label_studio=places.studio_release, made_at=made_at, database=kind_of(places)
+                drape=version("drape"), label_studio=sources.studio_release, made_at=made_at, database=kind_of(sources)
             )
 
 
-def kind_of(places: Places) -> DatabaseKind:
+def kind_of(sources: BackupSources) -> DatabaseKind:
     """What Label Studio keeps its data in."""
-    match places.database:
+    match sources.database:
         case SqliteDatabase():
             return "sqlite"
         case PostgresDatabase():
@@ -76,8 +76,8 @@ def _beside(file: Path) -> Iterator[Path]:
         raise LauncherError(f"{file} cannot be written: {e.strerror or e}. Nothing of it is left.") from e
 
 
-def _database(places: Places, folder: Path) -> Path | None:
-    match places.database:
+def _database(sources: BackupSources, folder: Path) -> Path | None:
+    match sources.database:
         case None:
             return None
         case SqliteDatabase() as database:
@@ -93,18 +93,18 @@ def _add(archive: ArchiveWriter, part: PartName, path: Path) -> None:
         archive.add(part, path.name, file)
 
 
-def _add_uploads(archive: ArchiveWriter, places: Places) -> None:
+def _add_uploads(archive: ArchiveWriter, sources: BackupSources) -> None:
     archive.begin("uploads")
-    for path in _uploads(places):
+    for path in _uploads(sources):
         try:
             file = path.open("rb")
         except FileNotFoundError:
             # Deleted meanwhile.
             continue
         with file:
-            archive.add("uploads", path.relative_to(places.uploads or path).as_posix(), file)
+            archive.add("uploads", path.relative_to(sources.uploads or path).as_posix(), file)
 
 
-def _uploads(places: Places) -> Iterator[Path]:
-    if places.uploads is not None:
-        yield from (path for path in places.uploads.rglob("*") if path.is_file() and not path.is_symlink())
+def _uploads(sources: BackupSources) -> Iterator[Path]:
+    if sources.uploads is not None:
+        yield from (path for path in sources.uploads.rglob("*") if path.is_file() and not path.is_symlink())

@@ -18,9 +18,9 @@ from backend.registry.registry import CHAMPION, MODELS, NAME, Registry, Version,
 from backend.registry.shared_files import PACKED, pack, unpack
 from backend.settings import Settings
 from backend.storage.retry import insistently
-from backend.storage.store import Folder, Kept, Storage, storage_of
+from backend.storage.store import Folder, Storage, StoredObject, storage_of
 from launcher.backup.archive import ArchiveWriter
-from launcher.backup.replace_files import Place, as_its_surroundings
+from launcher.backup.replace_files import Replacement, as_its_surroundings
 from launcher.errors import LauncherError
 
 # Each folder below it is one export, which a storage keeps as one archive.
@@ -51,7 +51,7 @@ class Versions(Protocol):
         """
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> Replacement | None:
         """The folder that a restore replaces; None where versions are put back by `add` and `end`."""
 
     def add(self, made: Registry) -> None:
@@ -87,9 +87,9 @@ class OwnVersions:
         self._registry = registry
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Replacement:
         """The registry's folder."""
-        return Place(self._registry.root)
+        return Replacement(self._registry.root)
 
     def project_ids(self) -> list[int]:
         """By their folders."""
@@ -207,7 +207,7 @@ class SharedVersions:
             pack(path, archive)
             self._storage.write(name, archive)
 
-    def _kept(self, under: str) -> dict[str, Kept]:
+    def _kept(self, under: str) -> dict[str, StoredObject]:
         """What belongs to versions below a name, without what is made anew."""
         kept = {tuple(name.split("/")): one for name, one in self._storage.kept_under(under).items()}
         prepared = (PREPARED, PREPARED + PACKED)

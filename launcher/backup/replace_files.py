@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Place:
+class Replacement:
     """A file or folder that is to be replaced, or, with `gone`, only taken away."""
 
     path: Path
@@ -28,19 +28,19 @@ class Place:
         return self.path.with_name(f".{self.path.name}.before")
 
 
-def settle(places: Sequence[Place]) -> None:
+def settle(sources: Sequence[Replacement]) -> None:
     """Cleans up after a replacement that was killed: one that was not through is taken back."""
-    if any(place.new.exists() for place in places):
-        for place in places:
+    if any(place.new.exists() for place in sources):
+        for place in sources:
             if place.old.exists():
                 delete(place.path)
                 place.old.rename(place.path)
-    for place in places:
+    for place in sources:
         delete(place.new)
         delete(place.old)
 
 
-def replace_all(places: Sequence[Place]) -> None:
+def replace_all(sources: Sequence[Replacement]) -> None:
     """Moves every new one to its place; where one cannot be moved, all old ones come back.
 
     Raises:
@@ -49,7 +49,7 @@ def replace_all(places: Sequence[Place]) -> None:
     # From where to where, of each move.
     moved: list[tuple[Path, Path]] = []
     try:
-        for place in places:
+        for place in sources:
             steps = [] if place.gone else [(place.new, place.path)]
             if place.path.exists():
                 steps.insert(0, (place.path, place.old))
@@ -60,7 +60,7 @@ def replace_all(places: Sequence[Place]) -> None:
         for source, target in reversed(moved):
             target.rename(source)
         raise
-    for place in places:
+    for place in sources:
         # They are in nobody's way, and the next replacement deletes them.
         with suppress(OSError):
             delete(place.old)

@@ -18,13 +18,13 @@ from redis import Redis
 from backend.errors import StorageError
 from backend.queues.redis_connection import redis_errors
 from backend.registry.registry import MODELS, Registry
-from launcher.backup.archive import Manifest, PartName, read_archive
+from launcher.backup.archive import BackupManifest, PartName, read_archive
 from launcher.backup.back_up import DUMP, STATE, kind_of
 from launcher.backup.label_studio_database import JOURNALS, PostgresDatabase, SqliteDatabase, check_sqlite, set_password
 from launcher.backup.model_versions import check_versions, versions_of
 from launcher.backup.redis_state import holds_something, write_state
-from launcher.backup.replace_files import Place, as_its_surroundings, delete, replace_all, settle
-from launcher.backup.sources import Places, nobody_works, own_redis
+from launcher.backup.replace_files import Replacement, as_its_surroundings, delete, replace_all, settle
+from launcher.backup.sources import BackupSources, nobody_works, own_redis
 from launcher.errors import LauncherError
 from launcher.stack.label_studio_server import EMAIL
 from launcher.stack.secret_files import Secrets
@@ -39,7 +39,7 @@ DERIVED = ("approvals", "training")
 class Restored:
     """What was put back: what the backup says of itself, model versions, and jobs that wait now."""
 
-    manifest: Manifest
+    manifest: BackupManifest
     versions: int
     jobs: int
 
@@ -48,32 +48,32 @@ class Restored:
 class _Beside:
     """Where the parts are made: beside the places that they are moved to, the others in `folder`."""
 
-    places: Places
+    sources: BackupSources
     folder: Path
     with_studio: bool
-    swapped: list[Place] = field(init=False)
+    swapped: list[Replacement] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.versions = versions_of(self.places.settings, self.folder)
+        self.versions = versions_of(self.sources.settings, self.folder)
         self.models = self.versions.place
         self.made_models = self.models.new if self.models is not None else self.folder / "models"
-        self.redis = Place(self.places.redis)
-        self.swapped = [Place(self.places.data / name, gone=True) for name in DERIVED]
+        self.redis = Replacement(self.sources.redis)
+        self.swapped = [Replacement(self.sources.data / name, gone=True) for name in DERIVED]
         # Copies of what a storage held before.
-        self.swapped.append(Place(self.places.settings.cache_path / MODELS, gone=True))
+        self.swapped.append(Replacement(self.sources.settings.cache_path / MODELS, gone=True))
         if self.models is not None:
             self.swapped.append(self.models)
-        if self.places.own_redis:
+        if self.sources.own_redis:
             self.swapped.append(self.redis)
-        if not self.with_studio or self.places.uploads is None:
+        if not self.with_studio or self.sources.uploads is None:
             return
-        self.uploads = Place(self.places.uploads)
+        self.uploads = Replacement(self.sources.uploads)
         self.swapped.append(self.uploads)
-        if isinstance(self.places.database, SqliteDatabase):
-            path = self.places.database.path
-            self.database = Place(path)
+        if isinstance(self.sources.database, SqliteDatabase):
+            path = self.sources.database.path
+            self.database = Replacement(path)
             # Of the old one, which they would be written into the new one of.
-            journals = [Place(path.with_name(path.name + ending), gone=True) for ending in JOURNALS]
+            journals = [Replacement(path.with_name(path.name + ending), gone=True) for ending in JOURNALS]
             self.swapped += [self.database, *journals]
 
     def open(self, part: PartName, path: str, info: tarfile.TarInfo) -> IO[bytes] | None:
@@ -88,14 +88,14 @@ class _Beside:
             case "uploads":
                 target = self.uploads.new / path
             case "database":
-                is_file = isinstance(self.places.database, SqliteDatabase)
+                is_file = isinstance(self.sources.database, SqliteDatabase)
                 target = self.database.new if is_file else self.folder / DUMP
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, info.mode & 0o755 | 0o600)
         return os.fdopen(descriptor, "wb")
 
 
-def restore(places: Places, name: str, opened: Opened, *, force: bool = False) -> Restored:
+def restore(sources: BackupSources, name: str, opened: Opened, *, force: bool = False) -> Restored:
     """Puts a backup in the place of what is there.
 
     Files are replaced all or not at all, after the database of PostgreSQL in one transaction of its own. Redis comes
@@ -115,19 +115,19 @@ def restore(places: Places, name: str, opened: Opened, *, force: bool = False) -
     """
     with opened("Looking through it") as file:
         manifest = read_archive(file, name=name)
-    _check_fits(manifest, places, name)
-    with nobody_works(places):
+    _check_fits(manifest, sources, name)
+    with nobody_works(sources):
         try:
-            return _restore(places, manifest, name, opened, force=force)
+            return _restore(sources, manifest, name, opened, force=force)
         except OSError as e:
             raise LauncherError(
-                f"{name} cannot be restored: {e.strerror or e} ({e.filename or places.data}). What was there is there."
+                f"{name} cannot be restored: {e.strerror or e} ({e.filename or sources.data}). What was there is there."
             ) from e
 
 
-def _restore(places: Places, manifest: Manifest, name: str, opened: Opened, *, force: bool) -> Restored:
-    with TemporaryDirectory(prefix=".restoring-", dir=places.data) as folder:
-        beside = _Beside(places, Path(folder), manifest.database != "none" and places.database is not None)
+def _restore(sources: BackupSources, manifest: BackupManifest, name: str, opened: Opened, *, force: bool) -> Restored:
+    with TemporaryDirectory(prefix=".restoring-", dir=sources.data) as folder:
+        beside = _Beside(sources, Path(folder), manifest.database != "none" and sources.database is not None)
         settle(beside.swapped)
         if not force and (there := _what_is_there(beside)):
             raise LauncherError(
@@ -140,8 +140,8 @@ def _restore(places: Places, manifest: Manifest, name: str, opened: Opened, *, f
             os.sync()
             with _said("Label Studio and Redis are as they were. Versions of the backup may be there already"):
                 beside.versions.add(made)
-            if isinstance(places.database, PostgresDatabase) and beside.with_studio:
-                places.database.restore(beside.folder / DUMP)
+            if isinstance(sources.database, PostgresDatabase) and beside.with_studio:
+                sources.database.restore(beside.folder / DUMP)
             jobs = _write_redis(beside)
             replace_all(beside.swapped)
             with _said("All is restored but which models projects work with, and versions that are too many"):
@@ -160,24 +160,24 @@ def _said(state: str) -> Iterator[None]:
         raise LauncherError(f"{e} {state}: once it answers, restore again, with --force.") from e
 
 
-def _check_fits(manifest: Manifest, places: Places, name: str) -> None:
-    kind = kind_of(places)
+def _check_fits(manifest: BackupManifest, sources: BackupSources, name: str) -> None:
+    kind = kind_of(sources)
     if "none" not in (kind, manifest.database) and kind != manifest.database:
         raise LauncherError(
             f"{name} holds a database of {manifest.database}, and Label Studio works on {kind} here. They cannot take "
             "each other's place."
         )
-    release = places.studio_release
+    release = sources.studio_release
     if release and manifest.label_studio and _numbers(manifest.label_studio) > _numbers(release):
         raise LauncherError(
             f"{name} was made with Label Studio {manifest.label_studio}; {release}, which is here, cannot read it. "
             "Take that version or a later one."
         )
-    places.data.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(places.data).free
+    sources.data.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(sources.data).free
     if free < manifest.size_bytes:
         raise LauncherError(
-            f"{name} needs {manifest.size_bytes / 1e9:.1f} GB in {places.data}, beside what is there; "
+            f"{name} needs {manifest.size_bytes / 1e9:.1f} GB in {sources.data}, beside what is there; "
             f"{free / 1e9:.1f} GB are free."
         )
 
@@ -187,18 +187,22 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 
 def _what_is_there(beside: _Beside) -> list[str]:
-    places, found = beside.places, []
-    if beside.with_studio and places.database is not None and places.database.holds_something():
+    sources, found = beside.sources, []
+    if beside.with_studio and sources.database is not None and sources.database.holds_something():
         found.append("Label Studio's database")
-    if beside.with_studio and places.uploads is not None and any(path.is_file() for path in places.uploads.rglob("*")):
-        found.append(f"uploads in {places.uploads}")
+    if (
+        beside.with_studio
+        and sources.uploads is not None
+        and any(path.is_file() for path in sources.uploads.rglob("*"))
+    ):
+        found.append(f"uploads in {sources.uploads}")
     if projects := beside.versions.project_ids():
         found.append(f"models of {len(projects)} project{'s' if len(projects) > 1 else ''}")
-    if places.own_redis:
-        if any(path.name != "redis.conf" for path in places.redis.glob("*")):
+    if sources.own_redis:
+        if any(path.name != "redis.conf" for path in sources.redis.glob("*")):
             found.append("the queues of Redis")
     else:
-        with Redis.from_url(places.settings.redis_address) as redis, redis_errors():
+        with Redis.from_url(sources.settings.redis_address) as redis, redis_errors():
             if holds_something(redis):
                 found.append("jobs or facts in Redis")
     return found
@@ -218,18 +222,18 @@ def _unpack(beside: _Beside, name: str, opened: Opened) -> None:
 
 
 def _adopt_database(beside: _Beside) -> None:
-    if not (beside.with_studio and isinstance(beside.places.database, SqliteDatabase)):
+    if not (beside.with_studio and isinstance(beside.sources.database, SqliteDatabase)):
         return
     check_sqlite(beside.database.new)
     # Passwords are not in a backup: the account gets the one that this machine's `drape up` logs in with.
-    password = Secrets(beside.places.data / "secrets").make("label-studio-password")
+    password = Secrets(beside.sources.data / "secrets").make("label-studio-password")
     set_password(beside.database.new, email=EMAIL, password=password)
 
 
 def _write_redis(beside: _Beside) -> int:
     with (beside.folder / STATE).open() as lines:
-        if beside.places.own_redis:
+        if beside.sources.own_redis:
             with own_redis(beside.redis.new) as redis:
                 return write_state(redis, lines)
-        with Redis.from_url(beside.places.settings.redis_address) as redis, redis_errors():
+        with Redis.from_url(beside.sources.settings.redis_address) as redis, redis_errors():
             return write_state(redis, lines)

@@ -29,7 +29,7 @@ PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Places:
+class BackupSources:
     """What there is to keep.
 
     Attributes:
@@ -71,7 +71,7 @@ class Places:
             return ""
 
 
-def places_of(given: Settings, *, with_studio: bool, studio_venv: Path) -> Places:
+def sources_of(given: Settings, *, with_studio: bool, studio_venv: Path) -> BackupSources:
     """Finds out where everything is.
 
     Args:
@@ -98,25 +98,25 @@ def places_of(given: Settings, *, with_studio: bool, studio_venv: Path) -> Place
         database = PostgresDatabase(given.label_studio_database, given.postgres_password)
         uploads = given.label_studio_files
     settings = complete(given.model_copy(update={"data_dir": data}))
-    return Places(settings, data, own_studio, not given.redis_url, database, uploads, studio_venv)
+    return BackupSources(settings, data, own_studio, not given.redis_url, database, uploads, studio_venv)
 
 
 @contextmanager
-def redis_to_read(places: Places) -> Iterator[Redis]:
+def redis_to_read(sources: BackupSources) -> Iterator[Redis]:
     """The Redis that runs; else `drape up`'s own, started for as long as the block lasts.
 
     Raises:
         LauncherError, QueueError: it does not answer.
     """
-    if not places.own_redis:
-        url = places.settings.redis_address
+    if not sources.own_redis:
+        url = sources.settings.redis_address
     else:
         try:
-            with FileLock(places.data / "up.lock", timeout=0), own_redis(places.redis) as redis:
+            with FileLock(sources.data / "up.lock", timeout=0), own_redis(sources.redis) as redis:
                 yield redis
                 return
         except Timeout:
-            url = places.settings.redis_address
+            url = sources.settings.redis_address
     if not redis_answers(url):
         raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password.")
     with Redis.from_url(url) as redis, redis_errors():
@@ -140,36 +140,36 @@ def own_redis(folder: Path) -> Iterator[Redis]:
 
 
 @contextmanager
-def nobody_works(places: Places) -> Iterator[None]:
+def nobody_works(sources: BackupSources) -> Iterator[None]:
     """Keeps `drape up` away while the block lasts.
 
     Raises:
         LauncherError: something runs that would go on with what is replaced; says what to stop.
     """
-    places.data.mkdir(parents=True, exist_ok=True)
+    sources.data.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(places.data / "up.lock", timeout=0):
-            _refuse_running(places)
+        with FileLock(sources.data / "up.lock", timeout=0):
+            _refuse_running(sources)
             yield
     except Timeout as e:
-        raise LauncherError(f"`drape up` works in {places.data}. Stop it (Ctrl-C), then restore.") from e
+        raise LauncherError(f"`drape up` works in {sources.data}. Stop it (Ctrl-C), then restore.") from e
 
 
-def _refuse_running(places: Places) -> None:
-    studio = places.settings.label_studio_url
-    if places.database is not None and studio and studio_answers(studio):
+def _refuse_running(sources: BackupSources) -> None:
+    studio = sources.settings.label_studio_url
+    if sources.database is not None and studio and studio_answers(studio):
         raise LauncherError(f"Label Studio runs at {studio}. Stop it, then restore.")
-    if backend_answers(places.settings):
+    if backend_answers(sources.settings):
         raise LauncherError("The backend runs. Stop it (`drape serve`, `docker-compose stop backend`), then restore.")
-    if not places.own_redis:
-        if not redis_answers(places.settings.redis_address):
+    if not sources.own_redis:
+        if not redis_answers(sources.settings.redis_address):
             raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password. Start it, then restore.")
-        with Redis.from_url(places.settings.redis_address) as redis, redis_errors():
+        with Redis.from_url(sources.settings.redis_address) as redis, redis_errors():
             names = sorted(worker.name for worker in workers_of(redis))
         if names:
             raise LauncherError(
                 f"Workers run ({', '.join(names)}). Stop them and the timer, then restore; Redis forgets dead ones "
                 "within minutes."
             )
-    if isinstance(places.database, PostgresDatabase) and (others := places.database.others()):
+    if isinstance(sources.database, PostgresDatabase) and (others := sources.database.others()):
         raise LauncherError(f"Label Studio's database has {others} other connections. Stop Label Studio, then restore.")

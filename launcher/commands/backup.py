@@ -12,8 +12,8 @@ import rich.progress
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from launcher.backup.archive import Manifest
-from launcher.backup.sources import Places, places_of
+from launcher.backup.archive import BackupManifest
+from launcher.backup.sources import BackupSources, sources_of
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
 from launcher.stack.saved_settings import read_settings
@@ -43,7 +43,7 @@ def back_up_all(
     """
     from launcher.backup.back_up import back_up
 
-    places = _places(data_dir, with_studio=with_studio, studio_venv=studio_venv)
+    sources = _sources(data_dir, with_studio=with_studio, studio_venv=studio_venv)
     target = file or Path()
     if target.is_dir():
         target /= f"drape-{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}.tar.gz"
@@ -51,7 +51,7 @@ def back_up_all(
     with Progress(*columns, console=console) as bar:
         shown = bar.add_task("Keeping", total=None)
         manifest = back_up(
-            places, target, expected=lambda total: bar.update(shown, total=total),
+            sources, target, expected=lambda total: bar.update(shown, total=total),
             told=lambda size: bar.advance(shown, size),
         )  # fmt: skip
     console.print(f"{target} ({target.stat().st_size / 1e6:.1f} MB): {_said(manifest)}.", highlight=False)
@@ -70,7 +70,7 @@ def restore_all(
     """
     from launcher.backup.restore import restore
 
-    places = _places(data_dir, with_studio=with_studio, studio_venv=studio_venv)
+    sources = _sources(data_dir, with_studio=with_studio, studio_venv=studio_venv)
 
     @contextmanager
     def opened(title: str) -> Iterator[IO[bytes]]:
@@ -79,30 +79,30 @@ def restore_all(
 
     if not file.is_file():
         raise LauncherError(f"There is no file {file}.")
-    done = restore(places, str(file), opened, force=force)
+    done = restore(sources, str(file), opened, force=force)
     console.print(f"Restored, of {done.manifest.made_at}: {_said(done.manifest)}.", highlight=False)
     console.print(f"{done.versions} model versions are whole; {done.jobs} jobs wait.", highlight=False)
-    for sentence in _next(places):
+    for sentence in _next(sources):
         console.print(sentence, highlight=False, soft_wrap=True)
 
 
-def _places(data_dir: Path | None, *, with_studio: bool, studio_venv: Path) -> Places:
-    return places_of(read_settings(data_dir=data_dir), with_studio=with_studio, studio_venv=studio_venv)
+def _sources(data_dir: Path | None, *, with_studio: bool, studio_venv: Path) -> BackupSources:
+    return sources_of(read_settings(data_dir=data_dir), with_studio=with_studio, studio_venv=studio_venv)
 
 
-def _said(manifest: Manifest) -> str:
+def _said(manifest: BackupManifest) -> str:
     return ", ".join(
         f"{part.name} {part.size_bytes / 1e6:.1f} MB" + (f" in {part.files} files" if part.files > 1 else "")
         for part in manifest.parts
     )
 
 
-def _next(places: Places) -> Iterator[str]:
-    if places.own_studio and places.own_redis:
+def _next(sources: BackupSources) -> Iterator[str]:
+    if sources.own_studio and sources.own_redis:
         yield "Start it again with `make up`."
     else:
         yield "Start Label Studio, the backend, the workers and the timer again."
-    projects = " ".join(str(number) for number in places.registry.project_ids())
+    projects = " ".join(str(number) for number in sources.registry.project_ids())
     if projects:
         yield (
             "On another machine than it was made on, or with other secrets: `drape connect --project N` for each "

@@ -35,11 +35,11 @@ def _devices(settings: Settings) -> list[Finding]:
     """The device of each kind of work that has one of its own, and whether those that share a GPU fit on it."""
     kinds = {"device": ("DEVICE", settings)}
     if settings.device_batch:
-        kinds["device of batches"] = ("DEVICE_BATCH", settings.placed("batch"))
+        kinds["device of batches"] = ("DEVICE_BATCH", settings.for_work("batch"))
     several = devices_of(settings.device_train) if settings.device_train else ()
     for number, device in enumerate(several, start=1):
         name = "device of trainings" if number == 1 else f"device {number} of trainings"
-        kinds[name] = ("DEVICE_TRAIN", settings.placed("train").model_copy(update={"device": device}))
+        kinds[name] = ("DEVICE_TRAIN", settings.for_work("train").model_copy(update={"device": device}))
     found = [
         one for name, (setting, placed) in kinds.items()
         for one in looked(
@@ -53,7 +53,7 @@ def _devices(settings: Settings) -> list[Finding]:
 def _shares(settings: Settings) -> Iterator[Finding]:
     """Whether the shares of a GPU's memory that were set fit together; nothing where none was set."""
     taken: dict[str, float] = {}
-    for placed in (settings, settings.placed("batch"), settings.placed("train")):
+    for placed in (settings, settings.for_work("batch"), settings.for_work("train")):
         if (device := pick_device(placed.device)).startswith("cuda"):
             taken[device] = taken.get(device, 0.0) + placed.gpu_memory_share
     shares = settings.gpu_memory_share, settings.gpu_memory_share_batch, settings.gpu_memory_share_train

@@ -45,7 +45,7 @@ class Correction:
 _JSON = TypeAdapter(dict[str, Correction])
 
 
-class KeptCorrections:
+class CorrectionCache:
     """The corrections of one project; what was compared is kept in a file, which may be lost."""
 
     def __init__(self, path: Path, config: LabelConfig) -> None:

@@ -12,7 +12,7 @@ from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.settings import Settings
 from backend.status.survey import Corrections, Origin, Survey, Work
 from training.annotations.approvals import Approved
-from training.annotations.corrections import Correction, KeptCorrections
+from training.annotations.corrections import Correction, CorrectionCache
 from training.annotations.count import Count
 from training.annotations.truth import garment_labels
 
@@ -42,7 +42,7 @@ def take_survey(
         OSError: what was compared cannot be kept.
     """
     config = parse_label_config(project.label_config)
-    kept = KeptCorrections(settings.data_dir / "approvals" / f"{project.id}.corrections.json", config)
+    kept = CorrectionCache(settings.data_dir / "approvals" / f"{project.id}.corrections.json", config)
     compared, left = kept.of(count.approved, patience_s=PATIENCE_S)
     tasks = label_studio.task_counts(project.id, doubtful_below=DOUBTFUL_BELOW)
     return survey_of(project.title, count, config, tasks, compared, left=left, new=new, needed=needed)

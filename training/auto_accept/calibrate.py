@@ -16,14 +16,14 @@ from backend.regions.selection import garments
 from backend.settings import Settings
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound
-from training.metrics.matching import Judged, judge
+from training.metrics.matching import Matched, match
 
 # So many thresholds a label are looked at, each tested at its share of the error that 95 % leave (Bonferroni): so the
 # promise holds for whichever is taken.
 CANDIDATES = 5
 
 
-def evidence_for(label: str, judged: Iterable[Judged], *, precision: float, lowest: float = 0.0) -> Evidence:
+def evidence_for(label: str, judged: Iterable[Matched], *, precision: float, lowest: float = 0.0) -> Evidence:
     """The lowest threshold of a few at which the label's regions are proven right often enough.
 
     The thresholds are chosen by the scores alone: where the 'next' best score is known, those above it are a fair
@@ -64,7 +64,7 @@ def _candidates(scores: Sequence[float], *, least: int, lowest: float) -> list[f
 
 
 def calibrate(
-    judged: Sequence[Judged], lowest: Mapping[str, float], *, images: int, precision: float, iou: float
+    judged: Sequence[Matched], lowest: Mapping[str, float], *, images: int, precision: float, iou: float
 ) -> Calibration:
     """Thresholds for all labels, and what they would have let through.
 
@@ -88,14 +88,14 @@ def calibrate(
 def calibration_on(
     held_out: Sequence[HeldOut], detector: Detector, config: LabelConfig, settings: Settings
 ) -> Calibration:
-    """From which scores on the detector's regions may be accepted, see `calibrating`."""
-    judged: list[Judged] = []
+    """From which scores on the detector's regions may be accepted, see `evidence_for`."""
+    judged: list[Matched] = []
     scenes = detector.detect((one.image for one in held_out), min_score=settings.model_score_threshold)
     for number, (one, scene) in enumerate(zip(held_out, scenes, strict=True)):
         found = garments(
             scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
         )
-        judged += judge(number, found, one.truth, iou=settings.auto_accept_iou)
+        judged += match(number, found, one.truth, iou=settings.auto_accept_iou)
     lowest = {label: config.threshold_for(label, settings.model_score_threshold) for label in config.label_values}
     return calibrate(
         judged, lowest, images=len(held_out), precision=settings.auto_accept_precision, iou=settings.auto_accept_iou

@@ -10,7 +10,7 @@ import numpy as np
 
 from backend.domain import Mask
 from backend.regions.polygons import Outline, outline_to_mask
-from training.data_in.picture_folder import Picture
+from training.data_in.picture_folder import SetPicture
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AnnotatedImage:
         notes: what the set says of this image that is not brought in, a phrase for each time.
     """
 
-    picture: Picture
+    picture: SetPicture
     garments: tuple[Garment, ...] = ()
     size_wh: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()

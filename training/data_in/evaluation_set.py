@@ -14,13 +14,13 @@ from backend.settings import Settings
 from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.class_mapping import Mapping
 from training.data_in.mask_cleaning import Cleaning, cleaned
-from training.data_in.picture_folder import Picture
+from training.data_in.picture_folder import SetPicture
 from training.evaluation.held_out import HeldOut
 
 logger = logging.getLogger(__name__)
 
 
-def judging_images(
+def evaluation_images(
     source: Source, config: LabelConfig, mapping: Mapping, settings: Settings, *, side_px: int
 ) -> Iterator[HeldOut]:
     """The set's images that are there and show garments of the config's labels or none, one at a time.
@@ -45,7 +45,7 @@ def judging_images(
         yield HeldOut(number, number, image, tuple(_truth(one, image, mapping)))
 
 
-def _decoded(picture: Picture, settings: Settings, side_px: int) -> Image | None:
+def _decoded(picture: SetPicture, settings: Settings, side_px: int) -> Image | None:
     try:
         encoded = picture.file.read_bytes() if picture.file else picture.encoded
     except OSError as e:

@@ -16,7 +16,7 @@ from backend.regions.polygons import outline_to_mask
 from training.data_in.annotated_image import AnnotatedImage, Garment
 from training.data_in.class_mapping import Mapping
 from training.data_in.mask_cleaning import Cleaning, cleaned
-from training.data_in.picture_folder import Picture
+from training.data_in.picture_folder import SetPicture
 from training.data_in.project_tasks import Arrival, As, ProjectTasks
 from training.data_in.tally import Tally
 
@@ -156,7 +156,7 @@ def _bytes(result: Sequence[dict[str, Any]]) -> int:
     return sum(map(len, texts)) + NUMBER_BYTES * sum(map(len, lists))
 
 
-def _problem(picture: Picture) -> str:
+def _problem(picture: SetPicture) -> str:
     """Why a picture cannot come in; empty where it can."""
     if not picture.is_there:
         return NOT_THERE

@@ -21,7 +21,7 @@ AMBIGUOUS = Path()
 
 
 @dataclass(frozen=True)
-class Picture:
+class SetPicture:
     """An image of a data set: a file, bytes, an address, or nothing where it was not found.
 
     Attributes:
@@ -65,23 +65,23 @@ class PictureFolder:
             raise DatasetError(f"There is no folder {root} of images.")
         self.root = root
 
-    def named(self, name: str) -> Picture:
+    def named(self, name: str) -> SetPicture:
         """The image that a set calls `name`: at that path, else the one file of that name; never outside the folder."""
         pure = PurePosixPath(name.replace("\\", "/"))
         direct = self.root / pure
         if not pure.is_absolute() and ".." not in pure.parts and direct.is_file() and is_picture(direct):
-            return Picture(name, direct)
-        return Picture(name, self._only(self._by_name, pure.name))
+            return SetPicture(name, direct)
+        return SetPicture(name, self._only(self._by_name, pure.name))
 
-    def beside(self, stem: str) -> Picture:
+    def beside(self, stem: str) -> SetPicture:
         """The one image whose name without extension is `stem`."""
         file = self._only(self._by_stem, stem)
-        return Picture(stem) if file is None else self.picture(file)
+        return SetPicture(stem) if file is None else self.picture(file)
 
-    def picture(self, file: Path) -> Picture:
+    def picture(self, file: Path) -> SetPicture:
         """A file of the folder, by its path below it; one elsewhere, by its own name."""
         within = file.is_relative_to(self.root)
-        return Picture(file.relative_to(self.root).as_posix() if within else file.name, file)
+        return SetPicture(file.relative_to(self.root).as_posix() if within else file.name, file)
 
     @cached_property
     def _by_name(self) -> dict[str, Path]:

@@ -24,7 +24,7 @@ from backend.label_studio.uploads import (
     uploads,
 )
 from backend.settings import Settings
-from training.data_in.picture_folder import Picture
+from training.data_in.picture_folder import SetPicture
 
 As = Literal["annotations", "predictions"]
 # Files in one request.
@@ -45,7 +45,7 @@ class Arrival:
         task_id: of the task that shows it already; None for a new one.
     """
 
-    picture: Picture
+    picture: SetPicture
     result: list[dict[str, Any]] = field(default_factory=list)
     task_id: int | None = None
 
@@ -84,7 +84,7 @@ class ProjectTasks:
             if task["total_annotations"]:
                 self._annotated.add(int(task["id"]))
 
-    def find(self, picture: Picture) -> int | None:
+    def find(self, picture: SetPicture) -> int | None:
         """The task that shows a picture: a local file is known by its path, an upload by its name and its size."""
         return next((self._by_image[key] for key in self._keys(picture) if key in self._by_image), None)
 
@@ -155,7 +155,7 @@ class ProjectTasks:
         served = served_path(file, self._settings.local_files_root)
         return served if served is not None and served.is_relative_to(self._folder) else None
 
-    def _keys(self, picture: Picture) -> Iterator[Key]:
+    def _keys(self, picture: SetPicture) -> Iterator[Key]:
         if picture.url:
             uploaded = UPLOADED.search(unquote(picture.url))
             yield (uploaded["name"], None) if uploaded else image_name(picture.url)

@@ -24,7 +24,7 @@ from training.data_out.index_masks import write_index_masks
 from training.dataset.build import build_dataset
 from training.dataset.manifest import latest_manifest
 
-Format = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]
+ExportFormat = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]
 Who = Literal["person", "model", "both"]
 # Larger than any image: a YOLO data set for others keeps photographs as they are.
 FULL_SIZE_PX = 1 << 20
@@ -46,7 +46,7 @@ class Chosen:
 
 
 def export_data(
-    connections: Connections, project_id: int, *, into: Path, form: Format, chosen: Chosen, soft: bool,
+    connections: Connections, project_id: int, *, into: Path, form: ExportFormat, chosen: Chosen, soft: bool,
     tracked: Callable[[Sequence[Approved]], Iterable[Approved]],
 ) -> int:  # fmt: skip
     """Writes what is chosen into a folder that is new or empty; how many images, or cut-outs, there are.

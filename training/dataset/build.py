@@ -19,7 +19,7 @@ from backend.label_studio.label_config import LabelConfig
 from backend.storage.atomic_files import HALF, whole_folder
 from training.annotations.approvals import Approved
 from training.dataset.examples import Example, Examples
-from training.dataset.manifest import Entry, Manifest, all_placed
+from training.dataset.manifest import DatasetManifest, Entry, all_placed
 from training.dataset.sampling import copies, hard_weight, repeat_factors
 from training.dataset.split import Photograph, Side, split
 
@@ -42,7 +42,7 @@ class Dataset:
     """
 
     data_yaml: Path
-    manifest: Manifest
+    manifest: DatasetManifest
     learnt: dict[str, str] = field(default_factory=dict)
     held_out: tuple[Approved, ...] = ()
 
@@ -69,7 +69,7 @@ def build_dataset(
     load: Callable[[Approved], Image],
     image_size_px: int,
     known_classes: Sequence[str] = (),
-    earlier: Manifest | None = None,
+    earlier: DatasetManifest | None = None,
     hard_example_weight: float = 1.0,
     rare_label_share: float = 0.0,
 ) -> Dataset:
@@ -109,7 +109,7 @@ def build_dataset(
         )
         for one, example in made
     )  # fmt: skip
-    manifest = Manifest(classes, image_size_px, entries, tuple(left_out), all_placed(entries, earlier))
+    manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), all_placed(entries, earlier))
     _write(manifest, [example for _, example in made], kept, folder)
     kept.forget_the_rest()
     for sentence in left_out:
@@ -181,7 +181,7 @@ def _entry(one: Approved, example: Example, classes: tuple[str, ...], *, side: S
     )
 
 
-def _write(manifest: Manifest, examples: Sequence[Example], kept: Examples, folder: Path) -> None:
+def _write(manifest: DatasetManifest, examples: Sequence[Example], kept: Examples, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # One training a project at a time: whoever left these is dead.
     for left in folder.parent.glob(f"{HALF}*"):

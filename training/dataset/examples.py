@@ -40,7 +40,7 @@ class Example:
         phash: the image's perceptual hash, 16 hex digits.
         labels: one a garment.
         outlines: for each of them x and y by turns, shares of width and height in `[0, 1]`, as YOLO's labels have them.
-        disagreed: see `emphasis.disagreement`; None where nobody was shown a prediction.
+        disagreed: see `sampling.disagreement`; None where nobody was shown a prediction.
         problems: a sentence for each region that could not be used.
     """
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from backend.registry.records import read_facts
 from backend.registry.registry import Registry
-from training.dataset.split import Placed, Side
+from training.dataset.split import KnownSide, Side
 
 # Where a version keeps it.
 DATASET_FILE = "dataset.json"
@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class DatasetManifest:
     """A data set.
 
     Attributes:
@@ -61,7 +61,7 @@ class Manifest:
     image_size_px: int
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...] = ()
-    placed: dict[str, Placed] = field(default_factory=dict)
+    placed: dict[str, KnownSide] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -81,11 +81,11 @@ class Manifest:
         return {"hash": self.digest, "instances": self.instances, **asdict(self)}
 
 
-_JSON = TypeAdapter(Manifest)
+_JSON = TypeAdapter(DatasetManifest)
 
 
-def read_manifest(facts: dict[str, Any] | None) -> Manifest | None:
-    """What `Manifest.as_facts` gave; None of nothing, and of what is no manifest."""
+def read_manifest(facts: dict[str, Any] | None) -> DatasetManifest | None:
+    """What `DatasetManifest.as_facts` gave; None of nothing, and of what is no manifest."""
     if facts is None:
         return None
     try:
@@ -94,7 +94,7 @@ def read_manifest(facts: dict[str, Any] | None) -> Manifest | None:
         return None
 
 
-def latest_manifest(registry: Registry, project_id: int) -> Manifest | None:
+def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | None:
     """Of the newest of the project's versions that keeps one; None before the first."""
     for version in reversed(registry.versions(project_id)):
         manifest = read_manifest(read_facts(version, DATASET_FILE))
@@ -103,7 +103,7 @@ def latest_manifest(registry: Registry, project_id: int) -> Manifest | None:
     return None
 
 
-def all_placed(entries: Sequence[Entry], earlier: Manifest | None) -> dict[str, Placed]:
+def all_placed(entries: Sequence[Entry], earlier: DatasetManifest | None) -> dict[str, KnownSide]:
     """Sides of the images of `entries`, and of those that the earlier data set knew: they may come back."""
-    here = {entry.image_key: Placed(int(entry.phash, 16), entry.side) for entry in entries}
+    here = {entry.image_key: KnownSide(int(entry.phash, 16), entry.side) for entry in entries}
     return {**(earlier.placed if earlier else {}), **here}

@@ -39,14 +39,14 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class Placed:
+class KnownSide:
     """An image that has its side since an earlier training, with its perceptual hash."""
 
     phash: int
     side: Side
 
 
-def split(photographs: Iterable[Photograph], placed: Mapping[str, Placed]) -> dict[str, Side]:
+def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) -> dict[str, Side]:
     """Image key → its side.
 
     An image keeps the side that it had; one that looks like it goes there, too (to `val` where it looks like images
@@ -108,7 +108,7 @@ def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:
     return list(groups.values())
 
 
-def _side_of_lookalike(group: Sequence[Photograph], placed: Mapping[str, Placed]) -> Side | None:
+def _side_of_lookalike(group: Sequence[Photograph], placed: Mapping[str, KnownSide]) -> Side | None:
     """Where the images are that these look like; None where there are none."""
     known = list(placed.values())
     _, alike = _near(_hashes(one.phash for one in group), _hashes(one.phash for one in known))

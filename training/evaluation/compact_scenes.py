@@ -28,7 +28,7 @@ class _Kept:
         return Detection(rle.decode(self.runs).astype(bool), self.class_name, self.score, self.mask_score)
 
 
-class KeptScenes(Sequence[Scene]):
+class CompactScenes(Sequence[Scene]):
     """Scenes without their features, each drawn anew when it is asked for; the surest hundred detections of each."""
 
     def __init__(self, scenes: Iterable[Scene]) -> None:

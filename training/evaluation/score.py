@@ -1,4 +1,4 @@
-"""All the figures by which a model is judged on held-out images."""
+"""How a model is scored on held-out images: what it finds in them, under the names of labels, and all its figures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from backend.detector.yolo11 import Detector, ImageDetector
 from backend.domain import LabelledMask, Scene
 from backend.label_studio.label_config import LabelConfig
 from backend.registry.scores import LabelScores, Scores
-from training.evaluation.compact_scenes import KeptScenes
+from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut
-from training.metrics.matching import Judged, judge
+from training.metrics.matching import Matched, match
 from training.metrics.pixel_metrics import ClassPixels, LabelMap, label_map, pixel_scores
 
 # Average precision counts all that a model finds, the surest first; below this nothing changes it any more.
@@ -56,7 +56,7 @@ def scores_of(
     judged = [
         one
         for image, scene in enumerate(found)
-        for one in judge(image, _finds(scene, labels, min_score=min_score), truth[image], iou=RIGHT_IOU)
+        for one in match(image, _finds(scene, labels, min_score=min_score), truth[image], iou=RIGHT_IOU)
     ]
     counts = Counter(one.label for ones in truth for one in ones)
     shown = (_finds(scene, labels, min_score=min_score) for scene in found)
@@ -89,7 +89,7 @@ def _row(
     garments: int,
     boxes: Precisions | None,
     masks: Precisions | None,
-    judged: Iterable[Judged],
+    judged: Iterable[Matched],
     pixels: ClassPixels,
 ) -> LabelScores:
     right = [one.right for one in judged if one.label == label]
@@ -155,7 +155,7 @@ def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: 
 
 def scored(
     detector: ImageDetector, images: Sequence[HeldOut], config: LabelConfig, *, labels: Sequence[str], min_score: float
-) -> tuple[Scores, KeptScenes]:
+) -> tuple[Scores, CompactScenes]:
     """The detector's scores, and what it found.
 
     A class that is the earlier or another name of a label counts as that label; others count for nothing.
@@ -165,7 +165,7 @@ def scored(
         min_score: confidence in `[0, 1]` from which on its finds are shown to people.
     """
     scenes = detector.detect((one.image for one in images), min_score=JUDGED_FROM)
-    found = KeptScenes(_named(scene, config) for scene in scenes)
+    found = CompactScenes(_named(scene, config) for scene in scenes)
     # Words take a minute an image where no GPU is: once is enough.
     ms_an_image = detection_ms(images, detector, min_score=min_score) if isinstance(detector, Detector) else None
     scores = scores_of(

@@ -19,7 +19,7 @@ from backend.errors import ModelError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_whole, write_whole
 from training.dataset.build import Dataset
-from training.finetuning.progress import Progress, ToldInFile
+from training.finetuning.progress import ToldInFile, TrainingProgress
 from training.finetuning.ultralytics_args import training_args
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class _Run:
 
 def finetune(
     dataset: Dataset, *, initial: Path | None, image_size_px: int, settings: Settings, folder: Path,
-    report: Callable[[Progress], None],
+    report: Callable[[TrainingProgress], None],
 ) -> Trained:  # fmt: skip
     """Trains in `folder`; where that holds the same training, killed on its way, it goes on from its last epoch.
 
@@ -158,7 +158,7 @@ def finetune(
 
 
 def _train(
-    run: _Run, start: str, args: dict[str, Any], settings: Settings, report: Callable[[Progress], None]
+    run: _Run, start: str, args: dict[str, Any], settings: Settings, report: Callable[[TrainingProgress], None]
 ) -> None:  # fmt: skip
     """Trains to the end, and writes what came of it."""
     goes_on = run.last.is_file()
@@ -195,7 +195,7 @@ def _train(
 
 
 def _train_on_several(
-    model: Any, args: dict[str, Any], settings: Settings, told: Path, report: Callable[[Progress], None]
+    model: Any, args: dict[str, Any], settings: Settings, told: Path, report: Callable[[TrainingProgress], None]
 ) -> None:  # fmt: skip
     # Brings Ultralytics along, which is imported on first use alone.
     from training.finetuning.multi_gpu import SeveralGpuTrainer, run_and_relay
@@ -239,14 +239,14 @@ def _random(weights: str) -> str:
 
 
 def _reporter(
-    report: Callable[[Progress], None], *, started: float, epochs_before: int
+    report: Callable[[TrainingProgress], None], *, started: float, epochs_before: int
 ) -> Callable[[Any], None]:  # fmt: skip
     def after_epoch(trainer: Any) -> None:
         done = trainer.epoch + 1
         pace_s = (time.monotonic() - started) / max(done - epochs_before, 1)
         losses = trainer.label_loss_items(trainer.tloss, prefix="train") if trainer.tloss is not None else {}
         report(
-            Progress(
+            TrainingProgress(
                 epoch=min(done, trainer.epochs),
                 epochs=trainer.epochs,
                 losses={name.removeprefix("train/"): round(float(value), 4) for name, value in losses.items()},

@@ -25,7 +25,7 @@ from ultralytics.utils import RANK
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.settings import Settings
-from training.finetuning.progress import Progress
+from training.finetuning.progress import TrainingProgress
 
 FAILED = "failed.txt"
 LOOK_EVERY_S = 0.5
@@ -59,7 +59,7 @@ class SeveralGpuTrainer(SegmentationTrainer):  # type: ignore[misc]
             raise
 
 
-def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[Progress], None]) -> None:
+def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[TrainingProgress], None]) -> None:
     """Runs a training whose processes write into `told`, and reports each epoch from this thread, which knows its job.
 
     Raises:
@@ -91,9 +91,9 @@ def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[Pr
         raise RuntimeError(f"On several GPUs: {''.join(said) or 'one of the processes ended without a word'}") from e
 
 
-def _report_new(told: Path, reported: int, report: Callable[[Progress], None]) -> int:
+def _report_new(told: Path, reported: int, report: Callable[[TrainingProgress], None]) -> int:
     """Reports what is told beyond the first `reported` lines; how many there are now."""
     lines = told.read_text().split("\n")[:-1] if told.is_file() else []
     for line in lines[reported:]:
-        report(Progress(**json.loads(line)))
+        report(TrainingProgress(**json.loads(line)))
     return len(lines)

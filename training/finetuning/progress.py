@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def shown_progress(title: str) -> Iterator[Callable[[Progress], None]]:
+def shown_progress(title: str) -> Iterator[Callable[[TrainingProgress], None]]:
     """Gives what is to be called after each epoch; a bar stands in the terminal meanwhile, where there is one."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
     with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         row = bar.add_task(title, total=None, said="")
 
-        def report(progress: Progress) -> None:
+        def report(progress: TrainingProgress) -> None:
             said = f"epoch {progress.epoch} of {progress.epochs}, {_brief(progress.metrics)}"
             bar.update(row, completed=progress.epoch, total=progress.epochs, said=said)
             logger.info("%s: %s, %.0f s left", title, said, progress.seconds_left)
@@ -45,7 +45,7 @@ def _brief(metrics: dict[str, float]) -> str:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How far a training is: epochs done of all, mean losses, mask mAP so far, seconds left at this pace."""
 
     epoch: int
@@ -61,6 +61,6 @@ class ToldInFile:
 
     path: Path
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(progress)) + "\n")

@@ -142,7 +142,7 @@ def _comparable(masks: Sequence[LabelledMask], *, like: LabelledMask) -> list[tu
 
 
 @dataclass(frozen=True)
-class Judged:
+class Matched:
     """One region that a model found on a held-out image: its label, its score, and whether it was right."""
 
     image: int
@@ -151,7 +151,7 @@ class Judged:
     right: bool
 
 
-def judge(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMask], *, iou: float) -> list[Judged]:
+def match(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMask], *, iou: float) -> list[Matched]:
     """Which found regions are right: the surest first, each takes the free approved region of its label it fits best.
 
     Args:
@@ -169,7 +169,7 @@ def judge(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMas
         right = best >= iou
         if right:
             del free[number]
-        judged.append(Judged(image, one.label, one.score or 0.0, right))
+        judged.append(Matched(image, one.label, one.score or 0.0, right))
     return judged
 
 

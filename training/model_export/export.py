@@ -20,7 +20,7 @@ from backend.registry.registry import Version, check_weights
 from backend.settings import Settings
 from backend.storage.atomic_files import whole_folder
 from training.model_export.compare import Check, compare
-from training.model_export.formats import FAILURES, Format, find_format, missing_packages
+from training.model_export.formats import FAILURES, EngineFormat, find_format, missing_packages
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def example_images(settings: Settings, version: Version) -> list[Image]:
     ]
 
 
-def _export(version: Version, kind: Format, *, half: bool, folder: Path) -> Path:
+def _export(version: Version, kind: EngineFormat, *, half: bool, folder: Path) -> Path:
     """The exported file or folder, alone in `folder`."""
     # Ultralytics writes beside the weights, what it only needs on its way, too.
     work = folder / "work"
@@ -138,7 +138,7 @@ def _export(version: Version, kind: Format, *, half: bool, folder: Path) -> Path
 
 
 def _check(
-    version: Version, kind: Format, exported: Path, images: Sequence[Image], *, half: bool
+    version: Version, kind: EngineFormat, exported: Path, images: Sequence[Image], *, half: bool
 ) -> tuple[Check | None, str]:
     try:
         check = compare(

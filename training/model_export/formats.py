@@ -25,7 +25,7 @@ MISSING = re.compile(r"Ultralytics requirements? (\[.*?\]) not found")
 
 
 @dataclass(frozen=True)
-class Format:
+class EngineFormat:
     """One that a model can be exported to.
 
     Attributes:
@@ -41,7 +41,7 @@ class Format:
     any_shape: bool
 
 
-def find_format(name: str, *, half: bool, device: str) -> Format:
+def find_format(name: str, *, half: bool, device: str) -> EngineFormat:
     """The format of that name, on this machine.
 
     Args:
@@ -68,7 +68,7 @@ def find_format(name: str, *, half: bool, device: str) -> Format:
     cuda = device.startswith("cuda")
     if on_gpu and not on_cpu and not cuda:
         raise ModelError(f"{title} is exported on an NVIDIA GPU, and there is none here (DEVICE={device}).")
-    return Format(name, title, device if cuda and on_gpu else "cpu", name in ANY_SHAPE)
+    return EngineFormat(name, title, device if cuda and on_gpu else "cpu", name in ANY_SHAPE)
 
 
 def missing_packages(said: Sequence[str], error: BaseException) -> str | None:

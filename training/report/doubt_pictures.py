@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backend.domain import LabelledMask, Pixels
 from training.report.doubts import Doubt
-from training.report.pictures import CROP_SIDE_PX, Picture, cropped, in_words, picture, surroundings
+from training.report.pictures import CROP_SIDE_PX, ReportPicture, cropped, in_words, picture, surroundings
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Told:
     doubt: Doubt
     label: str
     sentence: str
-    approved: Picture
-    found: Picture
+    approved: ReportPicture
+    found: ReportPicture
 
 
 def told(doubt: Doubt, pixels: Pixels, colours: Mapping[str, str]) -> Told:
@@ -32,7 +32,7 @@ def told(doubt: Doubt, pixels: Pixels, colours: Mapping[str, str]) -> Told:
     found = [LabelledMask(doubt.find.mask, doubt.find.class_name, doubt.find.region_score)] if doubt.find else []
     around = surroundings([one.mask for one in (*approved, *found)])
 
-    def crop(garments: list[LabelledMask], said: str) -> Picture:
+    def crop(garments: list[LabelledMask], said: str) -> ReportPicture:
         part, inside = cropped(pixels, garments, around)
         return picture(part, inside, colours, alt=f"{said}: {in_words(garments)}", side_px=CROP_SIDE_PX)
 

@@ -38,7 +38,7 @@ class Name:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportPicture:
     """A JPEG as a data URI, with its size in pixels, what stands on it, and what it shows in words."""
 
     uri: str
@@ -59,7 +59,7 @@ def picture(
     *,
     alt: str,
     side_px: int = PICTURE_SIDE_PX,
-) -> Picture:
+) -> ReportPicture:
     """The image, at most `side_px` long, with its garments outlined and tinted in their labels' colours.
 
     Args:
@@ -80,7 +80,7 @@ def picture(
         cv2.drawContours(drawn, outlines, -1, _rgb(colour), LINE_PX, cv2.LINE_AA)
     encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     uri = f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
-    return Picture(uri, size_wh, _names(small), alt)
+    return ReportPicture(uri, size_wh, _names(small), alt)
 
 
 def in_words(garments: Sequence[LabelledMask]) -> str:

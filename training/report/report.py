@@ -29,7 +29,7 @@ from training.metrics.matching import Confusion, agreement, confusion
 from training.report.changes import Changes, changes_since_parent
 from training.report.doubt_pictures import Told, told
 from training.report.doubts import Case, second_look
-from training.report.pictures import Picture, colours_of, in_words, picture
+from training.report.pictures import ReportPicture, colours_of, in_words, picture
 from training.report.plots import confusion_plot, precision_plot
 from training.report.score_table import ScoreTable, score_table
 
@@ -59,8 +59,8 @@ class Shown:
 
     task_id: int
     score: float
-    approved: Picture
-    found: Picture
+    approved: ReportPicture
+    found: ReportPicture
 
 
 @dataclass(frozen=True)

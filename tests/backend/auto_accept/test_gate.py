@@ -50,10 +50,10 @@ def test_as_many_are_audited_as_asked_and_always_the_same() -> None:
 
 
 def test_the_hint_names_what_is_least_sure() -> None:
-    assert FIXED.hint([SURE, Certainty("pallu", 0.43)]) == "For review: 'pallu' is at 0.43, 0.85 is asked."
-    assert "always left to people" in BY_LABEL.hint([SURE, Certainty("blouse", 0.99)])
-    assert "nothing was found" in FIXED.hint([])
-    assert Gate("v1", None, {}, 0.0).hint([UNSURE]) == ""
+    assert FIXED.review_note([SURE, Certainty("pallu", 0.43)]) == "For review: 'pallu' is at 0.43, 0.85 is asked."
+    assert "always left to people" in BY_LABEL.review_note([SURE, Certainty("blouse", 0.99)])
+    assert "nothing was found" in FIXED.review_note([])
+    assert Gate("v1", None, {}, 0.0).review_note([UNSURE]) == ""
 
 
 @pytest.fixture

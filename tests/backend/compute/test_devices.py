@@ -39,11 +39,11 @@ def test_each_kind_of_work_has_its_device(given: tuple[str, str, str], wanted: t
         device=device, device_batch=batch, device_train=train, gpu_memory_share=0.4, gpu_memory_share_batch=0.2,
         gpu_memory_share_train=0.3,
     )  # fmt: skip
-    placed = (settings, settings.placed("batch"), settings.placed("train"))
+    placed = (settings, settings.for_work("batch"), settings.for_work("train"))
     assert tuple(one.device for one in placed) == wanted
     assert [one.gpu_memory_share for one in placed] == [0.4, 0.2, 0.3]
     # Placed anew, and of a project of its own, it stays where it is.
-    assert placed[1].placed("batch").for_project(7) == placed[1]
+    assert placed[1].for_work("batch").for_project(7) == placed[1]
 
 
 @pytest.mark.parametrize("name", ["device", "device_batch"])
@@ -59,5 +59,5 @@ def test_a_share_of_a_gpus_memory_is_asked_for_where_one_is_set(monkeypatch: pyt
     )
     settings = Settings(device="cuda:0", device_batch="1", gpu_memory_share_batch=0.25)
     assert ready_device(settings) == "cuda:0" and told == []
-    assert ready_device(settings.placed("batch")) == "cuda:1" and told == [(0.25, "cuda:1")]
+    assert ready_device(settings.for_work("batch")) == "cuda:1" and told == [(0.25, "cuda:1")]
     assert ready_device(Settings(device="cpu", gpu_memory_share=0.5)) == "cpu" and len(told) == 1

@@ -16,7 +16,7 @@ from rq import Queue
 
 from backend.errors import OverloadedError, QueueError, SettingsError
 from backend.queues import event_inbox as module
-from backend.queues.event_inbox import Hint, Inbox
+from backend.queues.event_inbox import EventWork, Inbox
 from backend.queues.queues import CHECKS, TRAIN, Queues
 from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.settings import Settings
@@ -54,7 +54,7 @@ def jobs(queues: Queues, name: str) -> list[tuple[str, tuple[object, ...]]]:
 
 def test_each_kind_is_queued_in_the_name_of_its_request(inbox: Inbox, queues: Queues) -> None:
     work_for("of-this-request")
-    for hint in (Hint("check", 7), Hint("prelabel", 7, (3, 4)), Hint("train", 7)):
+    for hint in (EventWork("check", 7), EventWork("prelabel", 7, (3, 4)), EventWork("train", 7)):
         inbox.put(hint)
     work_for("")
     assert inbox.wait_until_empty(timeout_s=10)
@@ -71,7 +71,7 @@ def test_an_outage_delays_and_loses_nothing(inbox: Inbox, queues: Queues, caplog
     with hanging(queues.redis):
         for _ in range(50):
             for project_id in (1, 2, 3):
-                inbox.put(Hint("check", project_id))
+                inbox.put(EventWork("check", project_id))
         ends_at = time.monotonic() + 60
         while not any("is queued once it does" in one.getMessage() for one in caplog.records):
             assert time.monotonic() < ends_at
@@ -94,10 +94,10 @@ def test_one_that_comes_while_its_like_is_queued_is_not_taken_for_it(inbox: Inbo
             return go_on.wait(10)
 
     slow = Inbox(Slow(Settings(redis_url="redis://127.0.0.1:1")), Problems(queues.redis))
-    slow.put(Hint("check", 1))
+    slow.put(EventWork("check", 1))
     assert begun.wait(10)
-    slow.put(Hint("check", 1))
-    slow.put(Hint("check", 1))
+    slow.put(EventWork("check", 1))
+    slow.put(EventWork("check", 1))
     go_on.set()
     assert slow.wait_until_empty(timeout_s=10)
     assert seen == [1, 1]
@@ -111,15 +111,15 @@ def test_what_can_never_be_done_is_said_and_holds_nothing_up(
         raise SettingsError("PROJECT_SETTINGS is wrong.")
 
     monkeypatch.setattr(queues, "enqueue_training", refuses)
-    inbox.put(Hint("train", 1))
-    inbox.put(Hint("check", 1))
+    inbox.put(EventWork("train", 1))
+    inbox.put(EventWork("check", 1))
     assert inbox.wait_until_empty(timeout_s=10)
     assert jobs(queues, CHECKS) == [("training.jobs.check_approvals", (1,))]
     assert "PROJECT_SETTINGS is wrong." in Problems(queues.redis).recent(1)[0].text
 
 
 def test_an_unforeseen_error_takes_its_own_event_alone(inbox: Inbox, queues: Queues) -> None:
-    for hint in (Hint("nonsense", 1), Hint("check", 1), Hint("check", 2)):
+    for hint in (EventWork("nonsense", 1), EventWork("check", 1), EventWork("check", 2)):
         inbox.put(hint)
     assert inbox.wait_until_empty(timeout_s=10)
     assert sorted(args for _, args in jobs(queues, CHECKS)) == [(1,), (2,)]
@@ -130,9 +130,9 @@ def test_memory_is_bounded(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "MOST", 3)
     away = Queues(Settings(redis_url="redis://127.0.0.1:1"), answer_within_s=REDIS_PATIENCE_S)
     with pytest.raises(QueueError):
-        Hint("check", 1).queue(away)
+        EventWork("check", 1).queue(away)
     full = Inbox(away, Problems(away.redis))
     with pytest.raises(OverloadedError):
         for project_id in range(10):
-            full.put(Hint("check", project_id))
+            full.put(EventWork("check", project_id))
     full.close(timeout_s=0.1)

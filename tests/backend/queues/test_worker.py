@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent.parent.parent
 # Far less than what the jobs here take; a busy machine is slow to start an interpreter.
 PATIENCE_S = 50
 WORK = (
-    "import sys; from redis import Redis; from launcher import worker;"
-    "connection = Redis.from_url(sys.argv[1]); worker.put_back_lost_jobs(connection, ['jobs']);"
+    "import sys; from redis import Redis; from backend.queues import lost_jobs, worker;"
+    "connection = Redis.from_url(sys.argv[1]); lost_jobs.put_back_lost_jobs(connection, ['jobs']);"
     "getattr(worker, sys.argv[2])(['jobs'], connection=connection).work()"
 )
 

@@ -22,7 +22,7 @@ from backend.registry.records import has_report, read_facts, report_path, write_
 from backend.registry.registry import Registry, Version, check_weights
 from backend.registry.remote_listing import STALE_S
 from backend.registry.shared_files import SharedFiles
-from backend.storage.store import Bucket, Folder, Kept, Storage
+from backend.storage.store import Bucket, Folder, Storage, StoredObject
 from benchmarks.faults.proxy import Proxy
 from launcher.stack.supervisor import free_port
 
@@ -80,7 +80,7 @@ class Counted(Folder):
 
     asked = 0
 
-    def kept_under(self, under: str) -> dict[str, Kept]:
+    def kept_under(self, under: str) -> dict[str, StoredObject]:
         self.asked += 1
         return super().kept_under(under)
 
@@ -156,7 +156,7 @@ def test_an_add_that_breaks_off_is_not_seen(
     written = shared.write
     left = iter(range(writings))
 
-    def write(name: str, content: bytes | Path) -> Kept:
+    def write(name: str, content: bytes | Path) -> StoredObject:
         if next(left, None) is None:
             raise KeyboardInterrupt
         return written(name, content)

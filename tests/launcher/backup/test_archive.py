@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backup.archive import FORMAT, MANIFEST, Manifest, PartName, read_archive, writing
+from launcher.backup.archive import FORMAT, MANIFEST, BackupManifest, PartName, read_archive, writing
 from launcher.errors import LauncherError
 
 CONTENTS: dict[tuple[PartName, str], bytes] = {
@@ -24,7 +24,7 @@ CONTENTS: dict[tuple[PartName, str], bytes] = {
 }
 
 
-def written(path: Path, folder: Path) -> Manifest:
+def written(path: Path, folder: Path) -> BackupManifest:
     """An archive of CONTENTS, and an empty part."""
     with writing(path, lambda size: None) as archive:
         for (part, name), content in CONTENTS.items():

@@ -17,7 +17,7 @@ from backend.registry.files import MANIFEST
 from backend.registry.registry import CHAMPION, MODELS, Registry, Version, check_weights
 from backend.registry.shared_files import CLAIMS, PACKED
 from backend.settings import Settings
-from backend.storage.store import Folder, Kept, Storage, storage_of
+from backend.storage.store import Folder, Storage, StoredObject, storage_of
 from launcher.backup.archive import writing
 from launcher.backup.model_versions import OwnVersions, SharedVersions, Versions, write_versions
 from launcher.cli import app
@@ -153,7 +153,7 @@ class Watched(Folder):
         super().__init__(folder)
         self.changes, self._away_from = 0, away_from
 
-    def write(self, name: str, content: bytes | Path) -> Kept:
+    def write(self, name: str, content: bytes | Path) -> StoredObject:
         self._count()
         kept = super().write(name, content)
         self._look()

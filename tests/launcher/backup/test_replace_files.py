@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backup.replace_files import Place, replace_all, settle
+from launcher.backup.replace_files import Replacement, replace_all, settle
 
 
-def made(root: Path) -> list[Place]:
+def made(root: Path) -> list[Replacement]:
     """A folder and a file with new ones beside them, one that is not there yet, one that is to go."""
     places = [
-        Place(root / "models"),
-        Place(root / "database"),
-        Place(root / "uploads"),
-        Place(root / "counts", gone=True),
+        Replacement(root / "models"),
+        Replacement(root / "database"),
+        Replacement(root / "uploads"),
+        Replacement(root / "counts", gone=True),
     ]
     for path, word in ((places[0].path, "old"), (places[0].new, "new"), (places[2].new, "new")):
         path.mkdir()

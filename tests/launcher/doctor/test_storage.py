@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backend.settings import Settings
-from backend.storage.store import Folder, Kept, Storage
+from backend.storage.store import Folder, Storage, StoredObject
 from launcher.doctor import storage
 from launcher.doctor.storage import look_at_storage
 
@@ -37,7 +37,7 @@ class Overwrites(Folder):
 class ShowsLate(Folder):
     """As NFS does that trusts what it remembers."""
 
-    def kept_under(self, under: str) -> dict[str, Kept]:
+    def kept_under(self, under: str) -> dict[str, StoredObject]:
         return {}
 
 

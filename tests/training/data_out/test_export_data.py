@@ -24,12 +24,12 @@ from label_studio_config.palette_xml import GARMENTS
 from launcher.cli import app
 from tests.training.conftest import Workplace
 from tests.training.dataset.test_build import CONFIG
-from training.data_out.export_data import Chosen, Format, export_data
+from training.data_out.export_data import Chosen, ExportFormat, export_data
 
 pytestmark = pytest.mark.services
 
 
-def written(workplace: Workplace, into: Path, form: Format = "coco", chosen: Chosen | None = None) -> int:
+def written(workplace: Workplace, into: Path, form: ExportFormat = "coco", chosen: Chosen | None = None) -> int:
     return export_data(
         Connections.of(Settings()), workplace.project_id, into=into, form=form, chosen=chosen or Chosen(), soft=True,
         tracked=lambda approved: approved,

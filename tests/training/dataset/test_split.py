@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from label_studio_config.demo.figures import draw_figure
-from training.dataset.split import VAL_SHARE, Photograph, Placed, split
+from training.dataset.split import VAL_SHARE, KnownSide, Photograph, split
 
 rng = np.random.default_rng(5)
 # Far from each other: two random hashes of 64 bits differ in about 32.
@@ -49,12 +49,12 @@ def test_each_label_of_two_images_is_on_both_sides(count: int) -> None:
 
 
 def test_no_image_ever_changes_sides() -> None:
-    placed: dict[str, Placed] = {}
+    placed: dict[str, KnownSide] = {}
     for count in (1, 2, 7, 40, 41, 200):
         images = wardrobe(count)
         sides = split(images, placed)
         assert all(sides[key] == one.side for key, one in placed.items())
-        placed = {one.key: Placed(one.phash, sides[one.key]) for one in images}
+        placed = {one.key: KnownSide(one.phash, sides[one.key]) for one in images}
     shares = Counter(one.side for one in placed.values())
     assert shares["val"] == pytest.approx(VAL_SHARE * 200, abs=4)
 
@@ -81,12 +81,12 @@ def test_what_looks_alike_is_on_one_side() -> None:
 def test_a_later_lookalike_goes_where_the_first_is() -> None:
     images = wardrobe(30)
     sides = split(images, {})
-    placed = {one.key: Placed(one.phash, sides[one.key]) for one in images}
+    placed = {one.key: KnownSide(one.phash, sides[one.key]) for one in images}
     later = [photograph(1000 + n, *one.labels, phash=one.phash ^ 1) for n, one in enumerate(images)]
     found = split([*images, *later], placed)
     assert [found[one.key] for one in later] == [sides[one.key] for one in images]
     # Like one of each side: nothing that looks like a held-out image is trained on.
-    between = {"a": Placed(0b0000, "train"), "b": Placed(0b1111, "val")}
+    between = {"a": KnownSide(0b0000, "train"), "b": KnownSide(0b1111, "val")}
     middle = photograph(5, "saree", phash=0b0011)
     assert split([middle], between) == {middle.key: "val"}
 

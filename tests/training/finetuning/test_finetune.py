@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.training.dataset.test_build import approved, build
 from training.dataset.build import Dataset
 from training.finetuning.finetune import Trained, finetune
-from training.finetuning.progress import Progress
+from training.finetuning.progress import TrainingProgress
 from training.finetuning.ultralytics_args import training_args
 
 
@@ -29,8 +29,10 @@ def settings(**given: Any) -> Settings:
     return Settings(**{"train_epochs": 2, "train_batch": 3, "device": "cpu", "yolo11_base": "not-there.pt", **given})
 
 
-def trained(dataset: Dataset, folder: Path, initial: Path | None, **given: Any) -> tuple[Trained, list[Progress]]:
-    told: list[Progress] = []
+def trained(
+    dataset: Dataset, folder: Path, initial: Path | None, **given: Any
+) -> tuple[Trained, list[TrainingProgress]]:
+    told: list[TrainingProgress] = []
     result = finetune(
         dataset, initial=initial, image_size_px=64, settings=settings(**given), folder=folder, report=told.append
     )

@@ -26,7 +26,7 @@ from tests.training.dataset.test_build import approved, build
 from training.dataset.build import Dataset
 from training.finetuning.finetune import finetune
 from training.finetuning.multi_gpu import SeveralGpuTrainer
-from training.finetuning.progress import Progress
+from training.finetuning.progress import TrainingProgress
 
 
 class OnCpu(SeveralGpuTrainer):
@@ -77,7 +77,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def train(
-    dataset: Dataset, starter: Path, folder: Path, report: Callable[[Progress], None], **given: Any
+    dataset: Dataset, starter: Path, folder: Path, report: Callable[[TrainingProgress], None], **given: Any
 ) -> Any:  # fmt: skip
     settings = Settings(
         **{"device": "cpu", "device_train": "cpu,cpu", "train_epochs": 2, "train_batch": 4, **given}
@@ -89,7 +89,7 @@ def test_two_processes_train_one_model_and_each_epoch_is_told(
     dataset: Dataset, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", OnCpu)
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     result = train(dataset, starter, tmp_path / "run", told.append)
     assert [(one.epoch, one.epochs) for one in told] == [(1, 2), (2, 2)]
     assert {"box_loss", "seg_loss"} <= set(told[0].losses)
@@ -105,7 +105,7 @@ def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
 ) -> None:
     monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", Endless)
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         # As RQ's time limit, which ends what the job's own thread does.
         raise KeyboardInterrupt
 
@@ -114,7 +114,7 @@ def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
         train(dataset, starter, tmp_path / "run", interrupt, train_epochs=6)
     assert set(psutil.Process().children(recursive=True)) <= before
     monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", OnCpu)
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     result = train(dataset, starter, tmp_path / "run", told.append, train_epochs=6)
     epochs = [one.epoch for one in told]
     assert 1 < epochs[0] and epochs == list(range(epochs[0], 7))
@@ -125,7 +125,7 @@ def test_memory_that_is_too_small_in_one_process_halves_the_batch(
     dataset: Dataset, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", OutOfMemory)
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     train(dataset, starter, tmp_path / "run", told.append, train_epochs=1)
     assert "going on with TRAIN_BATCH=2" in caplog.text and len(told) == 1
 

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from backend.domain import LabelledMask
 from tests.support import shapes
-from training.report.pictures import Picture, colours_of, cropped, picture, surroundings
+from training.report.pictures import ReportPicture, colours_of, cropped, picture, surroundings
 
 COLOURS = colours_of(("saree", "kurta"))
 WHITE = np.full((60, 97, 3), 255, np.uint8)
 
 
-def pixels(drawn: Picture) -> npt.NDArray[np.uint8]:
+def pixels(drawn: ReportPicture) -> npt.NDArray[np.uint8]:
     encoded = base64.b64decode(drawn.uri.removeprefix("data:image/jpeg;base64,"))
     decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backend.label_studio.uploads import UPLOADABLE
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
-from training.data_in.picture_folder import Picture, PictureFolder
+from training.data_in.picture_folder import PictureFolder, SetPicture
 
 NOT_KEPT = "item's landmarks, style, scale, occlusion, zoom and viewpoint, which regions do not hold"
 UNREADABLE = "item without an outline that can be read"
@@ -43,7 +43,7 @@ def _images(files: Sequence[Path], pictures: PictureFolder) -> Iterator[Annotate
         yield AnnotatedImage(picture, tuple(garments), notes=tuple(notes))
 
 
-def _picture(file: Path, pictures: PictureFolder) -> Picture:
+def _picture(file: Path, pictures: PictureFolder) -> SetPicture:
     """The image beside `annos`: training and validation both have a 000001."""
     for suffix in sorted(UPLOADABLE):
         beside = file.parent.parent / "image" / f"{file.stem}{suffix}"

@@ -22,7 +22,7 @@ from training.data_in.formats.photographs import read_photographs
 from training.data_in.formats.yolo import read_yolo, yolo_images, yolo_names
 from training.data_in.picture_folder import PictureFolder, is_mask_folder, is_picture, pictures_below
 
-Format = Literal[
+SetFormat = Literal[
     "coco", "deepfashion2", "imaterialist", "masks", "parquet", "yolo", "label-studio", "photographs"
 ]  # fmt: skip
 # Mirrored copies of ATR and LIP, beside the masks themselves.
@@ -48,7 +48,7 @@ class Opening:
     image_key: str = "image"
 
 
-def open_set(paths: Sequence[str], form: Format | None, opening: Opening) -> tuple[Format, Source]:
+def open_set(paths: Sequence[str], form: SetFormat | None, opening: Opening) -> tuple[SetFormat, Source]:
     """The format of a path, and what it holds; several paths, and what a pattern matches, are photographs.
 
     Raises:
@@ -74,7 +74,7 @@ def _found(paths: Sequence[str]) -> list[Path]:
     return found
 
 
-def _form_of(found: Sequence[Path]) -> Format:
+def _form_of(found: Sequence[Path]) -> SetFormat:
     path = found[0]
     if len(found) > 1 or (path.is_file() and is_picture(path)):
         return "photographs"
@@ -101,7 +101,7 @@ def _form_of(found: Sequence[Path]) -> Format:
     raise DatasetError(f"{path} holds no images, and no set in a format that is known. Say which with --format.")
 
 
-def _form_of_json(path: Path) -> Format:
+def _form_of_json(path: Path) -> SetFormat:
     """By what stands at its beginning."""
     try:
         with path.open("rb") as stream:
@@ -117,7 +117,7 @@ def _form_of_json(path: Path) -> Format:
     raise DatasetError(f"{path} is neither COCO, nor DeepFashion2, nor an export of Label Studio.")
 
 
-def _open(path: Path, form: Format, opening: Opening) -> Source:
+def _open(path: Path, form: SetFormat, opening: Opening) -> Source:
     folder = path if path.is_dir() else path.parent
     match form:
         case "coco":

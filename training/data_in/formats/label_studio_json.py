@@ -18,7 +18,7 @@ from backend.regions.polygons import Outline
 from training.annotations.approvals import approved_annotations
 from training.annotations.truth import parts_of_garments
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source
-from training.data_in.picture_folder import Picture, PictureFolder
+from training.data_in.picture_folder import PictureFolder, SetPicture
 
 PREDICTIONS = "task with predictions and no annotation"
 RECTANGLE = "rectangle, which is no outline"
@@ -76,12 +76,12 @@ def _url(data: Mapping[str, Any], image_key: str) -> str:
     return urls[0] if len(urls) == 1 else ""
 
 
-def _picture(url: str, pictures: PictureFolder) -> Picture:
+def _picture(url: str, pictures: PictureFolder) -> SetPicture:
     name = image_name(url)
     found = pictures.named(name)
     if not found.is_there:
         found = pictures.named(PurePosixPath(name).name)
-    return found if found.is_there else Picture(name, url=url)
+    return found if found.is_there else SetPicture(name, url=url)
 
 
 def _garments(

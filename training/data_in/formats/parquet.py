@@ -15,7 +15,7 @@ from backend.errors import DatasetError
 from backend.images.open_picture import open_picture
 from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.formats.index_masks import NO_MASK, garments_in, read_index
-from training.data_in.picture_folder import Picture
+from training.data_in.picture_folder import SetPicture
 
 # Rows in memory at a time.
 AT_ONCE = 16
@@ -51,7 +51,7 @@ def _images(files: Sequence[Path], names: Mapping[int, str]) -> Iterator[Annotat
 
 
 def _image(name: str, image: bytes | None, mask: bytes | None, names: Mapping[int, str]) -> AnnotatedImage:
-    picture = Picture(f"{name}{_extension(image)}", encoded=image)
+    picture = SetPicture(f"{name}{_extension(image)}", encoded=image)
     index = None if mask is None else read_index(mask)
     if index is None:
         return AnnotatedImage(picture, notes=(NO_MASK,))

@@ -12,7 +12,7 @@ import yaml
 
 from backend.errors import DatasetError, ImageError
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
-from training.data_in.picture_folder import Picture, PictureFolder, is_picture
+from training.data_in.picture_folder import PictureFolder, SetPicture, is_picture
 
 BOX = "box without an outline"
 UNREADABLE = "line that is no class and outline"
@@ -56,7 +56,7 @@ def _images(images: Sequence[Path], pictures: PictureFolder, names: Mapping[int,
         yield _image(picture, [line.split() for line in lines if line.strip()], names)
 
 
-def _image(picture: Picture, lines: Sequence[Sequence[str]], names: Mapping[int, str]) -> AnnotatedImage:
+def _image(picture: SetPicture, lines: Sequence[Sequence[str]], names: Mapping[int, str]) -> AnnotatedImage:
     try:
         size_wh = picture.size_wh() if lines else None
     except ImageError:

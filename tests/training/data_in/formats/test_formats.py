@@ -40,7 +40,7 @@ from training.data_in.formats.coco import run_lengths_to_mask
 from training.data_in.formats.detect import Opening, open_set
 from training.data_in.formats.index_masks import garments_in
 from training.data_in.mask_cleaning import Cleaning, cleaned
-from training.data_in.picture_folder import Picture, PictureFolder
+from training.data_in.picture_folder import PictureFolder, SetPicture
 from training.data_out.coco import write_coco as write_own_coco
 from training.data_out.garment_images import GarmentImage
 from training.data_out.index_masks import write_index_masks
@@ -224,10 +224,10 @@ def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(photograph(1)).save(tmp_path / "turned.jpg", exif=exif)
-    assert Picture("turned.jpg", tmp_path / "turned.jpg").size_wh() == SIZE[::-1]
+    assert SetPicture("turned.jpg", tmp_path / "turned.jpg").size_wh() == SIZE[::-1]
     (tmp_path / "no.jpg").write_bytes(b"nothing")
     with pytest.raises(ImageError, match=r"'no\.jpg' cannot be read"):
-        Picture("no.jpg", tmp_path / "no.jpg").size_wh()
+        SetPicture("no.jpg", tmp_path / "no.jpg").size_wh()
 
 
 def test_masks_in_colour_are_no_numbers(tmp_path: Path) -> None:
