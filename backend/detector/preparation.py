@@ -5,6 +5,7 @@ Both lie in the version's folder, below `prepared`; `prepare` makes them, and ca
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def folder_of(version: Version) -> Path:
 def read_preparation(version: Version) -> Preparation | None:
     """What was prepared; None where nothing was yet, or it cannot be read, and is to be made again."""
     try:
-        return _JSON.validate_json((folder_of(version) / RECORD_FILE).read_bytes())
+        return _JSON.validate_python(json.loads((folder_of(version) / RECORD_FILE).read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, StorageError) as e:

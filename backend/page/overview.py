@@ -234,9 +234,9 @@ def _segmenter(service: Service) -> str:
     segmenter = service.interactive.segmenter
     if segmenter.name == "classical":
         return "classical (no weights), on the CPU"
-    return (
-        segmenter.name if segmenter.ready is None else f"{segmenter.name}, on {_device(service.connections.settings)}"
-    )
+    if segmenter.ready is None:
+        return segmenter.name
+    return f"{segmenter.name}, on {_device(service.connections.settings)}"
 
 
 def _detector(service: Service, project_id: int | None) -> str:

@@ -116,7 +116,7 @@ def _shapes_hash(result: Sequence[Mapping[str, Any]]) -> str:
 
 def _read(path: Path) -> dict[str, Correction]:
     try:
-        return _JSON.validate_json(path.read_bytes())
+        return _JSON.validate_python(json.loads(path.read_text()))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:

@@ -136,7 +136,7 @@ def _times(tasks: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _read(path: Path) -> Count | None:
     try:
-        return _JSON.validate_json(path.read_bytes())
+        return _JSON.validate_python(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as e:

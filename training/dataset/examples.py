@@ -132,7 +132,7 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 def _read(path: Path) -> Example | None:
     try:
-        return _JSON.validate_json(path.read_bytes())
+        return _JSON.validate_python(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as e:
