@@ -5,10 +5,10 @@ ifeq ($(PYTHON),)
 $(error Drape needs Python 3.10 to 3.13. Install one (Debian: apt install python3 python3-venv; macOS: brew install python@3.12))
 endif
 
-.PHONY: help up test compose-test fuzz lint audit licences bench flywheel soak faults hosts clean
+.PHONY: help up test fuzz lint audit licences bench flywheel soak faults hosts clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUDIO_PORT= REDIS_PORT= DATA_DIR=]
 	@$(PYTHON) launcher/bootstrap.py $(if $(LABEL_STUDIO_URL),--no-label-studio)
@@ -24,9 +24,9 @@ compose-test:  ## docker-compose.yml on a Docker engine of its own, as docs/depl
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m pytest -x -v -m compose tests/compose
 
-fuzz:  ## bad input at random, tens of thousands of requests: an hour or more [FUZZ=tests/backend/test_brush_properties.py]
+fuzz:  ## bad input at random, tens of thousands of requests: an hour or more [FUZZ=tests/backend/regions/test_brush_properties.py]
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
-	.venv/bin/python -m pytest --hypothesis-profile=fuzz --timeout=0 $(or $(FUZZ),tests/backend/test_*_properties.py)
+	.venv/bin/python -m pytest --hypothesis-profile=fuzz --timeout=0 $(or $(FUZZ),$(shell find tests/backend -name "test_*_properties.py"))
 
 lint:  ## style and types
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
@@ -38,11 +38,11 @@ audit:  ## known vulnerabilities of what is installed; says so where their data 
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv --clear .venv-audit && \
 	  .venv-audit/bin/pip install -q --disable-pip-version-check -r requirements-audit.txt; } || true
-	@.venv/bin/python -m launcher.audit
+	@.venv/bin/python -m launcher.dev.vulnerabilities
 
 licences:  ## docs/licences.md, from what is installed
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
-	.venv/bin/python -m launcher.licences_table
+	.venv/bin/python -m launcher.dev.licences_page
 
 bench:  ## speed and quality, side by side [ONLY=part]
 	@$(PYTHON) launcher/bootstrap.py --dev

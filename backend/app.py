@@ -1,10 +1,9 @@
-"""The HTTP service: routes and authentication, no logic. Conventions are those of Label Studio's ML backends."""
+"""The HTTP service: routes, no logic. Conventions are those of Label Studio's ML backends."""
 
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -12,29 +11,25 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Lifespan
 
-from backend.body_limit import BodyLimit
 from backend.errors import DrapeError, OverloadedError
-from backend.labelstudio import SECRET_HEADER
-from backend.lanes import BATCHES, CLICKS, Lanes
-from backend.page.routes import of_this_page, page_routes
-from backend.request_ids import RequestIds
+from backend.label_studio.payloads import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
+from backend.page.routes import page_routes
 from backend.service import Service
 from backend.settings import Settings
-from backend.wire import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
+from backend.telemetry.request_ids import RequestIds
+from backend.web.admission import BATCHES, CLICKS, Lanes
+from backend.web.authentication import LIVE, WEBHOOK, Unauthorized, authenticate, guarded
+from backend.web.body_limit import BodyLimit
+from backend.web.same_site import of_this_page
 
 logger = logging.getLogger(__name__)
 
 # How Label Studio names itself to backends; its page shows nothing of an error status, so that words must do.
 STUDIO_AGENT = "heartex/"
-
-WEBHOOK, LIVE = "/webhook", "/live"
-_basic = HTTPBasic(auto_error=False, realm="drape")
 
 
 class _Traced(FastAPI):
@@ -46,58 +41,6 @@ class _Traced(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         return RequestIds(BodyLimit(super().build_middleware_stack(), most_bytes=self._most_bytes))
-
-
-class Unauthorized(Exception):
-    """Wrong or missing credentials."""
-
-
-def _same(given: str, expected: str) -> bool:
-    return secrets.compare_digest(given.encode(), expected.encode())
-
-
-def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., Awaitable[None]]:
-    """A dependency that refuses requests without the configured credentials.
-
-    HTTP Basic everywhere; a webhook, to which Label Studio adds headers but no credentials, may carry the secret header
-    in its place. Without a configured user (and, for webhooks, secret) all requests pass.
-    """
-
-    # No thread is needed for it: of those a flood of requests takes all.
-    async def check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)]) -> None:
-        secret = request.headers.get(SECRET_HEADER)
-        if webhook and settings.webhook_secret and secret is not None and _same(secret, settings.webhook_secret):
-            return
-        if not (settings.basic_auth_user or (webhook and settings.webhook_secret)):
-            return
-        # Without a user only the secret opens: else any made-up credentials would stand for it.
-        if credentials is None or not settings.basic_auth_user:
-            raise Unauthorized
-        # Both are compared before the answer, so that its time does not tell which was wrong.
-        user_right = _same(credentials.username, settings.basic_auth_user)
-        password_right = _same(credentials.password, settings.basic_auth_pass)
-        if not (user_right and password_right):
-            raise Unauthorized
-
-    return check
-
-
-def guarded(settings: Settings) -> type[APIRoute]:
-    """Routes that look at the credentials before the body, which FastAPI reads before all dependencies; not `LIVE`."""
-
-    class Guarded(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle, check = super().get_route_handler(), authenticate(settings, webhook=self.path == WEBHOOK)
-            if self.path == LIVE:
-                return handle
-
-            async def checked(request: Request) -> Response:
-                await check(request, await _basic(request))
-                return await handle(request)
-
-            return checked
-
-    return Guarded
 
 
 # FastAPI does not see what `predict_request` reads: its document is told.

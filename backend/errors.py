@@ -13,12 +13,6 @@ class DrapeError(Exception):
     http_status = 500
 
 
-class ProtocolError(DrapeError):
-    """A request body that is not Label Studio's protocol; the message names the field."""
-
-    http_status = 422
-
-
 class LabelConfigError(DrapeError):
     """A label config that cannot be served; the message names the missing tag."""
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
+from backend.label_studio.payloads import PredictRequest, WebhookEvent
 from backend.service import Service
 from backend.settings import Settings
-from backend.wire import PredictRequest, WebhookEvent
 
 # How long a Redis that is away is waited for.
 FIT_S = 10.0

@@ -9,34 +9,30 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
-from redis.exceptions import RedisError
 
-from backend.auto_accepted import accepted_by, is_marked
-from backend.batch import Batch
-from backend.calibration import read_calibration
-from backend.detectors import Detectors
+from backend.auto_accept.marks import accepted_by, is_marked
+from backend.connections import Connections
+from backend.detector.detector_pool import Detectors
 from backend.domain import Prediction
-from backend.errors import DrapeError, OverloadedError, QueueError, SettingsError
-from backend.gate import gate_of, why_shut
-from backend.images import ImageStore
-from backend.inbox import Hint, Inbox
-from backend.job_state import snapshot
-from backend.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
-from backend.labelstudio import LabelStudio
-from backend.metrics import Metrics
-from backend.pipeline import LOADING_PATIENCE_S, Interactive
-from backend.prelabel_marks import PrelabelMarks
-from backend.prewarm import Prewarmer
-from backend.problems import Problems
-from backend.queue_metrics import QueueMetrics
-from backend.queues import REDIS_PATIENCE_S, Queues
-from backend.registry import Registry
+from backend.errors import DrapeError, OverloadedError, QueueError
+from backend.images.fetch import ImageStore
+from backend.label_studio.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
+from backend.label_studio.payloads import PredictRequest, Task, WebhookEvent
+from backend.predict.batch import Batch
+from backend.predict.interactive import LOADING_PATIENCE_S, Interactive
+from backend.predict.prewarm import Prewarmer
+from backend.predict.sticky_words import StickyWords
+from backend.prelabel.pace import Pace
+from backend.prelabel.task_marks import TaskMarks
+from backend.queues.event_inbox import EventWork, Inbox
+from backend.queues.queue_metrics import QueueMetrics
+from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
-from backend.sticky_words import StickyWords
-from backend.survey import Surveys
-from backend.verdict import read_verdict
-from backend.wire import PredictRequest, Task, WebhookEvent
+from backend.status.audits import Audits
+from backend.status.project_status import ProjectStatus
+from backend.status.survey import Surveys
+from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +48,13 @@ ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
 class Service:
     """The parts that answer, put together once."""
 
-    settings: Settings
+    connections: Connections
     interactive: Interactive
     batch: Batch
     prewarmer: Prewarmer
-    registry: Registry
-    queues: Queues
-    problems: Problems
-    marks: PrelabelMarks
+    marks: TaskMarks
     surveys: Surveys
+    project_status: ProjectStatus
     inbox: Inbox
     metrics: Metrics
     started_at: float
@@ -71,31 +65,29 @@ class Service:
         # Ultralytics does it as it is loaded, with the first detector: were OpenCV at work on a click in threads of
         # its own then, it would divide by their number, which is 0, and take the whole process along.
         cv2.setNumThreads(0)
-        label_studio = LabelStudio(settings)
-        images = ImageStore(settings, bearer=label_studio.bearer)
         # A Redis that hangs must not hold the threads that answer.
-        queues = Queues(settings, answer_within_s=REDIS_PATIENCE_S)
-        problems = Problems(queues.redis)
-        registry = Registry.of(settings, report=problems.report)
+        connections = Connections.of(settings, answer_within_s=REDIS_PATIENCE_S)
+        label_studio, redis = connections.label_studio, connections.queues.redis
+        images = ImageStore(settings, bearer=label_studio.bearer)
         metrics = Metrics()
         metrics.registry.register(QueueMetrics(settings))
-        segmenter = SegmenterLoader(settings, metrics)
+        segmenter, surveys = SegmenterLoader(settings, metrics), Surveys(redis)
         return cls(
-            settings=settings,
-            interactive=Interactive(settings, images=images, segmenter=segmenter, sticky=StickyWords(queues.redis)),
+            connections=connections,
+            interactive=Interactive(settings, images=images, segmenter=segmenter, sticky=StickyWords(redis)),
             batch=Batch(
                 settings,
                 images=images,
-                detectors=Detectors(registry, settings),
+                detectors=Detectors(connections.registry, settings),
                 segmenter=lambda: segmenter.get(timeout_s=LOADING_PATIENCE_S),
             ),
             prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
-            registry=registry,
-            queues=queues,
-            problems=problems,
-            marks=PrelabelMarks(queues.redis),
-            surveys=Surveys(queues.redis),
-            inbox=Inbox(queues, problems),
+            marks=TaskMarks(redis),
+            surveys=surveys,
+            project_status=ProjectStatus(
+                connections, segmenter=segmenter, surveys=surveys, audits=Audits(redis), pace=Pace(redis)
+            ),
+            inbox=Inbox(connections.queues, connections.problems),
             metrics=metrics,
             started_at=time.time(),
         )
@@ -106,22 +98,11 @@ class Service:
 
     def model_version(self, project_id: int | None) -> str:
         """What pre-annotates the project: its champion's name, or the segmenter's where it has none yet."""
-        champion = None if project_id is None else self.registry.champion(project_id)
-        return champion.name if champion else self.interactive.segmenter.name
+        return self.project_status.model_version(project_id)
 
     def health(self) -> dict[str, Any]:
         """What `GET /health` says."""
         return {"status": "UP", "model_class": "GarmentModel", "segmenter": self.interactive.segmenter.name}
-
-    def work_with(self, project_id: int, name: str) -> None:
-        """Makes a version the one that the project works with, and has it pre-annotate what nobody has annotated.
-
-        Raises:
-            NotFoundError: there is no such version.
-            QueueError: Redis is away; the version is the current one all the same.
-        """
-        self.registry.promote(project_id, name)
-        self.queues.enqueue_plan(project_id)
 
     def setup(self, *, project_id: int | None, label_config: str) -> str:
         """Checks that the label config can be served; returns the model version that Label Studio shall show.
@@ -148,7 +129,7 @@ class Service:
             # Its list was looked at when the context was recognised as one.
             config = config_of(configs, [one for one in request.context["result"] if isinstance(one, dict)])
             return [_as_result(self._interact(request, config))]
-        left_s = self.settings.predict_deadline_s if deadline_s is None else deadline_s
+        left_s = self.connections.settings.predict_deadline_s if deadline_s is None else deadline_s
         return self._predict_batch(request, configs, deadline_s=left_s)
 
     def excuse(self, request: PredictRequest, reason: str) -> dict[str, Any]:
@@ -167,7 +148,7 @@ class Service:
             raise
         except DrapeError as e:
             # Label Studio's page shows nothing for an error status: the reason must travel in a result.
-            self.problems.report(str(e), project_id=project_id, task_id=task.id)
+            self.connections.problems.report(str(e), project_id=project_id, task_id=task.id)
             return self.interactive.excuse(str(e), config)
         finally:
             if project_id is not None:
@@ -182,14 +163,14 @@ class Service:
         if len(request.tasks) == 1:
             # One task alone: somebody has opened it.
             self.prewarmer.opened(project_id, request.tasks[0], configs[0])
-        current = self.batch.current(project_id) if self.registry.champion(project_id) else None
+        current = self.batch.current(project_id) if self.connections.registry.champion(project_id) else None
         if current is None:
             return self._predict_without_model(project_id, request.tasks, configs[0])
         answers: dict[int, dict[str, Any] | list[Any]] = {}
         for outcome in self.batch.predict(request.tasks, configs, current, deadline_s=deadline_s):
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
             if outcome.problem:
-                self.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
+                self.connections.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
         self.marks.answered(project_id, current.version, [task_id for task_id, answer in answers.items() if answer])
         late = [task.id for task in request.tasks if task.id not in answers]
         if late:
@@ -200,25 +181,25 @@ class Service:
         self, project_id: int, tasks: list[Task], config: LabelConfig
     ) -> list[dict[str, Any] | list[Any]]:
         """The remembered words in a task that is opened; what words find otherwise takes a job's time."""
-        if len(tasks) == 1 and self.settings.for_project(project_id).sticky_words:
+        if len(tasks) == 1 and self.connections.settings.for_project(project_id).sticky_words:
             phrase = self.interactive.sticky.recall(project_id)
             try:
                 prediction = self.interactive.answer_again(project_id, tasks[0], config, phrase) if phrase else None
             except DrapeError as e:
-                self.problems.report(str(e), project_id=project_id, task_id=tasks[0].id)
+                self.connections.problems.report(str(e), project_id=project_id, task_id=tasks[0].id)
                 prediction = None
             if prediction:
                 return [_as_result(prediction)]
-        if self.settings.may_read_words:
+        if self.connections.settings.may_read_words:
             self._queue_late(project_id, [task.id for task in tasks])
         return [[] for _ in tasks]
 
     def _queue_late(self, project_id: int, task_ids: list[int]) -> None:
         try:
-            champion = self.registry.champion(project_id)
-            self.queues.enqueue_prelabel(project_id, task_ids, version=champion.name if champion else "")
+            champion = self.connections.registry.champion(project_id)
+            self.connections.queues.enqueue_prelabel(project_id, task_ids, version=champion.name if champion else "")
         except QueueError as e:
-            self.problems.report(
+            self.connections.problems.report(
                 f"{len(task_ids)} tasks did not fit the time limit and were not queued: {e}", project_id=project_id
             )
 
@@ -232,16 +213,16 @@ class Service:
         # Each name that is counted takes memory: one for all that mean nothing here.
         self.metrics.webhooks.labels(action=event.action if event.action in ACTIONS else "other").inc()
         if event.action == "TASKS_CREATED":
-            hint = Hint("prelabel", project_id, tuple(task.id for task in event.tasks))
+            work = EventWork("prelabel", project_id, tuple(task.id for task in event.tasks))
         elif event.action == "START_TRAINING":
-            hint = Hint("train", project_id)
+            work = EventWork("train", project_id)
         elif event.action in ANNOTATION_ACTIONS and not self._is_own(event):
-            hint = Hint("check", project_id)
+            work = EventWork("check", project_id)
         else:
             logger.info("Nothing to do for webhook action %s", event.action)
             return "ignored"
-        self.inbox.put(hint)
-        return hint.kind
+        self.inbox.put(work)
+        return work.kind
 
     def takes_long(self, event: WebhookEvent) -> bool:
         """Whether `webhook` hashes the event's regions, and reads the project's settings: not for an event loop."""
@@ -251,70 +232,21 @@ class Service:
         """Whether the service stored the annotation itself: of thousands each would have all labels counted again."""
         if not self.takes_long(event) or accepted_by(event.annotation or {}) is None:
             return False
-        return not self.settings.for_project(event.project_id).train_on_auto_accepted
+        return not self.connections.settings.for_project(event.project_id).train_on_auto_accepted
 
     def versions(self, project_id: int | None) -> list[str]:
         """Names of the project's model versions, oldest first."""
-        return [] if project_id is None else [version.name for version in self.registry.versions(project_id)]
+        return self.project_status.versions(project_id)
 
     def status(self) -> dict[str, Any]:
         """What `GET /status` shows: models, queues, jobs with their progress, the last problems."""
-        try:
-            queues: dict[str, Any] = {
-                "surveys": {str(project_id): asdict(survey) for project_id, survey in self.surveys.all().items()},
-                "audits": self.queues.audits(),
-                **snapshot(self.queues.redis),
-                "images_a_minute": self.marks.images_a_minute(),
-            }
-        except (QueueError, RedisError) as e:
-            queues = {"error": str(e)}
         return {
             "status": "UP",
             "uptime_s": round(time.time() - self.started_at, 1),
             "segmenter": self.interactive.segmenter.name,
-            "projects": {
-                str(project_id): {
-                    "model_version": self.model_version(project_id),
-                    "versions": self.versions(project_id),
-                    "last_verdict": self._last_verdict(project_id),
-                    **self._own(project_id),
-                }
-                for project_id in self.registry.project_ids()
-            },
-            "queues": queues,
-            "problems": [asdict(problem) for problem in self.problems.recent(20)],
-        }
-
-    def _last_verdict(self, project_id: int) -> dict[str, Any] | None:
-        """What came of the last model that was trained; None before the first."""
-        for version in reversed(self.registry.versions(project_id)):
-            verdict = read_verdict(version)
-            if verdict is not None:
-                return {"version": version.name, **asdict(verdict)}
-        return None
-
-    def _own(self, project_id: int) -> dict[str, Any]:
-        """The project's own settings and what its gate does; or what is wrong with them."""
-        try:
-            settings = self.settings.for_project(project_id)
-            own = {name: getattr(settings, name) for name in self.settings.projects().get(project_id, {})}
-        except SettingsError as e:
-            return {"settings": {"error": str(e)}}
-        return {"settings": own, "auto_accept": self._auto_accept(project_id, settings)}
-
-    def _auto_accept(self, project_id: int, settings: Settings) -> dict[str, Any]:
-        """What the gate does for the project, and on what evidence."""
-        champion = self.registry.champion(project_id)
-        mode = settings.auto_accept
-        if champion is None or mode == "off":
-            return {"mode": mode}
-        calibration = read_calibration(champion)
-        return {
-            "mode": mode,
-            "open": gate_of(champion, settings).is_open,
-            "shut_because": why_shut(champion, settings),
-            "promised_precision": settings.auto_accept_precision,
-            "calibration": asdict(calibration) if calibration else None,
+            "projects": self.project_status.projects(),
+            "queues": self.project_status.queues(),
+            "problems": [asdict(problem) for problem in self.connections.problems.recent(20)],
         }
 
 

@@ -1,171 +1,26 @@
-"""Every setting, once: name, type, default, unit. Nothing else in Drape reads the environment."""
+"""Every setting, once: name, type, default, unit. Nothing else in Drape reads the environment.
+
+The first part of them, of the installation, is in `installation_settings`.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
 
-import yaml
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, YamlConfigSettingsSource
-from yaml import YAMLError
 
 from backend.domain import Outlining
-from backend.errors import SettingsError, first_line
-
-# Where containers find their secrets, each in a file of its setting's name.
-SECRETS = Path("/run/secrets")
-# What `PROJECT_SETTINGS` may set otherwise for a project: what its model finds, accepts, learns and is judged by. All
-# else is the installation's: addresses, secrets, devices, limits that protect it.
-OF_A_PROJECT = frozenset({
-    "approval", "approval_choice", "audit_share", "auto_accept", "auto_accept_iou", "auto_accept_precision",
-    "example_tag", "hard_example_weight", "max_regions", "model_score_threshold", "polygon_parts",
-    "polygon_tolerance_px", "promote_class_drop", "promote_margin", "rare_label_share", "refine_with_sam",
-    "retrain_after", "retrain_min_images", "speck_percent", "sticky_words", "train_args", "train_batch", "train_epochs",
-    "train_image_size_px", "train_max_minutes", "train_on_auto_accepted", "train_patience", "train_timeout_s",
-    "yolo11_base",
-})  # fmt: skip
-
-# A few aliases of aliases may stand for billions of values.
-MAX_YAML_CHARACTERS, MAX_YAML_VALUES = 200_000, 100_000
+from backend.errors import SettingsError
+from backend.installation_settings import InstallationSettings
+from backend.project_settings import project_in, read_projects
 
 
-class Settings(BaseSettings):
+class Settings(InstallationSettings):
     """Read from the environment (names in capitals), then from a `.env` file in the working directory, then from files
     of their names in `/run/secrets`."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", populate_by_name=True, frozen=True,
-        secrets_dir=SECRETS if SECRETS.is_dir() else None,
-    )  # fmt: skip
-
-    data_dir: Path = Field(Path("var"), description="One directory for everything that is kept: models, logs, secrets.")
-    storage_url: str = Field(
-        "",
-        description="Where several machines share models and embeddings: a folder that all of them have (a path, or "
-        "`file://`, such as NFS), or `s3://bucket/prefix` with the usual AWS_* variables. Empty: the data directory.",
-    )
-    model_dir: Path | None = Field(
-        None, description="Where model versions are kept. Default: `models` in the data directory."
-    )
-    host: str = Field("127.0.0.1", description="Address the backend listens on.")
-    port: int = Field(9090, ge=1, le=65535, description="Port the backend listens on.")
-    backend_url: str = Field(
-        "",
-        description="Address at which Label Studio reaches the backend, for `drape connect` and `drape up`. Empty: "
-        "`PORT` of this machine, `http://127.0.0.1:9090`.",
-    )
-    project_settings: str = Field(
-        "",
-        description="Path of a YAML file of settings that projects have of their own; read anew at each job and "
-        "request.",
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe message that is logged."
-    )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="`text` for people, or `json`: an object a line, for collectors of logs."
-    )
-
-    label_studio_url: str = Field(
-        "",
-        validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
-        description="Address of Label Studio, `http://host:port`. Empty for `drape up`: it starts one of its own.",
-    )
-    label_studio_api_key: str = Field(
-        "", repr=False, description="Personal access token (or legacy token) of the account that the service works as."
-    )
-    label_studio_timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for one answer of Label Studio.")
-    label_studio_database: str = Field(
-        "",
-        repr=False,
-        description="Label Studio's PostgreSQL, `postgresql://user@host/name`, for `drape backup` and `drape restore`. "
-        "Empty: what `drape up` starts.",
-    )
-    label_studio_files: Path | None = Field(
-        None, description="Label Studio's folder of uploads, `media` in its data directory, for the same."
-    )
-    postgres_password: str = Field(
-        "", repr=False, description="Password of that PostgreSQL, where its address holds none."
-    )
-    redis_url: str = Field(
-        "", repr=False, description="Address of Redis. Empty for `drape up`: it starts one of its own."
-    )
-    redis_password: str = Field("", repr=False, description="Password of Redis, where its address holds none.")
-
-    basic_auth_user: str = Field(
-        "", description="User that Label Studio must present (HTTP Basic). Empty: no authentication."
-    )
-    basic_auth_pass: str = Field("", repr=False, description="Password that goes with it.")
-    webhook_secret: str = Field(
-        "",
-        repr=False,
-        description="Value of the `X-Drape-Secret` header that webhooks must carry. Empty: Basic credentials only.",
-    )
-
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where models run.")
-    device_batch: str = Field(
-        "", description="Where workers pre-annotate and encode ahead, such as `cuda:1`. Empty: as `DEVICE`."
-    )
-    device_train: str = Field(
-        "",
-        description="Where trainings run, such as `cuda:1`, or `0,1` for a process on each of two GPUs; new models are "
-        "judged on the first. Empty: as `DEVICE`.",
-    )
-    gpu_memory_share: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Most of a GPU's memory (0 to 1) that the backend takes: for processes that share one.",
-    )
-    gpu_memory_share_batch: float = Field(
-        1.0, gt=0, le=1, description="Likewise, for each worker that pre-annotates or encodes ahead."
-    )
-    gpu_memory_share_train: float = Field(1.0, gt=0, le=1, description="Likewise, for a training.")
-    segmenter: Literal["auto", "sam3", "sam", "classical"] = Field(
-        "auto", description="What answers clicks and boxes; `auto` takes the best whose weights are there."
-    )
-    sam3_weights: str = Field(
-        "",
-        description="Path of SAM 3's or SAM 3.1's weights, which Meta gives out at https://huggingface.co/facebook/sam3.",
-    )
-    sam_half: bool = Field(
-        True,
-        description="SAM 3 computes in float16 on a GPU, and encodes in bfloat16 on a CPU that is made for it (AMX); "
-        "false: in float32.",
-    )
-    sam_compile: bool = Field(
-        False, description="Compile SAM 3's image encoder: minutes at the start, faster encoding on a GPU afterwards."
-    )
-    sam_weights: str = Field(
-        "",
-        description="SAM 2.1 or MobileSAM weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`).",
-    )
-    embedding_device_bytes: int = Field(
-        4_000_000_000,
-        ge=0,
-        description="GPU memory for embeddings of images, in bytes (SAM 3: 69 MB an image).",
-    )
-    embedding_host_bytes: int = Field(
-        2_000_000_000,
-        ge=0,
-        description="Memory for embeddings of images, in bytes (SAM 3: 138 MB an image, 80 in bfloat16).",
-    )
-    embedding_disk_bytes: int = Field(
-        10_000_000_000,
-        ge=0,
-        description="Disk space for embeddings, below the data directory, in bytes; 0 keeps them in memory alone.",
-    )
-    embedding_shared_bytes: int = Field(
-        100_000_000_000,
-        ge=0,
-        description="Space for embeddings in what `STORAGE_URL` names, in bytes: those written longest ago go first; 0 "
-        "shares none, which may be quicker where every machine has a GPU.",
-    )
     prewarm_tasks: int = Field(
         2, ge=0, description="Tasks after the opened one whose images are encoded ahead, in the background."
     )
@@ -337,22 +192,6 @@ class Settings(BaseSettings):
             raise ValueError("Give a score, `calibrated` or `off`.")
         return "off" if value is False else value
 
-    @field_validator("device", "device_batch")
-    @classmethod
-    def _check_one(cls, value: str) -> str:
-        if "," in value:
-            raise ValueError("One device is meant: a model runs on one. DEVICE_TRAIN takes several.")
-        return value
-
-    @model_validator(mode="after")
-    def _check_storage(self) -> Settings:
-        scheme, slashes, rest = self.storage_url.partition("://")
-        if slashes and (scheme not in ("file", "s3") or not rest.strip("/")):
-            raise ValueError("STORAGE_URL is a path, `file:///path` or `s3://bucket/prefix`.")
-        if self.storage_url and self.model_dir:
-            raise ValueError("MODEL_DIR has no meaning with STORAGE_URL, which says where models are.")
-        return self
-
     @model_validator(mode="after")
     def _check_choice(self) -> Settings:
         name, _, wanted = self.approval_choice.partition("=")
@@ -373,7 +212,7 @@ class Settings(BaseSettings):
             about = path.stat()
         except OSError as e:
             raise SettingsError(f"PROJECT_SETTINGS={path} cannot be read: {e.strerror or e}.") from e
-        return _read_projects(path, (about.st_mtime_ns, about.st_size))
+        return read_projects(path, (about.st_mtime_ns, about.st_size), known=frozenset(type(self).model_fields))
 
     def for_project(self, project_id: int | None) -> Settings:
         """These settings, with what the project has of its own; the file is read as it is now.
@@ -389,7 +228,7 @@ class Settings(BaseSettings):
             return type(self)(**{**dict(self), **own})
         except ValidationError as e:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
-            raise SettingsError(f"{_place(Path(self.project_settings), project_id)}: {wrong}.") from e
+            raise SettingsError(f"{project_in(Path(self.project_settings), project_id)}: {wrong}.") from e
 
     def check_projects(self) -> tuple[int, ...]:
         """Numbers of the projects that have settings of their own, all of which were looked at.
@@ -401,28 +240,12 @@ class Settings(BaseSettings):
             self.for_project(project_id)
         return tuple(sorted(self.projects()))
 
-    def placed(self, work: Literal["batch", "train"]) -> Settings:
+    def for_work(self, work: Literal["batch", "train"]) -> Settings:
         """These settings for a process that does other work than answering annotators: its device and its share."""
         device = self.device_batch if work == "batch" else self.device_train
         share = self.gpu_memory_share_batch if work == "batch" else self.gpu_memory_share_train
         # Of several that trainings run on, all else that they do takes the first.
         return self.model_copy(update={"device": (device or self.device).split(",")[0], "gpu_memory_share": share})
-
-    @property
-    def redis_address(self) -> str:
-        """`redis_url` with the password in it, wherever that was given; this machine's own Redis where none is set."""
-        url = self.redis_url or "redis://127.0.0.1:6379"
-        parts = urlsplit(url)
-        if not self.redis_password or parts.password:
-            return url
-        host = parts.netloc.rpartition("@")[2]
-        word = quote(self.redis_password, safe="")
-        return parts._replace(netloc=f"{parts.username or ''}:{word}@{host}").geturl()
-
-    @property
-    def backend_address(self) -> str:
-        """Where Label Studio reaches the backend."""
-        return self.backend_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
 
     @property
     def outlining(self) -> Outlining:
@@ -432,72 +255,6 @@ class Settings(BaseSettings):
         )
 
     @property
-    def models_path(self) -> Path:
-        """Directory of the model registry."""
-        return self.model_dir or self.data_dir / "models"
-
-    @property
-    def cache_path(self) -> Path:
-        """Directory of this machine's copies of what `storage_url` holds; another one for another storage."""
-        return self.data_dir / "cache" / hashlib.sha256(self.storage_url.encode()).hexdigest()[:12]
-
-    @property
-    def may_read_words(self) -> bool:
-        """Whether a segmenter that reads words is asked for; only loading it shows whether it is there."""
-        return self.segmenter == "sam3" or (self.segmenter == "auto" and bool(self.sam3_weights))
-
-    @property
     def allowed_image_hosts(self) -> frozenset[str]:
         """Lower-case host names, besides Label Studio's own, that images may be fetched from."""
         return frozenset(host.strip().lower() for host in self.image_hosts.split(",") if host.strip())
-
-
-@lru_cache(maxsize=4)
-def _read_projects(path: Path, stamp: tuple[int, int]) -> Mapping[int, Mapping[str, Any]]:
-    """The file's tables, names in lower case; `stamp` is that of the file's last change."""
-    try:
-        _check_yaml(path)
-        said = YamlConfigSettingsSource(Settings, path).yaml_data
-    except (OSError, UnicodeDecodeError, YAMLError, ValueError, TypeError, AttributeError, RecursionError) as e:
-        raise SettingsError(f"PROJECT_SETTINGS={path} cannot be read as YAML: {first_line(e)}.") from e
-    projects = said.get("projects")
-    if not isinstance(projects, dict) or len(said) != 1:
-        raise SettingsError(f"PROJECT_SETTINGS={path} must hold `projects:`, and below it a table for each project.")
-    found: dict[int, dict[str, Any]] = {}
-    for number, own in projects.items():
-        if not str(number).isdecimal() or not isinstance(own or {}, dict):
-            raise SettingsError(f"PROJECT_SETTINGS={path}: '{number}' is no project's number with settings below it.")
-        named = {str(name).lower(): value for name, value in (own or {}).items()}
-        for name in named.keys() - OF_A_PROJECT:
-            reason = "is a setting of the whole installation" if name in Settings.model_fields else "is no setting"
-            raise SettingsError(f"{_place(path, int(number))}: {name.upper()} {reason}; docs/settings.md lists them.")
-        found[int(number)] = named
-    return found
-
-
-def _check_yaml(path: Path) -> None:
-    """Raises ValueError for more than a file of settings can be, before any of it is made."""
-    text = path.read_text()
-    if len(text) > MAX_YAML_CHARACTERS:
-        raise ValueError(f"It is longer than {MAX_YAML_CHARACTERS:,} characters")
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    if node is not None and _values_of(node, {}) > MAX_YAML_VALUES:
-        raise ValueError(f"With what its aliases stand for it holds more than {MAX_YAML_VALUES:,} values")
-
-
-def _values_of(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values it holds; what an alias stands for counts wherever it stands."""
-    if id(node) not in known:
-        # One that holds itself has no end.
-        known[id(node)] = MAX_YAML_VALUES
-        held: list[yaml.Node] = []
-        if isinstance(node, yaml.MappingNode):
-            held = [one for pair in node.value for one in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            held = node.value
-        known[id(node)] = 1 + sum(_values_of(one, known) for one in held)
-    return known[id(node)]
-
-
-def _place(path: Path, project_id: int | None) -> str:
-    return f"PROJECT_SETTINGS={path}, project {project_id}"

@@ -1,1 +1,14 @@
-"""What Drape takes and how good it is, measured side by side with what there was before: `make bench`."""
+"""What Drape takes and how good it is, measured side by side with what there was before.
+
+- `__main__`: `make bench`
+- `parts`: its parts
+- `flywheel`: `make flywheel`
+- `soak`: `make soak`
+- `faults`: `make faults`
+- `hosts`: `make hosts`
+- `command`: what their commands share
+- `services`: real services, started for a measurement
+- `invariants`: what must hold after whatever happened
+- `interactive`: clicks as a simulated annotator makes them
+- `random_weights`: weights of the right shapes, by chance
+"""

@@ -12,20 +12,20 @@ import typer
 from rich.console import Console
 
 from backend.errors import DrapeError
-from benchmarks.table import Row, table, write_json
+from benchmarks.parts.table import Row, table, write_json
 
 # Name of a part, its module: one with `measure() -> list[Row]`. It may raise a DrapeError where what it needs is not
 # here. Imported when it runs, so that a part needs only its own libraries.
 PARTS = {
-    "click": "benchmarks.click",
-    "sam3": "benchmarks.sam3",
-    "polygon": "benchmarks.polygon",
-    "brush": "benchmarks.brush",
-    "quality": "benchmarks.quality",
-    "prelabel": "benchmarks.prelabel",
-    "dataset": "benchmarks.dataset",
-    "large_import": "benchmarks.large_import",
-    "next_label": "benchmarks.next_label",
+    "click": "benchmarks.parts.click",
+    "sam3": "benchmarks.parts.sam3",
+    "polygon": "benchmarks.parts.polygon",
+    "brush": "benchmarks.parts.brush",
+    "quality": "benchmarks.parts.quality",
+    "prelabel": "benchmarks.parts.prelabel",
+    "dataset": "benchmarks.parts.dataset",
+    "large_import": "benchmarks.parts.large_import",
+    "next_label": "benchmarks.parts.next_label",
 }
 # Half an hour each: only when they are asked for.
 LONG = {"large_import", "next_label"}

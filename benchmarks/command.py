@@ -10,7 +10,7 @@ from rich.console import Console
 
 from backend.errors import DrapeError
 from launcher.errors import LauncherError
-from launcher.stack import StopAsked, stop_signals
+from launcher.stack.stack import StopAsked, stop_signals
 
 
 @contextmanager

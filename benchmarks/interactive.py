@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from backend.domain import Image, Mask, Point, Prompt
-from backend.segmenters import Segmenter
+from backend.segmenters.base import Segmenter
 
 MAX_CLICKS = 20
 

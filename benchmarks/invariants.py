@@ -12,14 +12,14 @@ import psutil
 from redis.exceptions import RedisError
 from rq import Queue
 
-from backend.claims import claimed_ids
-from backend.detectors import load_detector
+from backend.detector.detector_pool import load_detector
 from backend.errors import DrapeError
-from backend.labelstudio import LabelStudio
-from backend.queues import QUEUES, Queues
-from backend.registry import Registry, Version, check_weights
+from backend.label_studio.client import LabelStudio
+from backend.queues.job_claims import claimed_ids
+from backend.queues.queues import QUEUES, Queues
+from backend.registry.registry import Registry, Version, check_weights
 from backend.settings import Settings
-from training.counting import Counting
+from training.annotations.count import Counting
 
 POLL_S = 0.3
 # Whole files are written beside their place first: `.name.<number of the process>`.

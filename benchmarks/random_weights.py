@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 import torch
 
+from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.segmenters.sam3_checkpoint import clip_tokenizer
-from backend.ultralytics_quiet import quiet_ultralytics
 
 Layout = Literal["sam3", "sam3.1"]
 # With untrained weights all queries of the concept head answer alike: weaker attention and louder queries tell them

@@ -15,17 +15,17 @@ from redis.exceptions import RedisError
 from rq import Queue, Worker
 
 from backend.errors import ModelError
-from backend.labelstudio import LabelStudio
-from backend.queues import CHECKS, PRELABEL, Queues
-from backend.registry import Registry, Version
+from backend.label_studio.client import LabelStudio
+from backend.queues.queues import CHECKS, PRELABEL, Queues
+from backend.registry.registry import Registry, Version
 from backend.settings import Settings
-from label_studio_config.palette import GARMENTS
+from label_studio_config.palette_xml import GARMENTS
 from label_studio_config.provision import WEIGHTS
-from launcher.process import Supervisor, free_port
-from launcher.redis_server import redis_answers, redis_program, redis_url
-from launcher.secrets_store import Secrets
-from launcher.stack import child_environment
-from launcher.studio import personal_access_token, studio_answers, studio_program
+from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
+from launcher.stack.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.secret_files import Secrets
+from launcher.stack.stack import child_environment
+from launcher.stack.supervisor import Supervisor, free_port
 
 STUDIO_VENV = Path(".venv-label-studio")
 WORKER_PATIENCE_S = 60.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from backend.label_config import Label
-from label_studio_config.palette import palette
+from backend.label_studio.label_config import Label
+from label_studio_config.palette_xml import palette
 
 
 def _labels(rows: Sequence[tuple[str, str, str]]) -> tuple[Label, ...]:

@@ -11,10 +11,10 @@ from label_studio_sdk.types import MlBackend
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from backend.errors import LabelConfigError, LabelStudioError
-from backend.label_config import parse_label_config
-from backend.labelstudio import SECRET_HEADER, LabelStudio
-from backend.regions import LABEL_KEYS
-from backend.registry import Registry
+from backend.label_studio.client import SECRET_HEADER, UNCERTAINTY, LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.regions.decode import LABEL_KEYS
+from backend.registry.registry import Registry
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,6 @@ WEIGHTS = Path(__file__).parent / "weights"
 BACKEND_TITLE = "Drape"
 STORAGE_TITLE = "Photographs"
 IMAGE_FILES = r".*\.(jpe?g|png|webp|bmp|tiff?|JPE?G|PNG)$"
-UNCERTAINTY = "Uncertainty sampling"
 # Label Studio gives a backend a second or three to answer as it is connected; one that has just started may need more.
 ATTEMPTS, PAUSE_S = 6, 2.0
 

@@ -6,16 +6,16 @@ import logging
 from pathlib import Path
 from urllib.parse import unquote
 
-from backend.labelstudio import LabelStudio
-from backend.task_images import UPLOADABLE, UPLOADED, kept_name, upload
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.uploads import UPLOADABLE, UPLOADED, kept_name, upload
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 10
 
 
-def ensure_uploaded(label_studio: LabelStudio, *, project_id: int, folder: Path, url: str) -> int:
-    """Uploads the images in `folder` and below that the project at `url` lacks, known by their names.
+def ensure_uploaded(label_studio: LabelStudio, *, project_id: int, folder: Path) -> int:
+    """Uploads the images in `folder` and below that the project lacks, known by their names.
 
     Returns:
         How many were uploaded.
@@ -29,7 +29,7 @@ def ensure_uploaded(label_studio: LabelStudio, *, project_id: int, folder: Path,
     missing = [(name, path) for name, path in named if name not in present]
     for first in range(0, len(missing), AT_ONCE):
         some = missing[first : first + AT_ONCE]
-        upload(label_studio, project_id=project_id, url=url, named=some, as_tasks=True)
+        upload(label_studio, project_id=project_id, named=some, as_tasks=True)
         logger.info("Uploaded %s of %s images", min(first + AT_ONCE, len(missing)), len(missing))
     return len(missing)
 

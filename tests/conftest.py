@@ -18,23 +18,23 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
+from backend.compute.malloc import give_back
+from backend.detector.preparation import folder_of
+from backend.detector.prepare import prepare
 from backend.domain import Image
-from backend.heap import give_back
-from backend.preparation import folder_of
-from backend.preparing import prepare
-from backend.registry import Registry
+from backend.registry.registry import Registry
 from backend.settings import Settings
-from backend.storage import Bucket, Folder, Storage
-from benchmarks.network import network
+from backend.storage.store import Bucket, Folder, Storage
+from benchmarks.hosts.network import network
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette import GARMENTS
+from label_studio_config.palette_xml import GARMENTS
 from label_studio_config.provision import WEIGHTS
+from launcher.backup.label_studio_database import SqliteDatabase, set_password
 from launcher.errors import LauncherError
-from launcher.process import Program, Supervisor, free_port
-from launcher.redis_server import redis_answers, redis_program, redis_url
-from launcher.secrets_store import Secrets
-from launcher.studio import EMAIL, personal_access_token, studio_answers, studio_program
-from launcher.studio_database import SqliteDatabase, set_password
+from launcher.stack.label_studio_server import EMAIL, personal_access_token, studio_answers, studio_program
+from launcher.stack.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.secret_files import Secrets
+from launcher.stack.supervisor import Program, Supervisor, free_port
 from tests.postgres import server
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.process import free_port
+from launcher.stack.supervisor import free_port
 
 PASSWORD = "wörd/@:"
 

@@ -6,20 +6,23 @@ import logging
 import shutil
 from collections.abc import Sequence
 
+from backend.auto_accept.gate import gate_of, switch_off
+from backend.connections import Connections
 from backend.errors import DrapeError, LabelStudioAwayError, StorageAwayError
-from backend.gate import gate_of, switch_off
-from backend.labelstudio import Project
-from backend.patience import patiently
-from backend.queues import CHECK_PATIENCE_S
+from backend.label_studio.client import Project
+from backend.queues.queues import CHECK_PATIENCE_S
+from backend.registry.verdict import read_verdict
 from backend.settings import Settings
-from backend.verdict import read_verdict
-from training.approvals import Approved, new_annotations
-from training.audit import audit
-from training.counting import Count
-from training.progress import shown_progress
-from training.retraining import Parts, Retraining
+from backend.status.audits import Audits
+from backend.status.survey import Surveys
+from backend.storage.retry import patiently
+from training.annotations.approvals import Approved, new_annotations
+from training.annotations.count import Count, counting_of
+from training.annotations.survey import take_survey
+from training.auto_accept.audit import audit
+from training.finetuning.progress import shown_progress
+from training.retraining import Retraining
 from training.runs import run_folder
-from training.survey import take_survey
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +41,12 @@ def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, in
         LabelStudioError: Label Studio, which alone knows, stayed away.
         QueueError: Redis is away.
     """
-    parts = Parts.of(Settings().for_project(project_id))
+    connections = Connections.of(Settings().for_project(project_id))
     # Before Label Studio is asked: what is approved during the count then brings a count of its own.
-    parts.queues.begin_check(project_id, all_of_it=all_of_it)
+    connections.queues.begin_check(project_id, all_of_it=all_of_it)
     for attempt in patiently(for_s=CHECK_PATIENCE_S):
         with attempt:
-            found = _check(parts, project_id, all_of_it=all_of_it)
+            found = _check(connections, project_id, all_of_it=all_of_it)
     return found
 
 
@@ -57,20 +60,20 @@ def train(project_id: int, reason: str) -> dict[str, object]:
         DatasetError: nothing that was approved can be trained on.
         LabelStudioError, ModelError, QueueError: as their names say.
     """
-    parts = Parts.of(Settings().for_project(project_id).placed("train"))
+    connections = Connections.of(Settings().for_project(project_id).for_work("train"))
     logger.info("Training for project %s: %s", project_id, reason)
     try:
         with shown_progress(f"Training, project {project_id}") as report:
             for attempt in patiently():
                 with attempt:
-                    version, verdict, dataset = Retraining(parts, project_id, report=report).run()
+                    version, verdict, dataset = Retraining(connections, project_id, report=report).run()
     except DrapeError as e:
-        parts.problems.report(f"The training did not finish: {e}", project_id=project_id)
+        connections.problems.report(f"The training did not finish: {e}", project_id=project_id)
         if not isinstance(e, LabelStudioAwayError | StorageAwayError):
-            shutil.rmtree(run_folder(parts.settings, project_id), ignore_errors=True)
+            shutil.rmtree(run_folder(connections.settings, project_id), ignore_errors=True)
         raise
     # What was approved while this ran counts for the next training.
-    parts.queues.enqueue_check(project_id)
+    connections.queues.enqueue_check(project_id)
     kept = "now works with" if verdict.promoted else "does not work with"
     logger.info("Project %s %s %s: %s", project_id, kept, version.name, verdict.reason)
     return {
@@ -79,39 +82,39 @@ def train(project_id: int, reason: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _check(parts: Parts, project_id: int, *, all_of_it: bool) -> dict[str, int]:
-    project = parts.label_studio.project(project_id)
-    counting = parts.counting(project_id)
+def _check(connections: Connections, project_id: int, *, all_of_it: bool) -> dict[str, int]:
+    project = connections.label_studio.project(project_id)
+    counting = counting_of(connections, project_id)
     count = counting.everything() if all_of_it else counting.changes()
     approved = count.approved
-    _audit(parts, project_id, approved)
-    new = new_annotations(approved, _learnt(parts, project_id))
+    _audit(connections, project_id, approved)
+    new = new_annotations(approved, _learnt(connections, project_id))
     needed = max(
-        project.min_annotations or parts.settings.retrain_after,
-        parts.settings.retrain_min_images - (len(approved) - len(new)),
+        project.min_annotations or connections.settings.retrain_after,
+        connections.settings.retrain_min_images - (len(approved) - len(new)),
     )
     logger.info("Project %s has %s of %s new approved annotations", project_id, len(new), needed)
     if len(new) >= needed:
-        parts.queues.enqueue_training(project_id, reason=f"{len(new)} new approved annotations")
-    _survey(parts, project, count, new=len(new), needed=needed)
+        connections.queues.enqueue_training(project_id, reason=f"{len(new)} new approved annotations")
+    _survey(connections, project, count, new=len(new), needed=needed)
     return {"new": len(new), "needed": needed}
 
 
-def _survey(parts: Parts, project: Project, count: Count, *, new: int, needed: int) -> None:
+def _survey(connections: Connections, project: Project, count: Count, *, new: int, needed: int) -> None:
     """Keeps where the project stands; where that cannot be told, the count stands all the same."""
     try:
-        survey = take_survey(parts.settings, parts.label_studio, project, count, new=new, needed=needed)
-        parts.surveys.remember(project.id, survey)
+        survey = take_survey(connections.settings, connections.label_studio, project, count, new=new, needed=needed)
+        Surveys(connections.queues.redis).remember(project.id, survey)
     except (DrapeError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
         # Regions that others stored hold whatever they please.
-        parts.problems.report(
+        connections.problems.report(
             f"The figures of the project could not be counted, and older ones are shown: {e}", project_id=project.id
         )
 
 
-def _audit(parts: Parts, project_id: int, approved: Sequence[Approved]) -> None:
+def _audit(connections: Connections, project_id: int, approved: Sequence[Approved]) -> None:
     """Looks at what people approved where they were asked by chance; shuts the gate where the promise is broken."""
-    settings, version = parts.settings, parts.registry.champion(project_id)
+    settings, version = connections.settings, connections.registry.champion(project_id)
     if version is None:
         return
     gate = gate_of(version, settings)
@@ -120,7 +123,7 @@ def _audit(parts: Parts, project_id: int, approved: Sequence[Approved]) -> None:
     chosen = [one for one in fresh if gate.is_audited(one.task_id)]
     if not gate.is_open or not chosen:
         return
-    tasks = parts.label_studio.tasks(project_id, [one.task_id for one in chosen])
+    tasks = connections.label_studio.tasks(project_id, [one.task_id for one in chosen])
     predictions = {
         int(task["id"]): prediction["result"]
         for task in tasks
@@ -128,7 +131,7 @@ def _audit(parts: Parts, project_id: int, approved: Sequence[Approved]) -> None:
         if prediction.get("model_version") == version.name
     }
     found = audit(chosen, predictions, gate, precision=settings.auto_accept_precision, iou=settings.auto_accept_iou)
-    parts.queues.remember_audit(
+    Audits(connections.queues.redis).remember(
         project_id, version=version.name, images=found.images, regions=found.regions, wrong=found.wrong
     )
     if found.breaks_promise:
@@ -138,16 +141,16 @@ def _audit(parts: Parts, project_id: int, approved: Sequence[Approved]) -> None:
             f"drape withdraw --project {project_id} --version {version.name}"
         )
         switch_off(version, reason)
-        parts.problems.report(reason, project_id=project_id)
+        connections.problems.report(reason, project_id=project_id)
 
 
-def _learnt(parts: Parts, project_id: int) -> dict[str, str]:
+def _learnt(connections: Connections, project_id: int) -> dict[str, str]:
     """What the latest model was trained on, whether it was promoted or not: the same labels are not tried twice.
 
     One that a training left without a verdict, when it broke off, does not count.
     """
-    champion = parts.registry.champion(project_id)
-    for version in reversed(parts.registry.versions(project_id)):
+    champion = connections.registry.champion(project_id)
+    for version in reversed(connections.registry.versions(project_id)):
         if version == champion or read_verdict(version) is not None:
             return version.annotations
     return {}

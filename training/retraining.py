@@ -10,44 +10,43 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version as release_of
 from pathlib import Path
 from typing import Any
 
-from backend.calibration import write_calibration
-from backend.detector import Detector, ImageDetector
-from backend.detectors import load_detector
-from backend.devices import ready_device
+from backend.auto_accept.calibration import write_calibration
+from backend.compute.devices import ready_device
+from backend.connections import Connections, promote_and_prelabel
+from backend.detector.detector_pool import load_detector
+from backend.detector.prepare import VERIFIED_IMAGES, prepare
+from backend.detector.sam_detectors import WordsDetector
+from backend.detector.yolo11 import Detector, ImageDetector
 from backend.domain import Image
 from backend.errors import DrapeError, ModelError
-from backend.images import ImageStore
-from backend.label_config import parse_label_config
-from backend.labelstudio import LabelStudio
-from backend.metrics import Metrics
-from backend.pipeline import load_image
-from backend.preparing import VERIFIED_IMAGES, prepare
-from backend.problems import Problems
-from backend.queues import Queues
-from backend.registry import Registry, Version, check_weights
-from backend.sam_detectors import WordsDetector
-from backend.sample import sample_images
-from backend.scores import Compared, Scores, write_scores
-from backend.segmenters import WordReader, choose
+from backend.images.fetch import ImageStore
+from backend.images.sample import sample_images
+from backend.images.task_image import load_image
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.payloads import Task
+from backend.registry.registry import Version, check_weights
+from backend.registry.scores import Compared, Scores, write_scores
+from backend.registry.verdict import Verdict, read_verdict, write_verdict
+from backend.segmenters.base import WordReader
+from backend.segmenters.loader import choose
 from backend.settings import Settings
-from backend.survey import Surveys
-from backend.verdict import Verdict, read_verdict, write_verdict
-from backend.whole_files import write_whole
-from backend.wire import Task
-from training.approvals import Approved
-from training.counting import Counting
-from training.dataset import Dataset, build_dataset
-from training.finetune import Progress, Trained, finetune
-from training.held_out import HeldOut, calibration_on, held_out_images
-from training.judging import paired_bootstrap, verdict_on
-from training.kept_scenes import KeptScenes
-from training.looking import scored
-from training.manifest import DATASET_FILE, latest_manifest
+from backend.storage.atomic_files import write_whole
+from backend.telemetry.metrics import Metrics
+from training.annotations.approvals import Approved
+from training.annotations.count import counting_of
+from training.auto_accept.calibrate import calibration_on
+from training.dataset.build import Dataset, build_dataset
+from training.dataset.manifest import DATASET_FILE, latest_manifest
+from training.evaluation.compact_scenes import CompactScenes
+from training.evaluation.held_out import HeldOut, held_out_images
+from training.evaluation.promotion import paired_bootstrap, verdict_on
+from training.evaluation.score import scored
+from training.finetuning.finetune import Trained, finetune
+from training.finetuning.progress import TrainingProgress
 from training.runs import dataset_folder, run_folder
 
 logger = logging.getLogger(__name__)
@@ -56,40 +55,18 @@ CURVES_FILE = "epochs.csv"
 RECORDED_PACKAGES = ("torch", "ultralytics-opencv-headless", "numpy", "faster-coco-eval", "label-studio-sdk")
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the jobs work with, from the worker's own settings."""
-
-    settings: Settings
-    label_studio: LabelStudio
-    registry: Registry
-    queues: Queues
-    problems: Problems
-    surveys: Surveys
-
-    @classmethod
-    def of(cls, settings: Settings) -> Parts:
-        """Connections, made on first use."""
-        queues = Queues(settings)
-        problems = Problems(queues.redis)
-        registry = Registry.of(settings, report=problems.report)
-        return cls(settings, LabelStudio(settings), registry, queues, problems, Surveys(queues.redis))
-
-    def counting(self, project_id: int) -> Counting:
-        """Counts what is approved."""
-        return Counting(self.settings, self.label_studio, project_id)
-
-
 class Retraining:
     """A training of one project's model on all that is approved, or the rest of one that was killed."""
 
-    def __init__(self, parts: Parts, project_id: int, *, report: Callable[[Progress], None]) -> None:
-        self._parts = parts
+    def __init__(
+        self, connections: Connections, project_id: int, *, report: Callable[[TrainingProgress], None]
+    ) -> None:
+        self._connections = connections
         self._project_id = project_id
         self._report = report
-        self._folder = run_folder(parts.settings, project_id)
-        self._images = ImageStore(parts.settings, bearer=parts.label_studio.bearer)
-        self._project = parts.label_studio.project(project_id)
+        self._folder = run_folder(connections.settings, project_id)
+        self._images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
+        self._project = connections.label_studio.project(project_id)
         self._config = parse_label_config(self._project.label_config)
         self._champion = self._champion_at_the_start()
 
@@ -100,14 +77,14 @@ class Retraining:
             DatasetError: nothing that was approved can be trained on.
             LabelStudioError, ModelError, QueueError: as their names say.
         """
-        parts, champion = self._parts, self._champion
-        image_size_px = champion.image_size_px if champion else parts.settings.train_image_size_px
+        connections, champion = self._connections, self._champion
+        image_size_px = champion.image_size_px if champion else connections.settings.train_image_size_px
         dataset = self._dataset(image_size_px)
         if champion is not None:
             check_weights(champion)
         trained = finetune(
             dataset, initial=champion.weights if champion else None, image_size_px=image_size_px,
-            settings=parts.settings, folder=self._folder / "run", report=self._report,
+            settings=connections.settings, folder=self._folder / "run", report=self._report,
         )  # fmt: skip
         version = self._stored(trained, dataset, image_size_px)
         verdict = read_verdict(version)
@@ -116,14 +93,13 @@ class Retraining:
             write_verdict(version, verdict)
             self._write_report(version, held_out, found)
         if verdict.promoted:
-            parts.registry.promote(self._project_id, version.name)
-            parts.queues.enqueue_plan(self._project_id)
+            promote_and_prelabel(connections.registry, connections.queues, self._project_id, version.name)
         shutil.rmtree(self._folder, ignore_errors=True)
         return version, verdict, dataset
 
     def _champion_at_the_start(self) -> Version | None:
         """The champion that the training began with: not the one that it made itself before it was killed."""
-        registry = self._parts.registry
+        registry = self._connections.registry
         champion = registry.champion(self._project_id)
         made = self._folder / "run" / "best.pt"
         if champion is None or not made.is_file() or _sha256(made) != champion.weights_sha256:
@@ -131,7 +107,7 @@ class Retraining:
         return next((one for one in registry.versions(self._project_id) if one.name == champion.parent), None)
 
     def _dataset(self, image_size_px: int) -> Dataset:
-        parts, settings = self._parts, self._parts.settings
+        connections, settings = self._connections, self._connections.settings
 
         def load(one: Approved) -> Image:
             task = Task(id=one.task_id, data=one.data)
@@ -140,11 +116,11 @@ class Retraining:
         dataset = build_dataset(
             self._approved(), self._config, folder=dataset_folder(settings, self._project_id) / "set", load=load,
             image_size_px=image_size_px, known_classes=self._champion.classes if self._champion else (),
-            earlier=latest_manifest(parts.registry, self._project_id),
+            earlier=latest_manifest(connections.registry, self._project_id),
             hard_example_weight=settings.hard_example_weight, rare_label_share=settings.rare_label_share,
         )  # fmt: skip
         for sentence in dataset.manifest.left_out:
-            parts.problems.report(f"Left out of training: {sentence}", project_id=self._project_id)
+            connections.problems.report(f"Left out of training: {sentence}", project_id=self._project_id)
         return dataset
 
     def _approved(self) -> list[Approved]:
@@ -152,13 +128,13 @@ class Retraining:
         path = self._folder / "approved.json"
         if path.is_file():
             return [Approved(**one) for one in json.loads(path.read_text())]
-        approved = list(self._parts.counting(self._project_id).changes().approved)
+        approved = list(counting_of(self._connections, self._project_id).changes().approved)
         write_whole(path, json.dumps([vars(one) for one in approved]))
         return approved
 
     def _stored(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
         """The version in the registry, where it may stand already."""
-        registry, champion = self._parts.registry, self._champion
+        registry, champion = self._connections.registry, self._champion
         digest = _sha256(trained.weights)
         for version in registry.versions(self._project_id):
             if version.weights_sha256 == digest and version.dataset == dataset.manifest.digest:
@@ -167,12 +143,12 @@ class Retraining:
             self._project_id, weights=trained.weights, classes=dataset.manifest.classes,
             parent=champion.name if champion else None, metrics=trained.metrics, annotations=dataset.learnt,
             image_size_px=image_size_px, origin="training", architecture=trained.architecture,
-            dataset=dataset.manifest.digest, settings=_recorded(self._parts.settings),
+            dataset=dataset.manifest.digest, settings=_recorded(self._connections.settings),
             packages={name: release_of(name) for name in RECORDED_PACKAGES},
             beside={DATASET_FILE: json.dumps(dataset.manifest.as_facts(), indent=1), CURVES_FILE: trained.curves},
         )  # fmt: skip
 
-    def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], KeptScenes]:
+    def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], CompactScenes]:
         """Makes the version ready, and has it and what answers today find what is in images that neither learnt.
 
         The scores of both are kept with the version.
@@ -181,7 +157,7 @@ class Retraining:
             The verdict, the images, and what the version found in them.
         """
         held_out, detector = self._make_ready(version, dataset)
-        settings, truth = self._parts.settings, [one.truth for one in held_out]
+        settings, truth = self._connections.settings, [one.truth for one in held_out]
         own, found = self._scored(version, detector, held_out)
         name, before, gain_95 = self._champion.name if self._champion else None, None, None
         answering = self._answering_today()
@@ -197,29 +173,29 @@ class Retraining:
         )  # fmt: skip
         return verdict, held_out, found
 
-    def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: KeptScenes) -> None:
+    def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: CompactScenes) -> None:
         """Writes what people may read about the version; where that fails, the version stays as it is."""
         # Takes a second to import, which each count of approvals would pay.
-        from training.report import write_report
+        from training.report.report import write_report
 
-        parts = self._parts
+        connections = self._connections
         try:
             write_report(
-                version, line=parts.registry.versions(self._project_id), held_out=held_out, found=found,
-                config=self._config, title=self._project.title, settings=parts.settings,
+                version, line=connections.registry.versions(self._project_id), held_out=held_out, found=found,
+                config=self._config, title=self._project.title, settings=connections.settings,
             )  # fmt: skip
         except DrapeError as e:
-            parts.problems.report(str(e), project_id=self._project_id)
+            connections.problems.report(str(e), project_id=self._project_id)
 
     def _scored(
         self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut]
-    ) -> tuple[Scores, KeptScenes]:
-        min_score = self._parts.settings.model_score_threshold
+    ) -> tuple[Scores, CompactScenes]:
+        min_score = self._connections.settings.model_score_threshold
         return scored(detector, held_out, self._config, labels=version.classes, min_score=min_score)
 
     def _answering_today(self) -> tuple[str, ImageDetector] | None:
         """The name of what pre-annotates now, and itself: the champion, or SAM 3's words; None where nothing does."""
-        settings, champion = self._parts.settings, self._champion
+        settings, champion = self._connections.settings, self._champion
         try:
             if champion is not None:
                 return champion.name, load_detector(champion, device=ready_device(settings)).detector
@@ -228,25 +204,25 @@ class Retraining:
                 if isinstance(reader, WordReader):
                     return reader.name, WordsDetector(reader, self._config)
         except ModelError as e:
-            self._parts.problems.report(
+            self._connections.problems.report(
                 f"What answers today is not compared with the new model: {e}", project_id=self._project_id
             )
         return None
 
     def _make_ready(self, version: Version, dataset: Dataset) -> tuple[list[HeldOut], Detector]:
         """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on: these."""
-        parts, side_px = self._parts, version.image_size_px
-        device = ready_device(parts.settings)
+        connections, side_px = self._connections, version.image_size_px
+        device = ready_device(connections.settings)
         by_people = [one for one in dataset.held_out if one.by_person]
         held_out = list(held_out_images(by_people, self._config, self._images, side_px=side_px))
         verified = held_out[:VERIFIED_IMAGES]
-        sample = sample_images(parts.label_studio, self._images, project_id=version.project_id, side_px=side_px)
+        sample = sample_images(connections.label_studio, self._images, project_id=version.project_id, side_px=side_px)
         prepare(
             version, [*(one.image for one in verified), *sample],
             truth=[one.truth for one in verified] or None, device=device,
         )  # fmt: skip
         detector = load_detector(version, device=device).detector
-        calibration = calibration_on(held_out, detector, self._config, parts.settings)
+        calibration = calibration_on(held_out, detector, self._config, connections.settings)
         write_calibration(version, calibration)
         logger.info(
             "On %s held-out images %.0f %% would be accepted; thresholds: %s",

@@ -7,20 +7,19 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from backend.devices import pick_device
+from backend.compute.devices import pick_device
+from backend.detector.preparation import read_preparation
 from backend.errors import DrapeError, QueueError, SettingsError
-from backend.job_state import snapshot
-from backend.metrics import Latency
-from backend.preparation import read_preparation
-from backend.problems import Problem
-from backend.queues import PRELABEL, TRAIN
-from backend.registry import Version
-from backend.scores import read_scores
+from backend.queues.queues import PRELABEL, TRAIN
+from backend.registry.records import has_report
+from backend.registry.registry import Version
+from backend.registry.scores import read_scores
+from backend.registry.verdict import Verdict, read_verdict
 from backend.service import Service
 from backend.settings import Settings
-from backend.survey import Survey
-from backend.verdict import Verdict, read_verdict
-from backend.version_files import has_report
+from backend.status.survey import Survey
+from backend.telemetry.metrics import Latency
+from backend.telemetry.problems import Problem
 
 # Garments of a label that a model is solid with, as those who train them say: at least, and better.
 ENOUGH, PLENTY = 2000, 5000
@@ -28,7 +27,7 @@ PROBLEMS = 10
 
 
 @dataclass(frozen=True)
-class Label:
+class LabelRow:
     """One label: garments of it that people approved, and the current model's mask mAP50-95 on held-out images.
 
     Attributes:
@@ -112,7 +111,7 @@ class Overview:
     project_id: int | None
     projects: dict[int, str]
     survey: Survey | None
-    labels: tuple[Label, ...]
+    labels: tuple[LabelRow, ...]
     models: tuple[Model, ...]
     jobs: Jobs | None
     answering: Answering
@@ -128,14 +127,14 @@ class Overview:
 
 def overview(service: Service, project_id: int | None) -> Overview:
     """What is known now; `project_id` None stands for the first project."""
-    surveys = _surveys(service)
-    known = sorted({*surveys, *service.registry.project_ids()})
+    surveys = service.project_status.surveys()
+    known = sorted({*surveys, *service.connections.registry.project_ids()})
     projects = {number: surveys[number].title if number in surveys else f"Project {number}" for number in known}
     if project_id is None:
         project_id = next(iter(projects), None)
     survey = surveys.get(project_id) if project_id is not None else None
     models = _models(service, project_id) if project_id is not None else ()
-    studio = service.settings.label_studio_url.rstrip("/")
+    studio = service.connections.settings.label_studio_url.rstrip("/")
     return Overview(
         project_id=project_id,
         projects=projects,
@@ -145,7 +144,7 @@ def overview(service: Service, project_id: int | None) -> Overview:
         jobs=_jobs(service, project_id),
         answering=_answering(service, project_id),
         problems=tuple(
-            one for one in service.problems.recent(100) if one.project_id in (None, project_id)
+            one for one in service.connections.problems.recent(100) if one.project_id in (None, project_id)
         )[:PROBLEMS],
         tasks_url=f"{studio}/projects/{project_id}/data" if project_id and studio.startswith("http") else "",
         own_settings=_own_settings(service, project_id),
@@ -154,36 +153,28 @@ def overview(service: Service, project_id: int | None) -> Overview:
 
 def _own_settings(service: Service, project_id: int | None) -> tuple[str, ...]:
     try:
-        settings = service.settings.for_project(project_id)
-        own = service.settings.projects().get(project_id or 0, {})
+        _, own = service.project_status.own_settings(project_id)
     except SettingsError as e:
         return (str(e),)
-    return tuple(f"{name.upper()}={getattr(settings, name)}" for name in sorted(own))
-
-
-def _surveys(service: Service) -> dict[int, Survey]:
-    try:
-        return service.surveys.all()
-    except QueueError:
-        return {}
+    return tuple(f"{name.upper()}={own[name]}" for name in sorted(own))
 
 
 def _models(service: Service, project_id: int) -> tuple[Model, ...]:
-    champion = service.registry.champion(project_id)
+    champion = service.connections.registry.champion(project_id)
     return tuple(
         Model(version, read_verdict(version), version == champion, has_report(version))
-        for version in reversed(service.registry.versions(project_id))
+        for version in reversed(service.connections.registry.versions(project_id))
     )
 
 
-def _labels(survey: Survey | None, current: Version | None) -> tuple[Label, ...]:
+def _labels(survey: Survey | None, current: Version | None) -> tuple[LabelRow, ...]:
     """The label config's, in its order, and then what else the model was judged on."""
     compared = read_scores(current) if current else None
     own = {one.label: one.mask_map for one in compared.own.labels} if compared else {}
     before = {one.label: one.mask_map for one in compared.champion.labels} if compared and compared.champion else {}
     instances = survey.instances if survey else {}
     return tuple(
-        Label(name, instances.get(name, 0), own.get(name), _difference(own.get(name), before.get(name)))
+        LabelRow(name, instances.get(name, 0), own.get(name), _difference(own.get(name), before.get(name)))
         for name in dict.fromkeys([*instances, *own])
     )
 
@@ -194,9 +185,8 @@ def _difference(now: float | None, before: float | None) -> float | None:
 
 def _jobs(service: Service, project_id: int | None) -> Jobs | None:
     try:
-        known = snapshot(service.queues.redis)
-        pace = service.marks.images_a_minute()
-        training_waits = project_id is not None and service.queues.has_training(project_id)
+        known, pace = service.project_status.jobs()
+        training_waits = project_id is not None and service.connections.queues.has_training(project_id)
     except (QueueError, RedisError):
         return None
     ours = [job for job in known["running"] if job["project"] == project_id]
@@ -244,15 +234,17 @@ def _segmenter(service: Service) -> str:
     segmenter = service.interactive.segmenter
     if segmenter.name == "classical":
         return "classical (no weights), on the CPU"
-    return segmenter.name if segmenter.ready is None else f"{segmenter.name}, on {_device(service.settings)}"
+    if segmenter.ready is None:
+        return segmenter.name
+    return f"{segmenter.name}, on {_device(service.connections.settings)}"
 
 
 def _detector(service: Service, project_id: int | None) -> str:
-    champion = service.registry.champion(project_id) if project_id is not None else None
+    champion = service.connections.registry.champion(project_id) if project_id is not None else None
     if champion is None:
-        return "SAM 3, by words" if service.settings.may_read_words else "none yet"
+        return "SAM 3, by words" if service.connections.settings.may_read_words else "none yet"
     # Workers do it, all but what is asked of `/predict`.
-    device, preparation = _device(service.settings.placed("batch")), read_preparation(champion)
+    device, preparation = _device(service.connections.settings.for_work("batch")), read_preparation(champion)
     runtime = preparation.runtime if preparation and device == "cpu" else "torch"
     return f"{champion.name}, {runtime} on {device}"
 

@@ -11,9 +11,9 @@ import jinja2
 from markupsafe import Markup
 
 from backend.page.overview import ENOUGH, PLENTY, Overview
-from backend.plots import Series, generations_plot, lines_plot
-from backend.survey import Work
-from backend.verdict import Generation, generations_of
+from backend.registry.verdict import Generation, generations_of
+from backend.status.plots import Series, generations_plot, lines_plot
+from backend.status.survey import Work
 
 TEMPLATE = "status.html.jinja"
 UNKNOWN = "\u2013"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from backend.errors import ForbiddenError, NotFoundError
+from backend.connections import promote_and_prelabel
+from backend.errors import NotFoundError
 from backend.page.overview import overview
 from backend.page.render import StatusPage
+from backend.registry.records import report_path
 from backend.service import Service
-from backend.version_files import report_path
+from backend.web.same_site import of_this_page
 
 ASSETS = {"status.css": "text/css", "status.js": "text/javascript", "idiomorph.min.js": "text/javascript"}
 POLICY = (
@@ -34,22 +36,11 @@ REPORT_POLICY = (
 )
 
 
-def of_this_page(request: Request) -> None:
-    """Refuses what another site's page has sent: browsers add the credentials that they know to whatever is sent here.
-
-    Raises:
-        ForbiddenError: it came from elsewhere.
-    """
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if elsewhere or site not in ("same-origin", "none"):
-        raise ForbiddenError("This came from another site's page. Buttons work on the status page itself alone.")
-
-
 def page_routes(service: Service) -> APIRouter:
     """The routes, without authentication: the application adds that."""
     routes, page = APIRouter(), StatusPage()
     button = [Depends(of_this_page)]
+    registry, queues = service.connections.registry, service.connections.queues
 
     @routes.get("/")
     def status_page(request: Request, project: int | None = None, said: str = "") -> Response:
@@ -66,7 +57,7 @@ def page_routes(service: Service) -> APIRouter:
 
     @routes.get("/projects/{project_id}/versions/{name}/report")
     def report(project_id: int, name: str) -> Response:
-        path = report_path(service.registry.version(project_id, name))
+        path = report_path(registry.version(project_id, name))
         if not path.is_file():
             raise NotFoundError(f"Model version {name} has no report.")
         headers = {"Content-Security-Policy": REPORT_POLICY}
@@ -74,22 +65,22 @@ def page_routes(service: Service) -> APIRouter:
 
     @routes.post("/projects/{project_id}/versions/{name}/promote", dependencies=button)
     def promote(project_id: int, name: str) -> Response:
-        service.work_with(project_id, name)
+        promote_and_prelabel(registry, queues, project_id, name)
         return _back(project_id, "promoted")
 
     @routes.post("/projects/{project_id}/rollback", dependencies=button)
     def rollback(project_id: int) -> Response:
-        service.work_with(project_id, service.registry.version_before(project_id).name)
+        promote_and_prelabel(registry, queues, project_id, registry.version_before(project_id).name)
         return _back(project_id, "promoted")
 
     @routes.post("/projects/{project_id}/train", dependencies=button)
     def train(project_id: int) -> Response:
-        queued = service.queues.enqueue_training(project_id, reason="asked for on the status page")
+        queued = queues.enqueue_training(project_id, reason="asked for on the status page")
         return _back(project_id, "queued" if queued else "running")
 
     @routes.post("/projects/{project_id}/train/cancel", dependencies=button)
     def cancel(project_id: int) -> Response:
-        return _back(project_id, "ended" if service.queues.cancel_training(project_id) else "nothing")
+        return _back(project_id, "ended" if queues.cancel_training(project_id) else "nothing")
 
     return routes
 

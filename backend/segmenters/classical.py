@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from backend.domain import Box, Mask, Photo, Pixels, Prompt, Segment
 from backend.errors import OverloadedError, PromptError
-from backend.segmenters.growing import (
+from backend.segmenters.region_growing import (
     LARGEST_SHARE,
     SEED_RADIUS_PX,
     Seeds,

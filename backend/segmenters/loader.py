@@ -1,15 +1,16 @@
-"""Loads the segmenter once, beside the running service, so that the first requests are answered at once."""
+"""Chooses the segmenter, and loads it once, beside the running service: the first requests are answered at once."""
 
 from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 
 from backend.errors import ModelError, ModelLoadingError
-from backend.metrics import Metrics
-from backend.segmenters import Segmenter, choose
+from backend.segmenters.base import Segmenter
 from backend.settings import Settings
+from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -48,3 +49,57 @@ class SegmenterLoader:
             return self._future.result(timeout_s)
         except FutureTimeout as e:
             raise ModelLoadingError("The model is still loading. Try again in a few seconds.") from e
+
+
+def choose(settings: Settings, metrics: Metrics) -> Segmenter:
+    """The best segmenter whose weights are there, loaded: SAM 3, else SAM, else the classical one. Says which, and why.
+
+    Raises:
+        ModelError: `SEGMENTER` asks for one alone, and it does not load.
+    """
+    # What is not chosen is not loaded: SAM brings torch.
+    for name, weights, load in (("sam3", settings.sam3_weights, _load_sam3), ("sam", settings.sam_weights, _load_sam)):
+        if settings.segmenter != name and not (settings.segmenter == "auto" and weights):
+            continue
+        try:
+            segmenter = load(settings, metrics)
+        except ModelError as e:
+            if settings.segmenter == name:
+                raise
+            logger.warning("%s The next best segmenter answers clicks instead", e)
+            continue
+        logger.info("Clicks are answered by %s", segmenter.name)
+        return segmenter
+    from backend.segmenters.classical import ClassicalSegmenter
+
+    logger.info("Clicks are answered by the classical segmenter; set SAM3_WEIGHTS or SAM_WEIGHTS for SAM")
+    return ClassicalSegmenter()
+
+
+def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
+    from backend.compute.devices import encoding_precision, ready_device
+    from backend.segmenters.embedding_cache import embedding_cache
+    from backend.segmenters.sam3 import Sam3Segmenter
+    from backend.segmenters.sam3_checkpoint import load_sam3
+
+    device = ready_device(settings)
+    weights = Path(settings.sam3_weights or "sam3.pt")
+    precision = encoding_precision(device, half=settings.sam_half)
+    sam3 = load_sam3(weights, device=device, precision=precision, compiled=settings.sam_compile)
+    embeddings = embedding_cache(settings, device=device, metrics=metrics)
+    segmenter = Sam3Segmenter(
+        sam3, name=weights.stem, min_score=settings.model_score_threshold, embeddings=embeddings, metrics=metrics
+    )
+    if device != "cpu" or settings.sam_compile:
+        segmenter.warm_up()
+    return segmenter
+
+
+def _load_sam(settings: Settings, metrics: Metrics) -> Segmenter:
+    from backend.compute.devices import ready_device
+    from backend.segmenters.embedding_cache import embedding_cache
+    from backend.segmenters.sam import load_sam
+
+    device = ready_device(settings)
+    embeddings = embedding_cache(settings, device=device, metrics=metrics)
+    return load_sam(settings.sam_weights or "sam2.1_b.pt", device=device, embeddings=embeddings, metrics=metrics)

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.domain import Photo, Prompt, Segment
 from backend.errors import ModelError, PromptError
-from backend.metrics import Metrics
-from backend.segmenters.embeddings import EmbeddingCache, Tensors, fingerprint
-from backend.ultralytics_quiet import quiet_ultralytics
+from backend.segmenters.embedding_cache import EmbeddingCache
+from backend.segmenters.embedding_files import Tensors, fingerprint
+from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

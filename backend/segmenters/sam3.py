@@ -19,9 +19,10 @@ import torch.nn.functional as functional
 
 from backend.domain import Box, Image, Photo, Point, Prompt, Segment
 from backend.errors import PromptError
-from backend.metrics import Metrics
-from backend.segmenters.embeddings import EmbeddingCache, Tensors
+from backend.segmenters.embedding_cache import EmbeddingCache
+from backend.segmenters.embedding_files import Tensors
 from backend.segmenters.sam3_checkpoint import INPUT_SIZE_PX, Sam3
+from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

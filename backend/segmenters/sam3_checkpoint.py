@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
+from backend.compute.malloc import give_back
+from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.errors import ModelError, first_line
-from backend.heap import give_back
-from backend.segmenters.embeddings import fingerprint
-from backend.ultralytics_quiet import quiet_ultralytics
+from backend.segmenters.embedding_files import fingerprint
 
 INPUT_SIZE_PX = 1008
 # What an image needs of the interactive model; its other parts follow objects through videos.

@@ -25,11 +25,6 @@ class Pose:
     knees: tuple[Point, Point]
     ankles: tuple[Point, Point]
 
-    @property
-    def shoulder_width(self) -> float:
-        """Pixels from shoulder to shoulder."""
-        return float(np.linalg.norm(self.shoulders[1] - self.shoulders[0]))
-
 
 def draw_pose(rng: np.random.Generator, *, foot: Point, unit: float) -> Pose:
     """A standing figure of `unit` pixels whose feet are about `foot`."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from backend.ultralytics_quiet import quiet_ultralytics
+from backend.compute.quiet_ultralytics import quiet_ultralytics
 from label_studio_config.demo.figures import LABELS
 from label_studio_config.demo.write import write_yolo_dataset
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from backend.polygons import joined_outline
-from backend.ultralytics_quiet import quiet_ultralytics
+from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.regions.polygons import joined_outline
 from label_studio_config.demo.figures import LABELS, Figure, draw_figure
 
 JPEG_QUALITY = 92

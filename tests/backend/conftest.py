@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from backend.app import create_app
 from backend.service import Service
 from backend.settings import Settings
-from launcher.process import free_port
+from launcher.stack.supervisor import free_port
 
 USER, PASSWORD, SECRET = "label-studio", "pass", "hook"
 

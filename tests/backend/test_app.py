@@ -14,13 +14,13 @@ from PIL import Image as Pillow
 from rq import Queue
 from rq.executions import Execution
 
-from backend.app import LIVE
-from backend.auto_accepted import accepted_regions
-from backend.regions import decode
+from backend.auto_accept.marks import accepted_regions
+from backend.regions.decode import decode
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
+from backend.web.authentication import LIVE
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.conftest import Served, served
 from tests.support import iou, recorded
 
@@ -194,7 +194,7 @@ def test_the_rest_of_the_protocol_answers(client: httpx.Client) -> None:
 
 
 WEBHOOKS = [
-    ("webhook_TASKS_CREATED_upload", "checks", "backend.prelabel.share_out"),
+    ("webhook_TASKS_CREATED_upload", "checks", "backend.prelabel.jobs.share_out"),
     ("webhook_ANNOTATION_CREATED", "checks", "training.jobs.check_approvals"),
     ("webhook_ANNOTATION_CREATED_skipped", "checks", "training.jobs.check_approvals"),
     ("webhook_ANNOTATION_UPDATED_ground_truth", "checks", "training.jobs.check_approvals"),
@@ -212,7 +212,7 @@ def test_recorded_webhooks_queue_their_work_once(backend: Served, name: str, que
         )
         assert answer.status_code == 201
         assert backend.service.inbox.wait_until_empty(timeout_s=10)
-    jobs = Queue(queue, connection=backend.service.queues.redis).jobs
+    jobs = Queue(queue, connection=backend.service.connections.queues.redis).jobs
     assert [job.func_name for job in jobs] == [function]
 
 
@@ -229,8 +229,8 @@ def test_what_the_service_accepted_itself_is_not_counted(backend: Served) -> Non
 
 
 def test_status_tells_of_jobs_that_are_of_no_project(backend: Served) -> None:
-    queue = Queue("checks", connection=backend.service.queues.redis)
-    job = queue.enqueue("backend.upkeep.look_after")
+    queue = Queue("checks", connection=backend.service.connections.queues.redis)
+    job = queue.enqueue("backend.queues.timer.look_after")
     assert queue.pop_job_id() == job.id
     with queue.connection.pipeline() as pipeline:
         execution = Execution.create(job, ttl=60, pipeline=pipeline)
@@ -252,7 +252,7 @@ def test_a_batch_goes_on_past_images_that_cannot_be_read(
     backend: Served, files: tuple[str, Path], starter: Path
 ) -> None:
     service, client = backend.service, backend.client
-    version = service.registry.add(
+    version = service.connections.registry.add(
         1,
         weights=starter,
         classes=GARMENTS,
@@ -262,7 +262,7 @@ def test_a_batch_goes_on_past_images_that_cannot_be_read(
         image_size_px=256,
         origin="starter",
     )
-    service.registry.promote(1, version.name)
+    service.connections.registry.promote(1, version.name)
     figure = draw_figure(3)
     Pillow.fromarray(figure.pixels).save(files[1] / "good.png")
     (files[1] / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
@@ -299,14 +299,14 @@ def test_what_does_not_fit_the_deadline_is_empty_now_and_queued(
     tasks = [{"id": number, "data": {"image": "/good.png"}} for number in range(5)]
     body = {"tasks": tasks, "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": None}}
     with served(hurried) as running:
-        version = running.service.registry.add(
+        version = running.service.connections.registry.add(
             1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
             origin="starter",
         )  # fmt: skip
-        running.service.registry.promote(1, version.name)
+        running.service.connections.registry.promote(1, version.name)
         results = running.client.post("/predict", json=body).json()["results"]
         assert [bool(result) for result in results] == [True] + [False] * 4
-        (job,) = Queue("prelabel", connection=running.service.queues.redis).jobs
+        (job,) = Queue("prelabel", connection=running.service.connections.queues.redis).jobs
         assert job.args == (1, version.name, [task["id"] for task in tasks[1:]])
 
 
@@ -320,14 +320,14 @@ def test_backends_that_are_asked_in_turn_change_their_model_within_seconds(
     machines = [settings.model_copy(update={"data_dir": tmp_path / name, "storage_url": bucket}) for name in "ab"]
     with served(machines[0]) as one, served(machines[1]) as other:
         versions = [
-            one.service.registry.add(
+            one.service.connections.registry.add(
                 1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
                 origin="starter",
             ).name
             for _ in range(2)
         ]  # fmt: skip
         for version in versions:
-            one.service.registry.promote(1, version)
+            one.service.connections.registry.promote(1, version)
             answered = list[str]()
             deadline = time.monotonic() + 60
             while answered[-2:] != [version] * 2 and time.monotonic() < deadline:

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.conftest import SECRET, Served, image_files, served
 from tests.backend.junk import ANY_JSON, CONTEXTS, DRAWN, WEBHOOKS, nearly, predict_bodies, written
 
@@ -141,18 +141,18 @@ def test_names_of_actions_take_no_memory(running: Served) -> None:
 
 
 def test_a_problem_that_cannot_be_written_is_shown_all_the_same(running: Served) -> None:
-    running.service.problems.report("The image '\ud800' is damaged." + "x" * 10**6)
+    running.service.connections.problems.report("The image '\ud800' is damaged." + "x" * 10**6)
     newest = running.client.get("/status").json()["problems"][0]["text"]
     assert newest.startswith("The image '?'") and len(newest) == 1000
 
 
 def test_bombs_among_a_projects_images_are_empty_lists(running: Served, starter: Path) -> None:
-    folder = running.service.settings.data_dir.parent
-    version = running.service.registry.add(
+    folder = running.service.connections.settings.data_dir.parent
+    version = running.service.connections.registry.add(
         9, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
         origin="starter",
     )  # fmt: skip
-    running.service.registry.promote(9, version.name)
+    running.service.connections.registry.promote(9, version.name)
     Pillow.new("RGB", (100_000, 1)).save(folder / "wide.png")
     Pillow.new("RGB", (1, 100_000)).save(folder / "high.jpg.png")
     (folder / "page.jpg").write_bytes(b"<!DOCTYPE html><html/>")

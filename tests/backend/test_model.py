@@ -9,7 +9,7 @@ import pytest
 from label_studio_ml.api import init_app
 
 from backend.model import GarmentModel, service
-from backend.regions import decode
+from backend.regions.decode import decode
 from backend.settings import Settings
 from tests.backend.test_app import put_image
 from tests.support import recorded

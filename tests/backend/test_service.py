@@ -12,10 +12,10 @@ import pytest
 import redis
 from rq import Queue
 
-from backend.queues import CHECKS, TRAIN
+from backend.queues.queues import CHECKS, TRAIN
 from backend.settings import Settings
-from launcher.process import Supervisor, free_port
-from launcher.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.supervisor import Supervisor, free_port
 from tests.backend.conftest import SECRET, served
 from tests.conftest import ROOT
 from tests.support import recorded
@@ -36,7 +36,7 @@ threads = [threading.Thread(target=work) for _ in range(4)]
 for thread in threads:
     thread.start()
 before = cv2.getNumThreads()
-from backend.ultralytics_quiet import quiet_ultralytics
+from backend.compute.quiet_ultralytics import quiet_ultralytics
 quiet_ultralytics()
 time.sleep(0.2)
 over.set()
@@ -92,7 +92,7 @@ def test_a_redis_that_hangs_is_said_and_holds_nothing(settings: Settings, tmp_pa
             finally:
                 os.kill(process, signal.SIGCONT)
             assert inbox.wait_until_empty(timeout_s=60)
-            queues = running.service.queues
+            queues = running.service.connections.queues
             assert [len(Queue(name, connection=queues.redis)) for name in (TRAIN, CHECKS)] == [1, 1]
     finally:
         supervisor.stop()

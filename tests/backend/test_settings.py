@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 
 from backend.errors import SettingsError
-from backend.settings import OF_A_PROJECT, Settings
+from backend.project_settings import OF_A_PROJECT
+from backend.settings import Settings
 
 # REDIS_URL, REDIS_PASSWORD, the address
 ADDRESSES = [
@@ -80,11 +81,11 @@ WRONG = [
     ("projects: {7: {approval: choice}}", ["project 7", "APPROVAL_CHOICE"]),
     ("projects: {saris: {max_regions: 1}}", ["'saris' is no project's number"]),
     ("projects: {7: 12}", ["'7' is no project's number with settings below it"]),
-    ("7: {max_regions: 1}", ["cannot be read as YAML"]),
+    ("7: {max_regions: 1}", ["must hold `projects:`"]),
     ("projects: [1, 2]", ["must hold `projects:`"]),
     ("", ["must hold `projects:`"]),
     ("projects: {}\nothers: {}", ["must hold `projects:`"]),
-    ("- 1", ["cannot be read as YAML"]),
+    ("- 1", ["must hold `projects:`"]),
     ("projects: {7: [", ["cannot be read as YAML"]),
     ("projects: {²: {max_regions: 1}}", ["'²' is no project's number"]),
     # Objects of Python, aliases of aliases, in lists and as merged tables, one of itself; depth, length.

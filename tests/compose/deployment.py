@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 
-from backend.labelstudio import LabelStudio
+from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
-from launcher.process import free_port
-from launcher.secrets_store import Secrets
-from launcher.studio import personal_access_token
+from launcher.stack.label_studio_server import personal_access_token
+from launcher.stack.secret_files import Secrets
+from launcher.stack.supervisor import free_port
 from tests.compose.engine import Engine
 from tests.compose.stand_ins import override
 from tests.conftest import ROOT

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launcher.process import tail
+from launcher.stack.supervisor import tail
 
 PROGRAMS = ("dockerd", "docker", "runc", "debootstrap", "docker-compose")
 START_S, END_S = 60.0, 60.0

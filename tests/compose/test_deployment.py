@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from label_studio_config.demo.write import write_images
-from launcher.process import free_port
+from launcher.stack.supervisor import free_port
 from tests.compose.deployment import EMAIL, STARTER, Deployment, commands, wait_for
 from tests.compose.engine import docker_engine, refuse_without_docker
 from tests.compose.stand_ins import build_stand_ins

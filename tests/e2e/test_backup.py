@@ -16,12 +16,12 @@ from redis import Redis
 from rq.job import Job, JobStatus
 from rq.suspension import suspend
 
-from backend.queues import Queues
-from backend.registry import Registry, check_weights
+from backend.queues.queues import Queues
+from backend.registry.registry import Registry, check_weights
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images
-from launcher.process import free_port
-from launcher.secrets_store import Secrets
+from launcher.stack.secret_files import Secrets
+from launcher.stack.supervisor import free_port
 from tests.conftest import ROOT, STUDIO_VENV, Studio
 from tests.e2e.test_flywheel import Flywheel, all_tasks, figure_of
 from tests.training.conftest import regions_of

@@ -17,15 +17,15 @@ import pytest
 from redis import Redis
 from rq import Queue
 
-from backend.labelstudio import LabelStudio
-from backend.queues import PRELABEL, Queues
-from backend.registry import Registry, check_weights
+from backend.label_studio.client import LabelStudio
+from backend.queues.queues import PRELABEL, Queues
+from backend.registry.registry import Registry, check_weights
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images
-from label_studio_config.palette import GARMENTS
-from launcher.process import Supervisor, free_port
-from launcher.secrets_store import Secrets
-from launcher.studio import personal_access_token, studio_answers, studio_program
+from label_studio_config.palette_xml import GARMENTS
+from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
+from launcher.stack.secret_files import Secrets
+from launcher.stack.supervisor import Supervisor, free_port
 from tests.conftest import ROOT, STUDIO_VENV
 from tests.postgres import PASSWORD, query
 from tests.support import config_xml

@@ -19,9 +19,9 @@ import psutil
 import pytest
 from label_studio_sdk import LabelStudio
 
-from backend.regions import decode
+from backend.regions.decode import decode
 from label_studio_config.demo.figures import Figure, draw_figure
-from launcher.process import free_port
+from launcher.stack.supervisor import free_port
 from tests.conftest import ARTEFACTS, ROOT, STUDIO_VENV
 from tests.e2e.annotator import Annotator, browser_page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from benchmarks.hosts import run
+from benchmarks.hosts.__main__ import run
 from tests.conftest import ARTEFACTS
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]

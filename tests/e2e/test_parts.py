@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from backend.domain import LabelledMask, Outlining, Prediction
-from backend.label_config import parse_label_config
-from backend.labelstudio import LabelStudio
-from backend.regions import encode
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.regions.encode import encode
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.demo.write import write_images
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import ensure_local_files, ensure_project
 from tests.conftest import ARTEFACTS, Studio
 from tests.e2e.annotator import Annotator, browser_page
 from tests.support import iou
-from training.approvals import approved_annotations
-from training.corrected import Correction, compared
-from training.truth import truth_of
+from training.annotations.approvals import approved_annotations
+from training.annotations.corrections import Correction, compared
+from training.annotations.truth import truth_of
 
 pytestmark = [pytest.mark.services, pytest.mark.browser]
 

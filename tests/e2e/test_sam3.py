@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from backend.labelstudio import LabelStudio
-from backend.regions import decode
+from backend.label_studio.client import LabelStudio
+from backend.regions.decode import decode
 from backend.settings import Settings
 from benchmarks.random_weights import random_sam3, small_sam3
 from label_studio_config.demo.write import write_images
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import Backend, connect_backend, ensure_local_files, ensure_project
 from tests.backend.conftest import PASSWORD, SECRET, USER, served
-from tests.backend.test_app_sam3 import wait_for
 from tests.conftest import ARTEFACTS, Studio
 from tests.e2e.annotator import Annotator, browser_page
+from tests.flows.test_app_sam3 import wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.browser, pytest.mark.timeout(900)]
 

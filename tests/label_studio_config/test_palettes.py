@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from backend.label_config import parse_label_config
-from label_studio_config.palette import palette
+from backend.label_studio.label_config import parse_label_config
+from label_studio_config.palette_xml import palette
 from label_studio_config.palettes import FASHIONPEDIA, PALETTES, file_of
 
 SIZES = {

@@ -18,14 +18,14 @@ from PIL import Image as Pillow
 
 from backend.domain import LabelledMask, Outlining
 from backend.errors import LabelConfigError, LabelStudioError
-from backend.label_config import parse_label_config
-from backend.labelstudio import SECRET_HEADER, LabelStudio
-from backend.regions import encode
-from backend.registry import Registry
+from backend.label_studio.client import SECRET_HEADER, LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.uploads import kept_name
+from backend.regions.encode import encode
+from backend.registry.registry import Registry
 from backend.settings import Settings
-from backend.task_images import kept_name
 from label_studio_config import provision
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.palettes import PALETTES, file_of
 from label_studio_config.provision import (
     Backend,
@@ -36,8 +36,8 @@ from label_studio_config.provision import (
     set_label_config,
 )
 from label_studio_config.uploads import ensure_uploaded
-from launcher.process import free_port
-from launcher.stack import linked_images
+from launcher.stack.stack import linked_images
+from launcher.stack.supervisor import free_port
 from tests.conftest import Studio
 
 USER, PASSWORD = "label-studio", "a password"
@@ -200,14 +200,14 @@ def test_a_backend_that_has_just_started_is_asked_again(
 
 
 @pytest.mark.services
-def test_images_are_uploaded_once(client: LabelStudio, label_studio: Studio, tmp_path: Path) -> None:
+def test_images_are_uploaded_once(client: LabelStudio, tmp_path: Path) -> None:
     project_id = ensure_project(client, title="Uploads", label_config=palette(GARMENTS))
     for name in ("a saree (1).jpg", "below/a.jpg", "a.jpg", "drapé.png"):
         photograph(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
 
     def upload() -> int:
-        return ensure_uploaded(client, project_id=project_id, folder=tmp_path, url=label_studio.url)
+        return ensure_uploaded(client, project_id=project_id, folder=tmp_path)
 
     assert upload() == 4
     photograph(tmp_path / "later.webp")

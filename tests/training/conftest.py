@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
+from backend.detector.preparation import folder_of
 from backend.domain import LabelledMask, Outlining
-from backend.labelstudio import LabelStudio
-from backend.preparation import folder_of
-from backend.problems import Problems
-from backend.queues import Queues
-from backend.regions import encode
-from backend.registry import Registry
+from backend.label_studio.client import LabelStudio
+from backend.queues.queues import Queues
+from backend.regions.encode import encode
+from backend.registry.registry import Registry
 from backend.settings import Settings
+from backend.telemetry.problems import Problems
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.demo.write import write_images
-from label_studio_config.palette import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import ensure_local_files, ensure_project
 from tests.conftest import Studio
-from tests.training.test_dataset import CONFIG
+from tests.training.dataset.test_build import CONFIG
 
 SEEDS = (1, 3, 7)
 

@@ -7,14 +7,14 @@ import re
 import pytest
 from rq import Queue
 
-from backend.prelabel import plan, prelabel
-from backend.queues import PRELABEL, TRAIN
-from backend.scores import read_scores
-from backend.survey import Surveys
-from backend.verdict import Verdict, read_verdict, write_verdict
-from backend.version_files import report_path
+from backend.prelabel.jobs import plan, prelabel
+from backend.queues.queues import PRELABEL, TRAIN
+from backend.registry.records import report_path
+from backend.registry.scores import read_scores
+from backend.registry.verdict import Verdict, read_verdict, write_verdict
+from backend.status.survey import Surveys
 from tests.training.conftest import Workplace
-from training.approvals import approved_annotations
+from training.annotations.approvals import approved_annotations
 from training.jobs import check_approvals, train
 
 pytestmark = pytest.mark.services
@@ -97,7 +97,7 @@ def test_a_training_promotes_and_has_the_rest_predicted_again(workplace: Workpla
 def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMOTE_MARGIN", "1")
     # Nor does a report that cannot be written undo the training.
-    monkeypatch.setattr("training.report.TEMPLATE", "gone.jinja")
+    monkeypatch.setattr("training.report.report.TEMPLATE", "gone.jinja")
     project_id = workplace.project_id
     before = workplace.registry.champion(project_id)
     assert before is not None

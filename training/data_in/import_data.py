@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backend.label_config import LabelConfig, parse_label_config
-from backend.labelstudio import LabelStudio
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.settings import Settings
-from training.data_in.annotated import AnnotatedImage
-from training.data_in.arriving import Arriving, Manner
-from training.data_in.cleaning import Cleaning
-from training.data_in.formats import Format, Opening, open_set
-from training.data_in.mapping import Mapping, read_mapping
+from training.data_in.annotated_image import AnnotatedImage
+from training.data_in.class_mapping import Mapping, read_mapping
+from training.data_in.formats.detect import Opening, SetFormat, open_set
+from training.data_in.importer import Arriving, Manner
+from training.data_in.mask_cleaning import Cleaning
 from training.data_in.project_tasks import As, ProjectTasks
 from training.data_in.tally import Tally
 
@@ -28,7 +28,7 @@ class Wanted:
         kind, ground_truth, cleaning, dry_run: see `Manner`.
     """
 
-    form: Format | None = None
+    form: SetFormat | None = None
     opening: Opening = field(default_factory=Opening)
     kind: As = "annotations"
     ground_truth: bool = False
@@ -48,7 +48,7 @@ class Imported:
         problem: a sentence where the set has garments, and none of them is one of the project's labels.
     """
 
-    form: Format
+    form: SetFormat
     source: str
     tally: Tally
     version: str

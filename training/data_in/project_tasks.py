@@ -10,9 +10,9 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from backend.domain import Prediction
-from backend.labelstudio import LabelStudio
-from backend.settings import Settings
-from backend.task_images import (
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.payloads import image_in
+from backend.label_studio.uploads import (
     UPLOADED,
     ensure_served,
     image_name,
@@ -23,7 +23,8 @@ from backend.task_images import (
     upload,
     uploads,
 )
-from training.data_in.pictures import Picture
+from backend.settings import Settings
+from training.data_in.picture_folder import SetPicture
 
 As = Literal["annotations", "predictions"]
 # Files in one request.
@@ -44,7 +45,7 @@ class Arrival:
         task_id: of the task that shows it already; None for a new one.
     """
 
-    picture: Picture
+    picture: SetPicture
     result: list[dict[str, Any]] = field(default_factory=list)
     task_id: int | None = None
 
@@ -77,14 +78,13 @@ class ProjectTasks:
         # Of an import that ended between the files and their tasks: the files need not come again.
         self._uploaded = {_key(address, sizes): address for address in sizes}
         for task in label_studio.all_tasks(project_id):
-            # Uploaded before a label config exists, the image lies under `$undefined$`.
-            address = task["data"].get(image_key) or task["data"].get("$undefined$")
+            address = image_in(task["data"], image_key)
             if isinstance(address, str):
                 self._by_image[_key(address, sizes)] = int(task["id"])
             if task["total_annotations"]:
                 self._annotated.add(int(task["id"]))
 
-    def find(self, picture: Picture) -> int | None:
+    def find(self, picture: SetPicture) -> int | None:
         """The task that shows a picture: a local file is known by its path, an upload by its name and its size."""
         return next((self._by_image[key] for key in self._keys(picture) if key in self._by_image), None)
 
@@ -140,9 +140,8 @@ class ProjectTasks:
                     sent.append((name, kept_name(PurePosixPath(name)), file or one.picture.encoded or b""))
         for first in range(0, len(sent), UPLOADED_AT_ONCE):
             some = sent[first : first + UPLOADED_AT_ONCE]
-            url = self._settings.label_studio_url
             files = [(name, source) for _, name, source in some]
-            ids = upload(self._label_studio, project_id=self._project_id, url=url, named=files, as_tasks=False)
+            ids = upload(self._label_studio, project_id=self._project_id, named=files, as_tasks=False)
             kept = {
                 one.id: one.address for one in uploads(self._label_studio, project_id=self._project_id, upload_ids=ids)
             }
@@ -156,7 +155,7 @@ class ProjectTasks:
         served = served_path(file, self._settings.local_files_root)
         return served if served is not None and served.is_relative_to(self._folder) else None
 
-    def _keys(self, picture: Picture) -> Iterator[Key]:
+    def _keys(self, picture: SetPicture) -> Iterator[Key]:
         if picture.url:
             uploaded = UPLOADED.search(unquote(picture.url))
             yield (uploaded["name"], None) if uploaded else image_name(picture.url)

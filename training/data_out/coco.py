@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from faster_coco_eval import mask as rle
 
 from backend.domain import LabelledMask, Outlining
-from backend.polygons import mask_to_outlines
-from backend.whole_files import write_whole
+from backend.regions.mask_runs import runs_of
+from backend.regions.polygons import mask_to_outlines
+from backend.storage.atomic_files import write_whole
 from training.data_out.garment_images import GarmentImage
 
 Outlines = Literal["rle", "polygons"]
@@ -56,7 +56,7 @@ def write_coco(
 
 
 def _runs(garment: LabelledMask) -> dict[str, Any]:
-    runs = rle.encode(np.asfortranarray(garment.mask.view(np.uint8)))
+    runs = runs_of(garment.mask)
     return {"size": [int(one) for one in runs["size"]], "counts": runs["counts"].decode("ascii")}
 
 

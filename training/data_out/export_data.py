@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from backend.connections import Connections
 from backend.domain import Image
 from backend.errors import DatasetError
-from backend.images import ImageStore
-from backend.label_config import LabelConfig, parse_label_config
-from backend.pipeline import load_image
+from backend.images.fetch import ImageStore
+from backend.images.task_image import load_image
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.payloads import Task
 from backend.settings import Settings
-from backend.wire import Task
-from training.approvals import Approved, approved_annotations, rule_of
+from training.annotations.approvals import Approved, approved_annotations, rule_of
 from training.data_out.coco import write_coco
 from training.data_out.cutouts import write_cutouts
 from training.data_out.garment_images import garment_images
 from training.data_out.index_masks import write_index_masks
-from training.dataset import build_dataset
-from training.manifest import latest_manifest
-from training.retraining import Parts
+from training.dataset.build import build_dataset
+from training.dataset.manifest import latest_manifest
 
-Format = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]
+ExportFormat = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]
 Who = Literal["person", "model", "both"]
 # Larger than any image: a YOLO data set for others keeps photographs as they are.
 FULL_SIZE_PX = 1 << 20
@@ -46,7 +46,7 @@ class Chosen:
 
 
 def export_data(
-    parts: Parts, project_id: int, *, into: Path, form: Format, chosen: Chosen, soft: bool,
+    connections: Connections, project_id: int, *, into: Path, form: ExportFormat, chosen: Chosen, soft: bool,
     tracked: Callable[[Sequence[Approved]], Iterable[Approved]],
 ) -> int:  # fmt: skip
     """Writes what is chosen into a folder that is new or empty; how many images, or cut-outs, there are.
@@ -61,18 +61,20 @@ def export_data(
     """
     if into.exists() and any(into.iterdir()):
         raise DatasetError(f"{into} is not empty: an export goes into a folder of its own.")
-    config = _config_of(parse_label_config(parts.label_studio.project(project_id).label_config), chosen.labels)
-    approved = _choose(parts.label_studio.annotated_tasks(project_id), parts.settings, chosen)
+    config = _config_of(parse_label_config(connections.label_studio.project(project_id).label_config), chosen.labels)
+    approved = _choose(connections.label_studio.annotated_tasks(project_id), connections.settings, chosen)
     if not approved:
         raise DatasetError(f"Project {project_id} has no annotation that was asked for.")
-    images = ImageStore(parts.settings, bearer=parts.label_studio.bearer)
+    images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
     if form == "yolo":
-        return _write_yolo(parts, project_id, approved, config, images, into)
+        return _write_yolo(connections, project_id, approved, config, images, into)
     made = garment_images(tracked(approved), config, images)
     match form:
         case "coco" | "coco-polygons":
             outlines: Literal["rle", "polygons"] = "rle" if form == "coco" else "polygons"
-            return write_coco(made, config.label_values, into, outlines=outlines, outlining=parts.settings.outlining)
+            return write_coco(
+                made, config.label_values, into, outlines=outlines, outlining=connections.settings.outlining
+            )
         case "masks":
             return write_index_masks(made, config.label_values, into)
         case "cutouts":
@@ -100,7 +102,12 @@ def _sure(one: Approved, min_score: float) -> list[dict[str, object]]:
 
 
 def _write_yolo(
-    parts: Parts, project_id: int, approved: Sequence[Approved], config: LabelConfig, images: ImageStore, into: Path
+    connections: Connections,
+    project_id: int,
+    approved: Sequence[Approved],
+    config: LabelConfig,
+    images: ImageStore,
+    into: Path,
 ) -> int:
     """With the sides that the project's models were trained and judged on."""
 
@@ -111,7 +118,7 @@ def _write_yolo(
     try:
         dataset = build_dataset(
             approved, config, folder=into, load=load, image_size_px=FULL_SIZE_PX,
-            earlier=latest_manifest(parts.registry, project_id),
+            earlier=latest_manifest(connections.registry, project_id),
         )  # fmt: skip
     finally:
         shutil.rmtree(kept, ignore_errors=True)

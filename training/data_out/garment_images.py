@@ -8,18 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
-import cv2
-import numpy as np
-
 from backend.domain import LabelledMask, Pixels
 from backend.errors import ImageError
-from backend.images import ImageStore
-from backend.label_config import LabelConfig
-from backend.pipeline import image_url, load_image
-from backend.wire import Task
-from training.approvals import Approved
+from backend.images.fetch import ImageStore
+from backend.images.task_image import image_url, load_image
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.payloads import Task
+from backend.regions.mask_size import fitted
+from training.annotations.approvals import Approved
+from training.annotations.truth import truth_of
 from training.data_out.file_names import file_name
-from training.truth import truth_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +60,8 @@ def garment_images(approved: Iterable[Approved], config: LabelConfig, images: Im
             logger.warning("Task %s is passed over: %s", one.task_id, e)
             continue
         garments = [
-            replace(garment, mask=_at_size(garment, image.size_wh)) for garment in truth_of(one.result, config).garments
+            replace(garment, mask=fitted(garment.mask, image.size_wh))
+            for garment in truth_of(one.result, config).garments
         ]
         yield GarmentImage(
             one.task_id, name, image.pixels, tuple(one for one in garments if one.mask.any()), one.by_person
@@ -73,9 +72,3 @@ def _file_name(url: str) -> str:
     # `/data/local-files/?d=folder/image.jpg` as well as `https://host/image.jpg?signature=…`.
     path = url.split("?d=", 1)[-1].split("?", 1)[0]
     return file_name(PurePosixPath(unquote(path)).stem, otherwise="image")
-
-
-def _at_size(garment: LabelledMask, size_wh: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    if garment.mask.shape[::-1] == size_wh:
-        return garment.mask
-    return cv2.resize(garment.mask.view(np.uint8) * 255, size_wh, interpolation=cv2.INTER_AREA) > 127

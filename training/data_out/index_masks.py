@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
-from backend.colours import colour_of
 from backend.errors import DatasetError
-from backend.plain_text import one_line
-from backend.whole_files import write_whole
+from backend.label_studio.label_colours import colour_of
+from backend.storage.atomic_files import write_whole
+from backend.telemetry.printable import one_line
 from training.data_out.garment_images import GarmentImage
-from training.pixel_scores import label_map
+from training.metrics.pixel_metrics import label_map
 
 MOST_LABELS = 255
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
-from backend.registry import Version
-from backend.verdict import Verdict, write_verdict
+from backend.registry.registry import Version
+from backend.registry.verdict import Verdict, write_verdict
 from tests.backend.conftest import PASSWORD, USER, Served
 from tests.backend.page.test_render import SURVEY
 from tests.conftest import ARTEFACTS
@@ -27,7 +27,7 @@ WIDTHS_PX = {"desk": 1280, "tablet": 768, "phone": 360}
 @pytest.fixture
 def versions(backend: Served, starter: Path) -> list[Version]:
     """Two judged versions of project 7, of which the second works; its survey is there, too."""
-    registry, made = backend.service.registry, list[Version]()
+    registry, made = backend.service.connections.registry, list[Version]()
     for gain in (0.31, 0.42):
         version = registry.add(
             7, weights=starter, classes=("saree",), parent=made[-1].name if made else None, metrics={},
@@ -91,7 +91,7 @@ def test_by_keyboard_alone(backend: Served, versions: list[Version], address: st
         page.screenshot(path=str(shot("focused")))
         page.keyboard.press("Enter")
         expect(page.get_by_role("status").get_by_text("works with another model now")).to_be_visible()
-        current = backend.service.registry.champion(7)
+        current = backend.service.connections.registry.champion(7)
         assert current is not None and current.name == versions[0].name
         assert asked and "Work with v1?" in asked[0]
         expect(page.locator("tr.current")).to_contain_text("works now")
@@ -106,7 +106,7 @@ def test_a_question_that_is_denied_changes_nothing(
         page.on("dialog", lambda dialog: dialog.dismiss())
         page.get_by_role("button", name="Promote v1").click()
         page.wait_for_timeout(500)
-        current = backend.service.registry.champion(7)
+        current = backend.service.connections.registry.champion(7)
         assert current is not None and current.name == versions[1].name
 
 

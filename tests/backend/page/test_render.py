@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from lxml import html
 
-from backend.metrics import Latency
-from backend.page.overview import Answering, Jobs, Label, Model, Overview, Training
+from backend.page.overview import Answering, Jobs, LabelRow, Model, Overview, Training
 from backend.page.render import StatusPage, seconds, share
-from backend.problems import Problem
-from backend.registry import Version
-from backend.survey import Corrections, Survey, Work
-from backend.verdict import Verdict
+from backend.registry.registry import Version
+from backend.registry.verdict import Verdict
+from backend.status.survey import Corrections, Survey, Work
+from backend.telemetry.metrics import Latency
+from backend.telemetry.problems import Problem
 
 SURVEY = Survey(
     at="2026-11-21T17:10:00+00:00", title="Sarees", images=12408, predicted=11870, approved=2140, auto_accepted=450,
@@ -39,7 +39,7 @@ OVERVIEW = Overview(
     project_id=7,
     projects={7: "Sarees"},
     survey=SURVEY,
-    labels=(Label("saree", 3000, 0.5, 0.1), Label("blouse", 12, None, None)),
+    labels=(LabelRow("saree", 3000, 0.5, 0.1), LabelRow("blouse", 12, None, None)),
     models=tuple(
         Model(version, Verdict(True, "It is better.", 40, challenger_map=0.3), version.number == 2, has_report=True)
         for version in reversed(VERSIONS)
@@ -127,7 +127,7 @@ def test_names_are_text() -> None:
     named = "<script>alert(1)</script>"
     page = StatusPage().render(
         replace(
-            OVERVIEW, projects={7: named, 8: named}, labels=(Label(named, 1),),
+            OVERVIEW, projects={7: named, 8: named}, labels=(LabelRow(named, 1),),
             problems=(Problem("2026-11-21T17:00:00+00:00", named, 7),),
         ), said=named,
     )  # fmt: skip

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from rq import Queue
 
-from backend.registry import Version
+from backend.registry.records import write_text
+from backend.registry.registry import Version
 from backend.settings import Settings
-from backend.version_files import write_text
 from tests.backend.conftest import Served, served
 from tests.backend.page.test_render import SURVEY
 
@@ -22,7 +22,7 @@ PAGE = {"Accept": "text/html,application/xhtml+xml"}
 @pytest.fixture
 def versions(backend: Served, starter: Path) -> list[Version]:
     """Three versions of project 7, of which the last works."""
-    registry, made = backend.service.registry, list[Version]()
+    registry, made = backend.service.connections.registry, list[Version]()
     for _ in range(3):
         made.append(
             registry.add(
@@ -35,7 +35,7 @@ def versions(backend: Served, starter: Path) -> list[Version]:
 
 
 def champion(backend: Served) -> str:
-    current = backend.service.registry.champion(7)
+    current = backend.service.connections.registry.champion(7)
     assert current is not None
     return current.name
 
@@ -80,20 +80,20 @@ def test_buttons_promote_and_roll_back(backend: Served, versions: list[Version])
     backend.client.post(f"/projects/7/versions/{versions[2].name}/promote")
     assert backend.client.post("/projects/7/rollback").status_code == 303
     assert champion(backend) == versions[1].name
-    checks = Queue("checks", connection=backend.service.queues.redis)
-    assert "backend.prelabel.plan" in [job.func_name for job in checks.jobs]
+    checks = Queue("checks", connection=backend.service.connections.queues.redis)
+    assert "backend.prelabel.jobs.plan" in [job.func_name for job in checks.jobs]
 
 
 def test_a_button_trains_and_another_ends_it(backend: Served) -> None:
-    train = Queue("train", connection=backend.service.queues.redis)
+    train = Queue("train", connection=backend.service.connections.queues.redis)
     page = backend.client.post("/projects/7/train", headers=PAGE, follow_redirects=True)
     assert "A training is queued." in page.text and len(train) == 1
-    assert backend.service.queues.has_training(7) and not backend.service.queues.has_training(8)
+    assert backend.service.connections.queues.has_training(7) and not backend.service.connections.queues.has_training(8)
     again = backend.client.post("/projects/7/train", headers=PAGE, follow_redirects=True)
     assert "A training waits or runs already." in again.text and len(train) == 1
     ended = backend.client.post("/projects/7/train/cancel", headers=PAGE, follow_redirects=True)
     assert "The training is ended" in ended.text and len(train) == 0
-    assert not backend.service.queues.has_training(7)
+    assert not backend.service.connections.queues.has_training(7)
 
 
 ELSEWHERE = [
@@ -113,7 +113,7 @@ def test_other_sites_press_no_buttons(backend: Served, versions: list[Version], 
     for path in paths:
         assert backend.client.post(path, headers=headers).status_code == 403
     assert champion(backend) == versions[2].name
-    assert not backend.service.queues.has_training(7)
+    assert not backend.service.connections.queues.has_training(7)
 
 
 def test_reports_are_shown_where_they_are(backend: Served, versions: list[Version]) -> None:

@@ -19,11 +19,11 @@ from PIL import Image
 from pycocotools import mask as pycocotools_mask
 
 from backend.domain import LabelledMask, Mask, Outlining
-from backend.label_config import parse_label_config
-from backend.polygons import outline_to_mask
-from backend.regions import encode
-from label_studio_config.palette import palette
-from training.data_in.index_masks import ATR, LIP
+from backend.label_studio.label_config import parse_label_config
+from backend.regions.encode import encode
+from backend.regions.polygons import outline_to_mask
+from label_studio_config.palette_xml import palette
+from training.data_in.formats.index_masks import ATR, LIP
 
 # None is square, so that swapped axes show.
 WIDTH, HEIGHT = 120, 90

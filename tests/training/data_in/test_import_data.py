@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from backend.domain import Mask
 from backend.errors import DatasetError, LabelStudioError
-from backend.label_config import LabelConfig, parse_label_config
-from backend.labelstudio import LabelStudio
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.uploads import image_name, upload, uploads
 from backend.settings import Settings
-from backend.task_images import image_name, upload, uploads
 from label_studio_config.provision import ensure_local_files, ensure_project
 from launcher.cli import app
 from tests.conftest import ROOT, Studio
@@ -42,12 +42,12 @@ from tests.training.data_in.sets import (
     write_coco,
 )
 from tests.training.data_in.sets import label_studio as label_studio_set
-from training.approvals import approved_annotations
-from training.data_in.annotated import AnnotatedImage
-from training.data_in.arriving import AT_ONCE
-from training.data_in.formats import Opening
+from training.annotations.approvals import approved_annotations
+from training.annotations.truth import truth_of
+from training.data_in.annotated_image import AnnotatedImage
+from training.data_in.formats.detect import Opening
 from training.data_in.import_data import Imported, Wanted, import_data
-from training.truth import truth_of
+from training.data_in.importer import AT_ONCE
 
 pytestmark = pytest.mark.services
 
@@ -291,8 +291,8 @@ def test_files_that_were_sent_come_no_second_time(place: Place, tmp_path: Path) 
     """An import that was killed between the files and their tasks."""
     made = photographs(tmp_path / "set")
     source = tmp_path / "set" / "a b.jpg"
-    url, project_id = place.settings.label_studio_url, place.project_id
-    upload(place.label_studio, project_id=project_id, url=url, named=[("a_b.jpg", source)], as_tasks=False)
+    project_id = place.project_id
+    upload(place.label_studio, project_id=project_id, named=[("a_b.jpg", source)], as_tasks=False)
     assert place.bring(made.path).tally.new == 2
     assert len(uploads(place.label_studio, project_id=project_id)) == 2
     assert {image_name(task["data"]["image"]) for task in place.tasks()} == made.garments.keys()

@@ -13,25 +13,25 @@ from typer.testing import CliRunner
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
-from backend.auto_accepted import accepted_regions
+from backend.auto_accept.marks import accepted_regions
+from backend.connections import Connections
 from backend.domain import LabelledMask, Outlining
 from backend.errors import DatasetError
-from backend.regions import encode
+from backend.regions.encode import encode
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette import GARMENTS
+from label_studio_config.palette_xml import GARMENTS
 from launcher.cli import app
 from tests.training.conftest import Workplace
-from tests.training.test_dataset import CONFIG
-from training.data_out.export_data import Chosen, Format, export_data
-from training.retraining import Parts
+from tests.training.dataset.test_build import CONFIG
+from training.data_out.export_data import Chosen, ExportFormat, export_data
 
 pytestmark = pytest.mark.services
 
 
-def written(workplace: Workplace, into: Path, form: Format = "coco", chosen: Chosen | None = None) -> int:
+def written(workplace: Workplace, into: Path, form: ExportFormat = "coco", chosen: Chosen | None = None) -> int:
     return export_data(
-        Parts.of(Settings()), workplace.project_id, into=into, form=form, chosen=chosen or Chosen(), soft=True,
+        Connections.of(Settings()), workplace.project_id, into=into, form=form, chosen=chosen or Chosen(), soft=True,
         tracked=lambda approved: approved,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from backend.domain import LabelledMask, Outlining
 from backend.errors import DatasetError
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette import GARMENTS
+from label_studio_config.palette_xml import GARMENTS
 from tests.support import iou
 from training.data_out.coco import Outlines, write_coco
 from training.data_out.colour_names import NAMES, dominant_colours

@@ -1,0 +1,135 @@
+"""Which predictions are accepted without a person, which are left for review, and which for audit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.auto_accept.calibration import read_calibration
+from backend.domain import Certainty
+from backend.errors import StorageError
+from backend.registry.records import read_text, write_text
+from backend.registry.registry import Version
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Decision = Literal["accept", "audit", "review"]
+OFF_FILE = "auto-accept-off.json"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What decides over the predictions of one version.
+
+    Attributes:
+        version: the version's name.
+        default: the score that every label's regions must reach; None where `thresholds` alone count.
+        thresholds: the scores that they must reach, by label; a label without one is never accepted.
+        audit_share: share of what would be accepted that is left to people, in `[0, 1]`.
+    """
+
+    version: str
+    default: float | None
+    thresholds: Mapping[str, float]
+    audit_share: float
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it ever accepts anything."""
+        return self.default is not None or bool(self.thresholds)
+
+    def threshold(self, label: str) -> float | None:
+        """The score from which on a region of `label` is accepted; None where none is."""
+        return self.thresholds.get(label, self.default)
+
+    def passes(self, certainties: Sequence[Certainty]) -> bool:
+        """Whether every garment of an image is sure enough; an image in which none was found is not."""
+        asked = [self.threshold(one.label) for one in certainties]
+        return bool(asked) and all(
+            least is not None and one.score >= least for one, least in zip(certainties, asked, strict=True)
+        )
+
+    def is_audited(self, task_id: int) -> bool:
+        """Whether the task is one that people look at whatever its scores: by chance, and always the same."""
+        digest = hashlib.sha256(f"{self.version}/{task_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.audit_share * 2**64
+
+    def decide(self, task_id: int, certainties: Sequence[Certainty]) -> Decision:
+        """What becomes of the prediction for a task."""
+        if not self.passes(certainties):
+            return "review"
+        return "audit" if self.is_audited(task_id) else "accept"
+
+    def review_note(self, certainties: Sequence[Certainty]) -> str:
+        """Why a prediction is left for review, for the annotator; '' where the gate is shut anyway."""
+        if not self.is_open:
+            return ""
+        if not certainties:
+            return "For review: nothing was found here."
+        short = [(one, self.threshold(one.label)) for one in certainties]
+        never = sorted({one.label for one, least in short if least is None})
+        if never:
+            return f"For review: '{', '.join(never)}' is always left to people."
+        worst, least = min(
+            ((one, least) for one, least in short if least is not None), key=lambda pair: pair[0].score - pair[1]
+        )
+        return f"For review: '{worst.label}' is at {worst.score:.2f}, {least:.2f} is asked."
+
+
+SHUT = Gate(version="", default=None, thresholds={}, audit_share=0.0)
+
+
+def gate_of(version: Version, settings: Settings) -> Gate:
+    """The gate for a version as the settings have it."""
+    if settings.auto_accept == "off" or why_shut(version, settings) is not None:
+        return SHUT
+    if settings.auto_accept != "calibrated":
+        return Gate(version.name, settings.auto_accept, {}, settings.audit_share)
+    calibration = read_calibration(version)
+    return Gate(version.name, None, calibration.thresholds if calibration else {}, settings.audit_share)
+
+
+def why_shut(version: Version, settings: Settings) -> str | None:
+    """Why nothing that a version predicts is accepted, though the settings ask for it; None where something may be."""
+    reason = switched_off(version)
+    if reason is not None or settings.auto_accept != "calibrated":
+        return reason
+    # What was promised and found under other settings, or of other masks than SAM's, says nothing of these.
+    if settings.refine_with_sam:
+        return "REFINE_WITH_SAM draws other masks than those that were calibrated."
+    calibration = read_calibration(version)
+    if calibration is None:
+        return "This version was not calibrated: the next training does it."
+    if (calibration.precision, calibration.iou) != (settings.auto_accept_precision, settings.auto_accept_iou):
+        return (
+            "AUTO_ACCEPT_PRECISION or AUTO_ACCEPT_IOU has changed since it was calibrated: the next training does it."
+        )
+    if not calibration.thresholds:
+        return f"{calibration.images} held-out images are too little evidence for any label."
+    return None
+
+
+def switch_off(version: Version, reason: str) -> None:
+    """Shuts the gate for this version, for all processes and for good; other versions have their own.
+
+    Raises:
+        OSError, StorageError: that cannot be written down.
+    """
+    # With the version: one that is rolled back to is still shut.
+    write_text(version, OFF_FILE, json.dumps({"reason": reason}))
+
+
+def switched_off(version: Version) -> str | None:
+    """Why the gate has shut itself for this version; None while it has not."""
+    try:
+        return str(json.loads(read_text(version, OFF_FILE))["reason"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, StorageError) as e:
+        # Nobody knows what it said: nothing is accepted until it is removed.
+        return f"{OFF_FILE} cannot be read ({type(e).__name__})."

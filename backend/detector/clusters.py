@@ -1,0 +1,69 @@
+"""Groups of images that look alike to a detector, so that annotators are not served the same thing over and over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.cluster.vq import kmeans2
+
+from backend.detector.runtimes.base import Floats
+from backend.errors import ModelError
+
+MOST_CLUSTERS = 32
+# Label Studio takes the largest number of all predictions of a task: a later version's stand above an earlier one's.
+NUMBERS_A_VERSION = 100
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Centres of the groups: `float32 (groups, channels)`, of features of length 1."""
+
+    centres: Floats
+
+    def nearest(self, features: Floats) -> int:
+        """Number of the group, from 0, that an image with `features` `(channels,)` belongs to."""
+        return int(np.linalg.norm(self.centres - _unit(features), axis=1).argmin())
+
+    def number(self, features: Floats, *, version: int) -> int:
+        """The group's number among those of all versions of a project; `version` counts from 1."""
+        return version * NUMBERS_A_VERSION + self.nearest(features)
+
+    def save(self, path: Path) -> None:
+        """Writes them to a file."""
+        save_file({"centres": self.centres}, path)
+
+
+def find_clusters(features: Floats) -> Clusters:
+    """k-means over `features` `(images, channels)`, by direction.
+
+    As many groups as the root of half the images (Mardia et al. 1979, Multivariate Analysis), at most 32. The same
+    features always give the same groups.
+    """
+    count = min(max(round(np.sqrt(len(features) / 2)), 1), MOST_CLUSTERS)
+    # Of images that are all the same some groups stay empty, at which SciPy would warn.
+    count = min(count, len(np.unique(features, axis=0)))
+    centres, _ = kmeans2(_unit(features), count, minit="++", iter=50, seed=0)
+    return Clusters(np.ascontiguousarray(centres, np.float32))
+
+
+def load_clusters(path: Path) -> Clusters | None:
+    """What `Clusters.save` wrote; None where there is nothing.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return Clusters(load_file(path)["centres"])
+    except (SafetensorError, KeyError, OSError) as e:
+        raise ModelError(f"The clusters of model version '{path.parent.name}' cannot be read.") from e
+
+
+def _unit(features: Floats) -> Floats:
+    length = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.maximum(length, 1e-9)

@@ -1,0 +1,124 @@
+"""The projects' detectors, loaded: the current ones, and those that somebody asks for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from backend.compute.devices import ready_device
+from backend.compute.malloc import give_back
+from backend.detector.clusters import Clusters, load_clusters
+from backend.detector.preparation import CLUSTERS_FILE, OPENVINO_FILE, RUNTIMES, folder_of, read_preparation
+from backend.detector.runtimes.base import Precision, Runtime
+from backend.detector.yolo11 import Detector
+from backend.errors import ModelError, StorageError
+from backend.registry.registry import Registry, Version, check_weights
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Each takes some 50 MB of a CPU's memory.
+LOADED = 4
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version ready to detect; `clusters` are None until it is prepared."""
+
+    version: Version
+    detector: Detector
+    clusters: Clusters | None
+    is_prepared: bool
+
+
+def load_detector(version: Version, *, device: str) -> Loaded:
+    """Loads a version by the runtime that was chosen when it was prepared, by PyTorch where it was not yet.
+
+    Raises:
+        ModelError: its weights are missing, changed, or do not load.
+    """
+    check_weights(version)
+    preparation = read_preparation(version)
+    runtime: Runtime | None = None
+    if device == "cpu" and preparation is not None and preparation.runtime != "torch":
+        runtime = _exported(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
+    clusters = load_clusters(folder_of(version) / CLUSTERS_FILE) if preparation else None
+    detector = Detector(
+        runtime or _torch(version, device), classes=version.classes, image_size_px=version.image_size_px
+    )
+    logger.info("Model version %s is loaded, computed by %s", version.name, detector.runtime.name)
+    return Loaded(version, detector, clusters, preparation is not None)
+
+
+def _torch(version: Version, device: str) -> Runtime:
+    from backend.detector.runtimes.network import load_network
+    from backend.detector.runtimes.torch_runtime import TorchRuntime
+
+    return TorchRuntime(load_network(version.weights)[0], device=device)
+
+
+def _exported(version: Version, precision: Precision) -> Runtime | None:
+    from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime
+
+    try:
+        return OpenVinoRuntime(folder_of(version) / OPENVINO_FILE, precision=precision)
+    except ModelError as e:
+        logger.warning("Model version %s is computed by PyTorch: %s", version.name, e)
+        return None
+
+
+class Detectors:
+    """The loaded versions: each project's current one, and others that are asked for.
+
+    A new current one takes the place of the one before, which goes once nobody computes with it. Of too many the least
+    recently used goes.
+    """
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._settings = settings
+        # By project and the name of the version that was asked for, '' for the current one.
+        self._loaded: OrderedDict[tuple[int, str], Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def for_project(self, project_id: int, *, asked: str = "") -> Loaded | None:
+        """The project's current detector, loaded; None where it has no model yet.
+
+        Args:
+            asked: the name of a version of the project that answers instead of the current one.
+
+        While the weights of a new one cannot be had, the one that answered before goes on.
+
+        Raises:
+            ModelError: there is no such version, or its weights are missing, changed, or do not load.
+            StorageError: its weights are not here, and the storage is away.
+        """
+        version = self._registry.champion(project_id)
+        if asked and (version is None or version.name != asked):
+            version = self._registry.version(project_id, asked)
+        else:
+            asked = ""
+        if version is None:
+            return None
+        place, is_prepared = (project_id, asked), read_preparation(version) is not None
+        with self._lock:
+            loaded = self._loaded.get(place)
+            # Loaded anew once it is prepared.
+            if loaded is None or (loaded.version.name, loaded.is_prepared) != (version.name, is_prepared):
+                try:
+                    loaded = load_detector(version, device=ready_device(self._settings))
+                except StorageError as e:
+                    if loaded is None:
+                        raise
+                    logger.warning("Project %s goes on with its earlier model: %s", project_id, e)
+            is_new = loaded is not self._loaded.get(place)
+            self._loaded[place] = loaded
+            self._loaded.move_to_end(place)
+            while len(self._loaded) > LOADED:
+                self._loaded.popitem(last=False)
+            if is_new:
+                # The one before, and what loading took besides.
+                give_back()
+            return loaded

@@ -1,0 +1,68 @@
+"""What was made of a model version once, before it pre-annotates: its fastest runtime, and clusters of images.
+
+Both lie in the version's folder, below `prepared`; `prepare` makes them, and can at any time make them again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from backend.detector.runtimes.base import Precision
+from backend.errors import StorageError
+from backend.registry.registry import Version
+
+logger = logging.getLogger(__name__)
+
+# Its folder, in the version's.
+PREPARED = "prepared"
+CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE = "clusters.safetensors", "openvino.xml", "preparation.json"
+RuntimeName = Literal["torch", "openvino-bf16", "openvino-f32"]
+# By OpenVINO's precision.
+RUNTIMES: dict[Precision, RuntimeName] = {"bf16": "openvino-bf16", "f32": "openvino-f32"}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a version is computed on the kind of machine that prepared it.
+
+    Attributes:
+        runtime: the fastest whose masks are as good as PyTorch's.
+        note: a sentence that says why.
+        map_torch, map_runtime: mask mAP of both on the same images, in `[0, 1]`; None where nothing was compared.
+        images: how many those were.
+    """
+
+    runtime: RuntimeName
+    note: str
+    map_torch: float | None = None
+    map_runtime: float | None = None
+    images: int = 0
+
+
+_JSON = TypeAdapter(Preparation)
+
+
+def folder_of(version: Version) -> Path:
+    """Where a version's preparation lies.
+
+    Raises:
+        StorageError: there is one, which is not on this machine, and the storage is away.
+    """
+    return version.files.current_folder(version.weights.parent / PREPARED)
+
+
+def read_preparation(version: Version) -> Preparation | None:
+    """What was prepared; None where nothing was yet, or it cannot be read, and is to be made again."""
+    try:
+        return _JSON.validate_python(json.loads((folder_of(version) / RECORD_FILE).read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, StorageError) as e:
+        logger.warning("The preparation of %s cannot be read, and is made again: %s", version.name, e)
+        return None

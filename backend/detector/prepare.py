@@ -1,0 +1,139 @@
+"""Prepares a model version for pre-annotation: exports it, verifies the export, finds clusters of images."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from backend.detector.average_precision import mask_map
+from backend.detector.clusters import find_clusters
+from backend.detector.preparation import (
+    CLUSTERS_FILE,
+    OPENVINO_FILE,
+    RECORD_FILE,
+    RUNTIMES,
+    Preparation,
+    folder_of,
+    read_preparation,
+)
+from backend.detector.runtimes.base import Runtime
+from backend.detector.runtimes.network import GarmentNetwork, load_network
+from backend.detector.runtimes.openvino_export import export_openvino
+from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, precisions
+from backend.detector.runtimes.torch_runtime import TorchRuntime
+from backend.detector.yolo11 import Detector
+from backend.domain import Detection, Image, LabelledMask, Scene
+from backend.errors import ModelError
+from backend.registry.registry import Version, check_weights
+from backend.storage.atomic_files import whole_folder
+
+logger = logging.getLogger(__name__)
+
+# How much mask mAP an exported model may lose against PyTorch on labelled images, and where PyTorch's own finds stand
+# in for labels: then each border that moves by a pixel counts in full.
+MOST_LOST = 0.005
+MOST_DISAGREED = 0.02
+# What PyTorch's finds must reach to stand in for labels.
+SURE = 0.25
+LEAST_SCORE = 0.05
+VERIFIED_IMAGES = 48
+
+
+def prepare(
+    version: Version, images: Sequence[Image], *, truth: Sequence[Sequence[LabelledMask]] | None = None, device: str
+) -> Preparation:
+    """Prepares a version, unless that was done: several processes may ask at once, one does it.
+
+    Args:
+        images: some of the project's, for the clusters; the first of them are what is verified on.
+        truth: the garments of the first images, by their labels; None where nobody has labelled them.
+        device: as Ultralytics names it.
+
+    Raises:
+        ModelError: the version's weights are missing, changed, or do not load.
+    """
+    target = folder_of(version)
+    with FileLock(target.with_name("prepared.lock")):
+        done = read_preparation(version)
+        if done is not None:
+            return done
+        check_weights(version)
+        with whole_folder(target) as half:
+            started = time.monotonic()
+            preparation = _prepare(version, images, truth, device, half)
+            (half / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
+            version.files.put_folder(half, target, first=True)
+    # Another machine's, where that was the first.
+    preparation = read_preparation(version) or preparation
+    logger.info(
+        "Model version %s is computed by %s: %s (%.0f s)",
+        version.name, preparation.runtime, preparation.note, time.monotonic() - started,
+    )  # fmt: skip
+    return preparation
+
+
+def _prepare(
+    version: Version, images: Sequence[Image], truth: Sequence[Sequence[LabelledMask]] | None, device: str, folder: Path
+) -> Preparation:
+    network, _ = load_network(version.weights)
+    runtime: Runtime
+    if device == "cpu":
+        preparation, runtime = _fastest_on_cpu(version, network, images, truth, folder)
+    else:
+        preparation, runtime = (
+            Preparation("torch", f"on {device} it is the fastest."),
+            TorchRuntime(network, device=device),
+        )
+    features = [scene.features for scene in _see(version, runtime, images) if scene.features is not None]
+    if features:
+        find_clusters(np.stack(features)).save(folder / CLUSTERS_FILE)
+    return preparation
+
+
+def _fastest_on_cpu(
+    version: Version,
+    network: GarmentNetwork,
+    images: Sequence[Image],
+    truth: Sequence[Sequence[LabelledMask]] | None,
+    folder: Path,
+) -> tuple[Preparation, Runtime]:
+    torch = TorchRuntime(network, device="cpu")
+    verified = images[: VERIFIED_IMAGES if truth is None else len(truth)]
+    by_torch = _see(version, torch, verified)
+    expected = [list(sure_finds(scene.detections)) for scene in by_torch] if truth is None else truth
+    most_lost = MOST_DISAGREED if truth is None else MOST_LOST
+    map_torch = mask_map(expected, [scene.detections for scene in by_torch])
+    if map_torch is None:
+        return Preparation("torch", "there were no garments to verify a faster one with."), torch
+    try:
+        export_openvino(network, folder / OPENVINO_FILE)
+    except ModelError as e:
+        return Preparation("torch", str(e), map_torch, None, len(verified)), torch
+    for precision in precisions():
+        faster = OpenVinoRuntime(folder / OPENVINO_FILE, precision=precision)
+        scenes = _see(version, faster, verified)
+        map_faster = mask_map(expected, [scene.detections for scene in scenes]) or 0.0
+        note = f"its mask mAP is {map_faster:.4f}, PyTorch's {map_torch:.4f}."
+        if map_faster >= map_torch - most_lost:
+            return Preparation(RUNTIMES[precision], note, map_torch, map_faster, len(verified)), faster
+        logger.warning("%s is not computed by openvino-%s: %s", version.name, precision, note)
+    return Preparation("torch", "faster ones lose too much mask mAP.", map_torch, None, len(verified)), torch
+
+
+def _see(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Scene]:
+    detector = Detector(runtime, classes=version.classes, image_size_px=version.image_size_px)
+    return list(detector.detect(images, min_score=LEAST_SCORE))
+
+
+def sure_finds(found: Iterable[Detection]) -> Iterator[LabelledMask]:
+    """What may stand in for labels of one image's finds: those of at least `SURE`."""
+    for one in found:
+        if one.score >= SURE:
+            yield LabelledMask(one.mask, one.class_name)

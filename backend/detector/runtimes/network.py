@@ -1,0 +1,61 @@
+"""YOLO11-seg's network as Ultralytics builds it, with the backbone's features as one more output."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.errors import ModelError, first_line
+
+
+class GarmentNetwork(torch.nn.Module):
+    """`float32 (N, 3, h, w)` in `[0, 1]` → candidates, prototypes and features, each with `N` in front."""
+
+    def __init__(self, model: Any) -> None:
+        """`model`: an Ultralytics segmentation model; it is copied."""
+        super().__init__()
+        self.model = copy.deepcopy(model).float().eval().fuse(verbose=False)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        for layer in self.model.modules():
+            if hasattr(layer, "export"):
+                # Flat outputs, and no anchors kept from an earlier image's size.
+                layer.export, layer.format, layer.dynamic = True, "openvino", True
+        self._pooled: list[torch.Tensor] = []
+        _backbone_end(self.model).register_forward_hook(self._pool)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Raw outputs, see `Outputs`."""
+        candidates, prototypes = self.model(images)
+        return candidates, prototypes, self._pooled.pop()
+
+    def _pool(self, layer: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        self._pooled.append(output.mean(dim=(2, 3)))
+
+
+def _backbone_end(model: Any) -> torch.nn.Module:
+    """The layer before the first that enlarges: there the neck begins."""
+    layers = list(model.model)
+    return next(one for one, after in pairwise(layers) if isinstance(after, torch.nn.Upsample))
+
+
+def load_network(weights: Path) -> tuple[GarmentNetwork, tuple[str, ...]]:
+    """The network in a `.pt` file, and its class names in order.
+
+    Raises:
+        ModelError: the file is missing, or holds no YOLO segmentation model.
+    """
+    try:
+        yolo = quiet_ultralytics().YOLO(weights, task="segment")
+        names = tuple(str(yolo.names[number]) for number in range(len(yolo.names)))
+        return GarmentNetwork(yolo.model), names
+    except (
+        OSError, RuntimeError, ValueError, AttributeError, KeyError, EOFError, TypeError, UnpicklingError, StopIteration
+    ) as e:  # fmt: skip
+        raise ModelError(f"The weights {weights.parent.name}/{weights.name} do not load: {first_line(e)}") from e

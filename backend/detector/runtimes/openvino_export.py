@@ -1,0 +1,43 @@
+"""From PyTorch's network to OpenVINO's file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import openvino as ov
+import torch
+from openvino.preprocess import PrePostProcessor
+
+from backend.detector.runtimes.network import GarmentNetwork
+from backend.detector.runtimes.openvino_runtime import OUTPUTS
+from backend.errors import ModelError, first_line
+
+# Any size would do, so long as it is not square: sizes stay free.
+EXAMPLE_WH = (256, 320)
+
+
+def export_openvino(network: GarmentNetwork, file: Path) -> None:
+    """Writes the network as `file`, an `.xml` with its weights beside it; it takes bytes of any size, see `Runtime`.
+
+    Raises:
+        ModelError: OpenVINO cannot convert it.
+    """
+    with warnings.catch_warnings():
+        # torch's tracer, which OpenVINO uses, is on its way out, and the network's shape checks are fixed by tracing.
+        warnings.simplefilter("ignore")
+        try:
+            model = ov.convert_model(
+                network, example_input=torch.zeros(1, 3, *EXAMPLE_WH[::-1]), input=[(-1, 3, -1, -1)]
+            )
+        except (RuntimeError, TypeError, ValueError) as e:
+            raise ModelError(f"OpenVINO cannot convert the model: {first_line(e)}") from e
+    for output, name in zip(model.outputs, OUTPUTS, strict=True):
+        output.set_names({name})
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    steps.input().model().set_layout(ov.Layout("NCHW"))
+    steps.input().preprocess().convert_element_type(ov.Type.f32).scale(255.0)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Single precision is kept: how it is computed is chosen, and verified, on the machine that computes.
+    ov.save_model(steps.build(), file, compress_to_fp16=False)

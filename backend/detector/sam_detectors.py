@@ -1,0 +1,64 @@
+"""SAM in the detector's place, or at its side: SAM 3's words before there is a model, SAM's masks for its boxes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from backend.detector.yolo11 import ImageDetector
+from backend.domain import Box, Detection, Image, Mask, Prompt, Scene
+from backend.label_studio.label_config import LabelConfig
+from backend.segmenters.base import Segmenter, WordReader
+
+
+class WordsDetector:
+    """Looks for each label's phrase in each image: pre-annotation for a project that has no model of its own yet."""
+
+    def __init__(self, reader: WordReader, config: LabelConfig) -> None:
+        self._reader = reader
+        # Of labels with one phrase the first has it.
+        self._labels = {label.phrase: label.value for label in reversed(config.labels) if not config.skips(label.value)}
+
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        """See `ImageDetector`."""
+        for image in images:
+            yield Scene(tuple(self._found(image, min_score)))
+
+    def _found(self, image: Image, min_score: float) -> list[Detection]:
+        segments = self._reader.find_words(image, list(self._labels), min_score=min_score)
+        found = [Detection(segment.mask, self._labels[segment.words], segment.score) for segment in segments]
+        return sorted(found, key=lambda one: -one.score)
+
+
+class RefinedDetector:
+    """A detector whose boxes prompt SAM: SAM's masks have the sleeves and the borders, the detector knows the class."""
+
+    def __init__(self, detector: ImageDetector, segmenter: Segmenter) -> None:
+        self._detector = detector
+        self._segmenter = segmenter
+
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        """See `ImageDetector`; a mask that SAM finds nothing for stays the detector's."""
+        ahead: deque[Image] = deque()
+
+        def passed() -> Iterator[Image]:
+            for image in images:
+                ahead.append(image)
+                yield image
+
+        for scene in self._detector.detect(passed(), min_score=min_score):
+            image = ahead.popleft()
+            yield replace(scene, detections=tuple(self._refined(image, one) for one in scene.detections))
+
+    def _refined(self, image: Image, detection: Detection) -> Detection:
+        segments = self._segmenter.segment(image, Prompt(boxes=(bounding_box(detection.mask),)))
+        return replace(detection, mask=segments[0].mask) if segments else detection
+
+
+def bounding_box(mask: Mask) -> Box:
+    """The box, in pixels, around a mask `bool (H, W)` that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))

@@ -1,0 +1,154 @@
+"""YOLO11-seg over whole images: preparation, the network's runtime, and what its outputs mean."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from backend.detector.runtimes.base import Floats, Outputs, Runtime
+from backend.domain import Detection, Image, Mask, Pixels, Scene
+
+# As Ultralytics has it; how many are written is the pipeline's.
+MAX_DETECTIONS = 300
+# The network halves the image five times.
+STRIDE_PX = 32
+PROTOTYPE_STRIDE_PX = 4
+# Ultralytics' own: two boxes of one class that share more are one garment.
+SAME_BOX_IOU = 0.7
+PADDING_GREY = 114
+# Below this nothing is looked at, whatever is asked for.
+LEAST_SCORE = 1e-3
+
+
+class ImageDetector(Protocol):
+    """What finds the garments of whole images."""
+
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        """What is in each image, in order, with masks `bool (H, W)` at the size of its pixels.
+
+        Takes images ahead of those that it has answered.
+
+        Args:
+            min_score: confidence in `[0, 1]` from which on a detection counts.
+        """
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """An image as the network sees it: fitted into a square, padded to whole strides.
+
+    Attributes:
+        pixels: `uint8 (h, w, 3)`, RGB.
+        left_px, top_px: padding before the image.
+        fitted_wh: the image's size in there.
+    """
+
+    pixels: Pixels
+    left_px: int
+    top_px: int
+    fitted_wh: tuple[int, int]
+
+
+def letterbox(pixels: Pixels, *, side_px: int) -> Letterbox:
+    """Fits an image `uint8 (H, W, 3)` into a square of `side_px`, and pads it as little as the network allows."""
+    height, width = pixels.shape[:2]
+    scale = side_px / max(height, width)
+    fitted_wh = max(round(width * scale), 1), max(round(height * scale), 1)
+    if fitted_wh != (width, height):
+        pixels = cv2.resize(pixels, fitted_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    across, down = (-length % STRIDE_PX for length in fitted_wh)
+    left, top = across // 2, down // 2
+    if not (across or down):
+        return Letterbox(pixels, 0, 0, fitted_wh)
+    padded = cv2.copyMakeBorder(
+        pixels, top, down - top, left, across - left, cv2.BORDER_CONSTANT, value=(PADDING_GREY,) * 3
+    )
+    return Letterbox(padded, left, top, fitted_wh)
+
+
+def read_outputs(
+    outputs: Outputs, seen: Letterbox, classes: tuple[str, ...], *, size_wh: tuple[int, int], min_score: float
+) -> list[Detection]:
+    """The garments that the network's outputs tell of, the most certain first.
+
+    Args:
+        size_wh: what the masks' size shall be, in pixels.
+    """
+    candidates = outputs.candidates
+    scores = candidates[4 : 4 + len(classes)]
+    best = scores.max(axis=0)
+    chosen = np.flatnonzero(best >= max(min_score, LEAST_SCORE))
+    if not len(chosen):
+        return []
+    kind, score = scores[:, chosen].argmax(axis=0), best[chosen]
+    centre_xy, box_wh = candidates[0:2, chosen].T, candidates[2:4, chosen].T
+    boxes_xywh = np.concatenate([centre_xy - box_wh / 2, box_wh], axis=1)
+    kept = cv2.dnn.NMSBoxesBatched(boxes_xywh, score, kind, 0.0, SAME_BOX_IOU)  # type: ignore[arg-type]
+    kept = sorted((int(one) for one in kept), key=lambda one: -score[one])[:MAX_DETECTIONS]
+    coefficients = candidates[4 + len(classes) :, chosen[kept]].T
+    logits = np.tensordot(coefficients, outputs.prototypes, axes=1)
+    found = []
+    for one, of_mask in zip(kept, logits, strict=True):
+        mask = _mask(of_mask, boxes_xywh[one], seen, size_wh)
+        if mask.any():
+            mask_score = _mask_score(of_mask, boxes_xywh[one])
+            found.append(Detection(mask, classes[kind[one]], float(score[one]), mask_score))
+    return found
+
+
+def _mask_score(logits: Floats, box_xywh: Floats) -> float:
+    """The mean probability, in `[0, 1]`, of the mask's pixels in its box, at the prototypes' own size."""
+    x, y, across, down = box_xywh / PROTOTYPE_STRIDE_PX
+    inside = logits[max(int(y), 0) : int(np.ceil(y + down)), max(int(x), 0) : int(np.ceil(x + across))]
+    inside = inside[inside > 0]
+    return float((1 / (1 + np.exp(-inside))).mean()) if inside.size else 0.0
+
+
+def _mask(logits: Floats, box_xywh: Floats, seen: Letterbox, size_wh: tuple[int, int]) -> Mask:
+    """One garment's mask at `size_wh`, nothing of it outside its box."""
+    height, width = seen.pixels.shape[:2]
+    (wide, high), (left, top) = seen.fitted_wh, (seen.left_px, seen.top_px)
+    enlarged = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)[top : top + high, left : left + wide]
+    if size_wh != (wide, high):
+        enlarged = cv2.resize(enlarged, size_wh, interpolation=cv2.INTER_LINEAR)
+    scale = np.array([size_wh[0] / wide, size_wh[1] / high] * 2)
+    x, y, across, down = box_xywh
+    box_xyxy = (np.array([x, y, x + across, y + down]) - (left, top, left, top)) * scale
+    x_min, y_min, x_max, y_max = np.clip(np.ceil(box_xyxy), 0, size_wh * 2).astype(int)
+    mask = np.zeros(enlarged.shape, bool)
+    mask[y_min:y_max, x_min:x_max] = enlarged[y_min:y_max, x_min:x_max] > 0
+    return mask
+
+
+class Detector:
+    """One loaded model; answers one caller at a time."""
+
+    def __init__(self, runtime: Runtime, *, classes: tuple[str, ...], image_size_px: int) -> None:
+        """`classes`: names in the model's own order; `image_size_px`: the longer side that it sees best."""
+        self.runtime = runtime
+        self._classes = classes
+        self._image_size_px = image_size_px
+        self._lock = threading.Lock()
+
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        """See `ImageDetector`."""
+        ahead: deque[tuple[Image, Letterbox]] = deque()
+
+        def prepared() -> Iterator[Pixels]:
+            for image in images:
+                seen = letterbox(image.pixels, side_px=self._image_size_px)
+                ahead.append((image, seen))
+                yield seen.pixels
+
+        with self._lock:
+            for outputs in self.runtime.infer(prepared()):
+                image, seen = ahead.popleft()
+                size_wh = image.pixels.shape[1], image.pixels.shape[0]
+                found = read_outputs(outputs, seen, self._classes, size_wh=size_wh, min_score=min_score)
+                yield Scene(tuple(found), outputs.features.copy())

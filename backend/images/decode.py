@@ -1,0 +1,218 @@
+"""An image file's bytes → upright RGB pixels, within limits on pixels, pieces and time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from backend.domain import Image, Pixels
+from backend.errors import ImageError, first_line
+from backend.images.open_picture import open_picture
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+WHITE_16 = 65_535
+# Addresses of images may be the images themselves (`data:`); a message shows no more of them than this.
+SHOWN_CHARACTERS = 300
+# A larger picture is decoded alone, so that many at once do not fill the memory.
+LARGE_PIXELS = 25_000_000
+# Pixels are converted a band of rows at a time: a large picture has no second copy on the way.
+BAND_PIXELS = 1 << 20
+# Cameras and encoders write a dozen scans into a JPEG; each is a walk over all of its pixels.
+MAX_SCANS = 100
+# Pillow takes microseconds for each chunk of a PNG and each segment of a JPEG, which may be empty.
+MAX_PIECES = 20_000
+PNG_HEAD, JPEG_HEAD, SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xda"
+# Which place in a BMP says how it is packed, and what stands there where it is by run lengths of 8 or 4 bits a pixel.
+BMP_HEAD, BMP_PACKING, RUN_LENGTHS = b"BM", slice(30, 34), (b"\x01\0\0\0", b"\x02\0\0\0")
+# What follows JPEG's 255 where no segment does: filling, and markers that stand alone.
+ALONE = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD9)})
+ORIENTATION, TILE_WIDTH, TILE_HEIGHT = 0x0112, 0x0142, 0x0143
+# EXIF's orientation → what turns the pixels upright.
+UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels.transpose(1, 0, 2)[:, ::-1],
+    7: lambda pixels: pixels.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda pixels: pixels.transpose(1, 0, 2)[::-1],
+}
+# What Pillow's readers raise, led astray by damaged files.
+DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+def decode_image(
+    encoded: bytes,
+    *,
+    source: str,
+    max_pixels: int,
+    side_px: int | None = None,
+    alone: AbstractContextManager[object] | None = None,
+) -> Image:
+    """Decodes a photograph, upright and in RGB; of an animated or layered file the first picture.
+
+    What is transparent is shown on white, as Label Studio's page shows it; 16 bits a channel become 8. EXIF that cannot
+    be read turns nothing.
+
+    Args:
+        side_px: makes a larger photograph so small that its longer side has this many pixels, of a JPEG without ever
+            decoding it whole.
+        alone: held while a large picture is decoded.
+
+    Raises:
+        ImageError: it is not an image of a known format, is damaged, or has more than `max_pixels`; names `source`.
+    """
+    _check_pieces(encoded, source=source)
+    try:
+        with warnings.catch_warnings():
+            # Our own limit is checked before any pixel is decoded; what else Pillow has to say of a file is no fault.
+            for kind in (Pillow.DecompressionBombWarning, UserWarning):
+                warnings.simplefilter("ignore", kind)
+            pixels, orientation, whole_wh = _read(encoded, source, max_pixels, side_px, alone)
+    except UnidentifiedImageError as e:
+        raise ImageError(
+            f"The file '{source}' is not an image of a kind that is read here: {', '.join(FORMATS)}."
+        ) from e
+    except Pillow.DecompressionBombError as e:
+        raise ImageError(f"The image '{source}' has more than {max_pixels:,} pixels (IMAGE_MAX_PIXELS).") from e
+    except DAMAGE as e:
+        raise ImageError(f"The image '{source}' is damaged: {shown(first_line(e))}") from e
+    reduced = side_px is not None and max(whole_wh) > side_px
+    if side_px is not None and reduced:
+        pixels = cv2.resize(pixels, _fitted(whole_wh, side_px), interpolation=cv2.INTER_AREA)
+    if orientation in UPRIGHT:
+        pixels = np.ascontiguousarray(UPRIGHT[orientation](pixels))
+        whole_wh = whole_wh[::-1] if orientation > 4 else whole_wh
+    key = hashlib.sha256(encoded).hexdigest()
+    return Image(pixels=pixels, key=key, source=source, original_wh=whole_wh if reduced else None)
+
+
+def _read(
+    encoded: bytes, source: str, max_pixels: int, side_px: int | None, alone: AbstractContextManager[object] | None
+) -> tuple[Pixels, int, tuple[int, int]]:
+    """The pixels as they lie in the file, EXIF's orientation of them, and the size of the whole picture in pixels."""
+    with open_picture(io.BytesIO(encoded), formats=FORMATS) as picture:
+        whole_wh = picture.size
+        tile_wh = _tile(picture)
+        for what, (width, height) in (("", whole_wh), ("a tile of ", tile_wh)):
+            if width * height > max_pixels:
+                raise ImageError(
+                    f"The image '{source}' has {what}{width} x {height} pixels, more than "
+                    f"{max_pixels:,} (IMAGE_MAX_PIXELS)."
+                )
+        if side_px is not None:
+            # Only JPEGs know how: they are decoded at the half, quarter or eighth that is no smaller.
+            picture.draft(None, _fitted(whole_wh, side_px))
+        large = max(picture.width * picture.height, tile_wh[0] * tile_wh[1]) > LARGE_PIXELS
+        with alone if large and alone is not None else nullcontext():
+            # A TIFF's reader turns the pixels as it loads them: its orientation is asked for afterwards.
+            picture.load()
+            return _rgb(picture), _orientation(picture), whole_wh
+
+
+def _tile(picture: Pillow.Image) -> tuple[int, int]:
+    """Width and height of the tiles of a TIFF, which are decoded whole, however small the picture is; else 0."""
+    if not isinstance(picture, TiffImageFile):
+        return 0, 0
+    return int(picture.tag_v2.get(TILE_WIDTH, 0)), int(picture.tag_v2.get(TILE_HEIGHT, 0))
+
+
+def _check_pieces(encoded: bytes, *, source: str) -> None:
+    """Refuses, before the file is opened, one whose pieces alone would take minutes."""
+    if next(islice(_pieces(encoded), MAX_PIECES, None), None) is not None:
+        raise ImageError(f"The image '{source}' is in more than {MAX_PIECES:,} pieces, which takes too long to read.")
+    if encoded.startswith(BMP_HEAD) and encoded[BMP_PACKING] in RUN_LENGTHS:
+        # Pillow unpacks them pixel by pixel: a kilobyte may take a minute.
+        raise ImageError(f"The image '{source}' is a BMP packed by run lengths. Save it as a PNG.")
+    if encoded.startswith(JPEG_HEAD) and encoded.count(SCAN) > MAX_SCANS:
+        raise ImageError(
+            f"The image '{source}' is a JPEG of more than {MAX_SCANS} scans, which takes too long to read."
+        )
+
+
+def _pieces(encoded: bytes) -> Iterator[int]:
+    """Where each chunk of a PNG begins, or each segment before the pixels of a JPEG; nothing of other files."""
+    is_png = encoded.startswith(PNG_HEAD)
+    at = len(PNG_HEAD) if is_png else len(JPEG_HEAD)
+    while at + 4 <= len(encoded) and (is_png or encoded.startswith(JPEG_HEAD)):
+        yield at
+        if is_png:
+            at += 12 + int.from_bytes(encoded[at : at + 4], "big")
+        elif encoded.startswith(SCAN, at):
+            return
+        elif encoded[at] == 0xFF and encoded[at + 1] not in ALONE:
+            at += 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
+        else:
+            at += 1
+
+
+def _orientation(picture: Pillow.Image) -> int:
+    """EXIF's orientation of the picture; 1, upright, where there is none to be read."""
+    try:
+        orientation = picture.getexif().get(ORIENTATION)
+    except DAMAGE:
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _fitted(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
+    scale = min(side_px / max(size_wh), 1.0)
+    return max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1)
+
+
+def _rgb(picture: Pillow.Image) -> Pixels:
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    wide = picture.mode in ("I", "F") or picture.mode.startswith("I;")
+    white = _white(picture) if wide else 0.0
+    rows = max(BAND_PIXELS // picture.width, 1)
+    for top in range(0, picture.height, rows):
+        band = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        pixels[top : top + rows] = _grey_band(band, white) if wide else np.asarray(_colour_band(band))
+    return pixels
+
+
+def _white(picture: Pillow.Image) -> float:
+    """The value that is white, of a picture of more than 8 bits a pixel."""
+    if picture.mode.startswith("I;16"):
+        return WHITE_16
+    # Wider values have no known white: their own largest is taken.
+    largest = float(np.nan_to_num(np.asarray(picture.getextrema(), np.float64)[1], posinf=0.0))
+    return max(largest, WHITE_16) if largest > 255 else max(largest, 1e-9)
+
+
+def _grey_band(band: Pillow.Image, white: float) -> Pixels:
+    # Pillow would clip 16 bits at 255.
+    values = np.asarray(band).astype(np.float64)
+    seen = np.nan_to_num(np.clip(values * 255 / white, 0, 255)).round().astype(np.uint8)
+    if "transparency" in band.info:
+        seen[values == band.info["transparency"]] = 255
+    return np.repeat(seen[..., None], 3, axis=2)
+
+
+def _colour_band(band: Pillow.Image) -> Pillow.Image:
+    if not band.has_transparency_data:
+        return band.convert("RGB")
+    opaque = Pillow.new("RGBA", band.size, "white")
+    opaque.alpha_composite(band.convert("RGBA"))
+    return opaque.convert("RGB")
+
+
+def shown(text: str) -> str:
+    """As much of an address or a reason as a message needs, without what cannot be written."""
+    text = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    return text.encode("utf-8", "replace").decode()

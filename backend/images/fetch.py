@@ -1,0 +1,232 @@
+"""A task's image address → decoded pixels: fetched with Label Studio's credentials, within limits, kept in memory."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
+
+import httpx
+
+from backend.domain import Image, Photo, Pixels
+from backend.errors import ImageError, LabelStudioAwayError, LabelStudioError
+from backend.images.decode import decode_image, shown
+from backend.images.pinned_host import Pinned, pinned
+from backend.label_studio.payloads import LOCAL_FILES
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
+MAX_REDIRECTS = 3
+# Where Label Studio answers with an address that it signed; no other of its redirects is believed.
+SIGNS = re.compile(r"/(tasks|projects)/\d+/presign/$")
+KNOWN_IMAGES = 100_000
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image that was read before: what is known of it, and how to read its pixels again. See `Photo`."""
+
+    key: str
+    source: str
+    size_wh: tuple[int, int]
+    read: Callable[[], Pixels]
+
+    @property
+    def pixels(self) -> Pixels:
+        """`uint8 (H, W, 3)`, RGB, upright; fetched and decoded again where they are not kept."""
+        return self.read()
+
+
+class ImageStore:
+    """Loads images, and keeps the decoded ones that were used last, up to `image_cache_bytes`."""
+
+    def __init__(self, settings: Settings, *, bearer: Callable[[], str]) -> None:
+        """`bearer` gives the `Authorization` header for Label Studio; no other host ever sees it."""
+        self._settings = settings
+        self._bearer = bearer
+        self._client = httpx.Client(timeout=settings.label_studio_timeout_s)
+        self._cache: OrderedDict[str, Image] = OrderedDict()
+        self._cached_bytes = 0
+        # Content and size by address, for images whose pixels are not kept any more.
+        self._known: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._large = threading.Lock()
+
+    def open(self, url: str, *, task_id: int) -> Photo:
+        """The image at `url`, without fetching or decoding it where that was done before; its pixels are read on use.
+
+        Raises:
+            ImageError, LabelStudioError: as `load`, for an image that is new.
+        """
+        with self._lock:
+            known = self._known.get(url)
+        if known is None:
+            return self.load(url, task_id=task_id)
+        key, size_wh = known
+        return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
+
+    def load(self, url: str, *, task_id: int) -> Image:
+        """The decoded image at `url`, as the task names it; a cached one needs no network.
+
+        Raises:
+            ImageError: it is missing, refused, over a limit, or not an image.
+            LabelStudioError: Label Studio, which keeps it, is away or refuses the credentials.
+        """
+        with self._lock:
+            cached = self._cache.get(url)
+            if cached is not None:
+                self._cache.move_to_end(url)
+                return cached
+        image = self._decoded(url, task_id)
+        self._keep(url, image)
+        return image
+
+    def load_reduced(self, url: str, *, task_id: int, side_px: int) -> Image:
+        """The image no larger than a detector looks at it; it is not kept, as nobody asks for it again.
+
+        Args:
+            side_px: the longer side of what comes back is at most this, see `decode_image`.
+
+        Raises:
+            ImageError, LabelStudioError: as `load`.
+        """
+        return self._decoded(url, task_id, side_px)
+
+    def _decoded(self, url: str, task_id: int, side_px: int | None = None) -> Image:
+        source, limit = shown(url), self._settings.image_max_pixels
+        encoded = self._read(url, task_id, source=source)
+        return decode_image(encoded, source=source, max_pixels=limit, side_px=side_px, alone=self._large)
+
+    def _read(self, url: str, task_id: int, *, source: str) -> bytes:
+        try:
+            address = self._address(url, task_id, source=source)
+            beside = self._local_file(address)
+            return self._fetch(address, source=source) if beside is None else self._read_file(beside, source=source)
+        except (ValueError, httpx.InvalidURL) as e:
+            raise ImageError(f"The image '{source}' has no address that can be read.") from e
+
+    def _local_file(self, address: str) -> Path | None:
+        """The file that Label Studio would serve, where LOCAL_FILES_ROOT says that it lies on this machine.
+
+        Never one outside that folder, or outside a folder that a link directly in it points to: `drape up` links the
+        user's photographs there.
+        """
+        root = self._settings.local_files_root
+        parts = urlsplit(address)
+        if root is None or not self._is_label_studio(address) or not parts.path.endswith(LOCAL_FILES):
+            return None
+        relative = Path(next(iter(parse_qs(parts.query).get("d", [])), ""))
+        if not relative.parts or relative.is_absolute() or ".." in relative.parts:
+            return None
+        try:
+            file, allowed = (root / relative).resolve(), [root.resolve()]
+            linked = (root / relative.parts[0]).resolve()
+            if linked.is_dir():
+                allowed.append(linked)
+            return file if file.is_file() and any(file.is_relative_to(folder) for folder in allowed) else None
+        except (OSError, ValueError):
+            return None
+
+    def _read_file(self, path: Path, *, source: str) -> bytes:
+        limit = self._settings.image_max_bytes
+        try:
+            with path.open("rb") as file:
+                encoded = file.read(limit + 1)
+        except OSError as e:
+            raise ImageError(f"The image '{source}' cannot be read: {type(e).__name__}.") from e
+        if len(encoded) > limit:
+            raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
+        return encoded
+
+    def _keep(self, url: str, image: Image) -> None:
+        with self._lock:
+            previous = self._cache.pop(url, None)
+            self._cached_bytes += image.pixels.nbytes - (previous.pixels.nbytes if previous else 0)
+            self._cache[url] = image
+            self._known[url] = (image.key, image.size_wh)
+            while len(self._known) > KNOWN_IMAGES:
+                self._known.popitem(last=False)
+            while self._cached_bytes > self._settings.image_cache_bytes and self._cache:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= dropped.pixels.nbytes
+
+    def _address(self, url: str, task_id: int, *, source: str) -> str:
+        base = self._settings.label_studio_url.rstrip("/") + "/"
+        scheme = urlsplit(url).scheme.lower()
+        if scheme in CLOUD_SCHEMES:
+            # Only Label Studio holds the bucket's credentials: it answers with a signed address.
+            return urljoin(base, f"tasks/{task_id}/presign/?fileuri={quote(url, safe='')}")
+        if scheme and scheme not in {"http", "https"}:
+            raise ImageError(f"The image '{source}' is not at a web address.")
+        return url if scheme else urljoin(base, url.lstrip("/"))
+
+    def _is_label_studio(self, address: str) -> bool:
+        ours, theirs = urlsplit(self._settings.label_studio_url), urlsplit(address)
+        return (ours.scheme, ours.netloc.lower()) == (theirs.scheme, theirs.netloc.lower())
+
+    def _fetch(self, address: str, *, source: str) -> bytes:
+        signed = False
+        ends_at = time.monotonic() + self._settings.image_timeout_s
+        for _ in range(MAX_REDIRECTS + 1):
+            trusted = self._is_label_studio(address)
+            host = (urlsplit(address).hostname or "").lower()
+            # An address that Label Studio itself signed for a bucket is as good as its own.
+            if not (trusted or signed or host in self._settings.allowed_image_hosts):
+                raise ImageError(f"The image '{source}' is at {host}, which IMAGE_HOSTS does not list.")
+            signed = trusted and SIGNS.search(httpx.URL(address).path) is not None
+            # Not compressed again: a few bytes would unpack to gigabytes.
+            headers = {"Accept-Encoding": "identity", **({"Authorization": self._bearer()} if trusted else {})}
+            following, body = self._get(address, headers, ends_at, source=source, from_label_studio=trusted)
+            if following is None:
+                return body
+            address = urljoin(address, following)
+        raise ImageError(f"The image '{source}' is redirected too often.")
+
+    def _get(
+        self, address: str, headers: dict[str, str], ends_at: float, *, source: str, from_label_studio: bool
+    ) -> tuple[str | None, bytes]:
+        """The address of a redirect, or the body."""
+        limit = self._settings.image_max_bytes
+        try:
+            # Label Studio's own host is the operator's word; any other is where it says it is, or refused.
+            where = (
+                Pinned(httpx.URL(address))
+                if from_label_studio
+                else pinned(address, private=self._settings.image_hosts_private, source=source)
+            )
+            request = self._client.stream(
+                "GET", where.url, headers=headers | where.headers, extensions=dict(where.extensions)
+            )
+            with request as response:
+                if response.is_redirect:
+                    return response.headers.get("Location", ""), b""
+                if response.status_code in (401, 403) and from_label_studio:
+                    raise LabelStudioError("Label Studio refuses the API key that images are read with.")
+                if response.status_code >= 500 and from_label_studio:
+                    raise ImageError(f"Label Studio could not serve the image '{source}' ({response.status_code}).")
+                if response.is_error:
+                    raise ImageError(f"The image '{source}' is not there ({response.status_code}).")
+                body = bytearray()
+                for part in response.iter_raw():
+                    body += part
+                    if time.monotonic() > ends_at:
+                        # Each part comes in time, and the whole never does.
+                        raise ImageError(
+                            f"The image '{source}' was not there after {self._settings.image_timeout_s:g} s "
+                            "(IMAGE_TIMEOUT_S)."
+                        )
+                    if len(body) > limit:
+                        raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
+                return None, bytes(body)
+        except httpx.HTTPError as e:
+            if from_label_studio:
+                raise LabelStudioAwayError(f"Label Studio does not answer at {self._settings.label_studio_url}.") from e
+            raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e

@@ -1,0 +1,43 @@
+"""A task's image: its address under the label config's data key, and the image itself."""
+
+from __future__ import annotations
+
+from backend.domain import Image, Photo
+from backend.errors import ImageError
+from backend.images.fetch import ImageStore
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.payloads import Task, image_in
+
+
+def image_url(task: Task, config: LabelConfig) -> str:
+    """The address of the task's image, under the label config's data key.
+
+    Raises:
+        ImageError: the task holds no such key, or no text under it.
+    """
+    url = image_in(task.data, config.image_key)
+    if not isinstance(url, str) or not url:
+        raise ImageError(f"Task {task.id} has no image under the key '{config.image_key}' that the label config names.")
+    return url
+
+
+def open_image(images: ImageStore, task: Task, config: LabelConfig) -> Photo:
+    """The task's image, not fetched again where it was read before.
+
+    Raises:
+        ImageError, LabelStudioError: as `load_image`, for an image that is new.
+    """
+    return images.open(image_url(task, config), task_id=task.id)
+
+
+def load_image(images: ImageStore, task: Task, config: LabelConfig, *, side_px: int | None = None) -> Image:
+    """The task's decoded image, its longer side at most `side_px` where that is given.
+
+    Raises:
+        ImageError: it is missing, refused, over a limit or not an image.
+        LabelStudioError: Label Studio, which keeps it, is away or refuses the credentials.
+    """
+    url = image_url(task, config)
+    if side_px is not None:
+        return images.load_reduced(url, task_id=task.id, side_px=side_px)
+    return images.load(url, task_id=task.id)

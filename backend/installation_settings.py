@@ -1,0 +1,194 @@
+"""Settings of the installation: its addresses and secrets, its devices and models, what is kept where."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, urlsplit
+
+from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Where containers find their secrets, each in a file of its setting's name.
+SECRETS = Path("/run/secrets")
+
+
+class InstallationSettings(BaseSettings):
+    """The first part of `Settings`: of no project, request or image."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", populate_by_name=True, frozen=True,
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+    )  # fmt: skip
+
+    data_dir: Path = Field(Path("var"), description="One directory for everything that is kept: models, logs, secrets.")
+    storage_url: str = Field(
+        "",
+        description="Where several machines share models and embeddings: a folder that all of them have (a path, or "
+        "`file://`, such as NFS), or `s3://bucket/prefix` with the usual AWS_* variables. Empty: the data directory.",
+    )
+    model_dir: Path | None = Field(
+        None, description="Where model versions are kept. Default: `models` in the data directory."
+    )
+    host: str = Field("127.0.0.1", description="Address the backend listens on.")
+    port: int = Field(9090, ge=1, le=65535, description="Port the backend listens on.")
+    backend_url: str = Field(
+        "",
+        description="Address at which Label Studio reaches the backend, for `drape connect` and `drape up`. Empty: "
+        "`PORT` of this machine, `http://127.0.0.1:9090`.",
+    )
+    project_settings: str = Field(
+        "",
+        description="Path of a YAML file of settings that projects have of their own; read anew at each job and "
+        "request.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe message that is logged."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text` for people, or `json`: an object a line, for collectors of logs."
+    )
+
+    label_studio_url: str = Field(
+        "",
+        validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
+        description="Address of Label Studio, `http://host:port`. Empty for `drape up`: it starts one of its own.",
+    )
+    label_studio_api_key: str = Field(
+        "", repr=False, description="Personal access token (or legacy token) of the account that the service works as."
+    )
+    label_studio_timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for one answer of Label Studio.")
+    label_studio_database: str = Field(
+        "",
+        repr=False,
+        description="Label Studio's PostgreSQL, `postgresql://user@host/name`, for `drape backup` and `drape restore`. "
+        "Empty: what `drape up` starts.",
+    )
+    label_studio_files: Path | None = Field(
+        None, description="Label Studio's folder of uploads, `media` in its data directory, for the same."
+    )
+    postgres_password: str = Field(
+        "", repr=False, description="Password of that PostgreSQL, where its address holds none."
+    )
+    redis_url: str = Field(
+        "", repr=False, description="Address of Redis. Empty for `drape up`: it starts one of its own."
+    )
+    redis_password: str = Field("", repr=False, description="Password of Redis, where its address holds none.")
+
+    basic_auth_user: str = Field(
+        "", description="User that Label Studio must present (HTTP Basic). Empty: no authentication."
+    )
+    basic_auth_pass: str = Field("", repr=False, description="Password that goes with it.")
+    webhook_secret: str = Field(
+        "",
+        repr=False,
+        description="Value of the `X-Drape-Secret` header that webhooks must carry. Empty: Basic credentials only.",
+    )
+
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where models run.")
+    device_batch: str = Field(
+        "", description="Where workers pre-annotate and encode ahead, such as `cuda:1`. Empty: as `DEVICE`."
+    )
+    device_train: str = Field(
+        "",
+        description="Where trainings run, such as `cuda:1`, or `0,1` for a process on each of two GPUs; new models are "
+        "judged on the first. Empty: as `DEVICE`.",
+    )
+    gpu_memory_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Most of a GPU's memory (0 to 1) that the backend takes: for processes that share one.",
+    )
+    gpu_memory_share_batch: float = Field(
+        1.0, gt=0, le=1, description="Likewise, for each worker that pre-annotates or encodes ahead."
+    )
+    gpu_memory_share_train: float = Field(1.0, gt=0, le=1, description="Likewise, for a training.")
+    segmenter: Literal["auto", "sam3", "sam", "classical"] = Field(
+        "auto", description="What answers clicks and boxes; `auto` takes the best whose weights are there."
+    )
+    sam3_weights: str = Field(
+        "",
+        description="Path of SAM 3's or SAM 3.1's weights, which Meta gives out at https://huggingface.co/facebook/sam3.",
+    )
+    sam_half: bool = Field(
+        True,
+        description="SAM 3 computes in float16 on a GPU, and encodes in bfloat16 on a CPU that is made for it (AMX); "
+        "false: in float32.",
+    )
+    sam_compile: bool = Field(
+        False, description="Compile SAM 3's image encoder: minutes at the start, faster encoding on a GPU afterwards."
+    )
+    sam_weights: str = Field(
+        "",
+        description="SAM 2.1 or MobileSAM weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`).",
+    )
+    embedding_device_bytes: int = Field(
+        4_000_000_000,
+        ge=0,
+        description="GPU memory for embeddings of images, in bytes (SAM 3: 69 MB an image).",
+    )
+    embedding_host_bytes: int = Field(
+        2_000_000_000,
+        ge=0,
+        description="Memory for embeddings of images, in bytes (SAM 3: 138 MB an image, 80 in bfloat16).",
+    )
+    embedding_disk_bytes: int = Field(
+        10_000_000_000,
+        ge=0,
+        description="Disk space for embeddings, below the data directory, in bytes; 0 keeps them in memory alone.",
+    )
+    embedding_shared_bytes: int = Field(
+        100_000_000_000,
+        ge=0,
+        description="Space for embeddings in what `STORAGE_URL` names, in bytes: those written longest ago go first; 0 "
+        "shares none, which may be quicker where every machine has a GPU.",
+    )
+
+    @field_validator("device", "device_batch")
+    @classmethod
+    def _check_one(cls, value: str) -> str:
+        if "," in value:
+            raise ValueError("One device is meant: a model runs on one. DEVICE_TRAIN takes several.")
+        return value
+
+    @model_validator(mode="after")
+    def _check_storage(self) -> InstallationSettings:
+        scheme, slashes, rest = self.storage_url.partition("://")
+        if slashes and (scheme not in ("file", "s3") or not rest.strip("/")):
+            raise ValueError("STORAGE_URL is a path, `file:///path` or `s3://bucket/prefix`.")
+        if self.storage_url and self.model_dir:
+            raise ValueError("MODEL_DIR has no meaning with STORAGE_URL, which says where models are.")
+        return self
+
+    @property
+    def backend_address(self) -> str:
+        """Where Label Studio reaches the backend."""
+        return self.backend_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def redis_address(self) -> str:
+        """`redis_url` with the password in it, wherever that was given; this machine's own Redis where none is set."""
+        url = self.redis_url or "redis://127.0.0.1:6379"
+        parts = urlsplit(url)
+        if not self.redis_password or parts.password:
+            return url
+        host = parts.netloc.rpartition("@")[2]
+        word = quote(self.redis_password, safe="")
+        return parts._replace(netloc=f"{parts.username or ''}:{word}@{host}").geturl()
+
+    @property
+    def models_path(self) -> Path:
+        """Directory of the model registry."""
+        return self.model_dir or self.data_dir / "models"
+
+    @property
+    def cache_path(self) -> Path:
+        """Directory of this machine's copies of what `storage_url` holds; another one for another storage."""
+        return self.data_dir / "cache" / hashlib.sha256(self.storage_url.encode()).hexdigest()[:12]
+
+    @property
+    def may_read_words(self) -> bool:
+        """Whether a segmenter that reads words is asked for; only loading it shows whether it is there."""
+        return self.segmenter == "sam3" or (self.segmenter == "auto" and bool(self.sam3_weights))

@@ -1,0 +1,126 @@
+"""The connection to Label Studio: its SDK, the account's token, and failures in sentences."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+from label_studio_sdk import LabelStudio as Sdk
+from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.parse_error import ParsingError
+
+from backend.errors import LabelStudioAwayError, LabelStudioError
+from backend.settings import Settings
+
+# Access tokens last some minutes.
+RENEWED_EARLY = timedelta(seconds=60)
+
+
+class Connection:
+    """One account at one Label Studio. Connects on first use; safe for threads.
+
+    Every method raises `LabelStudioError`: it refuses the key, or answers with an error; `LabelStudioAwayError`, which
+    is one, where it does not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sdk: Sdk | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def sdk(self) -> Sdk:
+        """The SDK's client, for calls that set a project up; use it inside `said_plainly`."""
+        with self._lock:
+            if self._sdk is None:
+                url, key = self._settings.label_studio_url, self._settings.label_studio_api_key
+                timeout_s = self._settings.label_studio_timeout_s
+                if not url or not key:
+                    raise LabelStudioError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not set.")
+                with self.said_plainly():
+                    self._sdk = Sdk(
+                        base_url=url, api_key=key, timeout=timeout_s, httpx_client=_connections(url, timeout_s)
+                    )
+            # The SDK renews a token that has ended; one that ends on its way to a busy Label Studio is refused.
+            tokens, soon = self._sdk._client_wrapper._tokens_client, datetime.now(timezone.utc) + RENEWED_EARLY
+            if tokens._access_token_expiration is not None and tokens._access_token_expiration < soon:
+                tokens._access_token = None
+            return self._sdk
+
+    @contextmanager
+    def said_plainly(self) -> Iterator[None]:
+        """Turns the SDK's failures into `LabelStudioError` with a sentence."""
+        url = self._settings.label_studio_url
+        try:
+            yield
+        except ApiError as e:
+            if e.status_code in (401, 403) and "reserved network address" not in str(e.body):
+                raise LabelStudioError(f"Label Studio at {url} refuses the API key ({e.status_code}).") from e
+            kind = LabelStudioAwayError if (e.status_code or 0) >= 500 else LabelStudioError
+            raise kind(f"Label Studio at {url} answered {e.status_code}: {_brief(e.body)}") from e
+        except httpx.HTTPError as e:
+            raise LabelStudioAwayError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
+        except (json.JSONDecodeError, ParsingError) as e:
+            # A proxy's own page, while Label Studio behind it starts.
+            raise LabelStudioAwayError(f"What answers at {url} is not Label Studio.") from e
+
+    def bearer(self) -> str:
+        """The current value of the `Authorization` header; a personal access token is renewed as needed."""
+        sdk = self.sdk
+        with self.said_plainly():
+            # The SDK exchanges the token in here, and has no public way to ask for the result.
+            return str(sdk._client_wrapper.get_headers()["Authorization"])
+
+    def send(self, method: str, path: str, *, timeout_s: float | None = None, **content: Any) -> httpx.Response:
+        """The answer, whatever its status, to a request that the SDK has no call for.
+
+        Args:
+            path: begins with `/`.
+            timeout_s: None for the setting's.
+            content: such as `params`, `json`, `files`, as httpx has them.
+        """
+        url, headers = f"{self._settings.label_studio_url.rstrip('/')}{path}", {"Authorization": self.bearer()}
+        with self.said_plainly():
+            return httpx.request(
+                method, url, headers=headers, timeout=timeout_s or self._settings.label_studio_timeout_s, **content
+            )
+
+
+def asked_for_version(url: str, *, timeout_s: float) -> httpx.Response:
+    """Label Studio's answer to who it is, which needs no account: `release` in its JSON.
+
+    Raises:
+        httpx.HTTPError, httpx.InvalidURL: it does not answer, or answers with an error.
+    """
+    answer = httpx.get(f"{url.rstrip('/')}/api/version/", timeout=timeout_s, follow_redirects=True)
+    return answer.raise_for_status()
+
+
+def _connections(url: str, timeout_s: float) -> httpx.Client:
+    # Label Studio's own server writes an answer in two pieces, and the second waits 40 ms on a connection that is kept:
+    # for the first one's delayed acknowledgement. A new one costs less, unless a handshake comes with it.
+    kept = None if url.startswith("https:") else 0
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=kept)
+    # Linux alone has it. Through a proxy it would say nothing of Label Studio.
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is None or (getproxies() and not proxy_bypass(urlsplit(url).hostname or "")):
+        return httpx.Client(timeout=timeout_s, follow_redirects=True, limits=limits)
+    # What was sent into a cable that is out, and given up here, the system sends again once it is in: predictions that
+    # were stored anew meanwhile would be stored twice.
+    given_up = (socket.IPPROTO_TCP, option, int(1000 * timeout_s))
+    transport = httpx.HTTPTransport(limits=limits, socket_options=[given_up])
+    return httpx.Client(timeout=timeout_s, follow_redirects=True, transport=transport)
+
+
+def _brief(body: Any) -> str:
+    if isinstance(body, dict):
+        body = body.get("validation_errors") or body.get("detail") or body
+    return str(body)[:300]

@@ -1,0 +1,153 @@
+"""How tasks name their images, and come in: what Label Studio calls an upload, where it serves local files from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from label_studio_sdk.core.request_options import RequestOptions
+
+from backend.errors import LabelStudioAwayError, LabelStudioError
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.payloads import LOCAL_FILES
+
+# What Label Studio takes; one file of another kind makes it refuse the whole request.
+UPLOADABLE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+TIMEOUT_S = 300.0
+SYNC_TIMEOUT_S = 600
+# Many tasks with their regions in one request.
+IMPORT_TIMEOUT_S = 600
+# `/data/upload/<project>/<8 hex digits>-<name>`, as Label Studio keeps an upload.
+UPLOADED = re.compile(r"/data/upload/\d+/[0-9a-f]{8}-(?P<name>[^/]+)$")
+# Label Studio cuts the path of an upload off at 100 characters.
+LONGEST_NAME = 64
+# A storage that is there to serve files only: synchronising it brings nothing.
+SERVING_TITLE = "Imported sets"
+NOTHING = r"^$"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded file: its number, its address as tasks have it, and its size in bytes where Label Studio tells."""
+
+    id: int
+    address: str
+    bytes: int | None
+
+
+def kept_name(relative: Path | PurePosixPath) -> str:
+    """The name that Label Studio gives an uploaded file, after its own random beginning.
+
+    One that is too long keeps its end, behind a digest of the whole.
+    """
+    joined = re.sub(r"[^-\w.]", "", "__".join(relative.parts).replace(" ", "_"))
+    if len(joined) <= LONGEST_NAME:
+        return joined
+    return f"{hashlib.sha256(joined.encode()).hexdigest()[:12]}_{joined[-LONGEST_NAME + 13 :]}"
+
+
+def image_name(url: str) -> str:
+    """What stays the same of an image's address: an upload's name, a local file's path, else the address."""
+    uploaded = UPLOADED.search(unquote(url))
+    if uploaded:
+        return uploaded["name"]
+    parts = urlsplit(url)
+    if parts.path.endswith(LOCAL_FILES):
+        return next(iter(parse_qs(parts.query).get("d", [])), url)
+    return url
+
+
+def local_address(relative: PurePosixPath) -> str:
+    """The address of a file below Label Studio's document root, as its storages write it."""
+    return f"{LOCAL_FILES}?d={quote(str(relative))}"
+
+
+def served_path(path: Path, root: Path) -> PurePosixPath | None:
+    """Where Label Studio's document root `root` holds a file or folder; None where it does not.
+
+    Links directly in the root are followed: `drape up` links the user's photographs there.
+    """
+    real, base = path.resolve(), root.resolve()
+    if real.is_relative_to(base):
+        return PurePosixPath(real.relative_to(base).as_posix())
+    for link in sorted(base.iterdir()) if base.is_dir() else ():
+        if link.is_symlink() and real.is_relative_to(link.resolve()):
+            return PurePosixPath(link.name, *real.relative_to(link.resolve()).parts)
+    return None
+
+
+def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -> None:
+    """Lets the project's annotators see the files in a folder of the document root, through a storage.
+
+    Those that are there already are synchronised: what they hold are tasks then, and comes no second time. A new one
+    serves only.
+    """
+    sdk = label_studio.sdk
+    options: RequestOptions = {"timeout_in_seconds": SYNC_TIMEOUT_S}
+    with label_studio.said_plainly():
+        known = sdk.import_storage.local.list(project=project_id)
+        covering = [one for one in known if one.path and folder.is_relative_to(one.path)]
+        for storage in covering:
+            if storage.regex_filter != NOTHING:
+                sdk.import_storage.local.sync(int(storage.id or 0), request_options=options)
+        if not covering:
+            sdk.import_storage.local.create(
+                project=project_id, title=SERVING_TITLE, path=str(folder), regex_filter=NOTHING, use_blob_urls=True,
+                recursive_scan=True,
+            )  # fmt: skip
+
+
+def upload(
+    label_studio: LabelStudio, *, project_id: int, named: Sequence[tuple[str, Path | bytes]], as_tasks: bool
+) -> list[int]:
+    """Uploads files under the given names, in one request; the numbers of the uploads, in that order.
+
+    Args:
+        as_tasks: each becomes a task, too.
+
+    Raises:
+        LabelStudioError: it is away, or refuses.
+    """
+    query = {"commit_to_project": "true" if as_tasks else "false"}
+    # The SDK has no call for files.
+    with label_studio.said_plainly(), ExitStack() as opened:
+        files: list[tuple[str, tuple[str, IO[bytes] | bytes]]] = [
+            (name, (name, source if isinstance(source, bytes) else opened.enter_context(source.open("rb"))))
+            for name, source in named
+        ]
+        answer = label_studio.send(
+            "POST", f"/api/projects/{project_id}/import", params=query, files=files, timeout_s=TIMEOUT_S
+        )
+    if not answer.is_success:
+        kind = LabelStudioAwayError if answer.status_code >= 500 else LabelStudioError
+        raise kind(f"Label Studio refuses the images ({answer.status_code}): {answer.text[:200]}")
+    return [int(one) for one in answer.json().get("file_upload_ids") or []]
+
+
+def uploads(label_studio: LabelStudio, *, project_id: int, upload_ids: Sequence[int] | None = None) -> list[Upload]:
+    """What was uploaded into a project, all of it or some."""
+    sdk = label_studio.sdk
+    with label_studio.said_plainly():
+        if upload_ids is None:
+            found = sdk.files.list(project_id, all_=True)
+        else:
+            found = sdk.files.list(project_id, ids=json.dumps(list(upload_ids)))
+    return [Upload(int(one.id or 0), f"/data/{one.file}", one.size) for one in found]
+
+
+def import_tasks(label_studio: LabelStudio, *, project_id: int, tasks: Sequence[dict[str, Any]]) -> None:
+    """Makes tasks, with the annotations and predictions that they carry: all of them, or none where it fails."""
+    if not tasks:
+        return
+    sdk = label_studio.sdk
+    # Never sent again unasked: an answer that was lost does not say that nothing was stored.
+    options: RequestOptions = {"max_retries": 0, "timeout_in_seconds": IMPORT_TIMEOUT_S}
+    with label_studio.said_plainly():
+        sdk.projects.import_tasks(project_id, request=list(tasks), request_options=options)

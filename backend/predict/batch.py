@@ -1,0 +1,259 @@
+"""The answer for whole images, stage by stage: label config → images → detector → garments → regions.
+
+The stages overlap: images are loaded ahead of the detector, and it computes ahead of the regions that are made of its
+answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
+
+from backend.detector.clusters import Clusters
+from backend.detector.detector_pool import Detectors
+from backend.detector.sam_detectors import RefinedDetector, WordsDetector
+from backend.detector.yolo11 import ImageDetector
+from backend.domain import Certainty, Image, Prediction, Scene
+from backend.errors import ImageError
+from backend.images.fetch import ImageStore
+from backend.images.task_image import load_image
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.payloads import Task
+from backend.regions.encode import encode
+from backend.regions.selection import garments
+from backend.segmenters.base import Segmenter, WordReader
+from backend.settings import Settings
+from backend.telemetry.request_ids import request_id, work_for
+
+logger = logging.getLogger(__name__)
+
+FETCH_THREADS = 4
+# Decoded images that wait for the detector; more than are fetched at a time, so that a slow one stops nothing.
+IMAGES_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task: a prediction, the reason why there is none, or both where some images of it failed."""
+
+    task_id: int
+    prediction: Prediction | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Current:
+    """What answers for a project now.
+
+    Attributes:
+        version: its name as a model version.
+        detector: made for what one image's labels are; a trained one does not depend on them.
+        classes: what it can find; None where that is whatever the labels say.
+        number: its place in the project's line of models; 0 for words.
+        clusters: None where it knows none.
+        side_px: longer side of the image as it sees it; None where it wants all of it.
+        settings: those of the project.
+    """
+
+    version: str
+    detector: Callable[[LabelConfig], ImageDetector]
+    settings: Settings
+    classes: tuple[str, ...] | None = None
+    number: int = 0
+    clusters: Clusters | None = None
+    side_px: int | None = None
+
+
+@dataclass(frozen=True)
+class _View:
+    """One image of a task: what the label config allows in it, and the image, or why it cannot be had."""
+
+    task: Task
+    config: LabelConfig
+    image: Image | str
+
+
+class Batch:
+    """Answers whole images with the project's current detector, or, before it has one, with SAM 3's words."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        images: ImageStore,
+        detectors: Detectors,
+        segmenter: Callable[[], Segmenter],
+    ) -> None:
+        """`segmenter` is called, and may take its time to load, where its words or its masks are needed."""
+        self.settings = settings
+        self.images = images
+        self.detectors = detectors
+        self.segmenter = segmenter
+
+    def current(self, project_id: int, *, asked: str = "") -> Current | None:
+        """What answers for the project; None where nothing does.
+
+        Args:
+            asked: the name of a version that shall answer; '' for the project's current one.
+
+        Raises:
+            ModelError: there is no such version, or its weights do not load.
+            SettingsError: what the project has of its own cannot be.
+        """
+        settings = self.settings.for_project(project_id)
+        loaded = self.detectors.for_project(project_id, asked=asked)
+        if loaded is not None:
+            version, plain = loaded.version, loaded.detector
+            known = version.classes, version.number, loaded.clusters
+            if settings.refine_with_sam:
+                refined = RefinedDetector(plain, self.segmenter())
+                return Current(version.name, lambda _: refined, settings, *known)
+            return Current(version.name, lambda _: plain, settings, *known, version.image_size_px)
+        segmenter = self.segmenter() if settings.may_read_words else None
+        if not isinstance(segmenter, WordReader):
+            return None
+        return Current(segmenter.name, lambda config: WordsDetector(segmenter, config), settings)
+
+    def predict(
+        self,
+        tasks: Sequence[Task],
+        configs: Sequence[LabelConfig],
+        current: Current,
+        *,
+        deadline_s: float | None = None,
+    ) -> Iterator[Outcome]:
+        """Outcomes in the order of `tasks`, as they are ready.
+
+        Ends early once `deadline_s` seconds have passed; the tasks not yielded are left to the caller.
+
+        Args:
+            configs: one for each image of a task.
+            current: what answers, see `current`; another may be promoted meanwhile.
+
+        Raises:
+            LabelStudioError: Label Studio is away; what was yielded before stands.
+        """
+        ends_at = None if deadline_s is None else time.monotonic() + deadline_s
+        views = _until(ends_at, self._views(tasks, configs, current.side_px), every=len(configs))
+        parts: list[Outcome] = []
+        # Images under one config go through the detector together: all of them, where a task has one.
+        for config, ones in groupby(views, key=attrgetter("config")):
+            for part in self._outcomes(ones, current, config):
+                parts.append(part)
+                if len(parts) == len(configs):
+                    yield _joined(parts)
+                    parts = []
+
+    def _outcomes(self, views: Iterable[_View], current: Current, config: LabelConfig) -> Iterator[Outcome]:
+        threshold = current.settings.model_score_threshold
+        waiting: deque[_View] = deque()
+
+        def images() -> Iterator[Image]:
+            for view in views:
+                waiting.append(view)
+                if isinstance(view.image, Image):
+                    yield view.image
+
+        min_score = lowest_threshold(config, default_threshold=threshold)
+        for scene in current.detector(config).detect(images(), min_score=min_score):
+            yield from _problems(waiting)
+            view = waiting.popleft()
+            original_wh = view.image.original_wh if isinstance(view.image, Image) else None
+            yield Outcome(view.task.id, self._prediction(scene, current, config, original_wh))
+        yield from _problems(waiting)
+
+    def _prediction(
+        self, scene: Scene, current: Current, config: LabelConfig, original_wh: tuple[int, int] | None
+    ) -> Prediction:
+        found = garments(
+            scene.detections,
+            config,
+            default_threshold=current.settings.model_score_threshold,
+            most=current.settings.max_regions,
+        )
+        certainties, regions = [], []
+        for one in found:
+            encoded = encode(
+                one, config, outlining=current.settings.outlining, model_version=current.version,
+                original_wh=original_wh,
+            )  # fmt: skip
+            if encoded:
+                regions += encoded
+                certainties.append(Certainty(one.label, one.score or 0.0))
+        cluster = None
+        if current.clusters is not None and scene.features is not None:
+            cluster = current.clusters.number(scene.features, version=current.number)
+        return Prediction(regions, image_score(certainties), current.version, tuple(certainties), cluster)
+
+    def _views(self, tasks: Sequence[Task], configs: Sequence[LabelConfig], side_px: int | None) -> Iterator[_View]:
+        """Each task's images, in order; some are loaded ahead."""
+        with ThreadPoolExecutor(FETCH_THREADS, initializer=work_for, initargs=(request_id(),)) as pool:
+            ahead: deque[Future[_View]] = deque()
+            try:
+                for task in tasks:
+                    ahead.extend(pool.submit(self._view, task, config, side_px) for config in configs)
+                    while len(ahead) > IMAGES_AHEAD:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for one in ahead:
+                    one.cancel()
+
+    def _view(self, task: Task, config: LabelConfig, side_px: int | None) -> _View:
+        try:
+            return _View(task, config, load_image(self.images, task, config, side_px=side_px))
+        except ImageError as e:
+            return _View(task, config, str(e))
+
+
+def image_score(certainties: Sequence[Certainty]) -> float:
+    """How sure a whole image is, in `[0, 1]`: as sure as its least sure garment; 0 where none was found.
+
+    Label Studio's uncertainty sampling serves the lowest first: what is most likely to need a person.
+    """
+    return min((one.score for one in certainties), default=0.0)
+
+
+def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
+    """The confidence below which no label of the config keeps a detection: what the detector is asked for."""
+    kept = [config.threshold_for(label, default_threshold) for label in config.label_values if not config.skips(label)]
+    return min(kept, default=default_threshold)
+
+
+def _until(ends_at: float | None, views: Iterable[_View], *, every: int) -> Iterator[_View]:
+    """The views of whole tasks, `every` a task, until the time is over; those of the first however little there is."""
+    for number, view in enumerate(views):
+        if number and number % every == 0 and ends_at is not None and time.monotonic() > ends_at:
+            return
+        yield view
+
+
+def _problems(waiting: deque[_View]) -> Iterator[Outcome]:
+    """Takes the views at the head away that have no image."""
+    while waiting and isinstance(reason := waiting[0].image, str):
+        yield Outcome(task_id=waiting.popleft().task.id, problem=reason)
+
+
+def _joined(parts: Sequence[Outcome]) -> Outcome:
+    """One outcome of those of a task's images."""
+    if len(parts) == 1:
+        return parts[0]
+    predictions = [part.prediction for part in parts if part.prediction]
+    problem = " ".join(part.problem for part in parts if part.problem) or None
+    if not predictions:
+        return Outcome(parts[0].task_id, problem=problem)
+    certainties = tuple(one for prediction in predictions for one in prediction.certainties)
+    joined = replace(
+        predictions[0],
+        regions=[region for prediction in predictions for region in prediction.regions],
+        certainties=certainties,
+        score=image_score(certainties),
+    )
+    return Outcome(parts[0].task_id, joined, problem)

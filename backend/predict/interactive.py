@@ -1,0 +1,156 @@
+"""The answer to an annotator's prompt, stage by stage. The file to read first; `batch` answers whole images.
+
+Label config → prompt → image → segmenter → labels and layers → regions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from backend.domain import (
+    LabelledMask,
+    Outlining,
+    Photo,
+    Prediction,
+    Prompt,
+    Segment,
+)
+from backend.errors import ModelError, PromptError, first_line
+from backend.images.fetch import ImageStore
+from backend.images.task_image import open_image
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.payloads import Drawn, PredictRequest, Task
+from backend.label_studio.prompts import parse_context
+from backend.predict.sticky_words import Phrase, StickyWords
+from backend.regions.encode import encode, message
+from backend.regions.exclusive import taken_pixels
+from backend.segmenters.base import Segmenter, WordReader
+from backend.segmenters.loader import SegmenterLoader
+from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOADING_PATIENCE_S = 5.0
+# More instances of a phrase than a person can look through are no help.
+MAX_INSTANCES = 100
+
+
+class Interactive:
+    """Answers an annotator's prompts with the segmenter."""
+
+    def __init__(
+        self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, sticky: StickyWords
+    ) -> None:
+        self.settings = settings
+        self.images = images
+        self.segmenter = segmenter
+        self.sticky = sticky
+
+    def answer(self, request: PredictRequest, config: LabelConfig) -> Prediction:
+        """Regions for what the annotator clicked, boxed or wrote in one task.
+
+        Words that found something are remembered for the project.
+
+        Raises:
+            PromptError: the prompt cannot be answered; the message says why, to the annotator.
+            ImageError, LabelStudioError: the image cannot be read.
+            ModelError: no segmenter is ready.
+        """
+        task, project_id = request.tasks[0], request.project_id
+        settings = self.settings.for_project(project_id)
+        segmenter = self.segmenter.get(timeout_s=LOADING_PATIENCE_S)
+        image = open_image(self.images, task, config)
+        prompt = parse_context(request.context or {}, config, size_wh=image.size_wh, example_tag=settings.example_tag)
+        if prompt.label is None and not prompt.asks_for_all:
+            raise PromptError("Choose a label first, then click on the garment or draw a box.")
+        prediction = self._answer(image, config, prompt, segmenter, request.drawn, settings.outlining)
+        if project_id is not None and prompt.words and prompt.asks_for_all:
+            self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
+        return prediction
+
+    def answer_again(
+        self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase
+    ) -> Prediction | None:  # fmt: skip
+        """Regions for a remembered phrase in a task that is opened; None where it finds nothing, or nothing reads it.
+
+        Raises:
+            ImageError, LabelStudioError: the image cannot be read.
+        """
+        segmenter = self.segmenter.ready
+        if not isinstance(segmenter, WordReader):
+            return None
+        label = phrase.label if phrase.label in config.label_values else None
+        image = open_image(self.images, task, config)
+        try:
+            outlining = self.settings.for_project(project_id).outlining
+            return self._answer(image, config, Prompt(words=phrase.words, label=label), segmenter, Drawn, outlining)
+        except PromptError:
+            return None
+
+    def excuse(self, reason: str, config: LabelConfig) -> Prediction:
+        """The reason why a prompt was not answered, in the config's message control; empty where it has none."""
+        return Prediction(regions=message(reason, config), score=0.0, model_version=self.segmenter.name)
+
+    def _answer(
+        self,
+        image: Photo,
+        config: LabelConfig,
+        prompt: Prompt,
+        segmenter: Segmenter,
+        read_drawn: Callable[[], Drawn],
+        outlining: Outlining,
+    ) -> Prediction:
+        if prompt.asks_for_all and not isinstance(segmenter, WordReader):
+            raise PromptError(
+                "Words and examples need SAM 3, which is not installed. Click on the garment or draw a box instead."
+            )
+        try:
+            segments = segmenter.segment(image, prompt)
+        except RuntimeError as e:
+            # Torch's own, of which running out of memory is the most likely.
+            logger.exception("The segmenter %s failed", segmenter.name)
+            raise ModelError(f"The model {segmenter.name} failed: {first_line(e)}") from e
+        if not segments:
+            raise PromptError(_nothing_found(prompt))
+        # A click or a box means one garment, of which the best candidate is taken; words mean every one.
+        wanted = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
+        labelled = [_labelled(segment, prompt, config) for segment in wanted]
+        labelled = _below_what_is_there(labelled, read_drawn, config)
+        regions = [
+            region
+            for one in labelled
+            for region in encode(one, config, outlining=outlining, model_version=segmenter.name)
+        ]
+        score = min((one.score or 0.0 for one in labelled), default=0.0)
+        return Prediction(regions=regions, score=score, model_version=segmenter.name)
+
+
+def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
+    """The segment under the label that its words name, else the chosen one, else the config's first."""
+    named = config.label_named(segment.words) if segment.words else None
+    return LabelledMask(segment.mask, named or prompt.label or config.label_values[0], segment.score)
+
+
+def _below_what_is_there(
+    labelled: list[LabelledMask], read_drawn: Callable[[], Drawn], config: LabelConfig
+) -> list[LabelledMask]:
+    """Masks of exclusive labels without the pixels of accepted regions; those that lose all are left out."""
+    if not any(config.is_exclusive(one.label) for one in labelled):
+        return labelled
+    height, width = labelled[0].mask.shape
+    free = ~taken_pixels(read_drawn(), (width, height))
+    layered = [replace(one, mask=one.mask & free) if config.is_exclusive(one.label) else one for one in labelled]
+    layered = [one for one in layered if one.mask.any()]
+    if not layered:
+        raise PromptError("All of it belongs to regions that you have accepted already.")
+    return layered
+
+
+def _nothing_found(prompt: Prompt) -> str:
+    if not prompt.asks_for_all:
+        return "Nothing was found there. Click nearer to the middle of the garment, or draw a box."
+    if prompt.examples:
+        return "Nothing like the example was found. Draw the box close around one whole garment."
+    return f"No '{', '.join(prompt.words)}' was found. Try other words, or click on the garment."

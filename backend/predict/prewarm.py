@@ -1,0 +1,95 @@
+"""Encodes images before they are asked for: the opened task's and those that come next, in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from backend.errors import DrapeError
+from backend.images.fetch import ImageStore
+from backend.images.task_image import open_image
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.payloads import Task
+from backend.segmenters.base import ImageEncoder
+from backend.segmenters.loader import SegmenterLoader
+from backend.settings import Settings
+from backend.telemetry.request_ids import request_id, work_for
+
+logger = logging.getLogger(__name__)
+
+# Opened tasks that wait; with more annotators than this the longest waiting is given up.
+WAITING = 32
+
+
+@dataclass(frozen=True)
+class _Opened:
+    project_id: int
+    task: Task
+    config: LabelConfig
+    request_id: str
+
+
+class Prewarmer:
+    """One background thread, started with the first task; who waits for an answer always goes first in the encoder."""
+
+    def __init__(
+        self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, label_studio: LabelStudio
+    ) -> None:
+        self._settings = settings
+        self._images = images
+        self._segmenter = segmenter
+        self._label_studio = label_studio
+        self._waiting: deque[_Opened] = deque(maxlen=WAITING)
+        # Every prompt says that its task is open: of several annotators' tasks, none is taken up again at each click.
+        self._recent: deque[tuple[int, int]] = deque(maxlen=WAITING)
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def opened(self, project_id: int, task: Task, config: LabelConfig) -> None:
+        """Says that somebody looks at the task now. Returns at once; a segmenter that encodes nothing is left alone."""
+        if not isinstance(self._segmenter.ready, ImageEncoder):
+            return
+        with self._changed:
+            if (project_id, task.id) in self._recent:
+                return
+            self._recent.append((project_id, task.id))
+            # The newest first: that is where somebody waits.
+            self._waiting.appendleft(_Opened(project_id, task, config, request_id()))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="prewarm", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                opened = self._waiting.popleft()
+            work_for(opened.request_id)
+            try:
+                self._encode(opened)
+            except DrapeError as e:
+                # Whoever prompts in the task reads the reason then.
+                logger.info("Task %s was not encoded ahead: %s", opened.task.id, e)
+            except Exception:
+                # The thread serves every later task too.
+                logger.exception("Task %s was not encoded ahead", opened.task.id)
+
+    def _encode(self, opened: _Opened) -> None:
+        encoder = self._segmenter.ready
+        if not isinstance(encoder, ImageEncoder):
+            return
+        encoder.prepare(open_image(self._images, opened.task, opened.config))
+        if not self._settings.prewarm_tasks:
+            return
+        following = self._label_studio.tasks_after(
+            opened.project_id, opened.task.id, count=self._settings.prewarm_tasks
+        )
+        for task in following:
+            with self._changed:
+                if self._waiting:
+                    return  # Somebody has opened another task: what they look at comes first.
+            encoder.prepare(open_image(self._images, Task.model_validate(task), opened.config))

@@ -1,0 +1,272 @@
+"""One pre-labelling job: from numbers of tasks to stored predictions, whatever fails on the way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from redis.exceptions import RedisError
+from rq import get_current_job
+
+from backend.auto_accept.gate import SHUT, gate_of
+from backend.auto_accept.marks import accepted_regions, annotation_id
+from backend.compute.devices import ready_device
+from backend.detector.preparation import read_preparation
+from backend.domain import Prediction
+from backend.errors import DrapeError, LabelStudioAwayError, LabelStudioError
+from backend.images.sample import sample_images
+from backend.label_studio.client import Project
+from backend.label_studio.label_config import LabelConfig, parse_label_configs
+from backend.label_studio.payloads import Task
+from backend.predict.batch import Current, Outcome
+from backend.prelabel.task_claims import Holder
+from backend.prelabel.worker_models import WorkerModels
+from backend.regions.encode import message
+from backend.regions.selection import unknown_labels, unused_classes
+from backend.telemetry.request_ids import request_id, work_for
+
+logger = logging.getLogger(__name__)
+
+WRITE_TASKS = 8
+# Longer than any write takes that keeps to its own tasks.
+SLOW_S = 5.0
+SLOW = (
+    "Label Studio took %.0f s to store %s predictions: it counts those of all tasks anew, unless one of its flags is "
+    "set; see the README."
+)
+
+
+@dataclass
+class Prelabelling:
+    """What a job works on, and what came of it so far. `run` may be called again after it failed.
+
+    Attributes:
+        holder: has claimed the tasks, for the version that they were `queued_for`.
+        asked: the name of the version that predicts; '' for the project's current one.
+    """
+
+    models: WorkerModels
+    project_id: int
+    task_ids: Sequence[int]
+    holder: Holder
+    queued_for: str
+    asked: str = ""
+    had: set[int] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)
+    accepted: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+    clusters: dict[int, int] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """By what became of the tasks."""
+        return {
+            "written": len(self.written),
+            "accepted": len(self.accepted),
+            "skipped": len(self.had - self.written),
+            "failed": len(self.failed),
+        }
+
+    def run(self) -> None:
+        """Predicts and writes what has no prediction yet."""
+        models = self.models
+        self._prepare()
+        current = models.batch.current(self.project_id, asked=self.asked)
+        if current is None:
+            logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
+            return
+        version = current.version
+        with ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as pool:
+            # Each takes Label Studio a while.
+            later = pool.submit(models.connections.label_studio.project, self.project_id)
+            tasks = models.connections.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
+            project = later.result()
+        configs = parse_label_configs(project.label_config)
+        self._say_unknown(current, configs)
+        others = set(self.task_ids) - {int(task["id"]) for task in tasks}
+        if others:
+            self.had.update(models.connections.label_studio.task_ids(self.project_id, among=sorted(others)))
+        for vanished in sorted(others - self.had):
+            self._fail(vanished, "The task is gone.")
+        waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
+        # Whoever skipped an image has judged it, too.
+        judged = ("total_annotations", "cancelled_annotations")
+        annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
+        # Closed for certain: a job that is tried again needs the detector back.
+        with (
+            ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as writer,
+            closing(self._outcomes(waiting, configs, current)) as outcomes,
+        ):
+            ready: list[Outcome] = []
+            pending: Future[None] | None = None
+            for outcome in outcomes:
+                ready.append(outcome)
+                # The longer one write takes, the more the next one holds.
+                if len(ready) >= WRITE_TASKS and (pending is None or pending.done()):
+                    if pending is not None:
+                        pending.result()
+                    pending = writer.submit(self._write, ready, configs, annotated, version)
+                    ready = []
+            if pending is not None:
+                pending.result()
+            self._write(ready, configs, annotated, version)
+        models.marks.failed(self.project_id, self.asked or models.version(self.project_id), self.failed)
+        self._finish(project, version)
+        self._show_progress()
+
+    def _outcomes(
+        self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: Current
+    ) -> Generator[Outcome, None, None]:
+        """What can be written; what cannot be predicted is reported."""
+        for outcome in self.models.batch.predict(tasks, configs, current):
+            if outcome.prediction is None:
+                self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
+                continue
+            if outcome.problem:
+                self.models.connections.problems.report(
+                    outcome.problem, project_id=self.project_id, task_id=outcome.task_id
+                )
+            yield outcome
+
+    def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
+        """Accepts what is sure enough, and tells annotators why the rest is not; all are stored as predictions too.
+
+        Accepted first: a job that ends between the two finds no prediction, and comes here again.
+        """
+        version = self.models.connections.registry.champion(self.project_id)
+        gate = gate_of(version, self.models.connections.settings.for_project(self.project_id)) if version else SHUT
+        if not gate.is_open:
+            return outcomes
+        gated = []
+        for one in outcomes:
+            prediction = one.prediction
+            if prediction is not None and prediction.model_version == gate.version and one.task_id not in annotated:
+                decision = gate.decide(one.task_id, prediction.certainties)
+                if decision == "accept":
+                    self._accept(one.task_id, prediction)
+                elif decision == "review":
+                    note = message(gate.review_note(prediction.certainties), configs[0])
+                    one = replace(one, prediction=replace(prediction, regions=[*prediction.regions, *note]))
+            gated.append(one)
+        return gated
+
+    def _accept(self, task_id: int, prediction: Prediction) -> None:
+        version = prediction.model_version
+        unique_id = annotation_id(self.project_id, task_id, version)
+        try:
+            regions = accepted_regions(prediction.regions, version)
+            self.models.connections.label_studio.accept(task_id, regions, unique_id=unique_id)
+            self.accepted.add(task_id)
+        except LabelStudioAwayError:
+            raise
+        except LabelStudioError as e:
+            self.models.connections.problems.report(
+                f"The prediction was not accepted, and waits for review: {e}",
+                project_id=self.project_id, task_id=task_id,
+            )  # fmt: skip
+
+    def _write(
+        self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int], version: str
+    ) -> None:
+        gated = self._gated(self._still_ours(outcomes), configs, annotated)
+        answered = self.models.marks.just_answered(self.project_id, version, [one.task_id for one in gated])
+        pairs = [(one.task_id, one.prediction) for one in gated if one.prediction and one.task_id not in answered]
+        stored = self._stored(pairs)
+        self.written.update(stored)
+        self.models.pace.predicted(len(stored))
+        self._show_progress()
+
+    def _still_ours(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Those whose tasks nobody has taken over: a worker that was silent for long is given up, and comes back."""
+        task_ids = [one.task_id for one in outcomes]
+        held = self.models.claims.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
+        lost = set(task_ids) - held
+        if lost:
+            logger.warning("%s tasks of project %s are left to a later run of the job", len(lost), self.project_id)
+            self.had |= lost
+        return [one for one in outcomes if one.task_id in held]
+
+    def _stored(self, pairs: list[tuple[int, Prediction]]) -> list[int]:
+        """Which of the tasks have their prediction now."""
+        begun = time.monotonic()
+        try:
+            self.models.connections.label_studio.write_predictions(self.project_id, pairs)
+        except LabelStudioAwayError:
+            raise
+        except LabelStudioError as e:
+            logger.warning("Writing %s predictions at once failed, trying one by one: %s", len(pairs), e)
+            return [task_id for task_id, prediction in pairs if self._write_one(task_id, prediction)]
+        took_s = time.monotonic() - begun
+        if took_s > SLOW_S:
+            logger.warning(SLOW, took_s, len(pairs))
+        self.clusters.update({task_id: one.cluster for task_id, one in pairs if one.cluster is not None})
+        return [task_id for task_id, _ in pairs]
+
+    def _write_one(self, task_id: int, prediction: Prediction) -> bool:
+        try:
+            self.models.connections.label_studio.write_prediction(task_id, prediction)
+        except LabelStudioAwayError:
+            raise
+        except DrapeError as e:
+            self._fail(task_id, f"The prediction was not stored: {e}")
+            return False
+        return True
+
+    def _finish(self, project: Project, version: str) -> None:
+        if self.asked and self.asked != self.models.version(self.project_id):
+            # Only to compare: what annotators are shown stays the current model's.
+            return
+        # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
+        if self.written and project.model_version != version:
+            self.models.connections.label_studio.show_model_version(self.project_id, version)
+        if self.clusters and project.by_uncertainty:
+            self.models.connections.queues.enqueue_clusters(self.project_id, version, self.clusters)
+
+    def _prepare(self) -> None:
+        """Prepares a model version that was not prepared when it was promoted: the starter, or one from elsewhere."""
+        registry = self.models.connections.registry
+        version = registry.version(self.project_id, self.asked) if self.asked else registry.champion(self.project_id)
+        if version is None or read_preparation(version) is not None:
+            return
+        # Not at the top: it brings PyTorch along.
+        from backend.detector.prepare import prepare
+
+        images = sample_images(
+            self.models.connections.label_studio,
+            self.models.batch.images,
+            project_id=self.project_id,
+            side_px=version.image_size_px,
+        )
+        prepare(version, images, device=ready_device(self.models.connections.settings))
+
+    def _say_unknown(self, current: Current, configs: Sequence[LabelConfig]) -> None:
+        """Says, once a day and version, which labels the model leaves to people, and which classes nobody asks for."""
+        if current.classes is None or not self.models.marks.first_time(f"{self.project_id}:{current.version}:labels"):
+            return
+        unknown = sorted({label for config in configs for label in unknown_labels(config, current.classes)})
+        unused = sorted(set.intersection(*(set(unused_classes(config, current.classes)) for config in configs)))
+        if unknown:
+            self.models.connections.problems.report(
+                f"The model {current.version} does not know {', '.join(map(repr, unknown))}: draw them by hand until "
+                "enough are approved for a training.",
+                project_id=self.project_id,
+            )
+        if unused:
+            logger.info("%s finds %s, which are no labels of project %s", current.version, unused, self.project_id)
+
+    def _fail(self, task_id: int, reason: str) -> None:
+        self.failed.add(task_id)
+        self.models.connections.problems.report(reason, project_id=self.project_id, task_id=task_id)
+
+    def _show_progress(self) -> None:
+        job = get_current_job()
+        if job is None:
+            return
+        job.meta.update(self.counts(), done=len(self.had | self.written), total=len(self.task_ids))
+        try:
+            job.save_meta()
+        except RedisError:
+            logger.warning("Redis is away: the progress of job %s is not shown", job.id)

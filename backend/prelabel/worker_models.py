@@ -1,0 +1,58 @@
+"""The loaded models that the jobs of one worker process share, and what they leave in Redis."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from backend.connections import Connections
+from backend.detector.detector_pool import Detectors
+from backend.images.fetch import ImageStore
+from backend.predict.batch import Batch
+from backend.prelabel.pace import Pace
+from backend.prelabel.task_claims import TaskClaims
+from backend.prelabel.task_marks import TaskMarks
+from backend.segmenters.loader import choose
+from backend.settings import Settings
+from backend.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class WorkerModels:
+    """Above all the models, in `batch`."""
+
+    connections: Connections
+    batch: Batch
+    marks: TaskMarks
+    claims: TaskClaims
+    pace: Pace
+
+    def version(self, project_id: int) -> str:
+        """The name of the project's current model; '' where it has none, and words answer, if anything does."""
+        champion = self.connections.registry.champion(project_id)
+        return champion.name if champion else ""
+
+    def answers(self, project_id: int) -> bool:
+        """Whether anything pre-annotates the project."""
+        registry, settings = self.connections.registry, self.connections.settings
+        return registry.champion(project_id) is not None or settings.may_read_words
+
+
+@functools.lru_cache(maxsize=1)
+def worker_models(settings: Settings) -> WorkerModels:
+    """The process's models: a worker that stays keeps them from job to job."""
+    settings = settings.for_work("batch")
+    connections = Connections.of(settings)
+    redis = connections.queues.redis
+    return WorkerModels(
+        connections,
+        Batch(
+            settings,
+            images=ImageStore(settings, bearer=connections.label_studio.bearer),
+            detectors=Detectors(connections.registry, settings),
+            segmenter=functools.cache(lambda: choose(settings, Metrics())),
+        ),
+        TaskMarks(redis),
+        TaskClaims(redis),
+        Pace(redis),
+    )

@@ -1,0 +1,93 @@
+"""The file that `PROJECT_SETTINGS` names: settings that projects have of their own, read within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml import YAMLError
+
+from backend.errors import SettingsError, first_line
+
+# What `PROJECT_SETTINGS` may set otherwise for a project: what its model finds, accepts, learns and is judged by. All
+# else is the installation's: addresses, secrets, devices, limits that protect it.
+OF_A_PROJECT = frozenset({
+    "approval", "approval_choice", "audit_share", "auto_accept", "auto_accept_iou", "auto_accept_precision",
+    "example_tag", "hard_example_weight", "max_regions", "model_score_threshold", "polygon_parts",
+    "polygon_tolerance_px", "promote_class_drop", "promote_margin", "rare_label_share", "refine_with_sam",
+    "retrain_after", "retrain_min_images", "speck_percent", "sticky_words", "train_args", "train_batch", "train_epochs",
+    "train_image_size_px", "train_max_minutes", "train_on_auto_accepted", "train_patience", "train_timeout_s",
+    "yolo11_base",
+})  # fmt: skip
+
+# A few aliases of aliases may stand for billions of values.
+MAX_YAML_CHARACTERS, MAX_YAML_VALUES = 200_000, 100_000
+
+
+@lru_cache(maxsize=4)
+def read_projects(path: Path, stamp: tuple[int, int], *, known: frozenset[str]) -> Mapping[int, Mapping[str, Any]]:
+    """What the file says: number of a project → name of a setting, in lower case → its value.
+
+    Args:
+        stamp: that of the file's last change.
+        known: names of all settings there are.
+
+    Raises:
+        SettingsError: the file is no such file, or names what is not to be set for one project.
+    """
+    try:
+        said = _read_yaml(path)
+    except (OSError, UnicodeDecodeError, YAMLError, ValueError, TypeError, AttributeError, RecursionError) as e:
+        raise SettingsError(f"PROJECT_SETTINGS={path} cannot be read as YAML: {first_line(e)}.") from e
+    projects = said.get("projects") if isinstance(said, dict) else None
+    if not isinstance(projects, dict) or len(said) != 1:
+        raise SettingsError(f"PROJECT_SETTINGS={path} must hold `projects:`, and below it a table for each project.")
+    found: dict[int, dict[str, Any]] = {}
+    for number, own in projects.items():
+        if not str(number).isdecimal() or not isinstance(own or {}, dict):
+            raise SettingsError(f"PROJECT_SETTINGS={path}: '{number}' is no project's number with settings below it.")
+        named = {str(name).lower(): value for name, value in (own or {}).items()}
+        for name in named.keys() - OF_A_PROJECT:
+            reason = "is a setting of the whole installation" if name in known else "is no setting"
+            raise SettingsError(
+                f"{project_in(path, int(number))}: {name.upper()} {reason}; docs/settings.md lists them."
+            )
+        found[int(number)] = named
+    return found
+
+
+def _read_yaml(path: Path) -> Any:
+    """What the file holds.
+
+    Raises:
+        ValueError: it is more than a file of settings can be; none of it is made then.
+    """
+    text = path.read_text()
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise ValueError(f"It is longer than {MAX_YAML_CHARACTERS:,} characters")
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if node is not None and _values_of(node, {}) > MAX_YAML_VALUES:
+        raise ValueError(f"With what its aliases stand for it holds more than {MAX_YAML_VALUES:,} values")
+    return yaml.safe_load(text) or {}
+
+
+def _values_of(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values it holds; what an alias stands for counts wherever it stands."""
+    if id(node) not in known:
+        # One that holds itself has no end.
+        known[id(node)] = MAX_YAML_VALUES
+        held: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            held = [one for pair in node.value for one in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            held = node.value
+        known[id(node)] = 1 + sum(_values_of(one, known) for one in held)
+    return known[id(node)]
+
+
+def project_in(path: Path, project_id: int | None) -> str:
+    """Where in which file a project's settings stand, for messages."""
+    return f"PROJECT_SETTINGS={path}, project {project_id}"

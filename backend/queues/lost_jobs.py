@@ -1,0 +1,112 @@
+"""Jobs whose worker is dead: they are put back at the head of their queues."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+
+import psutil
+from redis import Redis
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.job import Job
+from rq.worker import BaseWorker
+
+from backend.queues.job_claims import claims, put_back
+from backend.queues.redis_connection import workers_of
+
+logger = logging.getLogger(__name__)
+
+# A process's start and a worker's birth are stamped by different clocks' roundings.
+CLOCK_SLACK_S = 5.0
+
+
+def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
+    """Puts jobs back whose worker was killed outright, at the head of their queues.
+
+    RQ itself finds them after minutes, and then only marks them as failed. To be called before a worker starts.
+
+    Returns:
+        Ids of the jobs that were put back.
+    """
+    for worker in workers_of(connection):
+        if is_dead(worker):
+            logger.warning("Worker %s is dead; its jobs are put back", worker.name)
+            worker.register_death()
+    lost = put_back_claims(connection, queues)
+    alive = _alive(connection)
+    for name in queues:
+        queue = Queue(name, connection=connection)
+        # Without RQ's own clean-up, which would fail them.
+        for job_id, execution_id in queue.started_job_registry.get_job_and_execution_ids(cleanup=False):
+            execution = Execution(execution_id, job_id, connection)
+            if _worker_of(execution) not in alive and put_back_execution(queue, execution):
+                lost.append(job_id)
+    return lost
+
+
+def put_back_claims(connection: Redis, queues: Sequence[str]) -> list[str]:
+    """Puts jobs back that a worker took off a queue and died before it began them.
+
+    Returns:
+        Ids of the jobs that were put back.
+    """
+    # Before it is asked who is alive: a worker that begins meanwhile is then not taken for one that is no more.
+    claimed = [(queue, noted) for name in queues if (noted := claims(queue := Queue(name, connection=connection)))]
+    if not claimed:
+        return []
+    alive = _alive(connection)
+    lost = [
+        job_id
+        for queue, noted in claimed
+        for worker, job_id in noted.items()
+        if worker not in alive and put_back(queue, job_id, worker=worker)
+    ]
+    if lost:
+        logger.warning("Jobs that nobody has begun are put back: %s", ", ".join(lost))
+    return lost
+
+
+def _alive(connection: Redis) -> set[str]:
+    return {worker.name for worker in workers_of(connection)}
+
+
+def is_dead(worker: BaseWorker) -> bool:
+    """Whether the worker ran on this machine and does no longer; of others only their heartbeat tells."""
+    if worker.hostname != socket.gethostname() or worker.pid is None or worker.birth_date is None:
+        return False
+    try:
+        process = psutil.Process(worker.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        started_at = process.create_time()
+    except psutil.NoSuchProcess:
+        return True
+    # The number may belong to another process by now.
+    return started_at > worker.birth_date.timestamp() + CLOCK_SLACK_S
+
+
+def _worker_of(execution: Execution) -> str:
+    try:
+        execution.refresh()
+    except ValueError:
+        # Its record lives as long as heartbeats come.
+        return ""
+    return execution.worker_name
+
+
+def put_back_execution(queue: Queue, execution: Execution) -> bool:
+    # Whoever takes the entry away puts the job back: two workers may start at once.
+    if not queue.connection.zrem(queue.started_job_registry.key, execution.composite_key):
+        return False
+    try:
+        job = Job.fetch(execution.job_id, connection=queue.connection)
+    except NoSuchJobError:
+        return False
+    queue.enqueue_job(job, at_front=True)
+    with queue.connection.pipeline() as pipeline:
+        execution.delete(job=job, pipeline=pipeline)
+        pipeline.execute()
+    return True

@@ -1,0 +1,110 @@
+"""What Redis knows of queues, workers and problems, in Prometheus' form; asked for anew at every scrape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.cron import CronScheduler
+from rq.job import Job
+from rq.utils import now
+
+from backend.queues.fair_turns import project_of
+from backend.queues.queues import QUEUES
+from backend.queues.redis_connection import workers_of
+from backend.settings import Settings
+from backend.telemetry.problems import COUNT
+
+logger = logging.getLogger(__name__)
+
+# Prometheus gives a scrape ten seconds, and what else it asks for shall still arrive.
+PATIENCE_S = 2.0
+
+
+class QueueMetrics(Collector):
+    """A collector: while Redis is away it tells that alone, and nothing of what it cannot know."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def describe(self) -> Iterator[Metric]:
+        """Every metric without values: for the documentation."""
+        yield _reachable()
+        yield from (_jobs(), _oldest(), _workers(), _timers(), _problems())
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric that is known now."""
+        try:
+            known = list(self._ask())
+        except RedisError as e:
+            logger.warning("Redis is away, and the metrics of its queues with it: %s", type(e).__name__)
+            known = []
+        reachable = _reachable()
+        reachable.add_metric([], 1.0 if known else 0.0)
+        yield reachable
+        yield from known
+
+    def _ask(self) -> Iterator[Metric]:
+        # Not the service's own connection, which waits for an answer for as long as it takes.
+        url = self._settings.redis_address
+        with closing(
+            Redis.from_url(url, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S)
+        ) as redis:  # fmt: skip
+            jobs, oldest, workers = _jobs(), _oldest(), _workers()
+            queues_of = [worker.queue_names() for worker in workers_of(redis)]
+            for name in QUEUES:
+                queue = Queue(name, connection=redis)
+                jobs.add_metric([name, "waiting"], len(queue))
+                # Without RQ's cleaning: who only looks changes nothing.
+                jobs.add_metric([name, "running"], len(queue.started_job_registry.get_job_ids(cleanup=False)))
+                jobs.add_metric([name, "failed"], len(queue.failed_job_registry.get_job_ids(cleanup=False)))
+                oldest.add_metric([name], _waited_s(queue))
+                workers.add_metric([name], sum(name in names for names in queues_of))
+            timers, problems = _timers(), _problems()
+            timers.add_metric([], len(CronScheduler.all(redis, cleanup=False)))
+            problems.add_metric([], int(redis.get(COUNT) or 0))
+            yield from (jobs, oldest, workers, timers, problems)
+
+
+def _waited_s(queue: Queue) -> float:
+    """How long the job has waited that has waited longest, in seconds; 0 where none waits.
+
+    Each project's first is asked: as they take turns, what comes next may have come last.
+    """
+    firsts = {project_of(job_id): job_id for job_id in reversed(queue.get_job_ids())}
+    jobs = Job.fetch_many(list(firsts.values()), connection=queue.connection)
+    waited = [(now() - job.enqueued_at).total_seconds() for job in jobs if job is not None and job.enqueued_at]
+    return max([0.0, *waited])
+
+
+def _reachable() -> GaugeMetricFamily:
+    return GaugeMetricFamily("drape_redis_up", "1 while Redis answers, else 0, and the metrics below are missing")
+
+
+def _jobs() -> GaugeMetricFamily:
+    said = "Jobs by queue and state: `waiting`, `running`, `failed` (kept for a week)"
+    return GaugeMetricFamily("drape_queue_jobs", said, labels=["queue", "state"])
+
+
+def _oldest() -> GaugeMetricFamily:
+    said = "How long the job has waited that has waited longest, in seconds; 0 where none waits"
+    return GaugeMetricFamily("drape_queue_wait_seconds", said, labels=["queue"])
+
+
+def _workers() -> GaugeMetricFamily:
+    return GaugeMetricFamily("drape_workers", "Workers by queue that they work on; one may count for several",
+                             labels=["queue"])  # fmt: skip
+
+
+def _timers() -> GaugeMetricFamily:
+    return GaugeMetricFamily("drape_timers", "Timers (`drape timer`) that run")
+
+
+def _problems() -> CounterMetricFamily:
+    return CounterMetricFamily("drape_problems", "Problems that `GET /status` was told of, by all processes")

@@ -1,0 +1,304 @@
+"""RQ queues, job names, and the hints of new labels and tasks.
+
+Jobs are enqueued by their dotted names: the backend never imports `training`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry as Attempts
+from rq import Callback, Queue, Retry
+from rq.command import send_stop_job_command
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.utils import as_text
+
+from backend.queues.fair_turns import take_turns
+from backend.queues.job_records import OPEN_STATES, make_room, open_jobs
+from backend.queues.redis_connection import ANSWER_S, REDIS_PATIENCE_S, redis_errors
+from backend.settings import Settings
+from backend.telemetry.request_ids import meta_of_request
+
+logger = logging.getLogger(__name__)
+
+CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED = "checks", "prelabel", "train", "clusters", "embed"
+# A worker takes from the first that holds a job: what no annotator waits for comes last.
+QUEUES = (CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED)
+# A hint whose job is gone is passed over at the next; one that nothing follows is forgotten after this long.
+HINT_LIFE_S = 600
+# Its job is queued right after it is set.
+HINT_GRACE_S = 5
+PRELABEL_TIMEOUT_S = 3600
+CHECK_TIMEOUT_S = 600
+# Of it, for a Label Studio that restarts: imported tasks wait in the same queue, and the clock brings the next.
+CHECK_PATIENCE_S = 240
+# On a CPU SAM 3 encodes an image a minute.
+EMBED_TIMEOUT_S = 6 * 3600
+KEEP_RESULT_S = 3600
+# A worker that dies takes its job along; one that kills every worker shall not go on for ever.
+RETRIES = 3
+LOCK_S = 60
+KEEP_FAILURE_S = 7 * 24 * 3600
+
+
+class Jobs:
+    """Dotted names of the functions that workers run: what they are in is imported where it runs, and not here."""
+
+    PLAN = "backend.prelabel.jobs.plan"
+    SHARE_OUT = "backend.prelabel.jobs.share_out"
+    PRELABEL = "backend.prelabel.jobs.prelabel"
+    WRITE_CLUSTERS = "backend.prelabel.jobs.write_clusters"
+    EMBED = "backend.prelabel.embed.embed"
+    CHECK_APPROVALS = "training.jobs.check_approvals"
+    TRAIN = "training.jobs.train"
+    # Not a job of its own: called when a training is stopped.
+    FORGET_RUN = "training.runs.forget"
+
+
+class Keys:
+    """Names in Redis besides RQ's own."""
+
+    @staticmethod
+    def check_pending(project_id: int, *, all_of_it: bool) -> str:
+        """Set while a check of the project's approvals, of changes or of all, waits in the queue."""
+        return f"drape:check-{'all-' if all_of_it else ''}pending:{project_id}"
+
+    @staticmethod
+    def plan_pending(project_id: int) -> str:
+        """Set while a plan of what is to be pre-annotated waits in the queue."""
+        return f"drape:plan-pending:{project_id}"
+
+    @staticmethod
+    def prelabel_lock(project_id: int) -> str:
+        """Held while the project's tasks are shared out among jobs."""
+        return f"drape:prelabel-lock:{project_id}"
+
+
+class Queues:
+    """What is to be done, for any worker. Every method raises `QueueError` while Redis is away."""
+
+    def __init__(self, settings: Settings, *, answer_within_s: float | None = None) -> None:
+        """`answer_within_s` is how long Redis may take; None for those that wait for it, such as workers."""
+        self._settings = settings
+        # Once more, for a connection that was dropped while nobody used it; otherwise redis-py tries eleven times, and
+        # connects eleven times for each.
+        attempts = {} if answer_within_s is None else {"retry": Attempts(NoBackoff(), 1)}
+        self.redis = Redis.from_url(
+            settings.redis_address,
+            socket_connect_timeout=REDIS_PATIENCE_S,
+            socket_timeout=answer_within_s or ANSWER_S,
+            health_check_interval=30,
+            **attempts,
+        )
+
+    def enqueue_plan(self, project_id: int) -> bool:
+        """Queues a look for tasks that wait for pre-annotation; False where one waits already.
+
+        The mark is taken away as the look begins (`begin_plan`), so that what arrives during it brings another.
+        """
+        return self._enqueue_hint(Keys.plan_pending(project_id), Jobs.PLAN, (project_id,))
+
+    def begin_plan(self, project_id: int) -> None:
+        """Says that a plan begins: what arrives from now on is not in it."""
+        with redis_errors():
+            self.redis.delete(Keys.plan_pending(project_id))
+
+    def enqueue_imported(self, project_id: int, task_ids: Sequence[int]) -> bool:
+        """Queues the sharing out of tasks that were imported, in one step however many; the same event once."""
+        digest = hashlib.sha256(str(list(task_ids)).encode()).hexdigest()[:16]
+        return self._enqueue(
+            CHECKS, Jobs.SHARE_OUT, (project_id, list(task_ids)),
+            job_id=f"imported-{project_id}-{digest}", timeout_s=CHECK_TIMEOUT_S, repeat=False,
+        )  # fmt: skip
+
+    def enqueue_prelabel(
+        self, project_id: int, task_ids: Sequence[int], *, version: str, asked: bool = False
+    ) -> list[str]:
+        """Queues pre-annotation by `version` in jobs of a few dozen tasks.
+
+        Tasks that an open job of the same version holds are left to it. Projects take turns, a job each.
+
+        Args:
+            version: a model version's name; '' for whatever answers for a project that has no model.
+            asked: somebody wants this version's predictions, whichever is the current one when the jobs run.
+
+        Returns:
+            Ids of the jobs that hold the tasks, new and open ones.
+        """
+        size = self._settings.prelabel_chunk
+        queue = Queue(PRELABEL, connection=self.redis)
+        with redis_errors(), self.redis.lock(Keys.prelabel_lock(project_id), timeout=LOCK_S):
+            holders = {
+                task_id: job.id
+                for job in open_jobs(queue)
+                # A job that nobody asked for is dropped once there is a newer model.
+                if tuple(job.args[:2]) == (project_id, version) and job.kwargs.get("asked", False) == asked
+                for task_id in job.args[2]
+            }
+            free = [task_id for task_id in dict.fromkeys(task_ids) if task_id not in holders]
+            made = [
+                Queue.prepare_data(
+                    Jobs.PRELABEL,
+                    (project_id, version, free[first : first + size]),
+                    {"asked": asked},
+                    job_id=f"prelabel-{project_id}-{secrets.token_hex(8)}",
+                    timeout=PRELABEL_TIMEOUT_S,
+                    result_ttl=KEEP_RESULT_S,
+                    failure_ttl=KEEP_FAILURE_S,
+                    retry=Retry(max=RETRIES),
+                    meta=meta_of_request(),
+                )
+                for first in range(0, len(free), size)
+            ]
+            queue.enqueue_many(made)
+            take_turns(queue)
+        held = {holders[task_id] for task_id in task_ids if task_id in holders}
+        return sorted(held) + [str(one.job_id) for one in made]
+
+    def enqueue_clusters(self, project_id: int, version: str, clusters: Mapping[int, int]) -> None:
+        """Queues the writing of groups, by task id, into `version`'s predictions."""
+        self._enqueue(
+            CLUSTERS, Jobs.WRITE_CLUSTERS, (project_id, version, dict(clusters)),
+            job_id=f"clusters-{project_id}-{secrets.token_hex(8)}", timeout_s=PRELABEL_TIMEOUT_S,
+        )  # fmt: skip
+        self._take_turns(CLUSTERS)
+
+    def enqueue_embed(self, project_id: int, task_ids: Sequence[int]) -> list[str]:
+        """Queues the encoding of the tasks' images in chunks; returns the jobs' ids, those that wait already too."""
+        ids = []
+        size = self._settings.prelabel_chunk
+        for first in range(0, len(task_ids), size):
+            chunk = list(task_ids[first : first + size])
+            ids.append(f"embed-{project_id}-{hashlib.sha256(str(chunk).encode()).hexdigest()[:16]}")
+            self._enqueue(EMBED, Jobs.EMBED, (project_id, chunk), job_id=ids[-1], timeout_s=EMBED_TIMEOUT_S)
+        self._take_turns(EMBED)
+        return ids
+
+    def enqueue_check(self, project_id: int, *, all_of_it: bool = False, job_id: str = "") -> bool:
+        """Queues one count of the project's approved labels; False where one waits already.
+
+        The mark is taken away as the count begins (`begin_check`), so that an event during it queues another.
+
+        Args:
+            all_of_it: counts everything anew, and not what changed since the last count.
+            job_id: the same whenever it is tried again, as Redis may have done what it did not answer; '' for another.
+        """
+        mark = Keys.check_pending(project_id, all_of_it=all_of_it)
+        return self._enqueue_hint(mark, Jobs.CHECK_APPROVALS, (project_id,), {"all_of_it": all_of_it}, given=job_id)
+
+    def begin_check(self, project_id: int, *, all_of_it: bool = False) -> None:
+        """Says that a count begins: what arrives from now on is not in it."""
+        with redis_errors():
+            self.redis.delete(Keys.check_pending(project_id, all_of_it=all_of_it))
+
+    def enqueue_training(self, project_id: int, *, reason: str) -> bool:
+        """Queues a training; False where one waits or runs already for the project."""
+        return self._enqueue(
+            TRAIN, Jobs.TRAIN, (project_id, reason), job_id=_training_id(project_id),
+            timeout_s=self._settings.for_project(project_id).train_timeout_s, on_stopped=Jobs.FORGET_RUN,
+        )  # fmt: skip
+
+    def has_training(self, project_id: int) -> bool:
+        """Whether a training of the project waits or runs."""
+        with redis_errors():
+            try:
+                return Job.fetch(_training_id(project_id), connection=self.redis).get_status() in OPEN_STATES
+            except NoSuchJobError:
+                return False
+
+    def cancel_training(self, project_id: int) -> bool:
+        """Ends the project's training, or takes it off the queue; False where none waits or runs."""
+        job_id = _training_id(project_id)
+        with redis_errors():
+            try:
+                job = Job.fetch(job_id, connection=self.redis)
+            except NoSuchJobError:
+                return False
+            status = job.get_status()
+            if status == JobStatus.STARTED:
+                send_stop_job_command(self.redis, job_id)
+            elif status in OPEN_STATES:
+                job.delete()
+            return status in OPEN_STATES
+
+    def _take_turns(self, queue: str) -> None:
+        with redis_errors():
+            take_turns(Queue(queue, connection=self.redis))
+
+    def _enqueue_hint(
+        self,
+        mark: str,
+        function: str,
+        args: tuple[Any, ...],
+        named: Mapping[str, Any] | None = None,
+        *,
+        given: str = "",
+    ) -> bool:
+        job_id = given or secrets.token_hex(16)
+        with redis_errors():
+            # In one go: on a busy machine each answer of Redis waits for Python's one lock.
+            with self.redis.pipeline(transaction=False) as pipeline:
+                pipeline.set(mark, job_id, nx=True, ex=HINT_LIFE_S)
+                pipeline.ttl(mark)
+                pipeline.get(mark)
+                made, left_s, holder = pipeline.execute()
+            if made and given and Job.exists(given, connection=self.redis):
+                # Queued before, by an attempt whose answer got lost, and begun: what came since is not in it.
+                job_id = secrets.token_hex(16)
+                self.redis.set(mark, job_id, ex=HINT_LIFE_S)
+            # Its own, where Redis set it and the answer got lost.
+            if not made and (holder is None or as_text(holder) != job_id):
+                if left_s > HINT_LIFE_S - HINT_GRACE_S or self._is_open(holder):
+                    return False
+                # Whoever set it died, or lost Redis, before the job was queued: it would swallow what comes.
+                self.redis.set(mark, job_id, ex=HINT_LIFE_S)
+        return self._enqueue(CHECKS, function, args, job_id=job_id, timeout_s=CHECK_TIMEOUT_S, named=named)
+
+    def _is_open(self, job_id: bytes | str | None) -> bool:
+        try:
+            if job_id is None:
+                return False
+            return Job.fetch(as_text(job_id), connection=self.redis).get_status(refresh=False) in OPEN_STATES
+        except NoSuchJobError:
+            return False
+
+    def _enqueue(
+        self,
+        queue: str,
+        function: str,
+        args: tuple[Any, ...],
+        *,
+        job_id: str,
+        timeout_s: int,
+        repeat: bool = True,
+        on_stopped: str | None = None,
+        named: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """False where a job of that id is open, or, unless it may be repeated, was done within the hour."""
+        target = Queue(queue, connection=self.redis)
+        with redis_errors():
+            if not make_room(target, job_id, repeat=repeat):
+                logger.info("Job %s is queued already", job_id)
+                return False
+            try:
+                target.enqueue(
+                    function, args=args, kwargs=dict(named or {}), job_id=job_id, unique=True,
+                    job_timeout=timeout_s, result_ttl=KEEP_RESULT_S, failure_ttl=KEEP_FAILURE_S,
+                    retry=Retry(max=RETRIES), on_stopped=Callback(on_stopped) if on_stopped else None,
+                    meta=meta_of_request(),
+                )  # fmt: skip
+            except DuplicateJobError:
+                return False
+        return True
+
+
+def _training_id(project_id: int) -> str:
+    # One a project, waiting or running.
+    return f"train-{project_id}"

@@ -1,0 +1,78 @@
+"""What is done by the clock: whatever a lost webhook would have told is found all the same."""
+
+from __future__ import annotations
+
+import logging
+from types import FrameType
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+from rq.cron import CronScheduler
+
+from backend.errors import LabelStudioAwayError
+from backend.label_studio.client import LabelStudio
+from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues
+from backend.queues.redis_connection import wait_for_redis, wait_no_longer
+from backend.registry.registry import Registry
+from backend.settings import Settings
+from backend.storage.retry import patiently
+
+logger = logging.getLogger(__name__)
+
+
+def look_after() -> dict[str, int]:
+    """The RQ job: queues a count of approved labels, and a look for images without a prediction, for every project.
+
+    Projects are those that have a model, and those whose webhook in Label Studio carries our secret.
+
+    Returns:
+        How many `projects`; none where Label Studio stayed away, as the clock brings the next look.
+
+    Raises:
+        LabelStudioError: Label Studio refuses the credentials, or the request.
+        QueueError: Redis is away.
+    """
+    settings = Settings()
+    queues = Queues(settings)
+    try:
+        # No longer than until the clock brings the next: they would pile up.
+        for attempt in patiently(for_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
+            with attempt:
+                connected = LabelStudio(settings).projects_with_webhook(settings.webhook_secret)
+    except LabelStudioAwayError as e:
+        logger.warning("%s The next look is due within %s s", e, settings.check_every_s)
+        return {"projects": 0}
+    served = sorted({*Registry.of(settings).project_ids(), *connected})
+    for project_id in served:
+        queues.enqueue_check(project_id, all_of_it=True)
+        queues.enqueue_plan(project_id)
+    logger.info("Looking after the projects %s", served)
+    return {"projects": len(served)}
+
+
+class _Patient(CronScheduler):
+    """Waits for a Redis that is away; RQ's own ends."""
+
+    def start(self) -> None:
+        """Queues what is due, until it is stopped."""
+        wait_for_redis(self.connection)
+        super().start()
+
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        wait_no_longer(self.connection)
+        super()._request_stop(signum, frame)
+
+    def register_death(self, pipeline: Pipeline | None = None) -> None:
+        """Takes it off the list of schedulers; Redis does so by itself, later, where it is away."""
+        try:
+            super().register_death(pipeline)
+        except RedisError as e:
+            logger.warning("Redis is away: %s", e)
+
+
+def timer(connection: Redis, *, every_s: int) -> CronScheduler:
+    """RQ's scheduler, which queues `look_after` when it starts and every `every_s` seconds."""
+    scheduler = _Patient(connection=connection)
+    scheduler.register(look_after, queue_name=CHECKS, interval=every_s, job_timeout=CHECK_TIMEOUT_S)
+    return scheduler

@@ -1,0 +1,59 @@
+"""Label Studio's bitmask: masks ↔ a PNG in a data URL, whose alpha is the mask."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import struct
+import warnings
+import zlib
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+
+from backend.domain import Mask
+from backend.errors import RegionError
+from backend.images.open_picture import open_picture
+
+# What stands in a PNG before its width and height.
+HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+
+
+def mask_to_data_url(mask: Mask) -> str:
+    """A PNG whose alpha is the mask: an opaque one would paint the whole image."""
+    rgba = np.zeros((*mask.shape, 4), np.uint8)
+    rgba[..., 3] = mask * np.uint8(255)
+    encoded = cv2.imencode(".png", rgba)[1].tobytes()
+    return "data:image/png;base64," + base64.b64encode(encoded).decode()
+
+
+def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
+    """The mask `bool (H, W)` of a bitmask: the pixels whose alpha is not 0.
+
+    Raises:
+        RegionError: the URL holds no PNG, or one of another size.
+    """
+    try:
+        encoded = base64.b64decode(url.partition(",")[2], validate=True)
+        width, height = _size_wh(encoded)
+        if (width, height) != size_wh:
+            raise RegionError(f"its bitmask is {width} x {height}, its image {size_wh[0]} x {size_wh[1]}.")
+        with warnings.catch_warnings():
+            # As large as the image, and no larger: no bomb.
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            with open_picture(io.BytesIO(encoded), formats=["PNG"]) as picture:
+                return np.asarray(picture.convert("RGBA").getchannel("A")) > 0
+    except Pillow.DecompressionBombError as e:
+        raise RegionError(f"its bitmask of {size_wh[0]} x {size_wh[1]} pixels is too large.") from e
+    except (binascii.Error, OSError, SyntaxError, ValueError, LookupError, struct.error, zlib.error) as e:
+        raise RegionError("its bitmask is not a PNG.") from e
+
+
+def _size_wh(encoded: bytes) -> tuple[int, int]:
+    """The size that a PNG's head gives, in pixels; read before Pillow takes any memory for it."""
+    if not encoded.startswith(HEAD):
+        raise RegionError("its bitmask is not a PNG.")
+    width, height = struct.unpack_from(">II", encoded, len(HEAD))
+    return width, height

@@ -1,0 +1,169 @@
+"""Label Studio's regions → masks: polygon, brush, bitmask, rectangle and ellipse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backend.domain import LabelledMask
+from backend.errors import RegionError
+from backend.regions.bitmask import data_url_to_mask
+from backend.regions.brush import rle_to_mask
+from backend.regions.polygons import Outline, outline_to_mask
+
+# A region that claims a larger image is damaged: its mask would take a quarter of a gigabyte.
+MOST_PIXELS = 1 << 28
+# Percent or degrees: what is no less is damaged, or no number at all.
+FAR = 1e6
+SHAPES = ("polygon", "brush", "bitmask", "rectangle", "ellipse")
+LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A region that has a shape: itself, which of `SHAPES` it is, and its label; None where it has none."""
+
+    region: dict[str, Any]
+    kind: str
+    label: str | None
+
+
+def decode(result: Sequence[Any]) -> tuple[list[LabelledMask], list[str]]:
+    """The labelled masks of an annotation, in drawing order, and a sentence for each region that could not be read.
+
+    Prompts (key points, words), messages and regions without a label are no masks and are passed over.
+    """
+    masks: list[LabelledMask] = []
+    problems: list[str] = []
+    for one in decoded(result):
+        if isinstance(one, str):
+            problems.append(one)
+        else:
+            masks.append(one)
+    return masks, problems
+
+
+def decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = None) -> Iterator[LabelledMask | str]:
+    """What `decode` gives, one by one: hundreds of masks of a large photograph do not fit into memory together.
+
+    Args:
+        size_wh: regions of images of any other size are passed over, before anything is painted.
+    """
+    for identity, shape in shapes(result).items():
+        if shape.label is None:
+            yield f"Region {identity} has no label."
+            continue
+        try:
+            original_wh = _original_wh(shape.region)
+            if size_wh in (None, original_wh):
+                yield _decode_region(shape.region, original_wh, label=shape.label, identity=identity)
+        except RegionError as e:
+            yield f"Region {identity}: {e}"
+
+
+def shapes(result: Sequence[Any]) -> dict[str, Shape]:
+    """An annotation's regions that have a shape, by id, in drawing order; none is drawn."""
+    found: dict[str, dict[str, Any]] = {}
+    labels: dict[str, str] = {}
+    for number, region in enumerate(result):
+        value = region.get("value") if isinstance(region, dict) else None
+        if not isinstance(value, dict):
+            continue
+        identity = str(region.get("id", number))
+        if _kind(region) in SHAPES:
+            found[identity] = region
+        for key in LABEL_KEYS:
+            if isinstance(value.get(key), list) and value[key]:
+                labels[identity] = str(value[key][0])
+    return {identity: Shape(region, _kind(region), labels.get(identity)) for identity, region in found.items()}
+
+
+def _original_wh(region: dict[str, Any]) -> tuple[int, int]:
+    """Size of the region's image, in pixels."""
+    try:
+        width, height = int(region["original_width"]), int(region["original_height"])
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
+        raise RegionError("its image has no size.") from e
+    if min(width, height) < 1:
+        raise RegionError("its image has no size.")
+    if max(width, height) > MOST_PIXELS or width * height > MOST_PIXELS:
+        raise RegionError(f"its image is too large: more than {MOST_PIXELS:,} pixels.")
+    return width, height
+
+
+def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: str, identity: str) -> LabelledMask:
+    value = region["value"]
+    kind = _kind(region)
+    try:
+        match kind:
+            case "polygon":
+                mask = outline_to_mask(_points(value["points"]) * size_wh / 100, size_wh=size_wh)
+            case "brush":
+                mask = rle_to_mask(value["rle"], size_wh=size_wh)
+            case "bitmask":
+                mask = data_url_to_mask(str(value["imageDataURL"]), size_wh=size_wh)
+            case "rectangle":
+                mask = outline_to_mask(_rectangle(value, size_wh), size_wh=size_wh)
+            case "ellipse":
+                mask = outline_to_mask(_ellipse(value, size_wh), size_wh=size_wh)
+            case _:
+                raise RegionError(f"the region type '{kind}' is not known.")
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as e:
+        raise RegionError(f"its {kind} value cannot be read ({e}).") from e
+    if not mask.any():
+        raise RegionError("it covers no pixel.")
+    score = region.get("score")
+    return LabelledMask(
+        mask=mask,
+        label=label,
+        kind=kind,
+        region_id=identity,
+        # JSON's integers know no bounds, which a score has.
+        score=float(score) if isinstance(score, int | float) and abs(score) < FAR else None,
+    )
+
+
+def _kind(region: Mapping[str, Any]) -> str:
+    return str(region.get("type", "")).removesuffix("labels")
+
+
+def _points(points: object) -> Outline:
+    """`(N, 2)`, percent."""
+    outline = np.array(points, np.float64).reshape(-1, 2)
+    if len(outline) < 3:
+        raise RegionError("it has fewer than 3 points.")
+    if not (np.abs(outline) < FAR).all():
+        raise RegionError("its points lie nowhere near the image.")
+    return outline
+
+
+def _number(value: dict[str, Any], key: str) -> float:
+    number = float(value[key])
+    if not abs(number) < FAR:
+        raise RegionError(f"its '{key}' is {number}.")
+    return number
+
+
+def _turned(corners: Outline, pivot: Outline, degrees: float) -> Outline:
+    angle = np.deg2rad(degrees)
+    # Clockwise on the screen, where y points down.
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return np.asarray(pivot + (corners - pivot) @ rotation)
+
+
+def _rectangle(value: dict[str, Any], size_wh: tuple[int, int]) -> Outline:
+    x, y, width, height = (_number(value, key) for key in ("x", "y", "width", "height"))
+    corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]) * size_wh / 100
+    # Label Studio turns a rectangle about its upper left corner.
+    return _turned(corners, corners[0], _number({"rotation": value.get("rotation") or 0}, "rotation"))
+
+
+def _ellipse(value: dict[str, Any], size_wh: tuple[int, int]) -> Outline:
+    centre = np.array([_number(value, "x"), _number(value, "y")]) * size_wh / 100
+    radii = np.array([_number(value, "radiusX"), _number(value, "radiusY")]) * size_wh / 100
+    turn = np.linspace(0, 2 * np.pi, 128, endpoint=False)
+    outline = centre + np.stack([np.cos(turn), np.sin(turn)], axis=1) * radii
+    return _turned(outline, centre, _number({"rotation": value.get("rotation") or 0}, "rotation"))

@@ -1,0 +1,155 @@
+"""Masks → Label Studio's regions: polygon, brush, bitmask and rectangle; and sentences for annotators."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from backend.domain import LabelledMask, Mask, Outlining
+from backend.label_studio.label_config import LabelConfig, OutputTag
+from backend.regions.bitmask import mask_to_data_url
+from backend.regions.brush import mask_to_rle
+from backend.regions.mask_borders import tidied
+from backend.regions.polygons import Outline, decimals, mask_to_outlines
+
+
+def encode(
+    labelled: LabelledMask,
+    config: LabelConfig,
+    *,
+    outlining: Outlining,
+    model_version: str,
+    original_wh: tuple[int, int] | None = None,
+) -> list[dict[str, Any]]:
+    """Regions in the config's own tag for the label: one, a pair where a palette names it, several for several parts.
+
+    Parts after the first lie below it in Label Studio's tree of regions: so they stay one garment. Specks and pinholes
+    are in none of them. Brush and bitmask keep every other hole and part; of polygons `mask_to_outlines` says what
+    becomes of holes.
+
+    Args:
+        labelled: an empty mask gives no region.
+        original_wh: size of the photograph in pixels, where the mask is of a smaller picture of it.
+
+    Raises:
+        LabelConfigError: the config has no tag for the label.
+    """
+    if not labelled.mask.any():
+        return []
+    output = config.output_for(labelled.label)
+    mask = labelled.mask
+    height, width = mask.shape
+    if output.kind == "polygon":
+        values = [_polygon(outline, (width, height)) for outline in mask_to_outlines(mask, outlining)]
+    else:
+        mask = tidied(mask, speck_px=outlining.speck_px(mask.size))
+        if original_wh is not None and output.kind != "rectangle":
+            mask = cv2.resize(mask.view(np.uint8) * 255, original_wh, interpolation=cv2.INTER_LINEAR) > 127
+        values = [_area(mask, output.kind)]
+    return _grouped(values, labelled.label, labelled.score, output, model_version, original_wh or (width, height))
+
+
+def encode_outlines(
+    outlines: Sequence[Outline],
+    label: str,
+    config: LabelConfig,
+    *,
+    size_wh: tuple[int, int],
+    model_version: str,
+    original_wh: tuple[int, int] | None = None,
+) -> list[dict[str, Any]]:
+    """Polygon regions of outlines as they are, the parts of one garment: for a label whose tag is of polygons.
+
+    Args:
+        outlines: `(N, 2)` each, pixels, x before y, of a picture of `size_wh`.
+        original_wh: size of the photograph in pixels, where that picture is not as large.
+
+    Raises:
+        LabelConfigError: the config has no tag for the label.
+    """
+    values = [_polygon(outline, size_wh) for outline in outlines]
+    return _grouped(values, label, None, config.output_for(label), model_version, original_wh or size_wh)
+
+
+def _area(mask: Mask, kind: str) -> dict[str, Any]:
+    match kind:
+        case "brush":
+            return {"format": "rle", "rle": mask_to_rle(mask)}
+        case "bitmask":
+            return {"imageDataURL": mask_to_data_url(mask)}
+        case "rectangle":
+            return _bounds(mask)
+        case _:
+            raise ValueError(f"No region of type '{kind}' is written.")
+
+
+def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
+    """A sentence for the annotator in the config's message control; nothing where it has none."""
+    tag = config.message_tag
+    if tag is None:
+        return []
+    value = {"text": [text]}
+    return [{"id": fresh_id(), "type": "textarea", "from_name": tag.name, "to_name": tag.to_name, "value": value}]
+
+
+def fresh_id() -> str:
+    """A region id that no other region has: Label Studio overwrites a region whose id comes again."""
+    return secrets.token_urlsafe(9)
+
+
+def _grouped(
+    values: Sequence[dict[str, Any]], label: str, score: float | None, output: OutputTag, model_version: str,
+    size_wh: tuple[int, int],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Regions of one garment's parts: those after the first lie below it."""
+    parts = [_regions(value, label, score, output, model_version, size_wh) for value in values]
+    for part in parts[1:]:
+        for region in part:
+            region["parentID"] = parts[0][0]["id"]
+    return [region for part in parts for region in part]
+
+
+def _regions(
+    value: dict[str, Any], label: str, score: float | None, output: OutputTag, model_version: str,
+    size_wh: tuple[int, int],
+) -> list[dict[str, Any]]:  # fmt: skip
+    width, height = size_wh
+    common: dict[str, Any] = {
+        "id": fresh_id(),
+        "to_name": output.to_name,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "origin": "prediction",
+        "meta": {"text": [model_version]},
+    }
+    if score is not None:
+        common["score"] = round(float(score), 4)
+    if output.labels_tag is None:
+        kind = f"{output.kind}labels"
+        return [{**common, "type": kind, "from_name": output.name, "value": {**value, kind: [label]}}]
+    labels = {**value, "labels": [label]}
+    return [
+        {**common, "type": output.kind, "from_name": output.name, "value": value},
+        {**common, "type": "labels", "from_name": output.labels_tag, "value": labels},
+    ]
+
+
+def _polygon(outline: Outline, size_wh: tuple[int, int]) -> dict[str, Any]:
+    return {"points": np.round(outline * 100 / size_wh, decimals(size_wh)).tolist(), "closed": True}
+
+
+def _bounds(mask: Mask) -> dict[str, Any]:
+    height, width = mask.shape
+    left, top, wide, high = cv2.boundingRect(mask.view(np.uint8))
+    return {
+        "x": 100 * left / width,
+        "y": 100 * top / height,
+        "width": 100 * wide / width,
+        "height": 100 * high / height,
+        "rotation": 0,
+    }

@@ -1,0 +1,35 @@
+"""Garments in layers, front to back: a new region takes no pixel of those that the annotator has accepted already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backend.domain import Mask
+from backend.label_studio.payloads import Drawn
+from backend.regions.decode import decoded
+
+
+def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:
+    """`bool (H, W)`: what the regions cover that the task's open annotation holds.
+
+    Label Studio sends them with each prompt, as it last saved them: a draft some seconds after a change. A region that
+    cannot be read, or was drawn on an image of another size, takes nothing.
+    """
+    width, height = size_wh
+    taken = np.zeros((height, width), bool)
+    for one in decoded(_regions(drawn), size_wh=size_wh):
+        if not isinstance(one, str):
+            taken |= one.mask
+    return taken
+
+
+def _regions(drawn: Drawn) -> list[dict[str, Any]]:
+    """The regions of the draft that was changed last; without a draft, of such an annotation."""
+    for versions in (drawn.drafts, drawn.annotations):
+        known = [version for version in versions if isinstance(version, dict)] if isinstance(versions, list) else []
+        if known:
+            result = max(known, key=lambda version: str(version.get("updated_at", ""))).get("result")
+            return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
+    return []

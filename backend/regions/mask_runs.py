@@ -1,0 +1,16 @@
+"""A mask as COCO's runs: some hundred bytes for a quarter of a megabyte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import mask as rle
+
+from backend.domain import Mask
+
+
+def runs_of(mask: Mask) -> dict[str, Any]:
+    """COCO's compressed runs: `size`, height before width, and `counts`, bytes."""
+    runs: dict[str, Any] = rle.encode(np.asfortranarray(mask.view(np.uint8)))
+    return runs

@@ -1,0 +1,71 @@
+"""Which of a detector's finds become regions, and under which label."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from backend.domain import Detection, LabelledMask
+from backend.label_studio.label_config import LabelConfig
+
+logger = logging.getLogger(__name__)
+
+# Two masks that share this much (IoU) are one garment under two names.
+SAME_GARMENT_IOU = 0.7
+# Masks are compared on every fourth pixel: enough to tell garments apart, a sixteenth of the work.
+COMPARED_STEP = 4
+# Label Studio shows no more, and what is stored is what is decided on.
+SCORE_DIGITS = 4
+
+
+def garments(
+    detections: Sequence[Detection], config: LabelConfig, *, default_threshold: float, most: int
+) -> list[LabelledMask]:
+    """The finds under the project's labels, above each label's threshold, the most certain `most` of them.
+
+    Classes that are no label, and labels that the config leaves to people (`model_skip`), are passed over. Of several
+    finds of one garment the most certain stays.
+    """
+    wanted = []
+    for one in detections:
+        label = config.label_for(one.class_name)
+        if (
+            label is not None
+            and not config.skips(label)
+            and one.score >= config.threshold_for(label, default_threshold)
+        ):
+            wanted.append((one, label))
+    labels = {id(one): label for one, label in wanted}
+    found = without_duplicates([one for one, _ in wanted])
+    if len(found) > most:
+        logger.warning("%s garments were found in one image; %s stay (MAX_REGIONS)", len(found), most)
+    return [LabelledMask(one.mask, labels[id(one)], round(one.region_score, SCORE_DIGITS)) for one in found[:most]]
+
+
+def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
+    """The detections, the most certain first, without those that cover the same pixels as a more certain one."""
+    ranked = sorted(detections, key=lambda one: -one.region_score)
+    if len(ranked) < 2:
+        return ranked
+    cells = np.stack([one.mask[::COMPARED_STEP, ::COMPARED_STEP].ravel() for one in ranked]).astype(np.float32)
+    shared = cells @ cells.T
+    areas = np.diag(shared)
+    iou = shared / np.maximum(areas[:, None] + areas[None, :] - shared, 1)
+    kept: list[int] = []
+    for number in range(len(ranked)):
+        if all(iou[number, better] < SAME_GARMENT_IOU for better in kept):
+            kept.append(number)
+    return [ranked[number] for number in kept]
+
+
+def unknown_labels(config: LabelConfig, classes: Iterable[str]) -> list[str]:
+    """Labels that a model of these classes never finds, and that the config does not leave to people."""
+    known = {config.label_for(name) for name in classes}
+    return [label for label in config.label_values if label not in known and not config.skips(label)]
+
+
+def unused_classes(config: LabelConfig, classes: Iterable[str]) -> list[str]:
+    """Classes of a model that count as no label of the config."""
+    return [name for name in classes if config.label_for(name) is None]

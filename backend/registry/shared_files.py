@@ -1,0 +1,263 @@
+"""Copies, on this machine, of model versions that several machines share.
+
+What the storage holds `RemoteListing` knows. Files are fetched when they are needed, and again when they have changed.
+While the storage is away everything goes on with what is here.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from backend.errors import StorageError
+from backend.registry.files import MANIFEST
+from backend.registry.remote_listing import ALL, RemoteListing
+from backend.storage.atomic_files import write_whole
+from backend.storage.retry import insistently
+from backend.storage.store import Storage, StoredObject
+
+logger = logging.getLogger(__name__)
+
+# What lies in the storage for a day without a manifest is what somebody's killed process left.
+ABANDONED_S = 86_400.0
+# What is here and not in the listing may have been put here since by another process.
+JUST_PUT_S = 60.0
+CLAIMS, PACKED = "claims", ".tar"
+
+
+class SharedFiles:
+    """Files below `root`, each a copy of what the storage keeps under `under/` and the same path. Thread-safe."""
+
+    def __init__(
+        self, storage: Storage, root: Path, *, under: str, report: Callable[[str], None] = logger.warning
+    ) -> None:
+        """`report` is told, once each time, that the storage is away."""
+        self._storage = storage
+        self._root = root
+        self._report = report
+        self._listing = RemoteListing(storage, root, under=under, report=report)
+        # By copy: when its tag was noted, and the tag.
+        self._tags: dict[Path, tuple[int, str]] = {}
+
+    def names(self, folder: Path) -> list[str]:
+        """Names of the folders directly below."""
+        parts = folder.relative_to(self._root).parts
+        if not parts:
+            return sorted(self._listing.kept(ALL))
+        start = self._listing.name(folder) + "/"
+        found = (name.removeprefix(start) for name in self._listing.kept(parts[0]) if name.startswith(start))
+        return sorted({name.partition("/")[0] for name in found if "/" in name})
+
+    def has(self, path: Path) -> bool:
+        """Whether the storage has it; it need not be here."""
+        return self._listing.name(path) in self._listing.kept(self._listing.line(path))
+
+    def current(self, path: Path, *, anew: bool = False) -> Path:
+        """The path, after a copy of what the storage has lies there.
+
+        Raises:
+            StorageError: there is no copy, and the storage is away.
+        """
+        kept = self._listing.kept(self._listing.line(path)).get(self._listing.name(path))
+        if kept is None:
+            if not self._was_just_put(path):
+                path.unlink(missing_ok=True)
+        elif anew or not (self._is_known(path, kept) and path.is_file()):
+            self._fetch(path, kept, anew=anew, placed=lambda half: half.replace(path), is_here=path.is_file)
+        return path
+
+    def current_folder(self, folder: Path) -> Path:
+        """The same for a folder, which the storage keeps as one archive: it never holds parts of two."""
+        packed = _packed(folder)
+        kept = self._listing.kept(self._listing.line(packed)).get(self._listing.name(packed))
+        if kept is None:
+            if not self._was_just_put(packed):
+                shutil.rmtree(folder, ignore_errors=True)
+        elif not (self._is_known(packed, kept) and folder.is_dir()):
+            self._fetch(packed, kept, anew=False, placed=lambda half: _unpack(half, folder), is_here=folder.is_dir)
+        return folder
+
+    def put(self, path: Path, content: str, *, durable: bool = False) -> None:
+        """Writes it to the storage first: whoever reads it here can rely on its being there."""
+        encoded = content.encode()
+        kept = self._storage.write(self._listing.name(path), encoded)
+        with self._alone(path):
+            self._forget(path)
+            write_whole(path, encoded)
+            self._know(path, kept)
+        self._listing.wrote(path, kept)
+
+    def put_folder(self, made: Path, folder: Path, *, first: bool = False) -> None:
+        """Packs it, uploads the archive, and moves the folder to its place."""
+        packed = _packed(folder)
+        name = self._listing.name(packed)
+        with tempfile.TemporaryDirectory(prefix=".packed-", dir=made.parent) as aside:
+            archive = Path(aside, packed.name)
+            pack(made, archive)
+            if not first:
+                kept = self._storage.write(name, archive)
+            elif self._storage.create(name, archive.read_bytes()):
+                kept = self._storage.kept_under(self._listing.name(folder.parent))[name]
+            else:
+                self.look_anew(self._root / self._listing.line(folder))
+                self.current_folder(folder)
+                return
+        with self._alone(packed):
+            self._forget(packed)
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
+            self._know(packed, kept)
+        self._listing.wrote(packed, kept)
+
+    @contextmanager
+    def locked(self, line: Path) -> Iterator[None]:
+        """Holds off this machine's other processes, and has seen what other machines did."""
+        line.mkdir(parents=True, exist_ok=True)
+        with FileLock(line / ".lock"):
+            for attempt in insistently():
+                with attempt:
+                    self._listing.look(line.name)
+            yield
+
+    def next_number(self, line: Path, *, last: int) -> int:
+        """The first number that no machine has claimed; one whose process was killed stays unused."""
+        claims = f"{self._listing.name(line)}/{CLAIMS}/"
+        kept = self._listing.kept(line.name)
+        self._clear(line, kept)
+        number = max([last, *(int(name.removeprefix(claims)) for name in kept if name.startswith(claims))]) + 1
+        while not self._storage.create(f"{claims}{number}", b""):
+            number += 1
+        return number
+
+    def add(self, made: Path, folder: Path) -> None:
+        """Uploads all of it, the manifest last, and keeps it here too."""
+        sent = {}
+        for path in sorted(made.iterdir(), key=lambda path: path.name == MANIFEST):
+            sent[path.name] = self._storage.write(self._listing.name(folder / path.name), path)
+        made.rename(folder)
+        for name, kept in sent.items():
+            self._know(folder / name, kept)
+            self._listing.wrote(folder / name, kept)
+
+    def remove(self, folder: Path, *, is_needed: Callable[[], bool]) -> bool:
+        """Removes its manifest first; where another machine made it the champion meanwhile, that comes back."""
+        line, manifest = folder.parent, folder / MANIFEST
+        content = self.current(manifest).read_bytes()
+        self._storage.remove(self._listing.name(manifest))
+        self.look_anew(line)
+        if is_needed():
+            self._listing.wrote(manifest, self._storage.write(self._listing.name(manifest), content))
+            return False
+        for name in self._storage.kept_under(self._listing.name(folder)):
+            self._storage.remove(name)
+        self.look_anew(line)
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+    def look_anew(self, line: Path) -> None:
+        """Asks the storage now; where that is away it is reported, and what was known last holds."""
+        self._listing.look_anew(line.name)
+
+    def _fetch(
+        self,
+        path: Path,
+        kept: StoredObject,
+        *,
+        anew: bool,
+        placed: Callable[[Path], object],
+        is_here: Callable[[], bool],
+    ) -> None:
+        with self._alone(path):
+            if not anew and self._is_known(path, kept) and is_here():
+                return  # Another process has fetched it.
+            with tempfile.TemporaryDirectory(prefix=".fetched-", dir=path.parent) as aside:
+                half = Path(aside, path.name)
+                try:
+                    self._storage.fetch(self._listing.name(path), half)
+                except FileNotFoundError:
+                    return  # Removed since it was listed.
+                except StorageError as e:
+                    if anew or not is_here():
+                        raise
+                    self._report(f"{e} An older copy of {path.name} goes on being used.")
+                    return
+                self._forget(path)
+                placed(half)
+                self._know(path, kept)
+
+    def _clear(self, line: Path, kept: Mapping[str, StoredObject]) -> None:
+        """Removes what was uploaded of versions whose processes were killed: after a day, nobody uploads it still."""
+        versions = {name.removesuffix(f"/{MANIFEST}") for name in kept if name.endswith(f"/{MANIFEST}")}
+        for name, one in kept.items():
+            version = "/".join(name.split("/")[: len(self._listing.name(line).split("/")) + 1])
+            is_other = version == name or version.endswith(f"/{CLAIMS}") or version in versions
+            if not is_other and time.time() - one.written_at > ABANDONED_S:
+                self._storage.remove(name)
+
+    def _is_known(self, path: Path, kept: StoredObject) -> bool:
+        """Whether the copy that is here, if one is, is of that."""
+        note = _note(path)
+        try:
+            # Another process may have fetched another one.
+            noted_at = note.stat().st_mtime_ns
+            known = self._tags.get(path)
+            if known is None or known[0] != noted_at:
+                known = self._tags[path] = noted_at, note.read_text()
+        except OSError:
+            return False
+        return known[1] == kept.tag
+
+    def _know(self, path: Path, kept: StoredObject) -> None:
+        write_whole(_note(path), kept.tag)
+
+    def _forget(self, path: Path) -> None:
+        """First of all: a copy that is replaced is never taken for what it was."""
+        _note(path).unlink(missing_ok=True)
+
+    def _was_just_put(self, path: Path) -> bool:
+        try:
+            return time.time() - _note(path).stat().st_mtime < JUST_PUT_S
+        except OSError:
+            return False
+
+    @contextmanager
+    def _alone(self, path: Path) -> Iterator[None]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            yield
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Makes the one archive that the storage keeps of a folder."""
+    with tarfile.open(archive, "w") as file:
+        file.add(folder, arcname=".")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Makes a folder of such an archive."""
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+
+
+def _packed(folder: Path) -> Path:
+    return folder.with_name(folder.name + PACKED)
+
+
+def _note(path: Path) -> Path:
+    """Where it stands which content a copy is of."""
+    return path.with_name(f".{path.name}.tag")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    half = archive.with_name(folder.name)
+    unpack(archive, half)
+    shutil.rmtree(folder, ignore_errors=True)
+    half.rename(folder)

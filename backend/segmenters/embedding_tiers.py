@@ -1,0 +1,251 @@
+"""The places where embeddings are kept, each bounded by bytes: a device's memory, a disk, a shared storage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+
+from backend.errors import StorageError
+from backend.segmenters.embedding_files import SUFFIX, Tensors, read_tensors, size_of, write_tensors
+from backend.storage.store import Storage, StoredObject
+
+logger = logging.getLogger(__name__)
+
+# Of the shared storage: where in it, how old a list of it may be, after how many writings there is a new one, and how
+# long it is left alone when it was away.
+SHARED = "embeddings"
+LISTED_S, LISTED_EVERY_PUTS, AWAY_S = 10.0, 20, 30.0
+
+
+class Tier(Protocol):
+    """One place where embeddings are kept, bounded by bytes; the least recently used go first. Thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """As metrics call it."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What is kept now, in bytes."""
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, on this tier's device; None where it is not here."""
+
+    def put(self, key: str, tensors: Tensors) -> Sequence[tuple[str, Tensors]]:
+        """Keeps it. Returns what had to go for it: one that is larger than the whole tier goes itself."""
+
+
+class MemoryTier:
+    """Embeddings in the memory of a device."""
+
+    def __init__(self, name: str, *, device: str, max_bytes: int) -> None:
+        self.name = name
+        self._device = torch.device(device)
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[str, Tensors] = OrderedDict()
+        self._used_bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def used_bytes(self) -> int:
+        """What is kept now, in bytes."""
+        return self._used_bytes
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, on this tier's device; None where it is not here."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
+        """Keeps it, moved to this tier's device; returns what had to go for it."""
+        if size_of(tensors) > self._max_bytes:
+            return [(key, tensors)]
+        moved = {name: tensor.to(self._device) for name, tensor in tensors.items()}
+        with self._lock:
+            self._used_bytes += size_of(moved) - size_of(self._kept.pop(key, {}))
+            self._kept[key] = moved
+            gone = []
+            while self._used_bytes > self._max_bytes:
+                gone.append(self._kept.popitem(last=False))
+                self._used_bytes -= size_of(gone[-1][1])
+            return gone
+
+
+class DiskTier:
+    """Embeddings as safetensors files; the folder may be shared by several processes, and outlives them."""
+
+    name = "disk"
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What is kept now, in bytes."""
+        return sum(size for _, size, _ in self._files())
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, in the host's memory; None where it is not here. A damaged file is removed."""
+        path = self._path(key)
+        try:
+            tensors = read_tensors(path)
+            # Its time of change says when it was used last; reading alone does not set it everywhere.
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError) as e:
+            logger.warning("The kept embedding %s is damaged and encoded anew: %s", path.name, e)
+            path.unlink(missing_ok=True)
+            return None
+        return tensors
+
+    def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
+        """Writes it, whole or not at all, and removes the files used longest ago; what is removed is not returned."""
+        path = self._path(key)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        try:
+            write_tensors(tensors, unfinished)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        self._remove_oldest()
+        return []
+
+    def has(self, key: str) -> bool:
+        """Whether it is here, without reading it."""
+        return self._path(key).is_file()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{SUFFIX}"
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Time of last use, size in bytes and path of each file."""
+        found = []
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # Another process removed it.
+            found.append((status.st_mtime, status.st_size, path))
+        return found
+
+    def _remove_oldest(self) -> None:
+        files = sorted(self._files())
+        used = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if used <= self._max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            used -= size
+
+
+class SharedTier:
+    """Embeddings as safetensors in a storage that several machines share.
+
+    It is bounded by bytes as the others are, but those that were written longest ago go first: what a bucket remembers
+    is when something was written. A storage that is away is left alone for a while; nobody waits for it then.
+    """
+
+    name = "shared"
+
+    def __init__(self, storage: Storage, aside: Path, *, max_bytes: int) -> None:
+        """`aside` is a folder of this machine's for what is on its way."""
+        self._storage = storage
+        self._aside = aside
+        self._max_bytes = max_bytes
+        self._kept: dict[str, StoredObject] = {}
+        self._listed_at = -inf
+        self._away_until = -inf
+        self._puts = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What was kept when this process looked last, in bytes."""
+        # Others write meanwhile.
+        return sum(one.size for one in list(self._kept.values()))
+
+    def get(self, key: str) -> Tensors | None:
+        """The embedding, in the host's memory; None where it is not there, or cannot be had now."""
+        if time.monotonic() < self._away_until:
+            return None
+        try:
+            with self._file(key) as file:
+                self._storage.fetch(_shared_name(key), file)
+                return read_tensors(file)
+        except FileNotFoundError:
+            return None
+        except StorageError as e:
+            self._leave_alone(e)
+        except (SafetensorError, OSError) as e:
+            logger.warning("The shared embedding %s is damaged and encoded anew: %s", key, e)
+        return None
+
+    def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
+        """Writes it, whole or not at all, and now and then removes those written longest ago; returns none of them."""
+        if time.monotonic() < self._away_until:
+            return []
+        try:
+            with self._file(key) as file:
+                write_tensors(tensors, file)
+                kept = self._storage.write(_shared_name(key), file)
+            if self._puts % LISTED_EVERY_PUTS == 0:
+                self._list()
+                self._remove_oldest()
+            self._puts += 1
+            self._kept[_shared_name(key)] = kept
+        except StorageError as e:
+            self._leave_alone(e)
+        return []
+
+    def has(self, key: str) -> bool:
+        """Whether it was there some seconds ago."""
+        now = time.monotonic()
+        if now > max(self._listed_at + LISTED_S, self._away_until):
+            try:
+                self._list()
+            except StorageError as e:
+                self._leave_alone(e)
+        return _shared_name(key) in self._kept
+
+    def _list(self) -> None:
+        self._listed_at = time.monotonic()
+        self._kept = self._storage.kept_under(SHARED)
+
+    def _remove_oldest(self) -> None:
+        used = self.used_bytes
+        for name, one in sorted(self._kept.items(), key=lambda item: item[1].written_at):
+            if used <= self._max_bytes:
+                return
+            self._storage.remove(name)
+            used -= one.size
+            self._kept.pop(name, None)
+
+    def _leave_alone(self, error: StorageError) -> None:
+        logger.warning("Embeddings are not shared for the next %.0f s: %s", AWAY_S, error)
+        self._away_until = time.monotonic() + AWAY_S
+
+    @contextmanager
+    def _file(self, key: str) -> Iterator[Path]:
+        self._aside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=self._aside) as folder:
+            yield Path(folder, f"{key}{SUFFIX}")
+
+
+def _shared_name(key: str) -> str:
+    return f"{SHARED}/{key}{SUFFIX}"

@@ -1,0 +1,127 @@
+"""What is known of projects and of queues: for `GET /status` and for the page, which tell the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from backend.auto_accept.calibration import read_calibration
+from backend.auto_accept.gate import gate_of, why_shut
+from backend.connections import Connections
+from backend.errors import QueueError, SettingsError
+from backend.prelabel.pace import Pace
+from backend.queues.job_progress import snapshot
+from backend.registry.verdict import read_verdict
+from backend.segmenters.loader import SegmenterLoader
+from backend.settings import Settings
+from backend.status.audits import Audits
+from backend.status.survey import Survey, Surveys
+
+
+class ProjectStatus:
+    """Gathered from what workers left in Redis, and beside the models' weights."""
+
+    def __init__(
+        self, connections: Connections, *, segmenter: SegmenterLoader, surveys: Surveys, audits: Audits, pace: Pace
+    ) -> None:
+        self._connections = connections
+        self._segmenter = segmenter
+        self._surveys = surveys
+        self._audits = audits
+        self._pace = pace
+
+    def model_version(self, project_id: int | None) -> str:
+        """What pre-annotates the project: its champion's name, or the segmenter's where it has none yet."""
+        champion = None if project_id is None else self._connections.registry.champion(project_id)
+        return champion.name if champion else self._segmenter.name
+
+    def versions(self, project_id: int | None) -> list[str]:
+        """Names of the project's model versions, oldest first."""
+        if project_id is None:
+            return []
+        return [version.name for version in self._connections.registry.versions(project_id)]
+
+    def own_settings(self, project_id: int | None) -> tuple[Settings, dict[str, Any]]:
+        """The settings that hold for the project, and those of them that it has of its own.
+
+        Raises:
+            SettingsError: they cannot be read.
+        """
+        settings = self._connections.settings
+        effective = settings.for_project(project_id)
+        own = settings.projects().get(project_id, {}) if project_id is not None else {}
+        return effective, {name: getattr(effective, name) for name in own}
+
+    def projects(self) -> dict[str, dict[str, Any]]:
+        """Project id → its models, its own settings and what its gate does."""
+        return {
+            str(project_id): {
+                "model_version": self.model_version(project_id),
+                "versions": self.versions(project_id),
+                "last_verdict": self._last_verdict(project_id),
+                **self._settings(project_id),
+            }
+            for project_id in self._connections.registry.project_ids()
+        }
+
+    def surveys(self) -> dict[int, Survey]:
+        """Project id → where it stands; nothing while Redis is away."""
+        try:
+            return self._surveys.all()
+        except QueueError:
+            return {}
+
+    def jobs(self) -> tuple[dict[str, Any], float]:
+        """What waits, runs and failed, see `snapshot`; and images predicted a minute.
+
+        Raises:
+            QueueError, RedisError: Redis is away.
+        """
+        return snapshot(self._connections.queues.redis), self._pace.images_a_minute()
+
+    def queues(self) -> dict[str, Any]:
+        """All that Redis knows; where it is away, that alone."""
+        try:
+            surveys, audits = self._surveys.all(), self._audits.all()
+            jobs, images_a_minute = self.jobs()
+        except (QueueError, RedisError) as e:
+            return {"error": str(e)}
+        return {
+            "surveys": {str(project_id): asdict(survey) for project_id, survey in surveys.items()},
+            "audits": audits,
+            **jobs,
+            "images_a_minute": images_a_minute,
+        }
+
+    def _last_verdict(self, project_id: int) -> dict[str, Any] | None:
+        """What came of the last model that was trained; None before the first."""
+        for version in reversed(self._connections.registry.versions(project_id)):
+            verdict = read_verdict(version)
+            if verdict is not None:
+                return {"version": version.name, **asdict(verdict)}
+        return None
+
+    def _settings(self, project_id: int) -> dict[str, Any]:
+        """The project's own settings and what its gate does; or what is wrong with them."""
+        try:
+            settings, own = self.own_settings(project_id)
+        except SettingsError as e:
+            return {"settings": {"error": str(e)}}
+        return {"settings": own, "auto_accept": self._auto_accept(project_id, settings)}
+
+    def _auto_accept(self, project_id: int, settings: Settings) -> dict[str, Any]:
+        """What the gate does for the project, and on what evidence."""
+        champion = self._connections.registry.champion(project_id)
+        mode = settings.auto_accept
+        if champion is None or mode == "off":
+            return {"mode": mode}
+        calibration = read_calibration(champion)
+        return {
+            "mode": mode,
+            "open": gate_of(champion, settings).is_open,
+            "shut_because": why_shut(champion, settings),
+            "promised_precision": settings.auto_accept_precision,
+            "calibration": asdict(calibration) if calibration else None,
+        }

@@ -1,0 +1,194 @@
+"""How much of `/predict` is taken on at once: clicks go before whole images, and neither starves anything else.
+
+Each kind has threads of its own. What is answered at once is bounded in number, and by how long answers take at the
+time; beyond that the service says at once that it is overloaded, so that what it did take on is answered in time.
+Webhooks and health checks run elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+
+from backend.errors import OverloadedError
+from backend.settings import Settings
+from backend.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+CLICKS, BATCHES = "interactive", "batch"
+# More would keep clicks, and webhooks, from Python's one lock. A click has always a thread: while another's image is
+# encoded it need not wait.
+BATCH_THREADS = 2
+# Who has waited this long looks elsewhere by now: a person who has clicked sooner than who opens a list of tasks.
+CLICK_PATIENCE_S, BATCH_PATIENCE_S = 5.0, 15.0
+# Whole images stop by themselves at the deadline, and what they have is put together.
+LATE_S = 5.0
+# One whose image is encoded holds up nobody else: so many slow ones do not mean that all wait.
+FEW_CLICKS = 4
+# Of the time between two answers, what the latest tells.
+LATEST_SHARE = 0.1
+RETRY_CLICK_S, RETRY_BATCH_S = 2, 15
+
+
+class Pace:
+    """How long the next answer takes, as the last ones tell."""
+
+    def __init__(self) -> None:
+        self._each_s = 0.0
+        self._since_s: float | None = None
+
+    def busy(self, at_s: float) -> None:
+        """There is work from now on."""
+        self._since_s = at_s
+
+    def answered(self, at_s: float) -> None:
+        """One more was answered, whoever computes how many of them at once."""
+        if self._since_s is not None:
+            took_s = at_s - self._since_s
+            self._each_s = self._each_s + LATEST_SHARE * (took_s - self._each_s) if self._each_s else took_s
+        self._since_s = at_s
+
+    def expected_s(self, waiting: int) -> float:
+        """Seconds until one that comes behind so many is answered; 0 where nothing was answered yet."""
+        return self._each_s * (waiting + 1)
+
+
+class Lane:
+    """Takes on so many requests of one kind at once, in so many threads. Used from one event loop alone.
+
+    Args:
+        few: so many are taken on however long they take: only their answers tell that it goes faster again.
+        patience_s: what is expected to take longer is not taken on.
+        deadline_s: within it, all that is taken on is answered.
+        gives_way: whether others go first now: nothing is taken on then, nor begun of what waits.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        metrics: Metrics,
+        *,
+        most: int,
+        few: int,
+        threads: int,
+        patience_s: float,
+        deadline_s: float,
+        retry_after_s: int,
+        gives_way: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._gives_way = gives_way
+        self._kind = kind
+        self._metrics = metrics
+        self._most = most
+        self._few = few
+        self._patience_s = patience_s
+        self._deadline_s = deadline_s
+        self._retry_after_s = retry_after_s
+        self._turns = anyio.Semaphore(threads)
+        self._threads = anyio.CapacityLimiter(threads)
+        self._pace = Pace()
+        self._sheds = False
+        self.in_flight = 0
+        metrics.watch_in_flight(kind, lambda: self.in_flight)
+
+    async def run(self, work: Callable[[float], Answer]) -> Answer:
+        """Does the work, which is told how many seconds it has, in one of the lane's threads.
+
+        Raises:
+            OverloadedError: the lane is full, would answer late, or did not answer in time.
+        """
+        if self.is_full() or self._gives_way():
+            raise self.overloaded()
+        if not self.in_flight:
+            self._pace.busy(time.monotonic())
+        self.in_flight += 1
+        working = asyncio.ensure_future(self._work(work, ends_at=time.monotonic() + self._deadline_s))
+        working.add_done_callback(self._ended)
+        with self._metrics.timed(self._kind):
+            done, _ = await asyncio.wait({working}, timeout=self._deadline_s + LATE_S)
+            if not done:
+                # A thread cannot be ended: it keeps its place in the lane until it is done.
+                raise self.overloaded()
+            return working.result()
+
+    def is_full(self) -> bool:
+        """Whether one more would be refused now."""
+        late = self._pace.expected_s(self.in_flight) > self._patience_s
+        return self.in_flight >= self._most or (late and self.in_flight >= self._few)
+
+    async def _work(self, work: Callable[[float], Answer], *, ends_at: float) -> Answer:
+        async with self._turn():
+            return await run_sync(lambda: work(max(ends_at - time.monotonic(), 0.0)), limiter=self._threads)
+
+    def _ended(self, working: asyncio.Future[Answer]) -> None:
+        self.in_flight -= 1
+        failure = None if working.cancelled() else working.exception()
+        if not isinstance(failure, OverloadedError):
+            self._pace.answered(time.monotonic())
+        self._relieved()
+
+    def overloaded(self) -> OverloadedError:
+        """Counts a request that is not taken on; the error that tells so."""
+        self._metrics.shed.labels(kind=self._kind).inc()
+        if not self._sheds:
+            # Once: a line for each would be a load of its own.
+            logger.warning("Too much is asked at once: %s requests are refused", self._kind)
+        self._sheds = True
+        return OverloadedError(
+            f"Too much is asked at once. Try again in {self._retry_after_s} seconds.",
+            retry_after_s=self._retry_after_s,
+        )
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with anyio.move_on_after(self._patience_s) as waiting:
+            await self._turns.acquire()
+        if waiting.cancelled_caught:
+            raise self.overloaded()
+        try:
+            if self._gives_way():
+                raise self.overloaded()
+            yield
+        finally:
+            self._turns.release()
+
+    def _relieved(self) -> None:
+        if self._sheds and not self.in_flight:
+            self._sheds = False
+            logger.info("%s requests are taken on again", self._kind)
+
+
+class Lanes:
+    """The two kinds of `/predict`."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        busy_clicks = settings.predict_clicks // 2
+        self._clicks = Lane(
+            CLICKS, metrics, most=settings.predict_clicks, few=max(os.cpu_count() or 1, FEW_CLICKS),
+            threads=settings.predict_clicks, patience_s=CLICK_PATIENCE_S, deadline_s=settings.predict_deadline_s,
+            retry_after_s=RETRY_CLICK_S,
+        )  # fmt: skip
+        self._batches = Lane(
+            BATCHES, metrics, most=settings.predict_batches, few=BATCH_THREADS, threads=BATCH_THREADS,
+            patience_s=BATCH_PATIENCE_S, deadline_s=settings.predict_deadline_s, retry_after_s=RETRY_BATCH_S,
+            gives_way=lambda: self._clicks.in_flight > busy_clicks or self._clicks.is_full(),
+        )  # fmt: skip
+
+    async def run(self, kind: str, work: Callable[[float], Answer]) -> Answer:
+        """Does the work of one request; whole images are refused as soon as clicks wait in numbers.
+
+        Raises:
+            OverloadedError: it is not taken on, or not answered in time.
+        """
+        return await (self._clicks if kind == CLICKS else self._batches).run(work)

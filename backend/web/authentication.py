@@ -1,0 +1,69 @@
+"""Credentials: HTTP Basic everywhere, the secret header for webhooks; looked at before a body is read."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+
+from backend.label_studio.client import SECRET_HEADER
+from backend.settings import Settings
+
+WEBHOOK, LIVE = "/webhook", "/live"
+_basic = HTTPBasic(auto_error=False, realm="drape")
+
+
+class Unauthorized(Exception):
+    """Wrong or missing credentials."""
+
+
+def _same(given: str, expected: str) -> bool:
+    return secrets.compare_digest(given.encode(), expected.encode())
+
+
+def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., Awaitable[None]]:
+    """A dependency that refuses requests without the configured credentials.
+
+    HTTP Basic everywhere; a webhook, to which Label Studio adds headers but no credentials, may carry the secret header
+    in its place. Without a configured user (and, for webhooks, secret) all requests pass.
+    """
+
+    # No thread is needed for it: of those a flood of requests takes all.
+    async def check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)]) -> None:
+        secret = request.headers.get(SECRET_HEADER)
+        if webhook and settings.webhook_secret and secret is not None and _same(secret, settings.webhook_secret):
+            return
+        if not (settings.basic_auth_user or (webhook and settings.webhook_secret)):
+            return
+        # Without a user only the secret opens: else any made-up credentials would stand for it.
+        if credentials is None or not settings.basic_auth_user:
+            raise Unauthorized
+        # Both are compared before the answer, so that its time does not tell which was wrong.
+        user_right = _same(credentials.username, settings.basic_auth_user)
+        password_right = _same(credentials.password, settings.basic_auth_pass)
+        if not (user_right and password_right):
+            raise Unauthorized
+
+    return check
+
+
+def guarded(settings: Settings) -> type[APIRoute]:
+    """Routes that look at the credentials before the body, which FastAPI reads before all dependencies; not `LIVE`."""
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle, check = super().get_route_handler(), authenticate(settings, webhook=self.path == WEBHOOK)
+            if self.path == LIVE:
+                return handle
+
+            async def checked(request: Request) -> Response:
+                await check(request, await _basic(request))
+                return await handle(request)
+
+            return checked
+
+    return Guarded

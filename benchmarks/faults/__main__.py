@@ -1,0 +1,253 @@
+"""Random faults in the whole stack, and what must hold after each: `make faults ROUNDS=200 SEED=1`.
+
+Redis, a stock Label Studio, the backend, its workers and the timer run under a supervisor, on a small disk of their
+own where that can be mounted. Each round takes one fault by the seed (a process is killed, asked to end or stopped for
+a while, connections are dropped or delayed, the disk is full, a clock is wrong), while an annotation is submitted and
+tasks are imported, at times with a training. Then it is healed, and what must hold is looked at: see `invariants`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from redis.exceptions import RedisError
+from rich.console import Console
+from rq import Queue
+
+from backend.errors import DrapeError, ModelError
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.queues.queues import CHECKS, QUEUES, TRAIN, Queues
+from backend.regions.encode import encode
+from backend.registry.registry import Registry
+from backend.settings import Settings
+from backend.telemetry.problems import Problems
+from benchmarks.command import told_plainly
+from benchmarks.faults.rig import Fault, Rig, fault_of, small_disk
+from benchmarks.invariants import Invariants
+from benchmarks.soak.__main__ import truth_of
+
+TRAINING_SHARE = 0.06
+# Until all is as it should be again, a training and all that it has predicted anew included; a lost hint is made up for
+# by the clock.
+PATIENCE_S = 400.0
+FAKETIME = (
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+)
+
+
+@dataclass
+class Done:
+    """What annotators and imports did."""
+
+    submitted: list[int] = field(default_factory=list)
+    refused: int = 0
+    trainings: int = 0
+
+
+class Work:
+    """What people and programs do meanwhile."""
+
+    def __init__(self, settings: Settings, project_id: int) -> None:
+        self.done = Done()
+        self._settings = settings
+        self._project_id = project_id
+        self._studio = LabelStudio(settings)
+        self._config = parse_label_config(self._studio.project(project_id).label_config)
+        tasks = self._studio.tasks(project_id, self._studio.task_ids(project_id))
+        self._images = sorted({task["data"]["image"] for task in tasks})
+        self._open = [(int(task["id"]), task["data"]["image"]) for task in tasks]
+        self._truth = {image: truth_of(int(Path(image).stem.rsplit("_", 1)[-1])) for image in self._images}
+
+    def some(self, chance: random.Random) -> None:
+        """One annotation, a few tasks, and now and then a training; what is refused is not done."""
+        chance.shuffle(self._open)
+        if self._open:
+            self._guarded(lambda: self._submit(*self._open[-1]))
+        self._guarded(lambda: self._bring(chance.choices(self._images, k=chance.randint(1, 5))))
+        if chance.random() < TRAINING_SHARE and len(self.done.submitted) > 3:
+            self._guarded(self._train)
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except (httpx.HTTPError, DrapeError, KeyError, ValueError):
+            self.done.refused += 1
+
+    def _post(self, path: str, body: object) -> httpx.Response:
+        url = self._settings.label_studio_url
+        headers = {"Authorization": self._studio.bearer()}
+        answer = httpx.post(f"{url}{path}", json=body, headers=headers, timeout=20)
+        return answer.raise_for_status()
+
+    def _submit(self, task_id: int, image: str) -> None:
+        result = [
+            region
+            for one in self._truth[image]
+            for region in encode(one, self._config, outlining=self._settings.outlining, model_version="annotator")
+        ]
+        # Whatever comes of it: one that was stored without an answer is not submitted again.
+        self._open.pop()
+        answer = self._post(f"/api/tasks/{task_id}/annotations/", {"result": result, "lead_time": 5.0})
+        self.done.submitted.append(int(answer.json()["id"]))
+
+    def _bring(self, images: Sequence[str]) -> None:
+        path = f"/api/projects/{self._project_id}/import?return_task_ids=true"
+        ids = self._post(path, [{"data": {"image": image}} for image in images]).json()["task_ids"]
+        self._open += zip(ids, images, strict=True)
+
+    def _train(self) -> None:
+        if Queues(self._settings, answer_within_s=5).enqueue_training(self._project_id, reason="faults"):
+            self.done.trainings += 1
+
+
+@dataclass
+class Harness:
+    """Rounds, one after another."""
+
+    rig: Rig
+    settings: Settings
+    project_id: int
+    seed: int
+    console: Console
+
+    def __post_init__(self) -> None:
+        # The clock fills the queue of counts and looks anew before a slow machine has emptied it, and what fails there
+        # while Label Studio is away is done again by the next.
+        work = [name for name in QUEUES if name != CHECKS]
+        self.invariants = Invariants(self.settings, self.project_id, queues=work)
+        self.work = Work(self.settings, self.project_id)
+        self.problems = Problems(Queues(self.settings).redis)
+
+    def settle(self, *, disk_was_full: bool = False) -> list[str]:
+        """Waits until everything is up and quiet and all holds; what does not after all the patience.
+
+        A training that found the disk full has failed rightly, if it says so: its labels count for the next.
+        """
+        ends_at = time.monotonic() + PATIENCE_S
+        found = ["Something is not up again."]
+        while time.monotonic() < ends_at:
+            if not self.rig.is_up(self.settings):
+                time.sleep(0.2)
+                continue
+            try:
+                quiet = self.invariants.wait_until_quiet(timeout_s=max(ends_at - time.monotonic(), 1))
+                if disk_was_full:
+                    self.forget_failures([TRAIN], that_say=os.strerror(errno.ENOSPC))
+                found = self.invariants.broken(self.work.done.submitted) if quiet else ["Jobs never end."]
+            except (DrapeError, RedisError, httpx.HTTPError, OSError) as e:
+                found = [f"It cannot be looked at: {type(e).__name__} {e}"]
+            if not found:
+                return []
+            time.sleep(1)
+        return found
+
+    def round(self, number: int) -> tuple[Fault, list[str], float]:
+        """One fault; what did not hold afterwards, and seconds that the round took."""
+        chance = random.Random(f"{self.seed}-{number}")
+        fault = fault_of(chance, disk=self.rig.disk is not None, clocks=self.rig.faketime is not None)
+        began = time.monotonic()
+        before = len(Registry.of(self.settings).versions(self.project_id))
+        trainings = self.work.done.trainings
+        if chance.random() < 0.5:
+            # What is begun before is in the middle as it breaks.
+            self.work.some(chance)
+            time.sleep(chance.uniform(0, 1.5))
+        with self.rig.broken(fault):
+            ends_at = time.monotonic() + fault.seconds
+            self.work.some(chance)
+            time.sleep(max(ends_at - time.monotonic(), 0))
+        found = self.settle(disk_was_full=fault.kind == "full")
+        made = len(Registry.of(self.settings).versions(self.project_id)) - before
+        asked = self.work.done.trainings - trainings
+        if made > asked or (made < asked and fault.kind != "full"):
+            found.append(f"{asked} trainings were asked for and {made} versions made.")
+        return fault, found, time.monotonic() - began
+
+    def forget_failures(self, queues: Sequence[str] = QUEUES, *, that_say: str = "") -> list[str]:
+        """Takes failed jobs away, so that the next round is not blamed for them; the last line of what each says."""
+        said = []
+        for name in queues:
+            queue = Queue(name, connection=Queues(self.settings).redis)
+            for job_id in queue.failed_job_registry.get_job_ids(cleanup=False):
+                job = queue.fetch_job(job_id)
+                result = job.latest_result() if job else None
+                lines = ((result and result.exc_string) or "").strip().splitlines() or [""]
+                if that_say in lines[-1]:
+                    said.append(f"{job_id}: {lines[-1]}")
+                    queue.failed_job_registry.remove(job_id, delete_job=True)
+        return said
+
+
+def run(rounds: int, seed: int, first: int, faketime: Path | None, console: Console) -> int:
+    """So many rounds; how many of them left something that does not hold.
+
+    Raises:
+        DrapeError, LauncherError: something does not start.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, small_disk(Path(name) / "disk") as disk:
+        (Path(name) / "files").mkdir()
+        without = [what for what, there in (("full disks", disk), ("wrong clocks", faketime)) if not there]
+        console.print(f"Left out: {', '.join(without)}." if without else "All kinds of faults.")
+        console.print("Starting Redis, Label Studio, the backend and its workers …")
+        rig, failed, taken = Rig(Path(name), disk=disk, faketime=faketime), 0, []
+        with rig.running() as (settings, project_id):
+            harness = Harness(rig, settings, project_id, seed, console)
+            unwell = harness.settle()
+            if unwell:
+                raise ModelError(f"It is not well before the first fault: {' '.join(unwell)}")
+            for number in range(first, first + rounds):
+                fault, found, took_s = harness.round(number)
+                taken.append(took_s)
+                console.print(f"Round {number} ({took_s:.1f} s): {fault}: {'well' if not found else 'NOT WELL'}")
+                for sentence in found:
+                    console.print(f"  {sentence}", markup=False, highlight=False)
+                if found:
+                    failed += 1
+                    for said in harness.forget_failures():
+                        console.print(f"  failed: {said}", markup=False, highlight=False)
+                    for problem in harness.problems.recent(3):
+                        console.print(f"  told: {problem.text}", markup=False, highlight=False)
+                    console.print(f"  again: make faults ROUNDS=1 SEED={seed} FIRST={number}")
+                    logs = Path("var") / "faults" / f"{seed}-{number}"
+                    shutil.copytree(Path(name) / "logs", logs, dirs_exist_ok=True)
+                    console.print(f"  logs: {logs}")
+            done = harness.work.done
+        console.print(
+            f"{rounds} rounds in {sum(taken):.0f} s, {failed} not well; {len(done.submitted)} annotations submitted, "
+            f"{done.trainings} trainings, {done.refused} requests refused while something was broken."
+        )
+    return failed
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="Faults, one after another.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same faults.")] = 1,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first round, to see one again.")] = 0,
+    faketime: Annotated[
+        Path | None, typer.Option(help="libfaketimeMT.so.1, for wrong clocks. Default: where Debian installs it.")
+    ] = None,
+) -> None:
+    """Breaks the running stack at random, and looks whether it is whole afterwards. Ends with 1 where it is not."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    found = next((Path(one) for one in FAKETIME if Path(one).is_file()), None)
+    with told_plainly(console):
+        failed = run(rounds, seed, first, faketime or found, console)
+    raise typer.Exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,272 @@
+"""The whole stack under a supervisor, and hands to break it with: see `faults`."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.label_studio.client import LabelStudio
+from backend.queues.queues import CHECKS, CLUSTERS, EMBED, PRELABEL, TRAIN, Queues
+from backend.settings import Settings
+from benchmarks.faults.proxy import Proxy
+from benchmarks.services import STUDIO_VENV
+from label_studio_config.demo.write import write_images
+from label_studio_config.palette_xml import GARMENTS, palette
+from label_studio_config.provision import (
+    Backend,
+    connect_backend,
+    ensure_local_files,
+    ensure_project,
+    give_starter_model,
+)
+from launcher.stack.health import backend_answers
+from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
+from launcher.stack.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.secret_files import Secrets
+from launcher.stack.stack import child_environment
+from launcher.stack.supervisor import Program, Supervisor, free_port
+
+FIGURES, FIRST_FIGURE = 12, 500
+# As large as a disk has to be for all that a few trainings leave.
+DISK_MB = 1500
+CHECK_EVERY_S = 10
+TRAINING_EPOCHS = 1
+WATCH_EVERY_S = 0.1
+# Until a process is there again.
+PATIENCE_S = 150.0
+# A process is begun anew with a clock that is off, and once more to set it right: libfaketime moves the clock that only
+# goes forwards, too, which a running process must not see jump.
+CLOCK = (
+    'read -r offset < "$0"; if [ "$offset" != 0 ]; then export LD_PRELOAD="$1" FAKETIME="$offset"; fi; shift; exec "$@"'
+)
+PROCESSES = ("redis", "label-studio", "backend", "worker-prelabel", "worker-train", "timer")
+LINKS = ("to-redis", "to-label-studio", "to-backend")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to what, for how many seconds; `amount` is how far a clock is off, or how long a link delays."""
+
+    kind: str
+    target: str
+    seconds: float
+    amount: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target} {self.seconds:.1f} s" + (f" by {self.amount:.1f} s" if self.amount else "")
+
+
+def fault_of(chance: random.Random, *, disk: bool, clocks: bool) -> Fault:
+    """The next fault."""
+    kinds = ["kill", "kill", "restart", "stop", "drop", "delay"] + ["full"] * disk + ["skew"] * clocks
+    kind = chance.choice(kinds)
+    seconds = chance.uniform(0.5, 3.0)
+    match kind:
+        case "drop" | "delay":
+            return Fault(kind, chance.choice(LINKS), seconds, chance.uniform(0.1, 1.2) if kind == "delay" else 0.0)
+        case "full":
+            return Fault(kind, "disk", seconds)
+        case "skew":
+            return Fault(kind, chance.choice(PROCESSES), seconds, chance.choice((-3600.0, -90.0, 90.0, 3600.0)))
+        case _:
+            return Fault(kind, chance.choice(PROCESSES), seconds)
+
+
+class Rig:
+    """The running stack, and hands to break it with."""
+
+    def __init__(self, folder: Path, *, disk: Path | None, faketime: Path | None) -> None:
+        self.disk, self.faketime = disk, faketime
+        self._folder = folder
+        self._data = (disk or folder) / "data"
+        self._clocks = folder / "clocks"
+        self._clocks.mkdir()
+        self._supervisor = Supervisor(folder / "logs", deaths_allowed=10**9, longest_pause_s=0.5)
+        self.proxies: dict[str, Proxy] = {}
+        self.studio_url = ""
+        self.redis_url = ""
+
+    @contextmanager
+    def running(self) -> Iterator[tuple[Settings, int]]:
+        """All of it, with the settings that see past the proxies, and the project's number.
+
+        Raises:
+            LauncherError, DrapeError: something does not start.
+        """
+        with ExitStack() as stack:
+            # At the very end: what stops first needs what stops last.
+            stack.callback(self._supervisor.stop)
+            settings, inside = self._start(stack)
+            stack.enter_context(self._supervisor.watched(every_s=WATCH_EVERY_S))
+            yield settings, self._provision(settings, inside)
+
+    def _start(self, stack: ExitStack) -> tuple[Settings, Settings]:
+        secrets = Secrets(self._folder / "secrets")
+        ports = {name: free_port() for name in ("redis", "studio", "backend", *LINKS)}
+        self.redis_url = redis_url(ports["redis"], "faults")
+        self.studio_url = f"http://127.0.0.1:{ports['studio']}"
+        password = secrets.make("password")
+        targets = {"to-redis": "redis", "to-label-studio": "studio", "to-backend": "backend"}
+        for link, target in targets.items():
+            self.proxies[link] = stack.enter_context(Proxy(ports[link], to=ports[target]))
+        self._begin(redis_program((self.disk or self._folder) / "redis", port=ports["redis"], password="faults"))
+        studio = studio_program(
+            self._folder / "studio", venv=STUDIO_VENV, port=ports["studio"], password=password,
+            files_root=self._folder / "files",
+        )  # fmt: skip
+        self._begin(studio)
+        self._supervisor.wait_until(lambda: redis_answers(self.redis_url), what="Redis", timeout_s=60)
+        self._supervisor.wait_until(lambda: studio_answers(self.studio_url), what="Label Studio", timeout_s=400)
+        key = personal_access_token(self.studio_url, password=password, secrets=secrets)
+        settings = Settings(
+            data_dir=self._data, model_dir=None, port=ports["backend"], label_studio_url=self.studio_url,
+            label_studio_api_key=key, redis_url=self.redis_url, device="cpu", segmenter="classical",
+            local_files_root=self._folder / "files", webhook_secret="faults", basic_auth_user="studio",
+            basic_auth_pass="faults", approval="submitted", auto_accept="off", retrain_after=10**6,
+            check_every_s=CHECK_EVERY_S, train_epochs=TRAINING_EPOCHS, train_batch=4, prelabel_chunk=8,
+            promote_margin=-1, promote_class_drop=1, label_studio_timeout_s=10,
+        )  # fmt: skip
+        inside = settings.model_copy(
+            update={
+                "label_studio_url": f"http://127.0.0.1:{ports['to-label-studio']}",
+                "redis_url": redis_url(ports["to-redis"], "faults"),
+            }
+        )
+        drape, environment = [sys.executable, "-m", "launcher.cli"], child_environment(inside)
+        root = Path(__file__).parent.parent.parent
+        self._begin(Program("backend", [*drape, "serve"], environment, root))
+        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, CLUSTERS, EMBED)), ("worker-train", (TRAIN,))):
+            arguments = [part for queue in queues for part in ("--queue", queue)]
+            self._begin(Program(name, [*drape, "worker", *arguments], environment, root))
+        self._begin(Program("timer", [*drape, "timer"], environment, root))
+        self._supervisor.wait_until(
+            lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=180
+        )
+        return settings, inside
+
+    def _begin(self, program: Program) -> None:
+        if self.faketime is None:
+            self._supervisor.start(program)
+            return
+        clock = self._clocks / program.name
+        clock.write_text("0\n")
+        command = ["/bin/sh", "-c", CLOCK, str(clock), str(self.faketime), *program.command]
+        self._supervisor.start(Program(program.name, command, program.environment, program.folder))
+
+    def _provision(self, settings: Settings, inside: Settings) -> int:
+        studio = LabelStudio(settings)
+        folder = self._folder / "files" / "figures"
+        write_images(folder, range(FIRST_FIGURE, FIRST_FIGURE + FIGURES))
+        project_id = ensure_project(studio, title="faults", label_config=palette(GARMENTS))
+        give_starter_model(project_id, settings)
+        backend = Backend(
+            url=f"http://127.0.0.1:{self.proxies['to-backend'].port}", user=settings.basic_auth_user,
+            password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
+        )  # fmt: skip
+        connect_backend(studio, project_id=project_id, backend=backend)
+        ensure_local_files(studio, project_id=project_id, folder=folder)
+        Queues(settings).enqueue_plan(project_id)
+        return project_id
+
+    @contextmanager
+    def broken(self, fault: Fault) -> Iterator[None]:
+        """The fault, for as long as the block lasts; then all is healed."""
+        match fault.kind:
+            case "kill" | "restart":
+                self._signal(fault.target, signal.SIGKILL if fault.kind == "kill" else signal.SIGTERM)
+                yield
+            case "stop":
+                pid = self._signal(fault.target, signal.SIGSTOP)
+                try:
+                    yield
+                finally:
+                    with suppress(ProcessLookupError):
+                        os.killpg(pid, signal.SIGCONT)
+            case "drop" | "delay":
+                proxy = self.proxies[fault.target]
+                proxy.delay_s, proxy.refuses = fault.amount, fault.kind == "drop"
+                if fault.kind == "drop":
+                    proxy.drop()
+                try:
+                    yield
+                finally:
+                    proxy.heal()
+            case "full":
+                with full(self._data.parent):
+                    yield
+            case "skew":
+                clock = self._clocks / fault.target
+                clock.write_text(f"{fault.amount:+.0f}\n")
+                before = self._signal(fault.target, signal.SIGTERM)
+                try:
+                    self._wait_for(fault.target, before)
+                    yield
+                finally:
+                    clock.write_text("0\n")
+                    self._wait_for(fault.target, before)
+                    self._signal(fault.target, signal.SIGTERM)
+            case _:
+                raise ValueError(f"No such fault: {fault.kind}")
+
+    def _wait_for(self, name: str, before: int) -> None:
+        """Until another process than the one of that number runs in its place, or patience is at an end."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._supervisor.processes().get(name) in (None, before) and time.monotonic() < deadline:
+            time.sleep(WATCH_EVERY_S)
+
+    def _signal(self, name: str, number: signal.Signals) -> int:
+        pid = self._supervisor.processes()[name]
+        # Its own children too: a training runs in one. A worker that is asked to end, ends it itself.
+        with suppress(ProcessLookupError):
+            os.kill(pid, number) if number == signal.SIGTERM else os.killpg(pid, number)
+        return pid
+
+    def is_up(self, settings: Settings) -> bool:
+        """Whether everything that answers does."""
+        return (
+            set(self._supervisor.processes()) == set(PROCESSES)
+            and redis_answers(self.redis_url)
+            and studio_answers(self.studio_url)
+            and backend_answers(settings.backend_address)
+        )
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """No byte is left on the folder's disk."""
+    filler = folder / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            for size in (1 << 20, 1 << 12, 1):
+                with suppress(OSError):
+                    while file.write(b"\0" * size) == size:
+                        pass
+        yield
+    finally:
+        filler.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """A file system of its own in memory; None where this user may not mount one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)

@@ -1,0 +1,14 @@
+"""`make bench`: one module a part.
+
+- `click`: an annotator's click
+- `sam3`: SAM 3
+- `polygon`: polygons
+- `brush`: brushes
+- `quality`: masks after so many clicks
+- `prelabel`: pre-annotation
+- `dataset`: data sets
+- `large_import`: a large import
+- `next_label`: which image to label next
+- `coco`: COCO files as truth
+- `table`: rows of figures, and timing
+"""

@@ -1,0 +1,211 @@
+"""How good masks are, and how many clicks they cost: `make bench ONLY=quality`.
+
+On drawn figures, or on any COCO file: `.venv/bin/python -m benchmarks.parts.quality --coco file.json --images folder`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from backend.domain import Image, Mask, Outlining, Photo, Prompt, Segment
+from backend.regions.polygons import mask_to_outlines, outline_to_mask
+from backend.segmenters.base import Segmenter
+from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.loader import choose
+from backend.settings import Settings
+from backend.telemetry.metrics import Metrics
+from benchmarks.interactive import at_click, click_ious, iou, number_of_clicks
+from benchmarks.parts.coco import read_coco
+from benchmarks.parts.table import Row
+from label_studio_config.demo.figures import draw_figure
+
+# Seeds that nothing was tuned on.
+SEEDS = range(1000, 1006)
+COCO_LIMIT = 40
+REPORT = Path("var/quality.json")
+FLOOD_TOLERANCE = (12, 12, 12)
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """How one segmenter answers a simulated annotator.
+
+    Attributes:
+        iou_1, iou_3, iou_5: mean IoU after so many clicks, in `[0, 1]`.
+        noc_85, noc_90: mean number of clicks to IoU 0.85 and 0.90, at most 20; None where it is not published.
+        n: number of objects; None where it is not ours.
+        source: 'measured here', or whose figure on which images it is: not comparable with ours.
+    """
+
+    segmenter: str
+    clicks: str
+    iou_1: float
+    iou_3: float
+    iou_5: float
+    noc_85: float | None
+    noc_90: float | None
+    n: int | None
+    source: str = "measured here"
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """What is lost when masks become polygons: mean IoU with the mask, mean number of points."""
+
+    tolerance_px: float
+    iou: float
+    points: float
+    n: int
+
+
+# SAM 3's paper (Carion et al. 2025), mean IoU after 1, 3 and 5 clicks.
+THEIRS = (Clicks("SAM 3", "theirs", 0.661, 0.813, 0.851, None, None, None, "their paper, on their own benchmark"),)
+
+
+class FloodFill:
+    """The plainest answer to a click, to compare with: OpenCV's flood fill, clicks added and taken away in order."""
+
+    name = "flood fill"
+
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
+        """One mask `bool (H, W)`; see `Segmenter`."""
+        mask = np.zeros(image.pixels.shape[:2], bool)
+        for point in prompt.points:
+            flooded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
+            seed = min(int(point.x), mask.shape[1] - 1), min(int(point.y), mask.shape[0] - 1)
+            flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | (1 << 8)
+            cv2.floodFill(image.pixels.copy(), flooded, seed, (0, 0, 0), FLOOD_TOLERANCE, FLOOD_TOLERANCE, flags)
+            part = flooded[1:-1, 1:-1] > 0
+            mask = mask | part if point.positive else mask & ~part
+        return [Segment(mask=mask, score=0.5)] if mask.any() else []
+
+
+def measure() -> list[Row]:
+    """Every segmenter that is here against a flood fill on drawn figures; all of it goes to `var/quality.json`."""
+    found = report(drawn(), segmenters(), REPORT)
+    plain = next(one for one in found if one.segmenter == FloodFill.name)
+    return [
+        row for one in found if one.n and one.clicks == plain.clicks and one is not plain for row in _rows(one, plain)
+    ]
+
+
+def segmenters() -> list[Segmenter]:
+    """The flood fill, the classical one, and the one that the settings choose, where it is another.
+
+    Raises:
+        ModelError: the settings ask for one that does not load.
+    """
+    chosen = choose(Settings(), Metrics())
+    known: list[Segmenter] = [FloodFill(), ClassicalSegmenter()]
+    return known if chosen.name == ClassicalSegmenter.name else [*known, chosen]
+
+
+def drawn() -> list[tuple[Image, Mask]]:
+    """Every garment of the figures of `SEEDS`."""
+    figures = [draw_figure(seed) for seed in SEEDS]
+    return [
+        (Image(figure.pixels, f"figure {figure.seed}", f"figure {figure.seed}"), one.mask)
+        for figure in figures
+        for one in figure.instances
+    ]
+
+
+def report(objects: list[tuple[Image, Mask]], answering: Iterable[Segmenter], path: Path) -> list[Clicks]:
+    """Measures, prints the tables and writes them to `path`."""
+    console = Console()
+    found = [
+        clicks(segmenter, objects, jittered=jittered, console=console)
+        for segmenter in answering
+        for jittered in (False, True)
+    ]
+    polygons = [outlines(objects, tolerance_px=tolerance) for tolerance in (0.5, 1.2, 2.0)]
+    console.print(_clicks_table([*found, *THEIRS]), _outlines_table(polygons))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"clicks": [asdict(one) for one in (*found, *THEIRS)], "polygons": [asdict(one) for one in polygons]}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    console.print(f"Written to {path}")
+    return found
+
+
+def clicks(
+    segmenter: Segmenter, objects: list[tuple[Image, Mask]], *, jittered: bool, console: Console | None = None
+) -> Clicks:
+    """Runs the simulated annotator on every object."""
+    kind = "jittered" if jittered else "centre"
+    runs = []
+    for number, (image, truth) in track(
+        enumerate(objects), f"{segmenter.name}, {kind}", len(objects), console=console, transient=True
+    ):
+        jitter = np.random.default_rng(number) if jittered else None
+        runs.append(click_ious(segmenter, image, truth, least=5, enough=0.9, jitter=jitter))
+    iou_1, iou_3, iou_5 = (float(np.mean([at_click(run, click) for run in runs])) for click in (1, 3, 5))
+    noc_85, noc_90 = (float(np.mean([number_of_clicks(run, wanted) for run in runs])) for wanted in (0.85, 0.9))
+    return Clicks(segmenter.name, kind, iou_1, iou_3, iou_5, noc_85, noc_90, len(runs))
+
+
+def outlines(objects: list[tuple[Image, Mask]], *, tolerance_px: float) -> Outlines:
+    """Makes every mask polygons and paints them again."""
+    ious, points = [], []
+    for _, truth in objects:
+        parts = mask_to_outlines(truth, Outlining(tolerance_px=tolerance_px))
+        height, width = truth.shape
+        painted = np.logical_or.reduce([outline_to_mask(part, size_wh=(width, height)) for part in parts])
+        ious.append(iou(painted, truth))
+        points.append(sum(map(len, parts)))
+    return Outlines(tolerance_px, float(np.mean(ious)), float(np.mean(points)), len(objects))
+
+
+def _rows(ours: Clicks, plain: Clicks) -> list[Row]:
+    pair, n = f"{ours.segmenter} / {plain.segmenter}, drawn figures", ours.n or 0
+    rows = [
+        Row(f"mean IoU at click {count}: {pair}", mine, theirs, mine / max(theirs, 1e-6), "IoU", n)
+        for count, mine, theirs in (
+            (1, ours.iou_1, plain.iou_1), (3, ours.iou_3, plain.iou_3), (5, ours.iou_5, plain.iou_5),
+        )
+    ]  # fmt: skip
+    for wanted, mine, theirs in ((0.85, ours.noc_85, plain.noc_85), (0.9, ours.noc_90, plain.noc_90)):
+        if mine is not None and theirs is not None:
+            rows.append(Row(f"clicks to IoU {wanted}, 20 at most: {pair}", mine, theirs, theirs / mine, "clicks", n))
+    return rows
+
+
+def _clicks_table(found: list[Clicks]) -> Table:
+    table = Table("segmenter", "clicks", "IoU at 1", "at 3", "at 5", "NoC 85", "NoC 90", "n", "source")
+    for one in found:
+        counts = ("" if noc is None else f"{noc:.1f}" for noc in (one.noc_85, one.noc_90))
+        ious = (f"{100 * value:.1f}" for value in (one.iou_1, one.iou_3, one.iou_5))
+        table.add_row(one.segmenter, one.clicks, *ious, *counts, str(one.n or ""), one.source)
+    return table
+
+
+def _outlines_table(found: list[Outlines]) -> Table:
+    table = Table("polygon tolerance, px", "IoU with the mask", "points", "n")
+    for one in found:
+        table.add_row(f"{one.tolerance_px:g}", f"{100 * one.iou:.2f}", f"{one.points:.0f}", str(one.n))
+    return table
+
+
+def main(
+    coco: Annotated[Path | None, typer.Option(help="COCO annotation file; without it, drawn figures.")] = None,
+    images: Annotated[Path, typer.Option(help="Folder of its images.")] = Path(),
+    limit: Annotated[int, typer.Option(min=1, help="Objects of the COCO file that are measured.")] = COCO_LIMIT,
+    into: Annotated[Path, typer.Option(help="The JSON file that is written.")] = REPORT,
+) -> None:
+    """Mean IoU after 1, 3 and 5 clicks, clicks to IoU 0.85 and 0.90, and what polygons lose."""
+    objects = list(read_coco(coco, images, limit=limit)) if coco else drawn()
+    report(objects, segmenters(), into)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,253 @@
+"""Annotators who click and submit at a real Label Studio, and what is measured beside them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psutil
+
+from backend.domain import LabelledMask, Outlining
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import LabelConfig
+from backend.regions.encode import encode
+from benchmarks.interactive import next_click
+
+GARMENTS_CLICKED = 2
+Points = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Click:
+    """A click in the middle of a garment of one figure.
+
+    Attributes:
+        context: as Label Studio's page sends it.
+        answer: the polygons' points that an idle service gives.
+    """
+
+    context: dict[str, Any]
+    answer: list[Points]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where everything runs.
+
+    Attributes:
+        model_id: the connected backend, as Label Studio numbers it.
+        image: seed of a figure → its address in Label Studio.
+    """
+
+    studio: LabelStudio
+    url: str
+    backend_url: str
+    auth: tuple[str, str]
+    secret: str
+    project_id: int
+    model_id: int
+    config: LabelConfig
+    config_xml: str
+    image: Mapping[int, str]
+
+    def client(self) -> httpx.Client:
+        """As Label Studio's own server likes it: a connection for each request."""
+        return httpx.Client(timeout=110, limits=httpx.Limits(max_keepalive_connections=0))
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": self.studio.bearer()}
+
+    def predict_body(self, seed: int, context: Mapping[str, Any] | None, *, task_id: int = 1) -> dict[str, Any]:
+        """`/predict` as Label Studio asks it, for one task."""
+        task = {"id": task_id, "data": {"image": self.image[seed]}, "project": self.project_id}
+        return {
+            "tasks": [task], "project": f"{self.project_id}.1", "label_config": self.config_xml,
+            "params": {"context": context},
+        }  # fmt: skip
+
+    def event(self) -> dict[str, Any]:
+        """A webhook that a saved annotation sends."""
+        return {"action": "ANNOTATION_UPDATED", "project": {"id": self.project_id}, "annotation": {"id": 1}}
+
+
+def context_of(truth: LabelledMask, *, seed: int) -> dict[str, Any]:
+    """A positive click in the middle of the garment."""
+    height, width = truth.mask.shape
+    point = next_click(truth.mask, truth.mask & False)
+    value = {"x": 100 * point.x / width, "y": 100 * point.y / height, "width": 0.4, "labels": [truth.label]}
+    region = {"id": f"k{seed}", "type": "keypoint", "from_name": "click", "to_name": "image", "is_positive": True}
+    return {"result": [{**region, "value": value}]}
+
+
+def polygons(result: Sequence[Mapping[str, Any]]) -> list[Points]:
+    """The outlines in an answer."""
+    return [one["value"]["points"] for one in result if one.get("type") == "polygon"]
+
+
+@dataclass
+class Seen:
+    """What the load has seen. Lists only grow, and appending to one is a single step: threads share them.
+
+    Attributes:
+        latency_ms: what was asked → pairs of seconds since the start, and milliseconds it took.
+        memory_mb: part → pairs of seconds since the start, and megabytes.
+        errors: sentences about whatever did not answer as it should.
+    """
+
+    started: float = field(default_factory=time.monotonic)
+    latency_ms: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    memory_mb: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    load_average: list[tuple[float, float]] = field(default_factory=list)
+    submitted: list[int] = field(default_factory=list)
+    imported: list[int] = field(default_factory=list)
+    right: int = 0
+    wrong: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Notes what the block takes; one that raises is an error."""
+        began = time.monotonic()
+        try:
+            yield
+        except (httpx.HTTPError, KeyError, IndexError, ValueError) as e:
+            self.errors.append(f"{what}: {type(e).__name__} {e}"[:300])
+            raise
+        self.latency_ms.setdefault(what, []).append((began - self.started, 1000 * (time.monotonic() - began)))
+
+
+class Load:
+    """Threads that go on until they are told to stop."""
+
+    def __init__(self, site: Site, clicks: Mapping[int, Sequence[Click]], truth: Mapping[int, Sequence[LabelledMask]],
+                 outlining: Outlining) -> None:  # fmt: skip
+        self.seen = Seen()
+        self._site = site
+        self._clicks = clicks
+        self._truth = truth
+        self._outlining = outlining
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._open: list[tuple[int, int]] = []
+        self._threads: list[threading.Thread] = []
+
+    def offer(self, tasks: Sequence[tuple[int, int]]) -> None:
+        """Tasks, with the seeds of their figures, that annotators may open."""
+        with self._lock:
+            self._open += tasks
+
+    def begin(self, work: Callable[..., None], *arguments: object) -> None:
+        """Runs it in a thread."""
+        thread = threading.Thread(target=self._guarded, args=(work, *arguments), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def stop(self) -> None:
+        """Waits until every thread has ended what it was at."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join(150)
+
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
+        while not self._over.is_set():
+            try:
+                work(*arguments)
+            except Exception as e:  # noqa: BLE001
+                # Whatever one meets is told in the report; the others go on.
+                self.seen.errors.append(f"{getattr(work, '__name__', 'work')}: {type(e).__name__} {e}"[:300])
+                self._over.wait(1)
+
+    def annotate(self, number: int, pause_s: float) -> None:
+        """One image: opens it, clicks on its garments, submits."""
+        chance, site = random.Random(f"{number} {time.time()}"), self._site
+        with self._lock:
+            # The newest are not predicted yet, the oldest are.
+            task_id, seed = self._open.pop(0) if self._open else (0, 0)
+        if not task_id:
+            self._over.wait(2)
+            return
+        with site.client() as client:
+            self._pause(chance, pause_s)
+            with self.seen.timed("open a task"):
+                url = f"{site.url}/api/tasks/{task_id}/"
+                client.get(url, params={"project": site.project_id}, headers=site.headers()).raise_for_status()
+            for click in self._clicks[seed]:
+                self._pause(chance, pause_s)
+                if self._over.is_set():
+                    return
+                self._click(client, task_id, seed, click, direct=chance.random() < 0.3)
+            self._pause(chance, pause_s)
+            self._submit(client, task_id, seed)
+
+    def _pause(self, chance: random.Random, mean_s: float) -> None:
+        self._over.wait(min(chance.expovariate(1 / mean_s), 4 * mean_s))
+
+    def _click(self, client: httpx.Client, task_id: int, seed: int, click: Click, *, direct: bool) -> None:
+        site, what = self._site, "click, at the backend" if direct else "click, through Label Studio"
+        with self.seen.timed(what):
+            if direct:
+                body = site.predict_body(seed, click.context, task_id=task_id)
+                answer = client.post(f"{site.backend_url}/predict", json=body, auth=site.auth).raise_for_status()
+                result = answer.json()["results"][0]["result"]
+            else:
+                answer = client.post(
+                    f"{site.url}/api/ml/{site.model_id}/interactive-annotating", headers=site.headers(),
+                    json={"task": task_id, "context": click.context},
+                ).raise_for_status()  # fmt: skip
+                found = answer.json()
+                if "data" not in found:
+                    raise ValueError(str(found)[:200])
+                result = found["data"]["result"]
+        if polygons(result) == click.answer:
+            self.seen.right += 1
+        else:
+            self.seen.wrong.append(f"task {task_id}, figure {seed}: {str(result)[:200]}")
+
+    def _submit(self, client: httpx.Client, task_id: int, seed: int) -> None:
+        site = self._site
+        result = [
+            region
+            for one in self._truth[seed]
+            for region in encode(one, site.config, outlining=self._outlining, model_version="annotator")
+        ]
+        with self.seen.timed("submit"):
+            url = f"{site.url}/api/tasks/{task_id}/annotations/"
+            answer = client.post(url, headers=site.headers(), json={"result": result, "lead_time": 20.0})
+            answer.raise_for_status()
+        self.seen.submitted.append(int(answer.json()["id"]))
+
+    def bring(self, many: int, every_s: float, total: int) -> None:
+        """Imports so many tasks, and waits; up to `total`."""
+        if len(self.seen.imported) >= total:
+            self._over.wait(5)
+            return
+        site, seeds = self._site, sorted(self._clicks)
+        wanted = [seeds[number % len(seeds)] for number in range(many)]
+        with site.client() as client, self.seen.timed(f"import of {many} tasks"):
+            answer = client.post(
+                f"{site.url}/api/projects/{site.project_id}/import", headers=site.headers(),
+                params={"return_task_ids": "true"}, json=[{"data": {"image": site.image[seed]}} for seed in wanted],
+            ).raise_for_status()  # fmt: skip
+        ids = answer.json()["task_ids"]
+        self.seen.imported.extend(ids)
+        self.offer(list(zip(ids, wanted, strict=True)))
+        self._over.wait(every_s)
+
+    def weigh(self, processes: Callable[[], Mapping[str, int]], every_s: float) -> None:
+        """What each part takes of memory now, with the processes that it has started."""
+        at_s = time.monotonic() - self.seen.started
+        for name, pid in processes().items():
+            try:
+                process = psutil.Process(pid)
+                used = process.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+            self.seen.memory_mb.setdefault(name, []).append((at_s, used / 1e6))
+        self.seen.load_average.append((at_s, psutil.getloadavg()[0]))
+        self._over.wait(every_s)

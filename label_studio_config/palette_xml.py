@@ -1,0 +1,48 @@
+"""A label config from any list of labels: one palette for all tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
+
+from backend.label_studio.label_colours import colour_of
+from backend.label_studio.label_config import Label
+
+GARMENTS = ("saree", "blouse", "kurta", "bottoms", "jacket", "shawl", "dupatta", "top")
+
+HOT_KEYS = "123456789"
+
+
+def palette(labels: Sequence[str | Label]) -> str:
+    """A label config with one palette for all tools: smart clicks and boxes, polygons, words, and the message line.
+
+    The palette comes first, for its hot keys 1 to 9; the message stands above the image, where it is seen.
+    """
+    whole = [Label(label) if isinstance(label, str) else label for label in labels]
+    rows = "\n".join(f"    {_label(number, label)}" for number, label in enumerate(whole))
+    return f"""<View>
+  <Labels name="garment" toName="image" showInline="true">
+{rows}
+  </Labels>
+  <View style="display:flex;gap:1em;align-items:center">
+    <TextArea name="prompt" toName="image" smart="true" editable="true" rows="1" maxSubmissions="1"
+      placeholder="find by words"/>
+    <TextArea name="message" toName="image" editable="false" rows="1" maxSubmissions="1"
+      placeholder="messages of the model"/>
+  </View>
+  <Image name="image" value="$image" zoom="true" zoomControl="true"/>
+  <Polygon name="polygon" toName="image"/>
+  <KeyPoint name="click" toName="image" smart="true" smartOnly="true"/>
+  <Rectangle name="box" toName="image" smart="true" smartOnly="true"/>
+</View>
+"""
+
+
+def _label(number: int, label: Label) -> str:
+    attributes = {"value": label.value, "background": colour_of(number)}
+    if number < len(HOT_KEYS):
+        attributes["hotkey"] = HOT_KEYS[number]
+    # Label Studio gives the labels after the ninth keys of its own.
+    others = ",".join(sorted(label.predicted_values))
+    attributes |= {name: said for name, said in (("prompt", label.prompt), ("predicted_values", others)) if said}
+    return f"<Label {' '.join(f'{name}={quoteattr(said)}' for name, said in attributes.items())}/>"

@@ -1,0 +1,249 @@
+"""The one file of a backup: a gzip'ed tar, whose last member says what must be in it.
+
+Members are named `<part>/<path>`. All is streamed, so that memory does not grow with what is kept. It holds tokens and
+password hashes, and is its owner's alone to read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+
+from backend.storage.atomic_files import sync
+from launcher.errors import LauncherError
+
+PartName = Literal["redis", "database", "uploads", "models"]
+DatabaseKind = Literal["sqlite", "postgresql", "none"]
+# What a later Drape lays out otherwise gets another number.
+# Of 1, the jobs in it have other names.
+FORMAT = 2
+MANIFEST = "manifest.json"
+# It is read whole: a longer one is cut, and so damaged.
+MOST_MANIFEST_BYTES = 1 << 20
+# Weights and photographs hardly become smaller; a database does at any level.
+LEVEL = 1
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a backup holds of one kind: how many files and bytes, and the hash of their names, sizes and contents."""
+
+    name: PartName
+    files: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BackupManifest:
+    """What a backup holds, who made it and when (ISO 8601, UTC); `label_studio` is '' where that is not known."""
+
+    format: int
+    drape: str
+    label_studio: str
+    made_at: str
+    database: DatabaseKind
+    parts: tuple[Part, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all parts, unpacked."""
+        return sum(part.size_bytes for part in self.parts)
+
+
+class _Tally:
+    """Counts and hashes the files of one part."""
+
+    def __init__(self, name: PartName) -> None:
+        self.name = name
+        self.files = self.size_bytes = 0
+        self._hash = hashlib.sha256()
+
+    def begin(self, path: str, size_bytes: int) -> None:
+        self.files += 1
+        self.size_bytes += size_bytes
+        self._hash.update(f"{path}\0{size_bytes}\0".encode())
+
+    def add(self, content: bytes) -> None:
+        self._hash.update(content)
+
+    def part(self) -> Part:
+        return Part(self.name, self.files, self.size_bytes, self._hash.hexdigest())
+
+
+class ArchiveWriter:
+    """Adds files, part by part; `told` is called with the bytes that were written of each piece."""
+
+    def __init__(self, tar: tarfile.TarFile, told: Callable[[int], None]) -> None:
+        self._tar = tar
+        self._told = told
+        self._tallies: dict[PartName, _Tally] = {}
+
+    def begin(self, part: PartName) -> None:
+        """Says that the part is in it, even if no file follows."""
+        self._tallies.setdefault(part, _Tally(part))
+
+    def add(self, part: PartName, path: str, file: IO[bytes]) -> None:
+        """Adds an open file, as long as it is now.
+
+        Raises:
+            OSError: it became shorter meanwhile, or the archive cannot be written.
+        """
+        facts = os.fstat(file.fileno())
+        self._add(part, path, file, size=facts.st_size, mtime=int(facts.st_mtime), mode=facts.st_mode & 0o777)
+
+    def add_text(self, part: PartName, path: str, text: str) -> None:
+        """Adds a small file, of this content."""
+        content = text.encode()
+        self._add(part, path, io.BytesIO(content), size=len(content), mtime=int(time.time()), mode=0o644)
+
+    def _add(self, part: PartName, path: str, file: IO[bytes], *, size: int, mtime: int, mode: int) -> None:
+        info = tarfile.TarInfo(f"{part}/{path}")
+        info.size, info.mtime, info.mode = size, mtime, mode
+        self.begin(part)
+        tally = self._tallies[part]
+        tally.begin(path, size)
+        self._tar.addfile(info, _Told(file, tally.add, self._told))
+        # It would remember every file.
+        self._tar.members = []  # type: ignore[attr-defined]
+
+    def end(self, *, drape: str, label_studio: str, made_at: str, database: DatabaseKind) -> BackupManifest:
+        """Writes the manifest, without which an archive is none."""
+        parts = tuple(tally.part() for tally in self._tallies.values())
+        manifest = BackupManifest(FORMAT, drape, label_studio, made_at, database, parts)
+        text = json.dumps(asdict(manifest), indent=1).encode()
+        info = tarfile.TarInfo(MANIFEST)
+        info.size, info.mode = len(text), 0o600
+        self._tar.addfile(info, io.BytesIO(text))
+        return manifest
+
+
+class _Told(io.RawIOBase):
+    """A file, of whose pieces others are told as they are read."""
+
+    def __init__(self, file: IO[bytes], *others: Callable[[Any], None]) -> None:
+        self._file = file
+        self._others = others
+
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._file.read(size)
+        hashed, counted = self._others
+        hashed(content)
+        counted(len(content))
+        return content
+
+
+@contextmanager
+def writing(path: Path, told: Callable[[int], None]) -> Iterator[ArchiveWriter]:
+    """An archive that is there, whole and on the disk, once the block has ended; after a failure it is not.
+
+    Raises:
+        LauncherError: it is there already, or cannot be written.
+    """
+    if path.exists():
+        raise LauncherError(f"{path} is there already: choose another name.")
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with (
+            os.fdopen(descriptor, "wb") as file,
+            gzip.GzipFile("", "wb", LEVEL, file, 0) as zipped,
+            tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            yield ArchiveWriter(tar, told)
+        sync(half)
+        half.rename(path)
+    except OSError as e:
+        raise LauncherError(f"{path} cannot be written: {e.strerror or e}. Nothing of it is left.") from e
+    finally:
+        half.unlink(missing_ok=True)
+
+
+Taken = Callable[[PartName, str, tarfile.TarInfo], IO[bytes] | None]
+
+
+def read_archive(file: IO[bytes], *, name: str, take: Taken = lambda part, path, info: None) -> BackupManifest:
+    """Reads an archive from its beginning to its end, and compares each part with the manifest.
+
+    Args:
+        name: what it is called where it is damaged.
+        take: is asked of each file where its content shall go (closed afterwards); None: nowhere.
+
+    Raises:
+        LauncherError: it is damaged, was cut, holds what no backup does, or was made by a later Drape.
+        OSError: what was taken cannot be written.
+    """
+    tallies: dict[PartName, _Tally] = {}
+    facts = None
+    try:
+        with gzip.open(file) as zipped, tarfile.open(fileobj=zipped, mode="r|") as tar:
+            while (member := tar.next()) is not None:
+                content = tar.extractfile(member) if member.isreg() else None
+                if facts is not None or content is None:
+                    raise LauncherError(_strange(name, member.name))
+                if member.name == MANIFEST:
+                    facts = json.loads(content.read(MOST_MANIFEST_BYTES))
+                else:
+                    _read_member(member, content, tallies, take, name)
+                tar.members = []  # type: ignore[attr-defined]
+            # The checksum comes after the last byte.
+            while zipped.read(PIECE):
+                pass
+        manifest = _manifest(facts, name)
+    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError, ValueError, TypeError, KeyError) as e:
+        raise LauncherError(f"{name} is damaged, or was cut ({e}). Take another backup.") from e
+    if tuple(tally.part() for tally in tallies.values()) != tuple(part for part in manifest.parts if part.files):
+        raise LauncherError(f"{name} is damaged: what it holds is not what its manifest says. Take another backup.")
+    return manifest
+
+
+def _read_member(
+    member: tarfile.TarInfo, content: IO[bytes], tallies: dict[PartName, _Tally], take: Taken, name: str
+) -> None:
+    try:
+        # Where it is put does not matter here: no name may lead out of it.
+        tarfile.data_filter(member, "/restored")
+    except tarfile.FilterError as e:
+        raise LauncherError(_strange(name, member.name)) from e
+    part, _, path = member.name.partition("/")
+    if part not in get_args(PartName) or not path or ".." in Path(path).parts or path.startswith("/"):
+        raise LauncherError(_strange(name, member.name))
+    tally = tallies.setdefault(part, _Tally(part))  # type: ignore[arg-type]
+    tally.begin(path, member.size)
+    target = take(tally.name, path, member)
+    try:
+        while piece := content.read(PIECE):
+            tally.add(piece)
+            if target is not None:
+                target.write(piece)
+    finally:
+        if target is not None:
+            target.close()
+
+
+def _strange(name: str, member: str) -> str:
+    return f"{name} holds '{member}', which no backup of Drape's does. It is not restored."
+
+
+def _manifest(facts: Any, name: str) -> BackupManifest:
+    if facts is None:
+        raise LauncherError(f"{name} was cut, or is no backup: it holds no manifest. Take another backup.")
+    if facts["format"] > FORMAT:
+        raise LauncherError(f"{name} was made by Drape {facts['drape']}: restore it with that or a later one.")
+    if facts["format"] < FORMAT:
+        raise LauncherError(
+            f"{name} was made by Drape {facts['drape']}, and is too old for this one: restore it with that."
+        )
+    return BackupManifest(**{**facts, "parts": tuple(Part(**part) for part in facts["parts"])})

@@ -1,0 +1,175 @@
+"""Where everything lies that `drape backup` keeps and `drape restore` puts back, and whether anybody works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+from filelock import FileLock, Timeout
+from redis import Redis
+
+from backend.label_studio.connection import asked_for_version
+from backend.queues.redis_connection import redis_errors, workers_of
+from backend.registry.registry import Registry
+from backend.settings import Settings
+from launcher.backup.label_studio_database import PostgresDatabase, SqliteDatabase
+from launcher.errors import LauncherError
+from launcher.stack.health import backend_answers
+from launcher.stack.label_studio_server import studio_answers
+from launcher.stack.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.saved_settings import complete
+from launcher.stack.supervisor import Supervisor, free_port
+
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class BackupSources:
+    """What there is to keep.
+
+    Attributes:
+        settings: completed with what the last `drape up` left.
+        data: the data directory.
+        own_studio, own_redis: whether `drape up` runs them, and nobody else.
+        database: Label Studio's; None where it is not Drape's to keep.
+        uploads: folder of the files that were uploaded to Label Studio; None likewise.
+        studio_venv: environment of `drape up`'s own Label Studio.
+    """
+
+    settings: Settings
+    data: Path
+    own_studio: bool
+    own_redis: bool
+    database: SqliteDatabase | PostgresDatabase | None
+    uploads: Path | None
+    studio_venv: Path
+
+    @property
+    def redis(self) -> Path:
+        """Folder of `drape up`'s own Redis."""
+        return self.data / "redis"
+
+    @property
+    def registry(self) -> Registry:
+        """The model versions."""
+        return Registry.of(self.settings)
+
+    @property
+    def studio_release(self) -> str:
+        """Label Studio's version, by itself or by its environment; '' where neither tells."""
+        if self.own_studio:
+            folders = [str(folder) for folder in self.studio_venv.glob("lib/python*/site-packages")]
+            return next((one.version for one in distributions(name="label-studio", path=folders)), "")
+        try:
+            return str(asked_for_version(self.settings.label_studio_url, timeout_s=PATIENCE_S).json()["release"])
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+            return ""
+
+
+def sources_of(given: Settings, *, with_studio: bool, studio_venv: Path) -> BackupSources:
+    """Finds out where everything is.
+
+    Args:
+        given: as the environment and the command line say; what `drape up` left is added.
+        with_studio: False leaves Label Studio to those who run it.
+
+    Raises:
+        LauncherError: it cannot be told where Label Studio keeps its data.
+    """
+    data = given.data_dir.resolve()
+    own_studio = not (given.label_studio_url and given.label_studio_api_key) and not given.label_studio_database
+    database: SqliteDatabase | PostgresDatabase | None = None
+    uploads = None
+    if with_studio and own_studio:
+        database = SqliteDatabase(data / "label-studio" / "label_studio.sqlite3")
+        uploads = data / "label-studio" / "media"
+    elif with_studio:
+        if not given.label_studio_database or given.label_studio_files is None:
+            raise LauncherError(
+                "This Label Studio is not `drape up`'s own. Say where its data is, by LABEL_STUDIO_DATABASE "
+                "(postgresql://user@host/name) and LABEL_STUDIO_FILES (its folder `media`); or leave it out with "
+                "--no-label-studio."
+            )
+        database = PostgresDatabase(given.label_studio_database, given.postgres_password)
+        uploads = given.label_studio_files
+    settings = complete(given.model_copy(update={"data_dir": data}))
+    return BackupSources(settings, data, own_studio, not given.redis_url, database, uploads, studio_venv)
+
+
+@contextmanager
+def redis_to_read(sources: BackupSources) -> Iterator[Redis]:
+    """The Redis that runs; else `drape up`'s own, started for as long as the block lasts.
+
+    Raises:
+        LauncherError, QueueError: it does not answer.
+    """
+    if not sources.own_redis:
+        url = sources.settings.redis_address
+    else:
+        try:
+            with FileLock(sources.data / "up.lock", timeout=0), own_redis(sources.redis) as redis:
+                yield redis
+                return
+        except Timeout:
+            url = sources.settings.redis_address
+    if not redis_answers(url):
+        raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password.")
+    with Redis.from_url(url) as redis, redis_errors():
+        yield redis
+
+
+@contextmanager
+def own_redis(folder: Path) -> Iterator[Redis]:
+    """A Redis on what lies in `folder`, at a port by chance; what was written is on the disk when the block ends."""
+    port, word = free_port(), "for-a-moment"
+    with TemporaryDirectory() as logs:
+        supervisor = Supervisor(Path(logs))
+        url = redis_url(port, word)
+        supervisor.start(redis_program(folder, port=port, password=word))
+        try:
+            supervisor.wait_until(lambda: redis_answers(url), what="Redis", timeout_s=60)
+            with Redis.from_url(url) as redis, redis_errors():
+                yield redis
+        finally:
+            supervisor.stop()
+
+
+@contextmanager
+def nobody_works(sources: BackupSources) -> Iterator[None]:
+    """Keeps `drape up` away while the block lasts.
+
+    Raises:
+        LauncherError: something runs that would go on with what is replaced; says what to stop.
+    """
+    sources.data.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(sources.data / "up.lock", timeout=0):
+            _refuse_running(sources)
+            yield
+    except Timeout as e:
+        raise LauncherError(f"`drape up` works in {sources.data}. Stop it (Ctrl-C), then restore.") from e
+
+
+def _refuse_running(sources: BackupSources) -> None:
+    studio = sources.settings.label_studio_url
+    if sources.database is not None and studio and studio_answers(studio):
+        raise LauncherError(f"Label Studio runs at {studio}. Stop it, then restore.")
+    if backend_answers(sources.settings.backend_address):
+        raise LauncherError("The backend runs. Stop it (`drape serve`, `docker-compose stop backend`), then restore.")
+    if not sources.own_redis:
+        if not redis_answers(sources.settings.redis_address):
+            raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password. Start it, then restore.")
+        with Redis.from_url(sources.settings.redis_address) as redis, redis_errors():
+            names = sorted(worker.name for worker in workers_of(redis))
+        if names:
+            raise LauncherError(
+                f"Workers run ({', '.join(names)}). Stop them and the timer, then restore; Redis forgets dead ones "
+                "within minutes."
+            )
+    if isinstance(sources.database, PostgresDatabase) and (others := sources.database.others()):
+        raise LauncherError(f"Label Studio's database has {others} other connections. Stop Label Studio, then restore.")

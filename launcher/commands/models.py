@@ -1,0 +1,179 @@
+"""`drape models`: the versions of a project's model, and which of them it works with."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from backend.registry.records import has_report, report_path
+from backend.registry.registry import Registry, Version
+from backend.registry.scores import read_scores
+from backend.registry.verdict import read_verdict
+from backend.settings import Settings
+from backend.telemetry.printable import one_line
+from launcher.commands.score_table import show_scores
+from launcher.commands.terminal import Terminal
+from launcher.errors import LauncherError
+from launcher.stack.saved_settings import kept_settings
+
+app = typer.Typer(no_args_is_help=True, help="A project's model versions, and which of them it works with.")
+console = Terminal()
+
+Project = Annotated[int, typer.Option(help="Number of the project in Label Studio.")]
+Name = Annotated[str, typer.Argument(help="The version's name, as `list` shows it, or `v3`.")]
+
+
+@app.command(name="list")
+def show_all(project: Project) -> None:
+    """Lists the versions, oldest first."""
+    registry = Registry.of(kept_settings())
+    champion = registry.champion(project)
+    name = Column("version", no_wrap=True)
+    table = Table("", name, "made (UTC)", "from", "labels", "mask mAP50-95", title=f"Models of project {project}")
+    for version in registry.versions(project):
+        table.add_row(
+            "*" if version == champion else "", version.name, version.created_at[:16].replace("T", " "),
+            version.parent or version.origin, str(len(version.annotations)), _quality(version),
+        )  # fmt: skip
+    if not table.row_count:
+        raise LauncherError(f"Project {project} has no model yet.")
+    console.print(table)
+    console.print("* works now. `drape models show` says why a version was taken or not.")
+
+
+@app.command()
+def show(project: Project, name: Name) -> None:
+    """Says what a version was trained on, how good it is, and why it was taken or not."""
+    version = find_version(Registry.of(kept_settings()), project, name)
+    verdict = read_verdict(version)
+    console.print(f"[bold]{version.name}[/], made {version.created_at} from {version.parent or version.origin}")
+    console.print(f"{len(version.annotations)} annotations, {len(version.classes)} classes, {version.image_size_px} px")
+    if has_report(version):
+        console.print(f"report: {report_path(version).resolve()}", soft_wrap=True, markup=False, highlight=False)
+    if verdict is None:
+        console.print("It was never judged.")
+        return
+    console.print(("Taken. " if verdict.promoted else "Not taken. ") + verdict.reason, markup=False, highlight=False)
+    if verdict.gain_95 is not None:
+        low, high = verdict.gain_95
+        console.print(f"95 % interval of the gain: {low:+.3f} to {high:+.3f}", highlight=False)
+    compared = read_scores(version)
+    if compared is not None:
+        show_scores(compared, console)
+        return
+    # Versions that were judged before scores were kept.
+    table = Table("label", "garments", "AP50-95", "champion's")
+    for one in verdict.labels:
+        before = "" if one.champion is None else f"{one.champion:.3f}"
+        table.add_row(Text(one_line(one.label)), str(one.instances), f"{one.challenger:.3f}", before)
+    console.print(table)
+
+
+@app.command()
+def promote(project: Project, name: Name) -> None:
+    """Makes a version the one that the project works with, and has it pre-annotate what nobody has annotated."""
+    settings = kept_settings()
+    _work_with(settings, project, find_version(Registry.of(settings), project, name))
+
+
+@app.command()
+def rollback(project: Project) -> None:
+    """Goes back to the version that the current one was trained from."""
+    settings = kept_settings()
+    _work_with(settings, project, Registry.of(settings).version_before(project))
+
+
+@app.command()
+def prune(
+    project: Project, keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.")] = 5
+) -> None:
+    """Deletes old versions; the current one and the one it was trained from always stay."""
+    registry = Registry.of(kept_settings())
+    champion, versions = registry.champion(project), registry.versions(project)
+    kept = {version.name for version in versions[-keep:]}
+    if champion is not None:
+        kept |= {champion.name, champion.parent or champion.name}
+    gone = [version for version in versions if version.name not in kept]
+    for version in gone:
+        registry.remove(project, version.name)
+        console.print(f"{version.name} is deleted.")
+    console.print(f"{len(versions) - len(gone)} of {len(versions)} versions are left.")
+
+
+@app.command()
+def export(
+    project: Project,
+    kind: Annotated[str, typer.Option("--format", help="Ultralytics' name of the format: onnx, openvino, engine, …")],
+    name: Annotated[str, typer.Argument(help="The version's name, or `v3`. Default: the one that works now.")] = "",
+    to: Annotated[Path | None, typer.Option(help="Folder for it. Default: `exports` beside the weights.")] = None,
+    half: Annotated[bool, typer.Option(help="Compute in half precision.")] = False,
+) -> None:
+    """Gives a version for real-time use elsewhere, compared with PyTorch and timed; ends with 1 where they disagree."""
+    from backend.compute.devices import pick_device
+    from launcher.commands.export_table import show_export
+    from training.model_export.export import example_images, export_version
+
+    settings = kept_settings()
+    registry = Registry.of(settings)
+    version = find_version(registry, project, name) if name else registry.champion(project)
+    if version is None:
+        raise LauncherError(f"Project {project} has no model yet.")
+    if to is not None and to.exists() and not (to.is_dir() and not any(to.iterdir())):
+        raise LauncherError(f"{to} is there already, and is no empty folder.")
+    logging.basicConfig(format="%(message)s")
+    folder, made = export_version(
+        version, partial(example_images, settings, version), format_name=kind, half=half,
+        device=pick_device(settings.device), to=to,
+    )  # fmt: skip
+    if not show_export(folder, made, console=console):
+        raise typer.Exit(1)
+
+
+def _work_with(settings: Settings, project: int, version: Version) -> None:
+    from backend.connections import promote_and_prelabel
+    from backend.queues.queues import Queues
+
+    promote_and_prelabel(Registry.of(settings), Queues(settings), project, version.name)
+    console.print(f"Project {project} works with {version.name}; it pre-annotates what nobody has annotated.")
+
+
+def find_version(registry: Registry, project: int, name: str) -> Version:
+    """A project's version by its name or its number, as `v3`.
+
+    Raises:
+        LauncherError: there is none; names those that there are.
+    """
+    for version in registry.versions(project):
+        if name in (version.name, f"v{version.number}"):
+            return version
+    known = ", ".join(version.name for version in registry.versions(project)) or "none"
+    raise LauncherError(f"Project {project} has no model version '{name}'. There are: {known}.")
+
+
+def find_model(registry: Registry, project: int, named: str) -> Version | Path:
+    """A version, the weights in a `.pt` file, or the project's current version where nothing is named.
+
+    Raises:
+        LauncherError: there is none.
+    """
+    if named.endswith(".pt"):
+        return Path(named)
+    if named:
+        return find_version(registry, project, named)
+    champion = registry.champion(project)
+    if champion is None:
+        raise LauncherError(f"Project {project} has no model yet. Name one, by the path of its .pt file.")
+    return champion
+
+
+def _quality(version: Version) -> str:
+    verdict = read_verdict(version)
+    if verdict is not None and verdict.challenger_map is not None:
+        return f"{verdict.challenger_map:.3f} on {verdict.images} images"
+    return f"{version.metrics['mask_map50_95']:.3f}" if "mask_map50_95" in version.metrics else ""

@@ -1,0 +1,26 @@
+"""A progress bar for jobs that run elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backend.queues.job_progress import JobProgress
+
+POLL_S = 1.0
+
+
+def show_progress(ask: Callable[[], JobProgress], *, total: int, what: str, console: Console) -> JobProgress:
+    """Shows a bar until no job is open; returns the last state. Ctrl-C ends the watching, not the jobs."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        shown = bar.add_task(what, total=total)
+        while True:
+            now = ask()
+            bar.update(shown, completed=now.done + now.failed)
+            if not now.open_jobs:
+                return now
+            time.sleep(POLL_S)

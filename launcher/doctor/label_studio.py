@@ -1,0 +1,103 @@
+"""`drape doctor` on Label Studio itself: its address, its version, its clock, our token."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from backend.errors import LabelStudioAwayError, LabelStudioError
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.connection import asked_for_version
+from backend.settings import Settings
+from launcher.doctor.findings import Finding, clock, looked
+
+# What the tests run against; see requirements-label-studio.txt.
+SUPPORTED = "1.23"
+LEGACY = re.compile(r"[0-9a-f]{40}")
+EXPIRES_SOON_S = 14 * 24 * 3600
+START_IT = "Start it (`make up`, `docker-compose up`), or set LABEL_STUDIO_URL to the address of yours."
+NEW_TOKEN = "Copy a personal access token from the account page of Label Studio, and set LABEL_STUDIO_API_KEY to it."
+
+
+def look_at_studio(settings: Settings) -> list[Finding]:
+    """Whether Label Studio answers, is of a version that is known to work, and accepts our token."""
+    answered = looked("Label Studio", lambda: _itself(settings), remedy=START_IT)
+    if any(one.state == "failed" for one in answered):
+        return answered
+    return answered + looked("token", lambda: _token(settings), remedy=NEW_TOKEN)
+
+
+def _itself(settings: Settings) -> Iterator[Finding]:
+    url = settings.label_studio_url.rstrip("/")
+    if not url:
+        yield Finding(
+            "Label Studio", "failed", "LABEL_STUDIO_URL is not set, and no `drape up` has left one here.", START_IT
+        )
+        return
+    try:
+        answer = asked_for_version(url, timeout_s=settings.label_studio_timeout_s)
+        ours_s = time.time()
+        release = str(answer.json()["release"])
+    except httpx.HTTPStatusError as e:
+        raise LabelStudioError(f"Label Studio at {url} answers {e.response.status_code}.") from e
+    except httpx.InvalidURL as e:
+        raise LabelStudioError(f"'{url}' (LABEL_STUDIO_URL) is no address.") from e
+    except httpx.HTTPError as e:
+        raise LabelStudioAwayError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise LabelStudioError(f"What answers at {url} is not Label Studio.") from e
+    if release.startswith(f"{SUPPORTED}."):
+        yield Finding("Label Studio", "ok", f"Label Studio {release} answers at {url}.")
+    else:
+        yield Finding(
+            "Label Studio", "warning", f"Label Studio {release} answers at {url}; Drape is tested with {SUPPORTED}.x.",
+            f"Where something goes wrong, try Label Studio {SUPPORTED}.",
+        )  # fmt: skip
+    told = answer.headers.get("Date")
+    if told:
+        theirs_s = parsedate_to_datetime(told).timestamp()
+        yield clock("Label Studio's clock", theirs_s=theirs_s, ours_s=ours_s)
+
+
+def _token(settings: Settings) -> Iterator[Finding]:
+    token = settings.label_studio_api_key
+    if not token:
+        yield Finding("token", "failed", "LABEL_STUDIO_API_KEY is not set.", NEW_TOKEN)
+        return
+    legacy = LEGACY.fullmatch(token) is not None
+    kind = "legacy token" if legacy else "personal access token"
+    label_studio = LabelStudio(settings)
+    try:
+        sdk = label_studio.sdk
+        with label_studio.said_plainly():
+            account = sdk.users.whoami()
+    except LabelStudioAwayError:
+        raise
+    except LabelStudioError as e:
+        remedy = f"Label Studio 1.23 refuses legacy tokens unless told otherwise. {NEW_TOKEN}" if legacy else NEW_TOKEN
+        yield Finding("token", "failed", f"The {kind} does not work. {e}", remedy)
+        return
+    said = f"The {kind} works, as {account.email}."
+    left_s = _expires_s(token) - time.time()
+    if left_s < EXPIRES_SOON_S:
+        yield Finding("token", "warning", f"{said} It expires in {left_s / 86_400:.0f} days.", NEW_TOKEN)
+    else:
+        yield Finding("token", "ok", said)
+
+
+def _expires_s(token: str) -> float:
+    """When a personal access token ends, in seconds since 1970; infinity where it does not say."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return float("inf")
+    try:
+        facts = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(facts["exp"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

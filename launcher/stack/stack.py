@@ -1,0 +1,328 @@
+"""All that `drape up` starts, in order, and what it sets up in Label Studio."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+from redis import Redis
+
+from backend.label_studio.client import LabelStudio
+from backend.queues.lost_jobs import put_back_lost_jobs
+from backend.queues.queues import CHECKS, CLUSTERS, EMBED, PRELABEL, QUEUES, TRAIN, Queues
+from backend.settings import Settings
+from label_studio_config.demo.write import write_images, write_photographs
+from label_studio_config.palette_xml import GARMENTS, palette
+from label_studio_config.provision import (
+    Backend,
+    connect_backend,
+    ensure_local_files,
+    ensure_project,
+    give_starter_model,
+)
+from label_studio_config.uploads import ensure_uploaded
+from launcher.errors import LauncherError
+from launcher.stack.health import backend_answers
+from launcher.stack.label_studio_server import EMAIL, personal_access_token, studio_answers, studio_program
+from launcher.stack.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.saved_settings import keep
+from launcher.stack.secret_files import Secrets
+from launcher.stack.supervisor import Program, Supervisor, check_port
+
+logger = logging.getLogger(__name__)
+
+DEMO_TITLE = "Drape demo: drawn figures"
+DEMO_FIGURES = 24
+# Seeds of the demo's figures; the starter model was trained and validated on others.
+DEMO_FROM = 0
+BACKEND_USER = "label-studio"
+# Label Studio's titles are short.
+MAX_NAME = 30
+WATCH_EVERY_S = 0.3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose on the command line; everything else is in the settings."""
+
+    studio_port: int = 8080
+    redis_port: int = 6399
+    studio_venv: Path = Path(".venv-label-studio")
+    images: Path | None = None
+    labels: tuple[str, ...] = ()
+    figures: int = DEMO_FIGURES
+    backend_url: str = ""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What the user is told once everything runs; `password` is empty for a Label Studio of their own.
+
+    `settings` are those that the backend and its workers run with.
+    """
+
+    url: str
+    email: str
+    password: str
+    backend_url: str
+    project_id: int
+    settings: Settings
+
+
+class StopAsked(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+class Stack:
+    """Redis, Label Studio, the backend and its workers under one supervisor."""
+
+    def __init__(self, settings: Settings, options: Options) -> None:
+        self.options = options
+        if options.labels and options.images is None:
+            raise LauncherError("LABELS are for photographs of your own: give IMAGES=/path/to/photos too.")
+        self._data = settings.data_dir.resolve()
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._secrets = Secrets(self._data / "secrets")
+        self._supervisor = Supervisor(self._data / "logs")
+        self._own_studio = not (settings.label_studio_url and settings.label_studio_api_key)
+        self._own_redis = not settings.redis_url
+        self._given = settings
+
+    @contextmanager
+    def running(self) -> Iterator[Ready]:
+        """Everything up and provisioned; stopped, with nothing left behind, when the block ends.
+
+        Raises:
+            LauncherError, LabelStudioError: something cannot start; says what to do.
+        """
+        with self._alone():
+            self._check_ports()
+            try:
+                yield self._start()
+            finally:
+                # A second Ctrl-C must not leave processes behind.
+                with stop_signals(signal.SIG_IGN):
+                    self._supervisor.stop()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Starts again what dies, as `wait` does, while the block lasts."""
+        with self._supervisor.watched(every_s=WATCH_EVERY_S):
+            yield
+
+    def processes(self) -> dict[str, int]:
+        """Name of a part → number of its process."""
+        return self._supervisor.processes()
+
+    def wait(self) -> None:
+        """Supervises until Ctrl-C or SIGTERM.
+
+        Raises:
+            LauncherError: a process keeps dying.
+        """
+        with stop_signals():
+            try:
+                while True:
+                    self._supervisor.watch()
+                    time.sleep(WATCH_EVERY_S)
+            except StopAsked:
+                logger.info("Stopping")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            with FileLock(self._data / "up.lock", timeout=0):
+                yield
+        except Timeout as e:
+            raise LauncherError(
+                f"Another `drape up` works in {self._data}. Stop it, or choose another --data-dir."
+            ) from e
+
+    def _check_ports(self) -> None:
+        check_port(self._given.port, what="the backend", option="PORT=… (--port)")
+        if self._own_studio:
+            check_port(self.options.studio_port, what="Label Studio", option="STUDIO_PORT=… (--studio-port)")
+        if self._own_redis:
+            check_port(self.options.redis_port, what="Redis", option="REDIS_PORT=… (--redis-port)")
+
+    def _start(self) -> Ready:
+        redis = self._start_redis()
+        url, key, password = self._start_studio()
+        settings = self._settings(label_studio_url=url, api_key=key, redis=redis)
+        keep(settings)
+        self._start_backend(settings)
+        project_id = self._provision(settings)
+        backend_url = f"http://127.0.0.1:{settings.port}"
+        return Ready(url, EMAIL if password else "", password, backend_url, project_id, settings)
+
+    def _start_redis(self) -> str:
+        if not self._own_redis:
+            if not redis_answers(self._given.redis_address):
+                raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password.")
+            return self._given.redis_url
+        logger.info("Starting Redis")
+        password = self._secrets.make("redis-password")
+        url = redis_url(self.options.redis_port, password)
+        program = redis_program(self._data / "redis", port=self.options.redis_port, password=password)
+        self._supervisor.start(program)
+        self._supervisor.wait_until(lambda: redis_answers(url), what="Redis", timeout_s=30)
+        # Before the backend asks for the state of the jobs: RQ would then mark them as failed.
+        with Redis.from_url(url) as connection:
+            put_back_lost_jobs(connection, QUEUES)
+        return url
+
+    def _start_studio(self) -> tuple[str, str, str]:
+        if not self._own_studio:
+            return self._given.label_studio_url, self._given.label_studio_api_key, ""
+        # Found wanting before anything slow begins.
+        self._images()
+        logger.info("Starting Label Studio (the first time takes a minute: it makes its database)")
+        password = self._secrets.make("label-studio-password")
+        url = f"http://127.0.0.1:{self.options.studio_port}"
+        self._supervisor.start(
+            studio_program(
+                self._data / "label-studio",
+                venv=self.options.studio_venv,
+                port=self.options.studio_port,
+                password=password,
+                files_root=self._data / "images",
+            )
+        )
+        self._supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=300)
+        return url, personal_access_token(url, password=password, secrets=self._secrets), password
+
+    def _settings(self, *, label_studio_url: str, api_key: str, redis: str) -> Settings:
+        # Its own Label Studio serves this folder, and its workers may read there directly.
+        files_root = self._data / "images" if self._own_studio else self._given.local_files_root
+        storage = self._given.storage_url
+        return self._given.model_copy(
+            update={
+                "data_dir": self._data,
+                "project_settings": str(Path(self._given.project_settings).resolve())
+                if self._given.project_settings
+                else "",
+                # The processes work in another folder than this one.
+                "storage_url": str(Path(storage).resolve()) if storage and "://" not in storage else storage,
+                "local_files_root": files_root,
+                "label_studio_url": label_studio_url,
+                "label_studio_api_key": api_key,
+                "redis_url": redis,
+                "basic_auth_user": self._given.basic_auth_user or BACKEND_USER,
+                "basic_auth_pass": self._given.basic_auth_pass or self._secrets.make("backend-password"),
+                "webhook_secret": self._given.webhook_secret or self._secrets.make("webhook-secret"),
+            }
+        )
+
+    def _start_backend(self, settings: Settings) -> None:
+        logger.info("Starting the backend and its workers")
+        environment = child_environment(settings)
+        drape = [sys.executable, "-m", "launcher.cli"]
+        root = Path(__file__).parent.parent.parent
+        self._supervisor.start(Program("backend", [*drape, "serve"], environment, root))
+        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, CLUSTERS, EMBED)), ("worker-train", (TRAIN,))):
+            arguments = [part for queue in queues for part in ("--queue", queue)]
+            self._supervisor.start(Program(name, [*drape, "worker", *arguments], environment, root))
+        self._supervisor.start(Program("timer", [*drape, "timer"], environment, root))
+
+        here = f"http://127.0.0.1:{settings.port}"
+        self._supervisor.wait_until(lambda: backend_answers(here), what="The backend", timeout_s=120)
+
+    def _provision(self, settings: Settings) -> int:
+        logger.info("Setting the project up")
+        label_studio = LabelStudio(settings)
+        own = self.options.images is not None
+        images = self._images()
+        title = f"Drape: {images.name}" if own else DEMO_TITLE
+        labels = self.options.labels or GARMENTS
+        project_id = ensure_project(label_studio, title=title, label_config=palette(labels))
+        backend = Backend(
+            url=self.options.backend_url or settings.backend_address, user=settings.basic_auth_user,
+            password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
+        )  # fmt: skip
+        if not own:
+            give_starter_model(project_id, settings)
+        # Connected before the images come: their arrival is what starts the pre-annotation.
+        connect_backend(label_studio, project_id=project_id, backend=backend)
+        if self._own_studio:
+            ensure_local_files(label_studio, project_id=project_id, folder=images)
+        else:
+            ensure_uploaded(label_studio, project_id=project_id, folder=images)
+        # Events that came while nobody listened are made up for: here, and by the timer for all other projects.
+        queues = Queues(settings)
+        queues.enqueue_plan(project_id)
+        queues.enqueue_check(project_id)
+        return project_id
+
+    def _images(self) -> Path:
+        """The folder of images, below the one that Label Studio may serve."""
+        if self.options.images is not None:
+            return linked_images(self.options.images, self._data / "images")
+        folder = self._data / "images" / "demo"
+        if not folder.is_dir():
+            logger.info("Drawing %s demo figures", self.options.figures)
+            half = folder.with_name("demo.half")
+            write_images(half, range(DEMO_FROM, DEMO_FROM + self.options.figures))
+            write_photographs(half)
+            half.replace(folder)
+        return folder
+
+
+def linked_images(folder: Path, images: Path) -> Path:
+    """A link to the user's folder inside `images`, the one folder whose files Label Studio serves for all projects.
+
+    Its name is the folder's with a digest of its path: two folders of one name stay apart.
+
+    Raises:
+        LauncherError: there is no such folder.
+    """
+    source = folder.expanduser().resolve()
+    if not source.is_dir():
+        raise LauncherError(f"There is no folder {source} (IMAGES).")
+    digest = hashlib.sha256(str(source).encode()).hexdigest()[:6]
+    link = images / f"{source.name[:MAX_NAME]}-{digest}"
+    images.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(source, target_is_directory=True)
+    return link
+
+
+def _stop_asked(number: int, frame: FrameType | None) -> None:
+    raise StopAsked
+
+
+@contextmanager
+def stop_signals(
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers = _stop_asked,
+) -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into the end of what runs inside, or into what `handler` says."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The settings as the environment of a child: names as in `Settings`, nothing of ours on the command line."""
+    ours = {
+        name.upper(): str(value)
+        for name, value in settings.model_dump(exclude_none=True).items()
+        if name != "predict_deadline_s"
+    }
+    ours["PREDICT_DEADLINE"] = str(settings.predict_deadline_s)
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES") if name in os.environ}
+    # What a bucket of S3 wants.
+    kept |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    # Ultralytics keeps its own settings in here, not in the user's home.
+    return {**kept, **ours, "YOLO_CONFIG_DIR": str(settings.data_dir), "PYTHONUNBUFFERED": "1"}

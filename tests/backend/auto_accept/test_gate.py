@@ -1,0 +1,143 @@
+"""What is accepted, what is audited, what waits for review."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.auto_accept.calibration import FILE, Calibration, Evidence, read_calibration, write_calibration
+from backend.auto_accept.gate import OFF_FILE, Gate, gate_of, switch_off, switched_off, why_shut
+from backend.auto_accept.marks import accepted_by, accepted_regions, annotation_id
+from backend.domain import Certainty
+from backend.registry.registry import Registry, Version
+from backend.settings import Settings
+
+SURE, UNSURE = Certainty("saree", 0.85), Certainty("saree", 0.8499)
+FIXED = Gate("v1", 0.85, {}, 0.0)
+BY_LABEL = Gate("v1", None, {"saree": 0.85}, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "certainties", "decision"),
+    [
+        (FIXED, [SURE], "accept"),
+        (FIXED, [SURE, UNSURE], "review"),
+        (FIXED, [Certainty("anything", 0.9)], "accept"),
+        (FIXED, [], "review"),
+        (BY_LABEL, [SURE, SURE], "accept"),
+        (BY_LABEL, [SURE, Certainty("blouse", 1.0)], "review"),
+        (BY_LABEL, [], "review"),
+        (Gate("v1", 0.85, {}, 1.0), [SURE], "audit"),
+        (Gate("v1", 0.85, {}, 1.0), [UNSURE], "review"),
+    ],
+)
+def test_every_region_must_be_sure_enough(gate: Gate, certainties: list[Certainty], decision: str) -> None:
+    assert gate.decide(1, certainties) == decision
+
+
+def test_as_many_are_audited_as_asked_and_always_the_same() -> None:
+    gate = Gate("yolo11n-seg-v3-abcdef", 0.5, {}, 0.05)
+    audited = [task for task in range(20_000) if gate.is_audited(task)]
+    assert 0.045 < len(audited) / 20_000 < 0.055
+    assert audited == [task for task in range(20_000) if Gate(gate.version, None, {}, 0.05).is_audited(task)]
+    # Another version audits others: no task is for ever spared.
+    other = {task for task in range(20_000) if Gate("v4", 0.5, {}, 0.05).is_audited(task)}
+    assert len(other & set(audited)) < 100
+    assert not any(Gate("v4", 0.5, {}, 0.0).is_audited(task) for task in range(1000))
+
+
+def test_the_hint_names_what_is_least_sure() -> None:
+    assert FIXED.review_note([SURE, Certainty("pallu", 0.43)]) == "For review: 'pallu' is at 0.43, 0.85 is asked."
+    assert "always left to people" in BY_LABEL.review_note([SURE, Certainty("blouse", 0.99)])
+    assert "nothing was found" in FIXED.review_note([])
+    assert Gate("v1", None, {}, 0.0).review_note([UNSURE]) == ""
+
+
+@pytest.fixture
+def version(tmp_path: Path, starter: Path) -> Version:
+    return add(Registry(tmp_path), starter)
+
+
+def add(registry: Registry, weights: Path) -> Version:
+    return registry.add(
+        1, weights=weights, classes=("saree",), parent=None, metrics={}, annotations={}, image_size_px=256,
+        origin="starter",
+    )  # fmt: skip
+
+
+CALIBRATION = Calibration(0.98, 0.8, 300, (Evidence("saree", 0.7, 400, 398, 0.981),), 0.4, 0.5)
+
+
+def test_settings_and_calibration_make_the_gate(version: Version) -> None:
+    assert not gate_of(version, Settings()).is_open
+    assert gate_of(version, Settings(auto_accept=0.85)).threshold("anything") == 0.85
+    calibrated = Settings(auto_accept="calibrated")
+    assert not gate_of(version, calibrated).is_open
+    assert "not calibrated" in (why_shut(version, calibrated) or "")
+    write_calibration(version, replace(CALIBRATION, labels=()))
+    assert "too little evidence" in (why_shut(version, calibrated) or "")
+    write_calibration(version, CALIBRATION)
+    assert why_shut(version, calibrated) is None
+    assert read_calibration(version) == CALIBRATION
+    gate = gate_of(version, calibrated)
+    assert (gate.threshold("saree"), gate.threshold("blouse"), gate.audit_share) == (0.7, None, 0.05)
+    # It was found under another promise, or of other masks.
+    for changed in ({"auto_accept_precision": 0.99}, {"auto_accept_iou": 0.9}, {"refine_with_sam": True}):
+        assert not gate_of(version, calibrated.model_copy(update=changed)).is_open
+    (version.weights.parent / FILE).write_text('{"precision": 0.98')
+    assert not gate_of(version, calibrated).is_open
+
+
+def test_the_gate_shuts_itself_for_one_version(version: Version, starter: Path) -> None:
+    settings = Settings(auto_accept=0.5)
+    assert switched_off(version) is None and gate_of(version, settings).is_open
+    switch_off(version, "3 of 9 were wrong")
+    assert switched_off(version) == "3 of 9 were wrong" and not gate_of(version, settings).is_open
+    registry = Registry(version.weights.parent.parent.parent)
+    following = add(registry, starter)
+    assert switched_off(following) is None and gate_of(following, settings).is_open
+    switch_off(following, "4 of 9 were wrong")
+    assert switched_off(version) == "3 of 9 were wrong"
+    third = add(registry, starter)
+    (third.weights.parent / OFF_FILE).write_text("?")
+    assert not gate_of(third, settings).is_open
+
+
+def region(**more: Any) -> dict[str, Any]:
+    return {"id": "a", "type": "polygon", "from_name": "p", "score": 0.91, "meta": {"text": ["v1"]}, **more}
+
+
+def annotation(result: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {"id": 1, "result": result, "lead_time": None, **more}
+
+
+def test_what_was_accepted_is_known_until_a_person_saves_it() -> None:
+    hint = {"id": "m", "type": "textarea", "from_name": "message", "value": {"text": ["For review"]}}
+    accepted = accepted_regions([region(), region(id="b"), hint], "v1")
+    assert [one["id"] for one in accepted] == ["a", "b"]
+    assert accepted[0]["meta"]["text"] == ["accepted by Drape: v1, score 0.91"]
+    assert accepted_by(annotation(accepted)) == "v1"
+    assert accepted_by(annotation(accepted, lead_time=3.5)) is None
+    # A person drew one region more, or all.
+    assert accepted_by(annotation([*accepted, region(id="c")])) is None
+    assert accepted_by(annotation([region()])) is None
+    # Somebody's script moved one, relabelled one, or took one away, and told no time.
+    for changed in ({"value": {"points": [[1, 1]]}}, {"from_name": "q"}):
+        assert accepted_by(annotation([{**accepted[0], **changed}, accepted[1]])) is None
+    assert accepted_by(annotation(accepted[:1])) is None
+    assert accepted_by(annotation(accepted, was_cancelled=True)) is None
+    assert accepted_by(annotation([])) is None
+    assert accepted_by(annotation([*accepted, *accepted_regions([region(id="d")], "v2")])) is None
+
+
+def test_the_same_acceptance_has_the_same_number() -> None:
+    assert annotation_id(1, 2, "v1") == annotation_id(1, 2, "v1")
+    assert (
+        len(
+            {annotation_id(1, 2, "v1"), annotation_id(1, 3, "v1"), annotation_id(2, 2, "v1"), annotation_id(1, 2, "v2")}
+        )
+        == 4
+    )

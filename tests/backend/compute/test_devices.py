@@ -1,0 +1,63 @@
+"""Where which work is done. No GPU is needed: what torch is told of one is written down, and not done."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from backend.compute.devices import devices_of, pick_device, ready_device
+from backend.settings import Settings
+
+# DEVICE, as torch names it
+NAMED = [("cpu", "cpu"), ("cuda", "cuda"), ("cuda:1", "cuda:1"), ("1", "cuda:1"), ("mps", "mps"), ("0,1", "cuda:0")]
+
+
+@pytest.mark.parametrize(("given", "named"), NAMED)
+def test_devices_are_named_as_torch_does_it(given: str, named: str) -> None:
+    assert pick_device(given) == named
+    assert torch.device(named).type in ("cpu", "cuda", "mps")
+
+
+def test_each_of_several_devices_is_named() -> None:
+    assert devices_of("0, 1") == devices_of("cuda:0,cuda:1") == ("cuda:0", "cuda:1")
+    assert devices_of("") == ("cpu",)
+
+
+# DEVICE, DEVICE_BATCH, DEVICE_TRAIN → of the backend, of batches, of trainings
+PLACES = [
+    (("cuda:0", "", ""), ("cuda:0", "cuda:0", "cuda:0")),
+    (("cuda:0", "cuda:1", ""), ("cuda:0", "cuda:1", "cuda:0")),
+    (("cpu", "", "cuda:2"), ("cpu", "cpu", "cuda:2")),
+]
+
+
+@pytest.mark.parametrize(("given", "wanted"), PLACES)
+def test_each_kind_of_work_has_its_device(given: tuple[str, str, str], wanted: tuple[str, str, str]) -> None:
+    device, batch, train = given
+    settings = Settings(
+        device=device, device_batch=batch, device_train=train, gpu_memory_share=0.4, gpu_memory_share_batch=0.2,
+        gpu_memory_share_train=0.3,
+    )  # fmt: skip
+    placed = (settings, settings.for_work("batch"), settings.for_work("train"))
+    assert tuple(one.device for one in placed) == wanted
+    assert [one.gpu_memory_share for one in placed] == [0.4, 0.2, 0.3]
+    # Placed anew, and of a project of its own, it stays where it is.
+    assert placed[1].for_work("batch").for_project(7) == placed[1]
+
+
+@pytest.mark.parametrize("name", ["device", "device_batch"])
+def test_a_model_answers_on_one_device(name: str) -> None:
+    with pytest.raises(ValidationError, match="One device"):
+        Settings.model_validate({name: "0,1"})
+
+
+def test_a_share_of_a_gpus_memory_is_asked_for_where_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, str]] = []
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: told.append((share, device))
+    )
+    settings = Settings(device="cuda:0", device_batch="1", gpu_memory_share_batch=0.25)
+    assert ready_device(settings) == "cuda:0" and told == []
+    assert ready_device(settings.for_work("batch")) == "cuda:1" and told == [(0.25, "cuda:1")]
+    assert ready_device(Settings(device="cpu", gpu_memory_share=0.5)) == "cpu" and len(told) == 1

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from backend.errors import ImageError, LabelStudioError
+from backend.images.decode import decode_image
+from backend.images.fetch import ImageStore
+from backend.settings import Settings
+
+ORIENTATION = 0x0112
+
+
+def encoded(kind: str = "PNG", *, size_wh: tuple[int, int] = (30, 20), orientation: int | None = None) -> bytes:
+    picture = Pillow.new("RGB", size_wh, (200, 10, 10))
+    picture.putpixel((0, 0), (10, 200, 10))
+    exif = Pillow.Exif()
+    if orientation:
+        exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    picture.save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+def test_pixels_are_rgb_rows_first() -> None:
+    image = decode_image(encoded(), source="a", max_pixels=1000)
+    assert image.pixels.shape == (20, 30, 3)
+    assert image.pixels.dtype == np.uint8
+    assert image.size_wh == (30, 20)
+    assert image.pixels[0, 0].tolist() == [10, 200, 10]
+
+
+def test_a_photograph_is_turned_upright() -> None:
+    image = decode_image(encoded(orientation=6), source="a", max_pixels=1000)
+    assert image.size_wh == (20, 30)
+    assert image.pixels[0, 19].tolist() == [10, 200, 10]
+
+
+# bytes, what is said
+REFUSED = [
+    (b"", "not an image"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+    (encoded("JPEG")[:200], "damaged"),
+    (encoded(size_wh=(1001, 1)), "more than"),
+    (encoded("GIF"), "not an image"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), REFUSED)
+def test_what_is_no_usable_image_is_said(content: bytes, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        decode_image(content, source="task.jpg", max_pixels=1000)
+
+
+@pytest.fixture
+def plain_settings(files: tuple[str, Path]) -> Settings:
+    return Settings(label_studio_url=files[0], image_max_bytes=5000, image_cache_bytes=4000)
+
+
+def store(settings: Settings) -> ImageStore:
+    return ImageStore(settings, bearer=lambda: "Bearer x")
+
+
+def tiled(side_px: int) -> bytes:
+    """A TIFF of 10 x 10 pixels, in one tile, which is packed well."""
+    packed = zlib.compress(bytes(min(side_px, 1000) ** 2))
+    tags = {
+        256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: side_px, 323: side_px, 324: 8, 325: len(packed)
+    }  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<4sI", b"II*\0", 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_a_small_picture_in_a_giant_tile_is_refused() -> None:
+    assert decode_image(tiled(1000), source="a.tif", max_pixels=1_000_000).size_wh == (10, 10)
+    with pytest.raises(ImageError, match=r"a tile of 60000 x 60000 pixels.*IMAGE_MAX_PIXELS"):
+        decode_image(tiled(60_000), source="a.tif", max_pixels=100_000_000)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_exif_whose_thousands_of_tags_are_the_same_bytes_takes_no_memory(kind: str) -> None:
+    many = 2000
+    head = b"II*\0" + struct.pack("<IH", 8, many)
+    tags = b"".join(struct.pack("<HHII", tag, 1, 30_000, 8) for tag in range(1, many + 1))
+    file = io.BytesIO()
+    Pillow.new("RGB", (30, 20)).save(file, kind, exif=b"Exif\0\0" + head + tags + bytes(10_000))
+    tracemalloc.start()
+    try:
+        assert decode_image(file.getvalue(), source="a", max_pixels=1000).size_wh == (30, 20)
+        # All of them are 60 MB.
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("packing", "bits"), [(1, 8), (2, 4)])
+def test_a_bmp_of_run_lengths_is_refused_before_it_is_unpacked(packing: int, bits: int) -> None:
+    # A hundred million pixels in one row, of which the file holds one.
+    runs, palette = b"\x01\x00\x00\x00", bytes(4 << bits)
+    head = struct.pack("<IiiHHIIiiII", 40, 100_000_000, 1, 1, bits, packing, len(runs), 0, 0, 0, 0) + palette
+    content = b"BM" + struct.pack("<IHHI", 14 + len(head) + len(runs), 0, 0, 14 + len(head)) + head + runs
+    with pytest.raises(ImageError, match="run lengths"):
+        decode_image(content, source="a.bmp", max_pixels=100_000_000)
+
+
+def test_a_cached_image_needs_no_network(plain_settings: Settings, files: tuple[str, Path]) -> None:
+    path = files[1] / "a.png"
+    path.write_bytes(encoded())
+    images = store(plain_settings)
+    first = images.load("/a.png", task_id=1)
+    path.unlink()
+    assert images.load("/a.png", task_id=1) is first
+
+
+def test_the_cache_is_bounded(plain_settings: Settings, files: tuple[str, Path]) -> None:
+    # 1,800 bytes each decoded: two fit, the third sends the first away.
+    images = store(plain_settings)
+    for name in ("a", "b", "c"):
+        (files[1] / f"{name}.png").write_bytes(encoded())
+        images.load(f"/{name}.png", task_id=1)
+    (files[1] / "a.png").unlink()
+    with pytest.raises(ImageError, match="404"):
+        images.load("/a.png", task_id=1)
+    images.load("/c.png", task_id=1)
+
+
+# address, what is said
+ADDRESSES = [
+    ("http://elsewhere.example/a.png", "IMAGE_HOSTS"),
+    ("file:///etc/passwd", "web address"),
+    ("ftp://host/a.png", "web address"),
+    ("/missing.png", "404"),
+    ("/large.png", "larger than"),
+]
+
+
+@pytest.mark.parametrize(("address", "said"), ADDRESSES)
+def test_addresses_that_are_refused(plain_settings: Settings, files: tuple[str, Path], address: str, said: str) -> None:
+    (files[1] / "large.png").write_bytes(b"x" * 6000)
+    with pytest.raises(ImageError, match=said):
+        store(plain_settings).load(address, task_id=1)
+
+
+def test_label_studio_away_is_its_own_failure() -> None:
+    with pytest.raises(LabelStudioError, match="does not answer"):
+        store(Settings(label_studio_url="http://127.0.0.1:1")).load("/a.png", task_id=1)
+
+
+@pytest.fixture
+def local(tmp_path: Path, files: tuple[str, Path]) -> tuple[ImageStore, Path]:
+    """A store beside the folder that Label Studio serves, with a link in it as `drape up` makes one."""
+    root = tmp_path / "images"
+    photographs = tmp_path / "photographs"
+    for folder in (root / "demo", photographs, tmp_path / "private"):
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(encoded())
+    (root / "link").symlink_to(photographs)
+    (root / "demo" / "out").symlink_to(tmp_path / "private")
+    (root / "file.png").symlink_to(tmp_path / "private" / "a.png")
+    (photographs / "out.png").symlink_to(tmp_path / "private" / "a.png")
+    return store(Settings(label_studio_url=files[0], local_files_root=root)), tmp_path
+
+
+@pytest.mark.parametrize("path", ["demo/a.png", "link/a.png", "demo%2Fa.png"])
+def test_local_files_are_read_from_disk(local: tuple[ImageStore, Path], path: str) -> None:
+    # Nothing serves this address here.
+    image = local[0].load_reduced(f"/data/local-files/?d={path}", task_id=1, side_px=640)
+    assert image.size_wh == (30, 20)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../private/a.png",
+        "demo/../../private/a.png",
+        "demo/out/a.png",
+        "link/out.png",
+        "file.png",
+        "%2Fetc%2Fhostname",
+        "%2e%2e/private/a.png",
+        "%252e%252e/private/a.png",
+        "demo/a.png%00",
+        "demo/%00/../../private/a.png",
+        "..%5cprivate%5ca.png",
+        "",
+        "link",
+    ],
+)
+def test_no_file_outside_is_read(local: tuple[ImageStore, Path], path: str) -> None:
+    if path == "%2Fetc%2Fhostname":
+        path = str(local[1] / "private" / "a.png")
+    # Label Studio is asked instead, and has none.
+    with pytest.raises(ImageError, match="not there"):
+        local[0].load(f"/data/local-files/?d={path}", task_id=1)
+
+
+def test_only_label_studios_own_address_means_a_local_file(local: tuple[ImageStore, Path]) -> None:
+    with pytest.raises(ImageError, match="IMAGE_HOSTS"):
+        local[0].load("http://elsewhere.example/data/local-files/?d=demo/a.png", task_id=1)
+
+
+@contextmanager
+def answering(answers: dict[str, str | bytes]) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """A server that redirects, or answers with a file, by the path without its query.
+
+    Its address, and the credentials that came for each path.
+    """
+    seen: dict[str, str | None] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            seen[path] = self.headers["Authorization"]
+            answer = answers.get(path, b"")
+            self.send_response(302 if isinstance(answer, str) else 200)
+            self.send_header("Location", answer if isinstance(answer, str) else "")
+            self.end_headers()
+            self.wfile.write(b"" if isinstance(answer, str) else answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", seen
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture
+def bucket() -> Iterator[tuple[str, dict[str, str | None]]]:
+    with answering({"/a.png": encoded()}) as server:
+        yield server
+
+
+def test_a_bucket_that_label_studio_signs_for_sees_no_credentials(bucket: tuple[str, dict[str, str | None]]) -> None:
+    with answering({"/tasks/7/presign/": f"{bucket[0]}/a.png?signature=x"}) as (studio, seen):
+        settings = Settings(label_studio_url=studio, image_hosts_private=True)
+        images = ImageStore(settings, bearer=lambda: "Token x")
+        assert images.load("s3://bucket/a.png", task_id=7).size_wh == (30, 20)
+        assert (seen, bucket[1]) == ({"/tasks/7/presign/": "Token x"}, {"/a.png": None})
+        # In a private network it is not asked at all, unless that is allowed.
+        bucket[1].clear()
+        strict = ImageStore(Settings(label_studio_url=studio), bearer=lambda: "Token x")
+        with pytest.raises(ImageError, match="not of the internet"):
+            strict.load("s3://bucket/a.png", task_id=7)
+        assert bucket[1] == {}
+
+
+# what a task names, and where Label Studio then sends to
+LEADING_AWAY = [
+    ("/a.png", "/a.png"),
+    ("/user/login/?next=/presign/", "/user/login/"),
+    ("/tasks/7/presign/../../../user/login/", "/user/login/"),
+    ("/presign/a.png", "/presign/a.png"),
+]
+
+
+@pytest.mark.parametrize(("named", "path"), LEADING_AWAY)
+def test_no_other_redirect_of_label_studio_is_believed(
+    bucket: tuple[str, dict[str, str | None]], named: str, path: str
+) -> None:
+    with answering({path: f"{bucket[0]}/a.png"}) as (studio, seen):
+        settings = Settings(label_studio_url=studio, image_hosts_private=True)
+        with pytest.raises(ImageError, match="IMAGE_HOSTS does not list"):
+            ImageStore(settings, bearer=lambda: "Token x").load(named, task_id=7)
+        assert (list(seen), bucket[1]) == ([path], {})
+
+
+# What readers of addresses have disagreed on: none of these is Label Studio.
+ALMOST = [
+    "http://{studio}@elsewhere.invalid/a.png",
+    "http://{studio}\\@elsewhere.invalid/a.png",
+    "http://elsewhere.invalid\\@{studio}/a.png",
+    "http://user@{studio}/a.png",
+    "http://0{studio}/a.png",
+    " http://{studio}@elsewhere.invalid/a.png",
+    "http:elsewhere.invalid/a.png",
+    "http:///elsewhere.invalid/a.png",
+    "https://{studio}/a.png",
+    "gopher://{studio}/a.png",
+    "FILE:/etc/hostname",
+    "javascript:alert(1)",
+]
+
+
+@pytest.mark.parametrize("address", ALMOST)
+def test_addresses_that_only_look_like_label_studios_get_nothing(address: str) -> None:
+    def bearer() -> str:
+        raise AssertionError("The credentials were asked for.")
+
+    with answering({}) as (studio, seen):
+        images = ImageStore(Settings(label_studio_url=studio), bearer=bearer)
+        with pytest.raises(ImageError):
+            images.load(address.format(studio=studio.removeprefix("http://")), task_id=1)
+        assert seen == {}

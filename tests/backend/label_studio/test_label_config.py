@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.errors import LabelConfigError
+from backend.label_studio.label_config import parse_label_config
+from label_studio_config.palette_xml import GARMENTS, palette
+from tests.support import config_xml
+
+# config, kind of its best tag, the tag's name, the palette's name
+CONFIGS = [
+    ("polygon_keypoint_rectangle", "polygon", "garment", None),
+    ("single_palette", "polygon", "polygon", "garment"),
+    ("every_region_type", "polygon", "garment", None),
+    ("message_and_bitmask", "polygon", "polygon", "garment"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "tag", "labels_tag"), CONFIGS)
+def test_the_recorded_configs(name: str, kind: str, tag: str, labels_tag: str | None) -> None:
+    config = parse_label_config(config_xml(name))
+    output = config.output_for("saree")
+    assert (output.kind, output.name, output.labels_tag, output.to_name) == (kind, tag, labels_tag, "image")
+    assert (config.image_tag, config.image_key) == ("image", "image")
+    assert config.label_values[0] == "saree"
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind"), [("BrushLabels", "brush"), ("BitmaskLabels", "bitmask"), ("RectangleLabels", "rectangle")]
+)
+def test_a_config_with_one_kind_of_region_is_served_in_it(tag: str, kind: str) -> None:
+    xml = f'<View><Image name="i" value="$photo"/><{tag} name="t" toName="i"><Label value="saree"/></{tag}></View>'
+    config = parse_label_config(xml)
+    assert config.output_for("saree").kind == kind
+    assert config.image_key == "photo"
+
+
+def test_the_palette_holds_all_that_the_annotator_needs() -> None:
+    config = parse_label_config(palette(GARMENTS))
+    assert config.label_values == GARMENTS
+    assert config.message_tag is not None
+
+
+def test_labels_with_markup_in_their_names_survive() -> None:
+    assert parse_label_config(palette(['a "b" <c> & d'])).label_values == ('a "b" <c> & d',)
+
+
+# model class, label it counts as
+CLASSES = [("Saree", "saree"), (" SAREE ", "saree"), ("sari", "saree"), ("Lehenga", "skirt"), ("shoe", None)]
+
+
+@pytest.mark.parametrize(("class_name", "label"), CLASSES)
+def test_model_classes_become_labels(class_name: str, label: str | None) -> None:
+    config = parse_label_config(
+        '<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i" model_score_threshold="0.05">'
+        '<Label value="saree" alias="sari"/><Label value="skirt" predicted_values="lehenga, ghagra"/>'
+        "</PolygonLabels></View>"
+    )
+    assert config.label_for(class_name) == label
+    assert config.threshold_for("saree", 0.25) == 0.05
+    assert not config.skips("saree")
+
+
+def test_model_skip_leaves_a_tag_to_people() -> None:
+    xml = palette(["saree"]).replace("<Polygon ", '<Polygon model_skip="true" ')
+    assert parse_label_config(xml).skips("saree")
+
+
+BAD = [
+    ("<View/>", "<Image>"),
+    ('<View><Image name="i"/></View>', "<Image>"),
+    ('<View><Image name="i" value="$image"/></View>', "labels"),
+    ('<View><Image name="i" value="$image"/><Polygon name="p" toName="i"/></View>', "labels"),
+    # A palette alone draws nothing; smart-only tags only ask.
+    (
+        '<View><Image name="i" value="$image"/><Labels name="l" toName="i"><Label value="a"/></Labels>'
+        '<Rectangle name="r" toName="i" smart="true" smartOnly="true"/></View>',
+        "labels",
+    ),
+    ("<View>", "not valid XML"),
+    ('<!DOCTYPE v [<!ENTITY a "aaaa">]><View>&a;</View>', "document type"),
+    # The same in UTF-7, where the words themselves are not to be seen.
+    (
+        '<?xml version="1.0" encoding="UTF-7"?>+ADwAIQ-DOCTYPE v [+ADwAIQ-ENTITY a "aaaa">]><View>&a;</View>',
+        "document type",
+    ),
+    ('<?xml version="1.0" encoding="no-such"?><View/>', "not valid XML"),
+    ("<View>\ud800</View>", "not valid XML"),
+    (" " * 1_000_001, "longer"),
+    (palette([f"label {number}" for number in range(1001)]), "more than"),
+]
+
+
+@pytest.mark.parametrize(("xml", "said"), BAD)
+def test_a_config_that_cannot_be_served_says_what_is_missing(xml: str, said: str) -> None:
+    with pytest.raises(LabelConfigError, match=said):
+        parse_label_config(xml)
+
+
+NAMED = """<View><Image name="i" value="$i"/><PolygonLabels name="p" toName="i">
+  <Label value="saree" alias="sari"/><Label value="saree border" prompt="gold border"/><Label value="Blouse"/>
+</PolygonLabels></View>"""
+
+# phrase, the label that it names
+PHRASES = [
+    ("saree", "saree"),
+    ("Silk  SAREE", "saree"),
+    ("a red sari", "saree"),
+    ("saree border", "saree border"),
+    ("gold border", "saree border"),
+    ("blouse of the saree", "saree"),
+    ("saree blouse", "Blouse"),
+    ("sareeblouse", None),
+    ("turban", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("phrase", "label"), PHRASES)
+def test_words_name_a_label(phrase: str, label: str | None) -> None:
+    assert parse_label_config(NAMED).label_named(phrase) == label
+
+
+def test_exclusive_stands_on_a_label_or_on_its_tag() -> None:
+    xml = """<View><Image name="i" value="$i"/>
+      <PolygonLabels name="p" toName="i"><Label value="a" exclusive="true"/><Label value="b"/></PolygonLabels>
+      <BrushLabels name="q" toName="i" exclusive="true"><Label value="c"/></BrushLabels></View>"""
+    config = parse_label_config(xml)
+    assert [config.is_exclusive(label) for label in ("a", "b", "c", "none")] == [True, False, True, False]
+
+
+THRESHOLD = (
+    '<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i" model_score_threshold="{}">'
+    '<Label value="saree"/></PolygonLabels></View>'
+)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "much"])
+def test_a_threshold_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(LabelConfigError, match=f"not a number: '{text}'"):
+        parse_label_config(THRESHOLD.format(text))
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_threshold_is_the_default(text: str) -> None:
+    assert parse_label_config(THRESHOLD.format(text)).threshold_for("saree", 0.25) == 0.25

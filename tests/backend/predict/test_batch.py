@@ -1,0 +1,161 @@
+"""Whole images through the pipeline, with a detector that writes down what it saw in the detector's place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from backend.detector.clusters import Clusters
+from backend.detector.detector_pool import Detectors
+from backend.domain import Certainty, Detection, Image, Scene
+from backend.images.fetch import ImageStore
+from backend.label_studio.label_config import parse_label_configs
+from backend.label_studio.payloads import Task
+from backend.predict.batch import Batch, Current, Outcome, image_score
+from backend.regions.decode import decode
+from backend.registry.registry import Registry
+from backend.segmenters.classical import ClassicalSegmenter
+from backend.settings import Settings
+
+CONFIGS = parse_label_configs(
+    '<View><Image name="image" value="$image"/><PolygonLabels name="p" toName="image"><Label value="saree"/>'
+    "</PolygonLabels></View>"
+)
+FRONT_AND_BACK = parse_label_configs(
+    '<View><Image name="front" value="$front"/><Image name="back" value="$back"/>'
+    '<PolygonLabels name="p" toName="front"><Label value="saree"/></PolygonLabels>'
+    '<RectangleLabels name="r" toName="back"><Label value="blouse"/></RectangleLabels></View>'
+)
+
+
+@dataclass
+class Recording:
+    """Finds a saree and a blouse in the left half of each image; slow in answering, quick in taking images."""
+
+    seen: list[Image] = field(default_factory=list)
+
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        for image in images:
+            self.seen.append(image)
+            mask = np.zeros(image.pixels.shape[:2], bool)
+            mask[:, : mask.shape[1] // 2] = True
+            other = ~mask
+            number = len(self.seen)
+            yield Scene(
+                (Detection(mask, "saree", 0.9, 0.5), Detection(other, "blouse", 0.8)),
+                np.array([number % 2, 1 - number % 2], np.float32),
+            )
+
+
+def current(detector: Recording, *, side_px: int | None = None, settings: Settings | None = None) -> Current:
+    clusters = Clusters(np.eye(2, dtype=np.float32))
+    return Current("v3", lambda _: detector, settings or Settings(), ("saree", "blouse"), 3, clusters, side_px)
+
+
+@pytest.fixture
+def batch(tmp_path: Path, files: tuple[str, Path]) -> Batch:
+    settings = Settings(label_studio_url=files[0], data_dir=tmp_path)
+    return Batch(
+        settings, images=ImageStore(settings, bearer=lambda: "Bearer x"),
+        detectors=Detectors(Registry(tmp_path), settings), segmenter=ClassicalSegmenter,
+    )  # fmt: skip
+
+
+def put(files: tuple[str, Path], *names: str, size_wh: tuple[int, int] = (90, 60)) -> None:
+    for name in names:
+        Pillow.new("RGB", size_wh, (10, 200, 30)).save(files[1] / name)
+
+
+def predict(
+    batch: Batch, tasks: list[dict[str, str]], detector: Recording | None = None, *, deadline_s: float | None = None
+) -> list[Outcome]:
+    wanted = [Task(id=number, data=data) for number, data in enumerate(tasks)]
+    return list(batch.predict(wanted, CONFIGS, current(detector or Recording()), deadline_s=deadline_s))
+
+
+def test_outcomes_come_in_the_order_of_the_tasks_whatever_fails(batch: Batch, files: tuple[str, Path]) -> None:
+    put(files, *(f"{number}.png" for number in range(0, 24, 2)))
+    (files[1] / "3.png").write_bytes(b"nothing")
+    detector = Recording()
+    outcomes = predict(batch, [{"image": f"/{number}.png"} for number in range(24)], detector)
+    assert [outcome.task_id for outcome in outcomes] == list(range(24))
+    assert [bool(outcome.prediction) for outcome in outcomes] == [True, False] * 12
+    assert all(bool(outcome.problem) != bool(outcome.prediction) for outcome in outcomes)
+    assert "not an image" in (outcomes[3].problem or "") and "not there" in (outcomes[5].problem or "")
+    assert [image.source for image in detector.seen] == [f"/{number}.png" for number in range(0, 24, 2)]
+
+
+def test_tasks_without_an_image_alone_are_outcomes_too(batch: Batch, files: tuple[str, Path]) -> None:
+    outcomes = predict(batch, [{"text": "a"}, {"image": "/none.png"}])
+    assert [outcome.problem is not None for outcome in outcomes] == [True, True]
+    assert "no image under the key 'image'" in (outcomes[0].problem or "")
+
+
+def test_a_prediction_has_scores_a_cluster_and_only_known_labels(batch: Batch, files: tuple[str, Path]) -> None:
+    put(files, "a.png", "b.png")
+    first, second = (outcome.prediction for outcome in predict(batch, [{"image": "/a.png"}, {"image": "/b.png"}]))
+    assert first is not None and second is not None
+    assert first.certainties == (Certainty("saree", 0.45),)
+    assert (first.score, first.model_version) == (0.45, "v3")
+    assert {first.cluster, second.cluster} == {300, 301}
+    (mask,), problems = decode(first.regions)
+    assert not problems and mask.label == "saree" and mask.score == 0.45
+    assert image_score([]) == 0.0
+
+
+def test_each_project_has_its_own_threshold(batch: Batch, files: tuple[str, Path], tmp_path: Path) -> None:
+    put(files, "a.png")
+    path = tmp_path / "projects.yaml"
+    path.write_text("projects: {7: {model_score_threshold: 0.95}, 8: {model_score_threshold: 0.1}}")
+    settings = Settings(project_settings=str(path))
+    found = {}
+    for project in (7, 8):
+        asked = current(Recording(), settings=settings.for_project(project))
+        (outcome,) = batch.predict([Task(id=1, data={"image": "/a.png"})], CONFIGS, asked)
+        found[project] = len(outcome.prediction.regions) if outcome.prediction else None
+    assert found == {7: 0, 8: 1}
+
+
+def test_regions_of_a_reduced_image_have_the_photographs_size(batch: Batch, files: tuple[str, Path]) -> None:
+    put(files, "large.png", size_wh=(900, 600))
+    detector = Recording()
+    task = Task(id=1, data={"image": "/large.png"})
+    (outcome,) = batch.predict([task], CONFIGS, current(detector, side_px=90))
+    assert detector.seen[0].size_wh == (90, 60)
+    assert outcome.prediction is not None
+    (mask,), _ = decode(outcome.prediction.regions)
+    assert mask.mask.shape == (600, 900)
+    assert mask.mask[:, :440].all() and not mask.mask[:, 460:].any()
+
+
+def test_the_deadline_ends_it_after_the_first(batch: Batch, files: tuple[str, Path]) -> None:
+    put(files, "a.png")
+    tasks = [{"image": "/a.png"}] * 6
+    assert [outcome.task_id for outcome in predict(batch, tasks, deadline_s=0.0)] == [0]
+    assert len(predict(batch, tasks, deadline_s=60.0)) == 6
+
+
+@pytest.mark.parametrize("missing", ["front", "back"])
+def test_both_images_of_a_task_are_predicted_and_one_missing_loses_nothing(
+    batch: Batch, files: tuple[str, Path], missing: str
+) -> None:
+    assert [config.image_tag for config in FRONT_AND_BACK] == ["front", "back"]
+    put(files, "a.png", "b.png")
+    whole = {"front": "/a.png", "back": "/b.png"}
+    tasks = [Task(id=1, data=whole), Task(id=2, data=whole | {missing: "/none.png"}), Task(id=3, data=whole)]
+    first, second, third = batch.predict(tasks, FRONT_AND_BACK, current(Recording()))
+    for outcome in (first, third):
+        assert outcome.prediction is not None and outcome.problem is None
+        where = [(region["to_name"], region["from_name"]) for region in outcome.prediction.regions]
+        assert where == [("front", "p"), ("back", "r")]
+        assert outcome.prediction.certainties == (Certainty("saree", 0.45), Certainty("blouse", 0.8))
+        assert outcome.prediction.score == 0.45
+    assert second.prediction is not None and "none.png" in (second.problem or "")
+    assert {region["to_name"] for region in second.prediction.regions} == {"front", "back"} - {missing}
+    (late,) = batch.predict(tasks, FRONT_AND_BACK, current(Recording()), deadline_s=0.0)
+    assert late.task_id == 1 and late.prediction is not None

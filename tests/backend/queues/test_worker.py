@@ -1,0 +1,309 @@
+"""The worker on a real Redis: what it was working on is never lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq import Queue, Retry, Worker
+from rq.executions import Execution
+from rq.job import Job, JobStatus
+
+from backend.queues.lost_jobs import put_back_lost_jobs
+from backend.queues.worker import ResidentWorker
+from benchmarks.faults.proxy import Proxy
+from launcher.stack.redis_server import redis_url
+from launcher.stack.supervisor import free_port
+
+pytestmark = pytest.mark.services
+ROOT = Path(__file__).parent.parent.parent.parent
+# Far less than what the jobs here take; a busy machine is slow to start an interpreter.
+PATIENCE_S = 50
+WORK = (
+    "import sys; from redis import Redis; from backend.queues import lost_jobs, worker;"
+    "connection = Redis.from_url(sys.argv[1]); lost_jobs.put_back_lost_jobs(connection, ['jobs']);"
+    "getattr(worker, sys.argv[2])(['jobs'], connection=connection).work()"
+)
+
+
+@pytest.fixture
+def connection(redis_address: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def start(redis_address: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts workers; what is left of them is killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def one(kind: str = "GarmentWorker") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", WORK, redis_address, kind]
+        started.append(subprocess.Popen(command, cwd=ROOT, start_new_session=True))
+        return started[-1]
+
+    yield one
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait_for(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def running(job: Job) -> bool:
+    return job.get_status() == JobStatus.STARTED and bool(job.get_meta().get("pid"))
+
+
+def work_for_long(seconds: float, path: str) -> None:
+    """A job that says which process it is, and the second time ends at once."""
+    from rq import get_current_job
+
+    job = get_current_job()
+    assert job is not None
+    if Path(path).exists():
+        return
+    Path(path).touch()
+    job.meta["pid"] = os.getpid()
+    job.save_meta()
+    time.sleep(seconds)
+
+
+def test_a_stopped_worker_gives_its_job_back_at_once(
+    connection: Redis, start: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    queue = Queue("jobs", connection=connection)
+    job = queue.enqueue("tests.backend.queues.test_worker.work_for_long", 600, str(tmp_path / "seen"))
+    later = queue.enqueue("tests.backend.queues.test_worker.work_for_long", 0, str(tmp_path / "seen"))
+    worker = start()
+    wait_for(lambda: running(job))
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0
+    assert job.get_status() == JobStatus.QUEUED
+    # At the head: it was there first.
+    assert queue.job_ids == [job.id, later.id]
+    assert not queue.started_job_registry.get_job_ids(cleanup=False)
+    with pytest.raises(ProcessLookupError):
+        os.kill(job.get_meta()["pid"], 0)
+    start()
+    wait_for(lambda: job.get_status() == JobStatus.FINISHED and later.get_status() == JobStatus.FINISHED)
+
+
+def work_regardless(path: str) -> None:
+    """A job that takes whatever ends it for an error and goes on; the second time it ends at once."""
+    if Path(path).exists():
+        return
+    Path(path).touch()
+    ends_at = time.monotonic() + 60
+    while time.monotonic() < ends_at:
+        try:
+            time.sleep(60)
+        except BaseException:  # noqa: BLE001
+            continue
+
+
+def wait_in_a_thread(path: str) -> None:
+    """A job that ends when asked, but for a thread that its process would wait for."""
+    if Path(path).exists():
+        return
+    with ThreadPoolExecutor() as pool:
+        pool.submit(time.sleep, 60)
+        Path(path).touch()
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("work", [work_regardless, wait_in_a_thread])
+def test_a_resident_worker_ends_whatever_its_job_does_and_gives_it_back(
+    connection: Redis, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, work: Callable[[str], None]
+) -> None:
+    queue, seen = Queue("jobs", connection=connection), tmp_path / "seen"
+    job = queue.enqueue(f"tests.backend.queues.test_worker.{work.__name__}", str(seen))
+    later = queue.enqueue(f"tests.backend.queues.test_worker.{work.__name__}", str(seen))
+    worker = start("ResidentWorker")
+    wait_for(seen.exists)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0
+    assert job.get_status() == JobStatus.QUEUED
+    assert queue.job_ids == [job.id, later.id]
+    assert not queue.started_job_registry.get_job_ids(cleanup=False)
+    assert not Worker.all(connection=connection)
+    start("ResidentWorker")
+    wait_for(lambda: job.get_status() == JobStatus.FINISHED and later.get_status() == JobStatus.FINISHED)
+
+
+def test_what_a_killed_worker_left_is_taken_over(
+    connection: Redis, start: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    queue = Queue("jobs", connection=connection)
+    job = queue.enqueue("tests.backend.queues.test_worker.work_for_long", 600, str(tmp_path / "seen"))
+    worker = start()
+    wait_for(lambda: running(job))
+    # While its worker lives, nobody takes the job.
+    assert put_back_lost_jobs(connection, ["jobs"]) == []
+    horses = os.getpgid(job.get_meta()["pid"])
+    worker.send_signal(signal.SIGSTOP)
+    os.killpg(horses, signal.SIGKILL)
+    worker.kill()
+    worker.wait()
+    assert job.get_status() == JobStatus.STARTED
+    assert put_back_lost_jobs(connection, ["jobs"]) == [job.id]
+    # Once only.
+    assert put_back_lost_jobs(connection, ["jobs"]) == []
+    assert queue.job_ids == [job.id]
+    assert not Worker.all(connection=connection)
+    start()
+    wait_for(lambda: job.get_status() == JobStatus.FINISHED)
+
+
+def forgotten(connection: Redis) -> bool:
+    """Whether no worker is known once their records were deleted: what one still had to tell comes back."""
+    for known in Worker.all(connection=connection):
+        connection.delete(known.key)
+    return not Worker.all(connection=connection)
+
+
+class DiesTooSoon(ResidentWorker):
+    """Is killed when it has taken a job, and before it could tell that it runs."""
+
+    def prepare_execution(self, job: Job) -> Execution:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("It is dead.")
+
+
+@pytest.mark.parametrize("names", [["jobs"], ["others", "jobs"]])
+def test_a_job_is_not_lost_with_a_worker_that_had_just_taken_it(
+    connection: Redis, redis_address: str, start: Callable[..., subprocess.Popen[bytes]], names: list[str]
+) -> None:
+    queue = Queue("jobs", connection=connection)
+    start("ResidentWorker")
+    wait_for(lambda: len(Worker.all(connection=connection)) == 1)
+    (idle,) = Worker.all(connection=connection)
+    os.kill(idle.pid or 0, signal.SIGSTOP)
+    job = queue.enqueue(os.getpid)
+    code = (
+        f"from redis import Redis; from tests.backend.queues.test_worker import DiesTooSoon;"
+        f"DiesTooSoon({names}, connection=Redis.from_url('{redis_address}')).work()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert queue.job_ids == [] and job.get_status() == JobStatus.QUEUED
+    # As Redis does by itself once the heart beats stay away.
+    (dead,) = (one for one in Worker.all(connection=connection) if one.pid != idle.pid)
+    connection.delete(dead.key)
+    os.kill(idle.pid or 0, signal.SIGCONT)
+    wait_for(lambda: job.get_status() == JobStatus.FINISHED)
+    assert connection.keys("drape:claims:*") == []
+
+
+def test_a_job_whose_process_was_killed_is_tried_again(
+    connection: Redis, start: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """As by the system, when memory is used up; a few times only."""
+    queue = Queue("jobs", connection=connection)
+    tried = tmp_path / "tried"
+    job = queue.enqueue("tests.backend.queues.test_worker.die", str(tried), retry=Retry(max=3))
+    worker = start()
+    wait_for(lambda: job.get_status() == JobStatus.FAILED)
+    assert worker.poll() is None
+    assert tried.read_text() == "...."
+    again = queue.enqueue(
+        "tests.backend.queues.test_worker.work_for_long", 600, str(tmp_path / "seen"), retry=Retry(max=3)
+    )
+    wait_for(lambda: running(again))
+    pid = again.get_meta()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: again.get_status() == JobStatus.FINISHED)
+
+
+def die(path: str) -> None:
+    """A job that notes that it was begun, and is killed."""
+    with Path(path).open("a") as file:
+        file.write(".")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_job_that_fails_by_itself_is_not_put_back(
+    connection: Redis, start: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    queue = Queue("jobs", connection=connection)
+    job = queue.enqueue("tests.backend.queues.test_worker.does_not_exist")
+    worker = start()
+    wait_for(lambda: job.get_status() == JobStatus.FAILED)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0
+    assert queue.job_ids == []
+
+
+def work_until(go_on: str) -> None:
+    """A job that goes on until there is a file, and notes that it ended."""
+    while not Path(go_on).exists():
+        time.sleep(0.05)
+    with Path(f"{go_on}-ended").open("a") as file:
+        file.write(".")
+
+
+@pytest.mark.parametrize("kind", ["GarmentWorker", "ResidentWorker"])
+def test_a_job_that_ends_while_redis_is_away_is_done_once_it_is_back(
+    connection: Redis, redis_address: str, tmp_path: Path, kind: str
+) -> None:
+    """RQ's own workers end then, and the job is run again by another."""
+    port, go_on = free_port(), tmp_path / "go-on"
+    queue = Queue("jobs", connection=connection)
+    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
+        command = [sys.executable, "-c", WORK, redis_url(port, "test"), kind]
+        worker = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        try:
+            job = queue.enqueue("tests.backend.queues.test_worker.work_until", str(go_on), retry=Retry(max=3))
+            wait_for(lambda: job.get_status() == JobStatus.STARTED)
+            proxy.refuses = True
+            proxy.drop()
+            go_on.touch()
+            # redis-py alone gives up after some seconds.
+            time.sleep(9)
+            proxy.heal()
+            wait_for(lambda: job.get_status() == JobStatus.FINISHED)
+            assert worker.poll() is None
+            wait_for(lambda: not queue.started_job_registry.get_job_ids(cleanup=False))
+            assert Path(f"{go_on}-ended").read_text() == "."
+            # Redis has nothing of it any more, as after a long silence: with the next job it is known again.
+            wait_for(lambda: forgotten(connection))
+            later = queue.enqueue("tests.backend.queues.test_worker.work_until", str(go_on))
+            wait_for(lambda: later.get_status() == JobStatus.FINISHED)
+            (known,) = Worker.all(connection=connection)
+            assert (known.pid, known.queue_names()) == (worker.pid, ["jobs"])
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(PATIENCE_S) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+@pytest.mark.parametrize("kind", ["ResidentWorker", "GarmentWorker"])
+def test_who_stops_a_worker_does_not_wait_for_redis(redis_address: str, connection: Redis, kind: str) -> None:
+    port = free_port()
+    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORK, redis_url(port, "test"), kind], cwd=ROOT, start_new_session=True
+        )
+        try:
+            wait_for(lambda: len(Worker.all(connection=connection)) == 1)
+            proxy.refuses = True
+            proxy.drop()
+            time.sleep(1)
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(PATIENCE_S)
+        finally:
+            worker.kill()
+            worker.wait()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backend.errors import ModelError
+from backend.registry.records import read_facts, write_facts
+from backend.registry.registry import Registry, Version, check_weights
+from backend.settings import Settings
+from backend.storage.store import Folder
+
+
+def add(registry: Registry, weights: Path, *, parent: str | None = None) -> Version:
+    return registry.add(
+        7, weights=weights, classes=("saree", "blouse"), parent=parent, metrics={"mask_map50": 0.5},
+        annotations={"3": "abc"}, image_size_px=256, origin="training",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "trained.pt"
+    path.write_bytes(b"weights")
+    return path
+
+
+@pytest.fixture(params=["own", "folder", pytest.param("s3", marks=pytest.mark.services)])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    """One machine's, of versions that are its own, or that lie in a storage."""
+    if request.param == "own":
+        return Registry(tmp_path / "models")
+    url = str(tmp_path / "shared") if request.param == "folder" else request.getfixturevalue("bucket")
+    return Registry.of(Settings(data_dir=tmp_path / "machine", storage_url=url))
+
+
+def test_versions_are_numbered_kept_and_read_again(registry: Registry, weights: Path) -> None:
+    assert registry.champion(7) is None
+    assert registry.versions(7) == []
+    first = add(registry, weights)
+    weights.write_bytes(b"other weights")
+    second = add(registry, weights, parent=first.name)
+    assert [version.name.rsplit("-", 1)[0] for version in (first, second)] == ["yolo11n-seg-v1", "yolo11n-seg-v2"]
+    assert registry.versions(7) == [first, second]
+    assert registry.project_ids() == [7]
+    write_facts(first, "facts.json", {"a": 1})
+    assert read_facts(first, "facts.json") == {"a": 1} and read_facts(second, "facts.json") is None
+    registry.promote(7, first.name)
+    registry.remove(7, second.name)
+    with pytest.raises(ModelError, match="works with"):
+        registry.remove(7, first.name)
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        write_facts(second, "facts.json", {"a": 1})
+    assert registry.versions(7) == [first]
+
+
+def test_the_champion_moves_and_moves_back(registry: Registry, weights: Path) -> None:
+    first, second = add(registry, weights), add(registry, weights)
+    for version in (first, second, first):
+        registry.promote(7, version.name)
+        assert registry.champion(7) == version
+    with pytest.raises(ModelError, match="no model version"):
+        registry.promote(7, "yolo11n-seg-v9-abcdef")
+    assert registry.champion(7) == first
+
+
+def test_a_half_written_version_is_passed_over(tmp_path: Path, weights: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    first = add(registry, weights)
+    assert Registry(tmp_path / "models").versions(7) == [first]
+    broken = first.weights.parent.parent / "yolo11n-seg-v2-abcdef"
+    broken.mkdir()
+    (broken / "manifest.json").write_text('{"name": ')
+    assert registry.versions(7) == [first]
+    # Nothing half-written is left where a crash would be in the middle of a copy.
+    assert not list(first.weights.parent.parent.glob(".half-*"))
+
+
+def test_weights_that_were_changed_are_not_loaded(tmp_path: Path, weights: Path) -> None:
+    version = add(Registry(tmp_path / "models"), weights)
+    check_weights(version)
+    version.weights.write_bytes(b"something else")
+    with pytest.raises(ModelError, match="were changed"):
+        check_weights(version)
+    version.weights.unlink()
+    with pytest.raises(ModelError, match="are missing"):
+        check_weights(version)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "", "yolo11n-seg-v1", "champion"])
+def test_names_that_are_none_lead_nowhere(tmp_path: Path, weights: Path, name: str) -> None:
+    registry = Registry(tmp_path / "models")
+    first = add(registry, weights)
+    (first.weights.parent.parent / "champion").write_text(name)
+    assert registry.champion(7) is None
+
+
+# What a bucket's or a folder's manifest says after somebody else has written it.
+FOREIGN = [
+    {"name": "../../../etc/x"},
+    {"name": "yolo11n-seg-v9-abcdef"},
+    {"project_id": 8},
+    {"project_id": "7"},
+    {"weights": "/tmp/x.pt"},
+    {"files": None},
+    {"classes": None},
+    {"unheard": 1},
+]
+
+
+@pytest.mark.parametrize("facts", FOREIGN)
+def test_a_manifest_that_names_another_version_or_file_is_passed_over(
+    tmp_path: Path, weights: Path, facts: dict[str, object]
+) -> None:
+    version = add(Registry(tmp_path), weights)
+    manifest = version.weights.with_name("manifest.json")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **facts}))
+    assert Registry(tmp_path).versions(version.project_id) == []
+
+
+def test_folders_that_are_no_projects_number_are_none(tmp_path: Path) -> None:
+    for name in ("²", "٣", "7a", "..7", "7" * 20):
+        (tmp_path / name).mkdir()
+    assert Registry(tmp_path).project_ids() == []
+
+
+def test_tampered_with_in_the_storage_weights_are_not_loaded(tmp_path: Path, weights: Path) -> None:
+    kept = tmp_path / "kept"
+    version = add(Registry.shared(Folder(kept), tmp_path / "here"), weights)
+    there = Registry.shared(Folder(kept), tmp_path / "there").version(version.project_id, version.name)
+    check_weights(there)
+    name = version.weights.relative_to(tmp_path / "here")
+    (kept / name).write_bytes(b"other weights")
+    elsewhere = Registry.shared(Folder(kept), tmp_path / "elsewhere").version(version.project_id, version.name)
+    with pytest.raises(ModelError, match="were changed"):
+        check_weights(elsewhere)

@@ -1,0 +1,124 @@
+"""Who is let in, by what is set; `test_app.py` asks every route."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security import HTTPBasic
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from backend.app import create_app
+from backend.settings import Settings
+from backend.web.authentication import LIVE, Unauthorized, authenticate
+from label_studio_config.palette_xml import GARMENTS, palette
+
+BASIC = "Basic " + b64encode(b"user:pass").decode()
+MADE_UP = "Basic " + b64encode(b"x:y").decode()
+NOBODY = "Basic " + b64encode(b":").decode()
+
+# user that is set, secret that is set, whether it is a webhook, credentials and secret that come, whether they pass
+CASES = [
+    ("", "", False, None, None, True),
+    ("", "", True, None, None, True),
+    ("user", "", False, None, None, False),
+    ("user", "", False, BASIC, None, True),
+    ("user", "", False, MADE_UP, None, False),
+    ("user", "", False, NOBODY, None, False),
+    ("user", "hook", False, None, "hook", False),
+    ("user", "hook", True, None, "hook", True),
+    ("user", "hook", True, None, "hooks", False),
+    ("user", "hook", True, None, "", False),
+    ("user", "hook", True, BASIC, "hooks", True),
+    # Where nothing but the secret is set, nothing but the secret opens.
+    ("", "hook", True, None, "hook", True),
+    ("", "hook", True, None, None, False),
+    ("", "hook", True, MADE_UP, None, False),
+    ("", "hook", True, NOBODY, None, False),
+]
+
+
+@pytest.mark.parametrize(("user", "secret", "webhook", "credentials", "carried", "passes"), CASES)
+def test_only_what_is_set_opens(
+    user: str, secret: str, webhook: bool, credentials: str | None, carried: str | None, passes: bool
+) -> None:
+    settings = Settings(basic_auth_user=user, basic_auth_pass="pass" if user else "", webhook_secret=secret)
+    given = {"authorization": credentials, "x-drape-secret": carried}
+    headers = [(name.encode(), value.encode()) for name, value in given.items() if value is not None]
+    request = Request({"type": "http", "method": "POST", "path": "/webhook", "headers": headers})
+
+    async def ask() -> bool:
+        try:
+            await authenticate(settings, webhook=webhook)(request, await HTTPBasic(auto_error=False)(request))
+        except Unauthorized:
+            return False
+        return True
+
+    assert asyncio.run(ask()) == passes
+
+
+ROUTES = {
+    "/", "/assets/{name}", "/projects/{project_id}/versions/{name}/report",
+    "/projects/{project_id}/versions/{name}/promote", "/projects/{project_id}/rollback", "/projects/{project_id}/train",
+    "/projects/{project_id}/train/cancel", "/health", "/setup", "/predict", "/webhook", "/versions", "/status",
+    "/job_status", "/validate", "/duplicate_model", "/delete", "/metrics",
+}  # fmt: skip
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
+
+
+def test_whatever_is_asked_nothing_is_told_or_done_without_credentials(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", webhook_secret="hook")
+    app = create_app(settings)
+    # No folder of files, no documentation, no socket stands beside the routes that ask for credentials.
+    routes = list(iter_route_contexts(app.routes))
+    assert all(isinstance(route.original_route, APIRoute) for route in routes)
+    assert {route.path for route in routes} == ROUTES | {LIVE}
+    client = TestClient(app, follow_redirects=False)
+    unknown = {"/docs", "/openapi.json", "/static/x", "/assets/../app.py", "/assets/%2e%2e/app.py"}
+    allowed = {(route.path, method) for route in routes for method in route.methods or ()}
+    for path in ROUTES | unknown:
+        address = re.sub(r"{project_id}", "7", path).replace("{name}", "status.css")
+        for method in METHODS:
+            for auth in ({}, {"Authorization": MADE_UP}, {"Authorization": "Basic %"}, {"Authorization": "Bearer x"}):
+                answer = client.request(method, address, headers=auth)
+                if (path, method) in allowed:
+                    assert answer.status_code == 401, (method, path)
+                else:
+                    # There is no such thing: nothing is done, and nothing said but that.
+                    assert answer.status_code in (404, 405), (method, path)
+                    assert answer.content in (b"", b'{"detail":"Not Found"}', b'{"detail":"Method Not Allowed"}')
+
+
+def test_anybody_learns_that_it_lives_and_nothing_else(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", webhook_secret="hook")
+    answer = TestClient(create_app(settings)).get(LIVE)
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_what_other_sites_can_have_a_browser_send_is_no_webhook(tmp_path: Path, kind: str) -> None:
+    """A browser adds the credentials that it knows; JSON it sends only where this service says that it may."""
+    settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass")
+    body = b'{"action": "START_TRAINING", "project": {"id": 7}}'
+    headers = {
+        "Authorization": BASIC,
+        "Origin": "https://elsewhere.example",
+        **({"Content-Type": kind} if kind else {}),
+    }
+    answer = TestClient(create_app(settings)).post("/webhook", content=body, headers=headers)
+    assert answer.status_code in (415, 422), answer.text
+
+
+def test_another_sites_page_has_nothing_predicted(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", segmenter="classical")
+    body = {"tasks": [], "label_config": palette(GARMENTS)}
+    client = TestClient(create_app(settings), headers={"Authorization": BASIC})
+    for header in ({"Origin": "https://elsewhere.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert client.post("/predict", json=body, headers=header).status_code == 403
+    # Label Studio says nothing of the kind.
+    assert client.post("/predict", json=body).status_code == 200

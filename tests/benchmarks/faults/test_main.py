@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.faults.__main__ import run
+from benchmarks.faults.rig import LINKS, PROCESSES, fault_of, full, small_disk
+from benchmarks.invariants import unfinished_files
+
+
+def test_the_seed_says_which_faults_and_every_one_comes() -> None:
+    faults = [fault_of(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
+    again = [fault_of(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
+    assert faults == again
+    found = Counter((fault.kind, fault.target) for fault in faults)
+    hit = {(kind, target) for kind in ("kill", "restart", "stop", "skew") for target in PROCESSES}
+    assert set(found) == hit | {(kind, link) for kind in ("drop", "delay") for link in LINKS} | {("full", "disk")}
+    kinds = {fault_of(random.Random(number), disk=False, clocks=False).kind for number in range(200)}
+    assert kinds == {"kill", "restart", "stop", "drop", "delay"}
+
+
+# a file in the data directory, whether it is one that was begun and not finished
+LEFT = [
+    ("models/1/.half-abc", True),
+    ("models/1/.gone-abc", True),
+    ("models/1/.champion.4711", True),
+    ("approvals/.1.json.17", True),
+    ("models/1/.lock", False),
+    ("models/1/champion", False),
+    (".version", False),
+]
+
+
+@pytest.mark.parametrize(("name", "is_left"), LEFT)
+def test_unfinished_files_are_seen(tmp_path: Path, name: str, is_left: bool) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    found = list(unfinished_files(tmp_path))
+    assert bool(found) == is_left and all(name in one for one in found)
+
+
+def test_a_full_disk_is_full_and_then_is_not(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        if disk is None:
+            pytest.skip("This user may not mount a file system.")
+        with full(disk), pytest.raises(OSError, match="No space left"):
+            (disk / "more").write_bytes(b"x" * 10_000)
+        (disk / "more").write_bytes(b"x" * 10_000)
+    assert not any((tmp_path / "disk").iterdir())
+
+
+@pytest.mark.services
+@pytest.mark.timeout(2000)
+def test_the_stack_is_whole_after_three_faults() -> None:
+    assert run(3, 1, 0, None, Console(width=160)) == 0

@@ -1,0 +1,113 @@
+"""SAM 3 in jobs: pre-annotation before a project has a model, and encoding ahead; real Label Studio, Redis and RQ."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rq import SimpleWorker
+
+from backend.label_studio.client import LabelStudio
+from backend.prelabel.jobs import prelabel
+from backend.queues.job_progress import progress_of
+from backend.queues.queues import EMBED, Queues
+from backend.settings import Settings
+from backend.telemetry.problems import Problems
+from benchmarks.random_weights import random_sam3, small_sam3
+from label_studio_config.demo.write import write_images
+from label_studio_config.palette_xml import palette
+from label_studio_config.provision import ensure_local_files, ensure_project
+from launcher.commands.progress_bar import show_progress
+from tests.conftest import Studio
+
+pytestmark = pytest.mark.services
+
+
+@dataclass(frozen=True)
+class Project:
+    """Two figures and a broken file in a running Label Studio, under settings in the environment."""
+
+    number: int
+    label_studio: LabelStudio
+    queues: Queues
+    embeddings: Path
+
+    @property
+    def task_ids(self) -> list[int]:
+        return self.label_studio.task_ids(self.number)
+
+
+@pytest.fixture
+def project(
+    label_studio: Studio, redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    with small_sam3():
+        weights = random_sam3(tmp_path, seed=1)
+        settings = {
+            "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key,
+            "REDIS_URL": redis_address, "DATA_DIR": str(tmp_path / "data"), "DEVICE": "cpu",
+            "SAM3_WEIGHTS": str(weights), "MODEL_SCORE_THRESHOLD": "0.2", "PRELABEL_CHUNK": "2",
+        }  # fmt: skip
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        studio = LabelStudio(Settings())
+        folder = label_studio.files / tmp_path.name
+        write_images(folder, (2, 4))
+        (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+        number = ensure_project(studio, title=tmp_path.name, label_config=palette(("saree", "blouse")))
+        ensure_local_files(studio, project_id=number, folder=folder)
+        yield Project(number, studio, Queues(Settings()), tmp_path / "data" / "embeddings")
+        studio.sdk.projects.delete(number)
+
+
+def test_words_pre_annotate_what_has_no_prediction(project: Project) -> None:
+    counts = prelabel(project.number, "", project.task_ids)
+    assert counts == {"written": 2, "accepted": 0, "skipped": 0, "failed": 1}
+    tasks = project.label_studio.tasks(project.number, project.task_ids)
+    written = [prediction for task in tasks for prediction in task["predictions"]]
+    assert [prediction["model_version"] for prediction in written] == ["sam3", "sam3"]
+    regions = [region for prediction in written for region in prediction["result"]]
+    assert {region["value"]["labels"][0] for region in regions if region["type"] == "labels"} <= {"saree", "blouse"}
+    assert regions
+    assert any("damaged" in problem.text for problem in Problems(project.queues.redis).recent(5))
+    assert prelabel(project.number, "", project.task_ids)["skipped"] == 2
+
+
+def test_a_whole_project_is_encoded_ahead_and_once(project: Project) -> None:
+    worker = SimpleWorker([EMBED], connection=project.queues.redis)
+    jobs = project.queues.enqueue_embed(project.number, project.task_ids)
+    assert len(jobs) == 2
+    assert progress_of(project.queues.redis, jobs).open_jobs == 2
+    assert project.queues.enqueue_embed(project.number, project.task_ids) == jobs
+    worker.work(burst=True)
+    told = show_progress(
+        lambda: progress_of(project.queues.redis, jobs), total=3, what="Encoding", console=Console(file=io.StringIO())
+    )
+    assert (told.done, told.failed, told.reasons) == (2, 1, ())
+    kept = {path.name: path.stat().st_mtime_ns for path in project.embeddings.iterdir()}
+    # Two images, and what each of two heads reads of them.
+    assert len(kept) == 4
+    project.queues.enqueue_embed(project.number, project.task_ids)
+    worker.work(burst=True)
+    assert {path.name: path.stat().st_mtime_ns for path in project.embeddings.iterdir()} == kept
+
+
+def test_a_segmenter_that_encodes_nothing_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGMENTER", "classical")
+    jobs = project.queues.enqueue_embed(project.number, project.task_ids[:1])
+    SimpleWorker([EMBED], connection=project.queues.redis).work(burst=True)
+    (reason,) = progress_of(project.queues.redis, jobs).reasons
+    assert "encodes no images" in reason
+
+
+def test_the_tasks_that_follow_an_opened_one(project: Project) -> None:
+    first, second, third = sorted(project.task_ids)
+    following = project.label_studio.tasks_after(project.number, first, count=1)
+    assert [task["id"] for task in following] == [second]
+    assert following[0]["data"]["image"]
+    assert [task["id"] for task in project.label_studio.tasks_after(project.number, first, count=5)] == [second, third]
+    assert project.label_studio.tasks_after(project.number, third, count=2) == []

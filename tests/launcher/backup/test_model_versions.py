@@ -1,0 +1,260 @@
+"""Backups of models from, and restores into, a folder of this machine's own, a shared folder, and a bucket of S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from backend.detector.preparation import PREPARED
+from backend.errors import StorageAwayError
+from backend.registry.files import MANIFEST
+from backend.registry.registry import CHAMPION, MODELS, Registry, Version, check_weights
+from backend.registry.shared_files import CLAIMS, PACKED
+from backend.settings import Settings
+from backend.storage.store import Folder, Storage, StoredObject, storage_of
+from launcher.backup.archive import writing
+from launcher.backup.model_versions import OwnVersions, SharedVersions, Versions, write_versions
+from launcher.cli import app
+from launcher.stack.supervisor import free_port
+
+HALF = "yolo11n-seg-v9-0a1b2c"
+Found = dict[int, tuple[str | None, dict[str, dict[str, str]]]]
+
+
+def add(registry: Registry, project_id: int, word: str, tmp_path: Path) -> Version:
+    """A version with weights, a report, an export and a preparation."""
+    weights = tmp_path / "trained.pt"
+    weights.write_text(f"weights {word}")
+    version = registry.add(
+        project_id, weights=weights, classes=("saree",), parent=None, metrics={}, annotations={}, image_size_px=256,
+        origin="training", beside={"dataset.json": word},
+    )  # fmt: skip
+    folder = version.weights.parent
+    version.files.put(folder / "report.html", f"report {word}")
+    for name in ("exports/onnx", PREPARED):
+        made = folder / ".made"
+        made.mkdir(parents=True)
+        (made / "model.onnx").write_text(f"made {word}")
+        (folder / name).parent.mkdir(exist_ok=True)
+        version.files.put_folder(made, folder / name)
+    return version
+
+
+def fill(registry: Registry, tmp_path: Path, word: str, *, projects: tuple[int, ...] = (1, 2)) -> None:
+    """Two versions in each project; the first has a champion, which is not the newest."""
+    for project_id in projects:
+        first = add(registry, project_id, f"{word} {project_id} first", tmp_path)
+        add(registry, project_id, f"{word} {project_id} second", tmp_path)
+        if project_id == projects[0]:
+            registry.promote(project_id, first.name)
+
+
+def found(settings: Settings) -> Found:
+    """Champion and files of each version, as a process sees them that begins now."""
+    registry = Registry.of(settings)
+    return {project_id: _project(registry, project_id) for project_id in registry.project_ids()}
+
+
+def _project(registry: Registry, project_id: int) -> tuple[str | None, dict[str, dict[str, str]]]:
+    champion = registry.champion(project_id)
+    versions = {}
+    for version in registry.versions(project_id):
+        check_weights(version)
+        folder, files = version.weights.parent, version.files
+        plain = [files.current(folder / name) for name in ("weights.pt", MANIFEST, "dataset.json", "report.html")]
+        export = files.current_folder(folder / "exports" / "onnx") / "model.onnx"
+        versions[version.name] = {path.name: path.read_text() for path in [*plain, export]}
+    return champion.name if champion is not None else None, versions
+
+
+def drape(settings: Settings, *arguments: str | Path) -> Result:
+    given = ["--no-label-studio", "--data-dir", settings.data_dir]
+    # Sentences name files, however long their folder is called.
+    environment = {"STORAGE_URL": settings.storage_url, "COLUMNS": "500"}
+    return CliRunner().invoke(app, [str(one) for one in [*arguments, *given]], env=environment)
+
+
+@pytest.fixture
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """`STORAGE_URL` of each kind, empty."""
+    (tmp_path / "shared").mkdir()
+    return {"own": "", "folder": str(tmp_path / "shared"), "s3": request.getfixturevalue("bucket")}
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(("kept", "put"), [("own", "folder"), ("folder", "own"), ("own", "s3"), ("s3", "own")])
+def test_what_was_kept_comes_back_wherever_models_lie(
+    kept: str, put: str, places: dict[str, str], tmp_path: Path
+) -> None:
+    one = Settings(data_dir=tmp_path / "one", storage_url=places[kept])
+    fill(Registry.of(one), tmp_path, "kept")
+    before, storage = found(one), storage_of(one)
+    if storage is not None:
+        # Somebody uploads it, or was killed.
+        storage.write(f"{MODELS}/1/{HALF}/weights.pt", b"half")
+    file = tmp_path / "kept.tar.gz"
+    done = drape(one, "backup", file)
+    assert done.exit_code == 0 and "in 21 files" in done.output, done.output
+    # Copies of all versions would fill this machine's disk.
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+    other = Settings(data_dir=tmp_path / "other", storage_url=places[put])
+    fill(Registry.of(other), tmp_path, "other", projects=(2, 3))
+    mixed = found(other)
+    done = drape(other, "restore", file)
+    assert done.exit_code == 1 and "models of" in str(done.exception) and "--force" in str(done.exception)
+    assert found(other) == mixed != before
+    done = drape(other, "restore", file, "--force")
+    assert done.exit_code == 0 and "4 model versions are whole" in done.output, done.output
+    assert found(other) == before and before[1][0] is not None and before[2][0] is None
+    storage = storage_of(other)
+    if storage is not None:
+        names = storage.kept_under(MODELS)
+        assert not [name for name in names if PREPARED in name or CLAIMS in name or HALF in name or "/3/" in name]
+        assert len([name for name in names if name.endswith(f"exports/onnx{PACKED}")]) == 4
+    else:
+        assert not list(tmp_path.joinpath("other", "models").rglob(PREPARED))
+    # The line goes on.
+    assert add(Registry.of(other), 1, "later", tmp_path).number == 3
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_a_storage_that_is_away_is_said_and_nothing_changes(
+    kind: str, places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Settings(data_dir=tmp_path / "one", storage_url=places[kind])
+    fill(Registry.of(one), tmp_path, "kept")
+    assert drape(one, "backup", tmp_path / "kept.tar.gz").exit_code == 0
+    there = sorted(path for path in one.data_dir.rglob("*"))
+    if kind == "folder":
+        Path(places[kind]).rename(tmp_path / "unmounted")
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    for done in (
+        drape(one, "backup", tmp_path / "second.tar.gz"),
+        drape(one, "restore", tmp_path / "kept.tar.gz", "--force"),
+    ):
+        assert done.exit_code == 1 and f"{places[kind]} (STORAGE_URL)" in str(done.exception), done.output
+    assert not (tmp_path / "second.tar.gz").exists() and not Path(places["folder"], MODELS).exists()
+    assert set(there) <= set(one.data_dir.rglob("*")) and not list(one.data_dir.glob(".restoring-*"))
+
+
+class Watched(Folder):
+    """Looks after every change whether anybody could see a version that is not whole; is away from the n-th on."""
+
+    def __init__(self, folder: Path, *, away_from: int) -> None:
+        super().__init__(folder)
+        self.changes, self._away_from = 0, away_from
+
+    def write(self, name: str, content: bytes | Path) -> StoredObject:
+        self._count()
+        kept = super().write(name, content)
+        self._look()
+        return kept
+
+    def remove(self, name: str) -> None:
+        self._count()
+        super().remove(name)
+        self._look()
+
+    def _count(self) -> None:
+        if self.changes == self._away_from:
+            raise StorageAwayError("It is away.")
+        self.changes += 1
+
+    def _look(self) -> None:
+        names = self.kept_under(MODELS)
+        versions = {name.rpartition("/")[0] for name in names if name.endswith(MANIFEST)}
+        for one in versions:
+            facts = json.loads(self.read(f"{one}/{MANIFEST}"))
+            assert hashlib.sha256(self.read(f"{one}/weights.pt")).hexdigest() == facts["weights_sha256"]
+            assert {f"{one}/dataset.json", f"{one}/report.html", f"{one}/exports/onnx{PACKED}"} <= set(names)
+        for pointer in (name for name in names if name.endswith(f"/{CHAMPION}")):
+            assert f"{pointer.rpartition('/')[0]}/{self.read(pointer).decode().strip()}" in versions
+
+
+def put_back(versions: Versions, made: Registry) -> None:
+    versions.add(made)
+    versions.end(made)
+
+
+def test_no_version_is_seen_by_half_wherever_a_restore_breaks_off(tmp_path: Path) -> None:
+    made = Registry(tmp_path / "made")
+    fill(made, tmp_path, "kept")
+    fill(Registry.shared(Folder(tmp_path / "before"), tmp_path / "cache"), tmp_path, "other", projects=(1, 3))
+    broken_off, number = True, 0
+    while broken_off:
+        root = tmp_path / f"shared-{number}"
+        shutil.copytree(tmp_path / "before", root)
+        storage = Watched(root, away_from=number)
+        try:
+            put_back(SharedVersions(storage, tmp_path), made)
+            broken_off = False
+        except StorageAwayError:
+            # Whatever was done, it can be done again.
+            put_back(SharedVersions(Watched(root, away_from=-1), tmp_path), made)
+        names = {version: sorted(files) for version, files in found_in(root, tmp_path / f"new-{number}").items()}
+        assert names == {version: sorted(files) for version, files in found_in(made.root, tmp_path, own=True).items()}
+        # All changes are looked after each time; some are enough to break off at.
+        number += 7
+    assert number > 4 * 7
+
+
+def found_in(root: Path, cache: Path, *, own: bool = False) -> dict[str, dict[str, str]]:
+    registry = Registry(root) if own else Registry.shared(Folder(root), cache)
+    return {
+        f"{project_id} {name} {champion}": files
+        for project_id in registry.project_ids()
+        for champion, versions in [_project(registry, project_id)]
+        for name, files in versions.items()
+    }
+
+
+class PromotesMeanwhile(Folder):
+    """Another machine promotes the second version and removes the first while the first is copied."""
+
+    def fetch(self, name: str, to: Path) -> None:
+        registry = Registry.shared(Folder(Path(self.url)), to.parents[3] / "another-machine")
+        first, *others = registry.versions(1)
+        if others:
+            registry.promote(1, others[0].name)
+            registry.remove(1, first.name)
+        super().fetch(name, to)
+
+
+def test_a_champion_that_is_followed_while_it_is_copied_is_not_named(tmp_path: Path) -> None:
+    root = tmp_path / "shared"
+    fill(Registry.shared(Folder(root), tmp_path / "cache"), tmp_path, "kept", projects=(1,))
+    with writing(tmp_path / "kept.tar.gz", lambda size: None) as archive:
+        write_versions(SharedVersions(PromotesMeanwhile(root), tmp_path), archive)
+    (second,) = Registry.shared(Folder(root), tmp_path / "new").versions(1)
+    with tarfile.open(tmp_path / "kept.tar.gz") as kept:
+        *files, pointer = kept.getnames()
+        content = kept.extractfile(pointer)
+        assert content is not None and content.read().decode().strip() == second.name
+    assert pointer == f"models/1/{CHAMPION}" and {name.split("/")[2] for name in files} == {second.name}
+
+
+def test_of_versions_that_lie_here_none_is_put_one_by_one(tmp_path: Path) -> None:
+    made, here = Registry(tmp_path / "made"), Registry(tmp_path / "here")
+    fill(made, tmp_path, "kept")
+    versions = OwnVersions(here)
+    put_back(versions, made)
+    assert versions.place.path == here.root and here.project_ids() == []
+
+
+def test_what_cannot_be_listed_is_not_taken_for_nothing(shared: Storage, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageAwayError, match="cannot be read"):
+        Folder(tmp_path / "file").kept_under("")
+    shared.write("a/b", b"1")
+    shared.remove("a/b")
+    # It is not gone with the last thing in it.
+    assert shared.folders("a") == [] and (not isinstance(shared, Folder) or Path(shared.url).is_dir())

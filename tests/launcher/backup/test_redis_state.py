@@ -1,0 +1,84 @@
+"""What is kept of a real Redis, with a worker that is in the middle of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.job import Job, JobStatus
+
+from backend.predict.sticky_words import KEY as STICKY_WORDS
+from backend.queues.queues import CHECKS, QUEUES, TRAIN, Queues
+from backend.settings import Settings
+from backend.status.audits import Audits
+from backend.telemetry.problems import Problems
+from launcher.backup.redis_state import holds_something, read_state, write_state
+
+pytestmark = pytest.mark.services
+
+
+def note(path: str, word: str) -> None:
+    """A job that says that it was done, and keeps Redis as it is in its midst the first time."""
+    with Path(path).open("a") as file:
+        file.write(word)
+    midst = Path(f"{path}.{word}.midst")
+    if midst.exists() and not midst.stat().st_size:
+        connection = Redis.from_url(midst.with_suffix(".address").read_text())
+        midst.write_text("\n".join(read_state(connection)))
+        connection.close()
+
+
+def test_jobs_are_done_once_after_it(redis_address: str, tmp_path: Path) -> None:
+    queues, done = Queues(Settings(redis_url=redis_address)), tmp_path / "done"
+    redis = queues.redis
+    assert not holds_something(redis)
+    checks = Queue(CHECKS, connection=redis)
+    for word in "abc":
+        checks.enqueue(note, str(done), word, job_id=f"job-{word}", meta={"of": word})
+    (tmp_path / "done.b.midst").touch()
+    (tmp_path / "done.b.address").write_text(redis_address)
+    queues.enqueue_training(7, reason="asked")
+    Audits(queues.redis).remember(7, version="v1", images=3, regions=9, wrong=1)
+    Problems(redis).report("It is broken.", project_id=7)
+    redis.hset(STICKY_WORDS, "7", b"\xff\x00 not text")
+    queues.enqueue_check(7)
+    SimpleWorker([CHECKS], connection=redis).work(burst=True, max_jobs=2)
+    assert done.read_text() == "ab"
+    lines = (tmp_path / "done.b.midst").read_text().splitlines()
+
+    # As it was while 'b' ran: that and what waited then, whatever has happened since.
+    checks.enqueue(note, str(done), "later")
+    assert write_state(redis, lines) == 4
+    assert checks.job_ids[:2] == ["job-b", "job-c"] and len(checks.job_ids) == 3
+    again = Job.fetch("job-b", connection=redis)
+    assert again.get_status() == JobStatus.QUEUED and again.get_meta() == {"of": "b"}
+    assert again.started_at is None and again.worker_name is None
+    assert not checks.started_job_registry.get_job_ids(cleanup=False)
+    assert queues.has_training(7) and not queues.enqueue_training(7, reason="asked again")
+    assert Audits(queues.redis).all() == {"7": {"version": "v1", "images": 3, "regions": 9, "wrong": 1}}
+    assert Problems(redis).recent(1)[0].text == "It is broken."
+    assert redis.hgetall(STICKY_WORDS) == {b"7": b"\xff\x00 not text"}
+    # A hint that came before is no reason to swallow the next.
+    assert queues.enqueue_check(7)
+    done.write_text("")
+    # Of a project that there is not.
+    checks.remove(checks.job_ids[-1])
+    SimpleWorker([CHECKS], connection=redis).work(burst=True)
+    assert done.read_text() == "bc"
+    redis.close()
+
+
+def test_what_is_written_is_what_was_read(redis_address: str) -> None:
+    queues = Queues(Settings(redis_url=redis_address))
+    for project in range(3):
+        queues.enqueue_training(project, reason="asked")
+        queues.enqueue_embed(project, list(range(100)))
+    before = sorted(read_state(queues.redis))
+    assert holds_something(queues.redis) and len(before) == 9
+    assert write_state(queues.redis, before) == 9
+    assert {job for name in QUEUES for job in Queue(name, connection=queues.redis).job_ids} >= {
+        f"{TRAIN}-{project}" for project in range(3)
+    }
+    queues.redis.close()

@@ -1,0 +1,51 @@
+"""The page of licences lists what requirements.txt names, in the versions that it pins."""
+
+from __future__ import annotations
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from launcher.dev.licences_page import HEAD, PAGE, ROOT, licences_table, licensed, required
+
+
+def asked() -> list[Requirement]:
+    """Every line of requirements.txt, for whatever Python and machine."""
+    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    return [Requirement(line) for line in lines if line]
+
+
+def rows() -> dict[str, list[str]]:
+    """The page's rows by normalised name: package, version, licence, whether we name it, home page."""
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PAGE.read_text().removeprefix(HEAD).splitlines()
+    ]
+    return {canonicalize_name(row[0]): row for row in cells}
+
+
+def test_every_requirement_is_listed_in_a_version_that_is_pinned() -> None:
+    listed = rows()
+    for one in asked():
+        name = canonicalize_name(one.name)
+        assert name in listed, f"{one.name} is not in {PAGE.name}: run `make licences`"
+        pins = [other.specifier for other in asked() if canonicalize_name(other.name) == name]
+        assert any(listed[name][1] in pin for pin in pins), f"{one.name} moved: run `make licences`"
+        assert listed[name][3] == "yes"
+
+
+def test_every_package_has_a_licence_and_a_home() -> None:
+    for name, row in rows().items():
+        assert len(row) == 5 and row[2] not in ("", "not said"), name
+        assert row[4].startswith("http"), name
+    assert "drape" not in rows()
+
+
+def test_what_is_installed_is_told_the_same_way_each_time() -> None:
+    found = licensed()
+    assert licences_table() == licences_table()
+    assert [one.name for one in found] == sorted((one.name for one in found), key=str.lower)
+    assert {canonicalize_name(one.name) for one in found if one.direct} == required().keys()
+    # What is brought along, as well; and nothing that only the tests need.
+    names = {canonicalize_name(one.name) for one in found}
+    assert {"werkzeug", "starlette", "numpy"} <= names and not names & {"pytest", "mypy", "playwright"}
+    assert {one.licence for one in found if one.name.startswith("ultralytics")} <= {"AGPL-3.0", "AGPL-3.0-only"}

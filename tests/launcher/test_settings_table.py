@@ -1,5 +1,0 @@
-from launcher.settings_table import PAGE, settings_table
-
-
-def test_the_page_in_the_docs_is_that_of_the_class() -> None:
-    assert PAGE.read_text() == settings_table()

@@ -1,0 +1,113 @@
+"""Counts by what changed agree with counts of everything, on a real Label Studio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.domain import Prediction
+from backend.settings import Settings
+from tests.training.conftest import Workplace, regions_of
+from training.annotations.approvals import Approved
+from training.annotations.count import Counting
+
+pytestmark = pytest.mark.services
+
+
+def counting(workplace: Workplace, **given: Any) -> Counting:
+    return Counting(Settings(**given), workplace.label_studio, workplace.project_id)
+
+
+def both(workplace: Workplace, tmp_path: Path, **given: Any) -> tuple[Approved, ...]:
+    """By changes, once everything elsewhere has said the same."""
+    by_changes = counting(workplace, **given).changes()
+    anew = counting(workplace, data_dir=tmp_path / "elsewhere", **given).everything()
+    assert (by_changes.approved, by_changes.accepted) == (anew.approved, anew.accepted)
+    return by_changes.approved
+
+
+def test_changes_say_what_everything_says(workplace: Workplace, tmp_path: Path) -> None:
+    sdk = workplace.label_studio.sdk
+    assert both(workplace, tmp_path) == ()
+    first, second = workplace.approve(1), workplace.approve(3)
+    assert [one.annotation_id for one in both(workplace, tmp_path)] == sorted([first, second])
+    third = workplace.approve(7)
+    assert len(both(workplace, tmp_path)) == 3
+    # Corrected, skipped, deleted: the task that it was in says so.
+    before = {one.annotation_id: one.content_hash for one in both(workplace, tmp_path)}
+    result = sdk.annotations.get(first).result or []
+    sdk.annotations.update(first, result=result[:2])
+    after = {one.annotation_id: one.content_hash for one in both(workplace, tmp_path)}
+    assert [one for one in before if before[one] != after[one]] == [first]
+    sdk.annotations.update(second, was_cancelled=True)
+    assert sorted(one.annotation_id for one in both(workplace, tmp_path)) == sorted([first, third])
+    sdk.annotations.delete(third)
+    assert [one.annotation_id for one in both(workplace, tmp_path)] == [first]
+    # Another rule counts anew.
+    assert both(workplace, tmp_path, approval="ground_truth") == ()
+    sdk.annotations.update(first, ground_truth=True)
+    assert [one.annotation_id for one in both(workplace, tmp_path, approval="ground_truth")] == [first]
+
+
+def test_what_was_shown_is_told_too(workplace: Workplace, tmp_path: Path) -> None:
+    studio, project_id = workplace.label_studio, workplace.project_id
+    workplace.approve(1)
+    assert both(workplace, tmp_path)[0].shown is None
+    prediction = Prediction(model_version="v1", score=0.5, regions=regions_of(3)[:1])
+    studio.write_predictions(project_id, [(workplace.tasks[3], prediction)])
+    assert len(both(workplace, tmp_path)) == 1
+    studio.sdk.projects.update(project_id, model_version="v1")
+    workplace.approve(3)
+    (_, shown) = both(workplace, tmp_path)
+    assert shown.shown is not None and len(shown.shown) == 1
+
+
+def test_only_what_changed_is_asked_for(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (1, 3):
+        workplace.approve(seed)
+    studio, asked = workplace.label_studio, list[Sequence[int] | None]()
+    everything = studio.annotated_tasks
+
+    def recorded(project_id: int, *, among: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        asked.append(among)
+        return everything(project_id, among=among)
+
+    monkeypatch.setattr(studio, "annotated_tasks", recorded)
+    assert len(counting(workplace).changes().approved) == 2
+    workplace.approve(7)
+    assert len(counting(workplace).changes().approved) == 3
+    assert len(counting(workplace).changes().approved) == 3
+    assert asked == [None, [workplace.tasks[7]], []]
+
+
+def test_a_deleted_task_is_missed(workplace: Workplace) -> None:
+    for seed in (1, 3):
+        workplace.approve(seed)
+    assert len(counting(workplace).changes().approved) == 2
+    workplace.label_studio.sdk.tasks.delete(str(workplace.tasks[3]))
+    assert len(counting(workplace).changes().approved) == 1
+
+
+def test_a_copy_that_is_damaged_is_made_anew(workplace: Workplace) -> None:
+    workplace.approve(1)
+    counting(workplace).changes()
+    (path,) = (Settings().data_dir / "approvals").iterdir()
+    path.write_text("{")
+    assert len(counting(workplace).changes().approved) == 1
+
+
+def test_a_copy_from_before_more_was_counted_is_made_anew(workplace: Workplace) -> None:
+    workplace.approve(1)
+    before = counting(workplace).changes()
+    (path,) = (Settings().data_dir / "approvals").iterdir()
+    older = json.loads(path.read_text())
+    del older["accepted"]
+    for one in older["approved"]:
+        del one["made_at"], one["lead_time_s"], one["from_prediction"], one["shown_hash"]
+    path.write_text(json.dumps(older))
+    assert before.approved[0].made_at
+    assert counting(workplace).changes() == before

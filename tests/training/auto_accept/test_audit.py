@@ -1,0 +1,77 @@
+"""What audits count as wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.auto_accept.gate import Gate
+from backend.auto_accept.marks import accepted_regions
+from backend.domain import LabelledMask, Outlining
+from backend.regions.encode import encode
+from tests.training.dataset.test_build import CONFIG
+from training.annotations.approvals import Approved, approved_annotations
+from training.auto_accept.audit import Audit, audit
+
+ALL_AUDITED = Gate("v1", 0.5, {}, 1.0)
+
+
+def garment(left: int, right: int, score: float | None = None, label: str = "saree") -> list[dict[str, Any]]:
+    mask = np.zeros((100, 200), bool)
+    mask[10:90, left:right] = True
+    return encode(LabelledMask(mask, label, score), CONFIG, outlining=Outlining(), model_version="v1")
+
+
+def approved(result: list[dict[str, Any]]) -> Approved:
+    return Approved(annotation_id=5, task_id=7, data={}, result=result, content_hash="")
+
+
+WHOLE = garment(10, 110)
+# what was predicted, what a person approved, how many predicted regions are wrong
+CASES = [
+    (garment(10, 110, 0.9), WHOLE, 0),
+    (garment(10, 110, 0.9), garment(10, 110, label="blouse"), 1),
+    (garment(10, 110, 0.9), [], 1),
+    (garment(10, 110, 0.9), garment(10, 60), 1),
+    # A person has cut it in two; the model found it whole.
+    (garment(10, 110, 0.9), garment(10, 60) + garment(60, 110), 0),
+    # One approved garment makes one region right, the surest.
+    (garment(10, 110, 0.9) + garment(10, 105, 0.8), WHOLE, 1),
+    (garment(10, 110, 0.9) + garment(10, 105, 0.8), garment(10, 60) + garment(60, 110), 1),
+    (garment(10, 60, 0.9) + garment(60, 110, 0.8), garment(10, 60) + garment(60, 110), 0),
+]
+
+
+@pytest.mark.parametrize(("predicted", "result", "wrong"), CASES)
+def test_each_approved_garment_makes_one_region_right(
+    predicted: list[dict[str, Any]], result: list[dict[str, Any]], wrong: int
+) -> None:
+    found = audit([approved(result)], {7: predicted}, ALL_AUDITED, precision=0.98, iou=0.8)
+    regions = len({region["score"] for region in predicted})
+    assert found == Audit(images=1, regions=regions, wrong=wrong, precision=0.98)
+
+
+def test_only_what_would_have_been_accepted_is_audited() -> None:
+    one = approved(WHOLE)
+    unsure = {7: garment(10, 110, 0.9) + garment(120, 190, 0.49)}
+    assert audit([one], unsure, ALL_AUDITED, precision=0.98, iou=0.8).images == 0
+    sure = {7: garment(10, 110, 0.9)}
+    assert audit([one], sure, Gate("v1", 0.5, {}, 0.0), precision=0.98, iou=0.8).images == 0
+    assert audit([one], {}, ALL_AUDITED, precision=0.98, iou=0.8).images == 0
+
+
+def test_the_promise_is_broken_when_chance_alone_would_not_explain_it() -> None:
+    # 2 % may be wrong: 3 of 50 are by chance now and then, 5 of 50 are not.
+    assert [Audit(20, 50, wrong, 0.98).breaks_promise for wrong in (0, 1, 3, 5)] == [False, False, False, True]
+    assert not Audit(0, 0, 0, 0.98).breaks_promise
+
+
+def test_what_the_service_accepted_is_told_from_what_people_did() -> None:
+    own = {"id": 1, "result": accepted_regions(garment(10, 110, 0.9), "v1"), "lead_time": None}
+    theirs = {"id": 2, "result": WHOLE, "lead_time": 3.0}
+    tasks = [{"id": 7, "annotations": [own]}, {"id": 8, "annotations": [own, theirs]}]
+    counted = approved_annotations(tasks, with_auto_accepted=True)
+    assert [(one.annotation_id, one.by_person) for one in counted] == [(1, False), (2, True)]
+    assert [one.annotation_id for one in approved_annotations(tasks)] == [2]

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from backend.domain import Image, LabelledMask, Outlining
+from backend.errors import DatasetError, ImageError
+from backend.label_studio.label_config import parse_label_config
+from backend.regions.content_hash import content_hash
+from backend.regions.encode import encode
+from backend.regions.polygons import outline_to_mask
+from label_studio_config.demo.figures import draw_figure
+from label_studio_config.palette_xml import GARMENTS, palette
+from tests.conftest import ROOT
+from tests.support import iou
+from training.annotations.approvals import Approved
+from training.dataset.build import Dataset, build_dataset, classes_for
+from training.dataset.manifest import read_manifest
+
+CONFIG = parse_label_config(palette(GARMENTS))
+
+
+def approved(seed: int, *extra: dict[str, Any]) -> Approved:
+    """What a person would have submitted for the figure of `seed`."""
+    result: list[dict[str, Any]] = list(extra)
+    for instance in draw_figure(seed).instances:
+        labelled = LabelledMask(instance.mask, instance.label)
+        result += encode(labelled, CONFIG, outlining=Outlining(), model_version="person")
+    return Approved(seed + 1000, seed, {"image": f"/{seed}.jpg"}, result, content_hash(result))
+
+
+def load(one: Approved) -> Image:
+    return Image(draw_figure(one.task_id).pixels, f"{one.task_id * 40503 % 65536:04x}" * 16, "s")
+
+
+def build(ones: list[Approved], folder: Path, **options: Any) -> Dataset:
+    return build_dataset(ones, CONFIG, folder=folder / "set", **{"load": load, "image_size_px": 256, **options})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_labels_on_disk_are_what_was_approved(tmp_path: Path) -> None:
+    prompt = {"id": "k", "type": "keypoint", "from_name": "click", "value": {"x": 1, "y": 1, "labels": ["saree"]}}
+    said = {"id": "m", "type": "textarea", "from_name": "message", "value": {"text": ["a message"]}}
+    built = build([approved(1, prompt, said), approved(3)], tmp_path)
+    assert (built.images("train"), built.images("val")) == (1, 1)
+    assert built.manifest.left_out == ()
+    layout = yaml.safe_load(built.data_yaml.read_text())
+    assert tuple(layout["names"].values()) == GARMENTS
+    for seed in (1, 3):
+        figure = draw_figure(seed)
+        height, width = figure.pixels.shape[:2]
+        rows = [line.split() for line in (tmp_path / "set" / "labels" / f"task_{seed}.txt").read_text().splitlines()]
+        # One line a garment, however many parts it has.
+        assert [GARMENTS[int(row[0])] for row in rows] == [instance.label for instance in figure.instances]
+        for row, instance in zip(rows, figure.instances, strict=True):
+            outline = np.array(row[1:], float).reshape(-1, 2) * (width, height)
+            assert iou(outline_to_mask(outline, size_wh=(width, height)), instance.mask) > 0.95
+
+
+def test_the_same_again_gives_the_same_bytes_and_loads_only_what_is_new(tmp_path: Path) -> None:
+    loaded: list[int] = []
+
+    def counted(one: Approved) -> Image:
+        loaded.append(one.task_id)
+        return load(one)
+
+    ones = [approved(seed) for seed in range(4, 8)]
+    first = build(ones, tmp_path, load=counted)
+    before = contents(tmp_path / "set")
+    assert build(ones[::-1], tmp_path, load=counted).manifest == first.manifest
+    assert contents(tmp_path / "set") == before
+    assert loaded == [4, 5, 6, 7]
+    # Another folder, nothing kept: the same but for the folder's own name.
+    elsewhere = build(ones, tmp_path / "elsewhere")
+    assert elsewhere.manifest.digest == first.manifest.digest
+    other = contents(tmp_path / "elsewhere" / "set")
+    assert {**other, "data.yaml": b""} == {**before, "data.yaml": b""}
+    # One is corrected, one is gone, one is new: two are loaded, and nothing is kept of what is gone.
+    corrected = replace(ones[0], result=ones[0].result[:-2], content_hash="another")
+    second = build([corrected, ones[1], ones[2], approved(8)], tmp_path, load=counted)
+    assert loaded[4:] == [4, 8]
+    assert second.manifest.digest != first.manifest.digest
+    assert len(list((tmp_path / "set.examples").glob("*.json"))) == 4
+    assert len(list((tmp_path / "set.examples").glob("*.jpg"))) == 4
+
+
+def test_what_is_kept_and_damaged_is_made_again(tmp_path: Path) -> None:
+    first = build([approved(4), approved(5)], tmp_path)
+    for path in (tmp_path / "set.examples").iterdir():
+        path.write_text("{") if path.suffix == ".json" else path.unlink()
+    assert build([approved(4), approved(5)], tmp_path).manifest == first.manifest
+
+
+def test_an_image_keeps_its_side_as_the_set_grows(tmp_path: Path) -> None:
+    few = build([approved(seed) for seed in range(4, 10)], tmp_path)
+    many = build([approved(seed) for seed in range(4, 20)], tmp_path, earlier=few.manifest)
+    assert 1 <= few.images("val") < many.images("val")
+    sides = {entry.task_id: entry.side for entry in many.manifest.entries}
+    assert all(sides[entry.task_id] == entry.side for entry in few.manifest.entries)
+    # One that was taken out keeps its side until it comes back.
+    fewer = build([approved(seed) for seed in range(10, 20)], tmp_path, earlier=many.manifest)
+    again = build([approved(seed) for seed in range(4, 20)], tmp_path, earlier=fewer.manifest)
+    assert {entry.task_id: entry.side for entry in again.manifest.entries} == sides
+
+
+def test_the_manifest_survives_being_written_down(tmp_path: Path) -> None:
+    built = build([approved(seed) for seed in range(4, 8)], tmp_path)
+    facts = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    assert read_manifest(facts) == built.manifest
+    assert facts["hash"] == built.manifest.digest
+    assert read_manifest(None) is None and read_manifest({"classes": []}) is None
+
+
+def test_what_cannot_be_used_is_left_out_and_said(tmp_path: Path) -> None:
+    unreadable = Approved(2, 502, {}, approved(1).result, "x")
+    gone = {"id": "g", "type": "polygonlabels", "original_width": 9, "original_height": 9,
+            "value": {"points": [[0, 0], [90, 0], [90, 90]], "polygonlabels": ["turban"]}}  # fmt: skip
+    only_gone = Approved(1, 501, {}, [gone], content_hash([gone]))
+
+    def partly(one: Approved) -> Image:
+        if one.task_id == 502:
+            raise ImageError("The image is gone.")
+        return load(one)
+
+    built = build([approved(1, gone), only_gone, unreadable], tmp_path, load=partly)
+    said = "\n".join(built.manifest.left_out)
+    for part in ("annotation 1 of task 501: no usable regions", "The image is gone.", "'turban' is no longer"):
+        assert part in said
+    # Reviewed all the same: none of them counts as new again.
+    assert set(built.learnt) == {"1001", "1", "2"}
+
+
+def test_a_tenth_of_the_images_may_show_no_garment(tmp_path: Path) -> None:
+    empty = [replace(approved(seed), result=[], content_hash=content_hash([])) for seed in (30, 31, 32, 33)]
+    built = build([*(approved(seed) for seed in range(4, 20)), *empty], tmp_path)
+    negatives = [entry for entry in built.manifest.entries if not entry.labels]
+    assert [entry.side for entry in negatives] == ["train"]
+    assert (tmp_path / "set" / "labels" / f"task_{negatives[0].task_id}.txt").read_text() == ""
+    assert sum("shows no garment" in sentence for sentence in built.manifest.left_out) == 3
+    assert len(built.learnt) == 20
+
+
+def test_what_a_person_corrected_is_drawn_more_often(tmp_path: Path) -> None:
+    ones = [replace(approved(seed), shown=approved(seed).result) for seed in range(4, 14)]
+    # Of one nothing was found, of one the half; one nobody was shown a prediction for.
+    ones[2], ones[3], ones[4] = replace(ones[2], shown=[]), approved(7), replace(ones[4], shown=ones[4].result[:2])
+    built = build(ones, tmp_path, hard_example_weight=3.0)
+    by_task = {entry.task_id: entry for entry in built.manifest.entries}
+    disagreed = [by_task[seed].disagreed for seed in (5, 6, 7)]
+    assert disagreed == [0.0, 1.0, None] and 0 < (by_task[8].disagreed or 0) < 1
+    for entry in built.manifest.entries:
+        expected = 1.0 if entry.side == "val" else 1 + 2 * (entry.disagreed or 0)
+        assert entry.weight == pytest.approx(expected, abs=1e-3)
+    listed = (tmp_path / "set" / "train.txt").read_text().split()
+    assert Counter(listed) == {
+        f"./images/task_{entry.task_id}.jpg": entry.copies for entry in built.manifest.entries if entry.side == "train"
+    }
+
+
+def test_rare_labels_are_drawn_more_often(tmp_path: Path) -> None:
+    built = build([approved(seed) for seed in range(4, 24)], tmp_path, rare_label_share=0.5)
+    shown = {entry.task_id: set(entry.labels) for entry in built.manifest.entries if entry.side == "train"}
+    share = Counter(label for labels in shown.values() for label in labels)
+    for entry in built.manifest.entries:
+        if entry.side == "train":
+            rarest = min(share[label] for label in entry.labels) / len(shown)
+            assert entry.weight == pytest.approx(max(1.0, (0.5 / rarest) ** 0.5), abs=1e-3)
+    assert max(entry.weight for entry in built.manifest.entries) > 1
+
+
+CLASSES = [
+    # Nothing was known.
+    ((), ("saree", "kurta", "belt")),
+    # The model's own order stays; what is new comes after.
+    (("kurta", "saree"), ("kurta", "saree", "belt")),
+    # Renamed labels keep their place, by alias or predicted value; case does not matter.
+    (("kurti", "SAREE"), ("kurta", "saree", "belt")),
+    # Of two that became one the first stays; one that is gone goes.
+    (("kurti", "turban", "kurta"), ("kurta", "saree", "belt")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "expected"), CLASSES)
+def test_classes_keep_their_order(known: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    labels = '<Label value="saree"/><Label value="kurta" predicted_values="kurti"/><Label value="belt" alias="sash"/>'
+    xml = f'<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i">{labels}</PolygonLabels></View>'
+    assert classes_for(parse_label_config(xml), known) == expected
+
+
+def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="None of the 1 approved"):
+        build([Approved(1, 1, {}, [], "x")], tmp_path)
+    assert not (tmp_path / "set").exists()
+
+
+def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
+    """Sets have another order in each: names of what is kept must not depend on it."""
+    script = (
+        "import sys; from pathlib import Path; from backend.label_studio.label_config import parse_label_config;"
+        "from training.annotations.approvals import Approved; from training.dataset.examples import Examples;"
+        "kept = Examples(Path('.'), parse_label_config(sys.argv[1]), image_size_px=64);"
+        "print(kept._name(Approved(1, 2, {'image': 'a'}, [], 'hash')))"
+    )
+    label = '<Label value="saree" predicted_values="sari,shari,lugda,cloth,garment"/>'
+    xml = f'<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i">{label}</PolygonLabels></View>'
+    names = [
+        subprocess.run(
+            [sys.executable, "-c", script, xml], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
+            capture_output=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    ]  # fmt: skip
+    assert len(names[0]) == 33 and len(set(names)) == 1

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from label_studio_config.demo.figures import draw_figure
+from training.dataset.split import VAL_SHARE, KnownSide, Photograph, split
+
+rng = np.random.default_rng(5)
+# Far from each other: two random hashes of 64 bits differ in about 32.
+HASHES = [int(value) for value in rng.integers(0, 2**63, 4000)]
+LABELS = ("saree", "kurta", "belt")
+
+
+def photograph(number: int, *labels: str, phash: int | None = None) -> Photograph:
+    key = hashlib.sha256(str(number).encode()).hexdigest()
+    return Photograph(key, HASHES[number] if phash is None else phash, frozenset(labels))
+
+
+def wardrobe(count: int) -> list[Photograph]:
+    """Of 20 images all show a saree, five a kurta, one a belt."""
+    return [
+        photograph(n, "saree", *(["kurta"] if n % 4 == 0 else []), *(["belt"] if n % 20 == 7 else []))
+        for n in range(count)
+    ]
+
+
+def test_a_fifth_is_held_out_of_every_label() -> None:
+    images = wardrobe(400)
+    sides = split(images, {})
+    assert len(sides) == 400
+    for label in LABELS:
+        shown = [sides[one.key] for one in images if label in one.labels]
+        assert shown.count("val") == pytest.approx(VAL_SHARE * len(shown), abs=2), label
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 13, 21, 34])
+def test_each_label_of_two_images_is_on_both_sides(count: int) -> None:
+    images = wardrobe(count)
+    sides = split(images, {})
+    for label, images_of_it in Counter(label for one in images for label in one.labels).items():
+        found = {sides[one.key] for one in images if label in one.labels}
+        assert found == ({"train", "val"} if images_of_it > 1 else {"train"}), (label, sides)
+
+
+def test_no_image_ever_changes_sides() -> None:
+    placed: dict[str, KnownSide] = {}
+    for count in (1, 2, 7, 40, 41, 200):
+        images = wardrobe(count)
+        sides = split(images, placed)
+        assert all(sides[key] == one.side for key, one in placed.items())
+        placed = {one.key: KnownSide(one.phash, sides[one.key]) for one in images}
+    shares = Counter(one.side for one in placed.values())
+    assert shares["val"] == pytest.approx(VAL_SHARE * 200, abs=4)
+
+
+def test_order_and_repetition_of_tasks_change_nothing() -> None:
+    images = wardrobe(60)
+    assert split([*images[::-1], *images[:9]], {}) == split(images, {})
+
+
+def test_what_looks_alike_is_on_one_side() -> None:
+    images = wardrobe(100)
+    # Of each image two more that differ by few bits, and by a few from each other.
+    alike = [
+        photograph(1000 + 2 * n + turn, *one.labels, phash=one.phash ^ (0b11 << 3 * turn))
+        for n, one in enumerate(images)
+        for turn in (0, 1)
+    ]
+    sides = split([*images, *alike], {})
+    for n, one in enumerate(images):
+        assert {sides[one.key], sides[alike[2 * n].key], sides[alike[2 * n + 1].key]} == {sides[one.key]}
+    assert Counter(sides.values())["val"] == pytest.approx(60, abs=6)
+
+
+def test_a_later_lookalike_goes_where_the_first_is() -> None:
+    images = wardrobe(30)
+    sides = split(images, {})
+    placed = {one.key: KnownSide(one.phash, sides[one.key]) for one in images}
+    later = [photograph(1000 + n, *one.labels, phash=one.phash ^ 1) for n, one in enumerate(images)]
+    found = split([*images, *later], placed)
+    assert [found[one.key] for one in later] == [sides[one.key] for one in images]
+    # Like one of each side: nothing that looks like a held-out image is trained on.
+    between = {"a": KnownSide(0b0000, "train"), "b": KnownSide(0b1111, "val")}
+    middle = photograph(5, "saree", phash=0b0011)
+    assert split([middle], between) == {middle.key: "val"}
+
+
+def test_the_limit_tells_figures_apart_and_finds_copies() -> None:
+    """NEAR_BITS, on the images that are there: other figures are others, a copy is found."""
+    from training.dataset.split import NEAR_BITS
+
+    def bits(one: Image.Image, other: Image.Image) -> int:
+        return int(imagehash.phash(one) - imagehash.phash(other))
+
+    figures = [Image.fromarray(draw_figure(seed).pixels) for seed in range(20)]
+    for n, one in enumerate(figures):
+        smaller = one.resize((one.width * 2 // 3, one.height * 2 // 3))
+        cut = one.crop((3, 2, one.width - 4, one.height - 2))
+        assert max(bits(one, smaller), bits(one, cut)) <= NEAR_BITS
+        assert all(bits(one, other) > NEAR_BITS for other in figures[n + 1 :])

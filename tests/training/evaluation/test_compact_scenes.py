@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+
+from backend.domain import Detection, Scene
+from tests.support import shapes
+from training.evaluation.compact_scenes import MOST_DETECTIONS, CompactScenes
+
+
+def test_what_is_kept_is_what_was_found() -> None:
+    masks = shapes()
+    scene = Scene(tuple(Detection(mask, name, 0.5, 0.25) for name, mask in masks.items()), np.zeros(3, np.float32))
+    kept = CompactScenes([scene, Scene(())])
+    assert len(kept) == 2 and kept[1].detections == ()
+    for one, mask in zip(kept[0].detections, masks.values(), strict=True):
+        assert (one.mask == mask).all() and one.mask.dtype == bool
+        assert (one.score, one.mask_score) == (0.5, 0.25)
+    assert [one.class_name for one in kept[0].detections] == list(masks)
+    assert [len(one.detections) for one in kept[-1:]] == [0]
+
+
+def test_no_more_is_kept_than_counts() -> None:
+    mask = shapes()["disk"]
+    many = Scene(tuple(Detection(mask, "saree", 1 - number / 1000) for number in range(MOST_DETECTIONS + 20)))
+    (kept,) = CompactScenes([many])
+    assert [one.score for one in kept.detections] == [one.score for one in many.detections[:MOST_DETECTIONS]]

@@ -1,0 +1,102 @@
+"""From which score on a label's regions may be accepted, so that a promise holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from backend.auto_accept.calibration import Calibration, Evidence
+from backend.auto_accept.gate import Gate
+from backend.detector.yolo11 import Detector
+from backend.domain import Certainty
+from backend.label_studio.label_config import LabelConfig
+from backend.regions.selection import garments
+from backend.settings import Settings
+from training.evaluation.held_out import HeldOut
+from training.metrics.binomial import CONFIDENCE, lower_bound
+from training.metrics.matching import Matched, match
+
+# So many thresholds a label are looked at, each tested at its share of the error that 95 % leave (Bonferroni): so the
+# promise holds for whichever is taken.
+CANDIDATES = 5
+
+
+def evidence_for(label: str, judged: Iterable[Matched], *, precision: float, lowest: float = 0.0) -> Evidence:
+    """The lowest threshold of a few at which the label's regions are proven right often enough.
+
+    The thresholds are chosen by the scores alone: where the 'next' best score is known, those above it are a fair
+    sample of all regions above it, whatever was right.
+
+    Args:
+        lowest: the confidence in a class below which the detector's finds were dropped. No threshold is lower, and a
+            region's score is no higher than that confidence: whoever lowers it later adds nothing to what is accepted.
+    """
+    ranked = sorted((one for one in judged if one.label == label and one.score >= lowest), key=lambda one: -one.score)
+    error = (1 - CONFIDENCE) / CANDIDATES
+    best: Evidence | None = None
+    for threshold in _candidates([one.score for one in ranked], least=_least(precision, error), lowest=lowest):
+        above = [one for one in ranked if one.score >= threshold]
+        right = sum(one.right for one in above)
+        bound = lower_bound(right, len(above), error=error)
+        # From the highest down: the last that passes is the lowest.
+        if bound >= precision:
+            best = Evidence(label, threshold, len(above), right, bound)
+    if best is not None:
+        return best
+    right = sum(one.right for one in ranked)
+    return Evidence(label, None, len(ranked), right, lower_bound(right, len(ranked), error=1 - CONFIDENCE))
+
+
+def _least(precision: float, error: float) -> int:
+    """How many regions, all of them right, are the least that prove the precision."""
+    return math.ceil(math.log(error) / math.log(precision)) if precision < 1 else 0
+
+
+def _candidates(scores: Sequence[float], *, least: int, lowest: float) -> list[float]:
+    """Thresholds that let through between `least` regions and all, in equal ratios; both from the highest down."""
+    if not least or len(scores) < least:
+        return []
+    counts = {round(count) for count in np.geomspace(least, len(scores), CANDIDATES)}
+    # Just above the next best; all pass at the lowest.
+    return [float(np.nextafter(scores[count], 2.0)) if count < len(scores) else lowest for count in sorted(counts)]
+
+
+def calibrate(
+    judged: Sequence[Matched], lowest: Mapping[str, float], *, images: int, precision: float, iou: float
+) -> Calibration:
+    """Thresholds for all labels, and what they would have let through.
+
+    Args:
+        judged: every region that was found on `images` held-out images.
+        lowest: label → see `evidence_for`.
+    """
+    evidence = tuple(evidence_for(label, judged, precision=precision, lowest=least) for label, least in lowest.items())
+    gate = Gate("", None, {one.label: one.threshold for one in evidence if one.threshold is not None}, 0.0)
+    by_image: dict[int, list[Certainty]] = {}
+    for one in judged:
+        by_image.setdefault(one.image, []).append(Certainty(one.label, one.score))
+    passing = [ones for ones in by_image.values() if gate.passes(ones)]
+    return Calibration(
+        precision=precision, iou=iou, images=images, labels=evidence,
+        images_accepted=len(passing) / max(images, 1),
+        regions_accepted=sum(map(len, passing)) / max(len(judged), 1),
+    )  # fmt: skip
+
+
+def calibration_on(
+    held_out: Sequence[HeldOut], detector: Detector, config: LabelConfig, settings: Settings
+) -> Calibration:
+    """From which scores on the detector's regions may be accepted, see `evidence_for`."""
+    judged: list[Matched] = []
+    scenes = detector.detect((one.image for one in held_out), min_score=settings.model_score_threshold)
+    for number, (one, scene) in enumerate(zip(held_out, scenes, strict=True)):
+        found = garments(
+            scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
+        )
+        judged += match(number, found, one.truth, iou=settings.auto_accept_iou)
+    lowest = {label: config.threshold_for(label, settings.model_score_threshold) for label in config.label_values}
+    return calibrate(
+        judged, lowest, images=len(held_out), precision=settings.auto_accept_precision, iou=settings.auto_accept_iou
+    )

@@ -1,0 +1,72 @@
+"""Which label a data set's class becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from backend.errors import DatasetError
+from backend.label_studio.label_config import LabelConfig
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """The label of each class, by a file of the user's where that names the class, else by the label config.
+
+    Attributes:
+        said: class as the set calls it, in lower case → label, or None where it is to be left out.
+    """
+
+    config: LabelConfig
+    said: dict[str, str | None] = field(default_factory=dict)
+
+    def label_for(self, name: str) -> str | None:
+        """The label of a class; None for none.
+
+        A class that the file does not name is one of the config's: a label's value, alias, or one of its
+        `predicted_values`. Of a name that lists several ('shirt, blouse') all that are known must be one label.
+        Hyphens and underscores are spaces.
+        """
+        known = _folded(name)
+        if known in self.said:
+            return self.said[known]
+        return self._of_config(name) or self._of_config(name.replace("_", " ").replace("-", " ")) or self._of_list(name)
+
+    def _of_config(self, name: str) -> str | None:
+        return self.config.label_for(name)
+
+    def _of_list(self, name: str) -> str | None:
+        labels = {label for part in name.split(",") if (label := self._of_config(part)) is not None}
+        return labels.pop() if len(labels) == 1 else None
+
+
+def read_mapping(file: Path | None, config: LabelConfig) -> Mapping:
+    """The mapping in a YAML or JSON file, `their class: our label`, an empty label for what is left out.
+
+    Raises:
+        DatasetError: it cannot be read, or names a label that the project lacks.
+    """
+    if file is None:
+        return Mapping(config)
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise DatasetError(f"The mapping {file} cannot be read: {e}") from e
+    if not isinstance(said, dict):
+        raise DatasetError(f"The mapping {file} is no list of `their class: our label`.")
+    by_name = {_folded(str(label)): label for label in config.label_values}
+    unknown = sorted({str(label) for label in said.values() if label and _folded(str(label)) not in by_name})
+    if unknown:
+        raise DatasetError(
+            f"The mapping {file} names labels that the project lacks: {', '.join(unknown)}. "
+            f"It has: {', '.join(config.label_values)}."
+        )
+    return Mapping(
+        config, {_folded(str(name)): by_name[_folded(str(label))] if label else None for name, label in said.items()}
+    )
+
+
+def _folded(text: str) -> str:
+    return text.strip().casefold()

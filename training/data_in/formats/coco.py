@@ -1,0 +1,121 @@
+"""COCO instances, as Fashionpedia and iMaterialist publish them: polygons, run lengths, crowds.
+
+https://cocodataset.org/#format-data; https://github.com/cvdfoundation/fashionpedia
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ijson
+import numpy as np
+from faster_coco_eval import mask as rle
+
+from backend.domain import Mask
+from backend.errors import DatasetError
+from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
+from training.data_in.formats.rows_by_image import RowsByImage
+from training.data_in.picture_folder import PictureFolder
+
+CROWD = "crowd (iscrowd): several garments under one outline; --crowds brings them in"
+ATTRIBUTES = "garment's attributes, which regions do not hold"
+NO_OUTLINE = "garment with a box and no outline"
+UNREADABLE = "outline that cannot be read"
+KEPT = ("image_id", "category_id", "segmentation", "iscrowd", "attribute_ids")
+
+
+def read_coco(file: Path, pictures: PictureFolder, *, crowds: bool) -> Source:
+    """The images of a COCO file, with their instances.
+
+    The file is read three times from end to end, never held in memory.
+
+    Args:
+        crowds: crowds are instances, too.
+
+    Raises:
+        DatasetError: it is no COCO file.
+    """
+    rows = RowsByImage()
+    try:
+        for image in _items(file, "images.item"):
+            facts = {key: image.get(key) for key in ("file_name", "width", "height")}
+            rows.add_image(image["id"], facts)
+        names = {str(one["id"]): str(one["name"]) for one in _items(file, "categories.item")}
+        for one in _items(file, "annotations.item"):
+            rows.add_row(one["image_id"], {key: one[key] for key in KEPT if key in one})
+    except (ijson.JSONError, KeyError, TypeError, AttributeError) as e:
+        raise DatasetError(f"{file} is no whole COCO file: {type(e).__name__} {e}") from e
+    if not len(rows):
+        raise DatasetError(f"{file} is no COCO file, or lists no images.")
+    return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures, crowds=crowds))
+
+
+def _items(file: Path, path: str) -> Iterator[dict[str, Any]]:
+    try:
+        with file.open("rb") as stream:
+            yield from ijson.items(stream, path, use_float=True)
+    except OSError as e:
+        raise DatasetError(f"{file} cannot be read: {e.strerror}.") from e
+
+
+def _images(
+    rows: RowsByImage, names: Mapping[str, str], pictures: PictureFolder, *, crowds: bool
+) -> Iterator[AnnotatedImage]:
+    for facts, instances in rows:
+        size_wh = _size(facts)
+        garments, notes = [], []
+        for one in instances:
+            if one.get("attribute_ids"):
+                notes.append(ATTRIBUTES)
+            if one.get("iscrowd") and not crowds:
+                notes.append(CROWD)
+                continue
+            garment = _garment(one, names, size_wh)
+            if isinstance(garment, str):
+                notes.append(garment)
+            else:
+                garments.append(garment)
+        yield AnnotatedImage(pictures.named(str(facts["file_name"])), tuple(garments), size_wh, tuple(notes))
+
+
+def _size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = facts.get("width"), facts.get("height")
+    return (int(width), int(height)) if width and height else None
+
+
+def _garment(one: Mapping[str, Any], names: Mapping[str, str], size_wh: tuple[int, int] | None) -> Garment | str:
+    """The instance, or why it is none."""
+    name = names.get(str(one.get("category_id")), str(one.get("category_id")))
+    shape = one.get("segmentation")
+    if not shape:
+        return NO_OUTLINE
+    parts = [shape] if isinstance(shape, dict) else shape
+    if all(isinstance(part, dict) for part in parts):
+        masks = [run_lengths_to_mask(part, size_wh) for part in parts]
+        read = [mask for mask in masks if mask is not None]
+        return Garment(name, mask=np.logical_or.reduce(read)) if len(read) == len(masks) else UNREADABLE
+    outlines = [outline for part in parts if (outline := outline_of(part)) is not None]
+    return Garment(name, tuple(outlines)) if outlines else UNREADABLE
+
+
+def run_lengths_to_mask(runs: Mapping[str, Any], size_wh: tuple[int, int] | None) -> Mask | None:
+    """`bool (H, W)` from COCO's run lengths, down the columns, compressed (text) or not (numbers).
+
+    None where they do not fill their size, or that is not the image's.
+    """
+    try:
+        height, width = (int(one) for one in runs["size"])
+        counts = runs["counts"]
+        if size_wh not in (None, (width, height)) or min(width, height) < 1:
+            return None
+        if not isinstance(counts, str):
+            lengths = np.array(counts, np.int64)
+            if (lengths < 0).any() or lengths.sum() != width * height:
+                return None
+            inside = np.arange(len(lengths)) % 2 == 1
+            return np.repeat(inside, lengths).reshape(width, height).T
+        return rle.decode({"size": [height, width], "counts": counts.encode("ascii")}).astype(bool)
+    except (KeyError, TypeError, ValueError, RuntimeError, UnicodeEncodeError):
+        return None

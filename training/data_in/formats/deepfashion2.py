@@ -1,0 +1,52 @@
+"""DeepFashion2: a JSON file an image, its items, and each item's polygons in parts (Ge et al. 2019).
+
+`annos/000001.json` beside `image/000001.jpg`; https://github.com/switchablenorms/DeepFashion2
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from backend.label_studio.uploads import UPLOADABLE
+from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
+from training.data_in.picture_folder import PictureFolder, SetPicture
+
+NOT_KEPT = "item's landmarks, style, scale, occlusion, zoom and viewpoint, which regions do not hold"
+UNREADABLE = "item without an outline that can be read"
+DAMAGED = "file that is no JSON of items"
+
+
+def read_deepfashion2(files: Sequence[Path], pictures: PictureFolder) -> Source:
+    """The images of DeepFashion2's annotation files."""
+    return Source("DeepFashion2", pictures.root, len(files), _images(files, pictures))
+
+
+def _images(files: Sequence[Path], pictures: PictureFolder) -> Iterator[AnnotatedImage]:
+    for file in files:
+        picture = _picture(file, pictures)
+        try:
+            facts = json.loads(file.read_bytes())
+            items = [(int(key[4:]), facts[key]) for key in facts if key.startswith("item") and key[4:].isdigit()]
+        except (OSError, ValueError, TypeError):
+            yield AnnotatedImage(picture, notes=(DAMAGED,))
+            continue
+        garments, notes = [], []
+        for _, item in sorted(items, key=lambda one: one[0]):
+            outlines = [outline for part in item.get("segmentation") or [] if (outline := outline_of(part)) is not None]
+            if outlines:
+                garments.append(Garment(str(item.get("category_name") or item.get("category_id")), tuple(outlines)))
+                notes.append(NOT_KEPT)
+            else:
+                notes.append(UNREADABLE)
+        yield AnnotatedImage(picture, tuple(garments), notes=tuple(notes))
+
+
+def _picture(file: Path, pictures: PictureFolder) -> SetPicture:
+    """The image beside `annos`: training and validation both have a 000001."""
+    for suffix in sorted(UPLOADABLE):
+        beside = file.parent.parent / "image" / f"{file.stem}{suffix}"
+        if beside.is_file():
+            return pictures.picture(beside)
+    return pictures.beside(file.stem)

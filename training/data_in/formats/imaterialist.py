@@ -1,0 +1,82 @@
+"""iMaterialist's table on Kaggle: a CSV row a garment, run lengths down the columns, the first pixel numbered 1."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from backend.domain import Mask
+from backend.errors import DatasetError
+from training.data_in.annotated_image import AnnotatedImage, Garment, Source
+from training.data_in.formats.coco import ATTRIBUTES, UNREADABLE
+from training.data_in.formats.rows_by_image import RowsByImage
+from training.data_in.picture_folder import PictureFolder
+
+COLUMNS = ("ImageId", "EncodedPixels", "Height", "Width", "ClassId")
+DESCRIPTIONS = "label_descriptions.json"
+
+
+def read_imaterialist(file: Path, pictures: PictureFolder) -> Source:
+    """The images of a `train.csv`; classes are called as `label_descriptions.json` beside it says.
+
+    Raises:
+        DatasetError: it has other columns, or that file is missing or damaged.
+    """
+    names = _names(file.with_name(DESCRIPTIONS))
+    rows = RowsByImage()
+    # Python's own limit is less than the runs of a large garment.
+    csv.field_size_limit(min(sys.maxsize, 1 << 30))
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                rows.add_image(row["ImageId"], {key: row[key] for key in ("ImageId", "Height", "Width")})
+                rows.add_row(row["ImageId"], {key: row[key] for key in row if key in (*COLUMNS, "AttributesIds")})
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as e:
+        raise DatasetError(f"{file} is no table of iMaterialist ({', '.join(COLUMNS)}): {e}") from e
+    return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures))
+
+
+def _names(file: Path) -> Mapping[str, str]:
+    try:
+        return {str(one["id"]): str(one["name"]) for one in json.loads(file.read_bytes())["categories"]}
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise DatasetError(f"The names of the classes cannot be read from {file}: {e}") from e
+
+
+def _images(rows: RowsByImage, names: Mapping[str, str], pictures: PictureFolder) -> Iterator[AnnotatedImage]:
+    for facts, instances in rows:
+        size_wh = int(float(facts["Width"])), int(float(facts["Height"]))
+        garments, notes = [], []
+        for one in instances:
+            # In 2019 attributes followed the class, as in 6_1_3; since 2020 they have a column.
+            number, _, attributes = str(one["ClassId"]).partition("_")
+            if attributes or one.get("AttributesIds"):
+                notes.append(ATTRIBUTES)
+            mask = _mask(str(one["EncodedPixels"]), size_wh)
+            if mask is None:
+                notes.append(UNREADABLE)
+            else:
+                garments.append(Garment(names.get(number, number), mask=mask))
+        name = str(facts["ImageId"])
+        yield AnnotatedImage(
+            pictures.named(name if "." in name else f"{name}.jpg"), tuple(garments), size_wh, tuple(notes)
+        )
+
+
+def _mask(runs: str, size_wh: tuple[int, int]) -> Mask | None:
+    width, height = size_wh
+    try:
+        start, length = np.array(runs.split(), np.int64).reshape(-1, 2).T
+    except ValueError:
+        return None
+    if not len(start) or (length < 0).any() or start.min() < 1 or (start - 1 + length).max() > width * height:
+        return None
+    flat = np.zeros(width * height + 1, np.int64)
+    np.add.at(flat, start - 1, 1)
+    np.add.at(flat, start - 1 + length, -1)
+    return (np.cumsum(flat)[:-1] > 0).reshape(width, height).T

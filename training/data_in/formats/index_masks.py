@@ -1,0 +1,95 @@
+"""Index masks, as ATR and LIP have them: an image's pixels number its classes, 0 the background."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import UnidentifiedImageError
+
+from backend.errors import DatasetError
+from backend.images.open_picture import open_picture
+from training.data_in.annotated_image import AnnotatedImage, Garment, Source
+from training.data_in.picture_folder import PictureFolder
+
+# Liang et al. 2015, in the order of `mattmdjaga/human_parsing_dataset`; Gong et al. 2017.
+ATR = (
+    "Background", "Hat", "Hair", "Sunglasses", "Upper-clothes", "Skirt", "Pants", "Dress", "Belt", "Left-shoe",
+    "Right-shoe", "Face", "Left-leg", "Right-leg", "Left-arm", "Right-arm", "Bag", "Scarf",
+)  # fmt: skip
+LIP = (
+    "Background", "Hat", "Hair", "Glove", "Sunglasses", "Upper-clothes", "Dress", "Coat", "Socks", "Pants",
+    "Jumpsuits", "Scarf", "Skirt", "Face", "Left-arm", "Right-arm", "Left-leg", "Right-leg", "Left-shoe", "Right-shoe",
+)  # fmt: skip
+KNOWN = {"atr": ATR, "lip": LIP}
+NO_MASK = "mask that is no picture of numbers (it has colours, or cannot be read)"
+
+Index = npt.NDArray[np.integer]
+
+
+def class_names(said: str, beside: Sequence[Path]) -> Mapping[int, str]:
+    """The names of the numbers, by number; empty where nothing says them.
+
+    Args:
+        said: `atr`, `lip`, or the path of a text file with a name a line, that of 0 first.
+        beside: folders that such a file is looked for in where nothing is said: `labels.txt` or `classes.txt`.
+
+    Raises:
+        DatasetError: there is no such file.
+    """
+    if said.lower() in KNOWN:
+        return dict(enumerate(KNOWN[said.lower()]))
+    files = [Path(said)] if said else [folder / name for folder in beside for name in ("labels.txt", "classes.txt")]
+    for file in files:
+        if file.is_file():
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+            return {number: line for number, line in enumerate(lines) if line}
+    if said:
+        raise DatasetError(f"There is no file {said} of class names; 'atr' and 'lip' are known without one.")
+    return {}
+
+
+def read_index_masks(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, str]) -> Source:
+    """The images whose names, without extension, are those of the masks."""
+    return Source(pictures.root.name, pictures.root, len(masks), _images(masks, pictures, names))
+
+
+def _images(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, str]) -> Iterator[AnnotatedImage]:
+    for file in masks:
+        index = read_index(file)
+        if index is None:
+            yield AnnotatedImage(pictures.beside(file.stem), notes=(NO_MASK,))
+        else:
+            yield AnnotatedImage(pictures.beside(file.stem), garments_in(index, names), _size_wh(index))
+
+
+def read_index(source: Path | bytes) -> Index | None:
+    """The numbers `(H, W)` of a mask; None where it cannot be read, or its channels differ."""
+    try:
+        with open_picture(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            index = np.asarray(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return None
+    if index.ndim == 3:
+        # Grey levels that were saved in colour are numbers all the same.
+        first = index[..., 0]
+        if index.shape[2] < 3 or (index[..., 1:3] != first[..., None]).any():
+            return None
+        index = first
+    return index.astype(np.int64) if index.ndim == 2 else None
+
+
+def garments_in(index: Index, names: Mapping[int, str]) -> tuple[Garment, ...]:
+    """All that each number but 0 marks, as one garment that is yet to be taken apart."""
+    return tuple(
+        Garment(names.get(int(number), str(number)), mask=index == number, apart=True)
+        for number in np.unique(index)
+        if number
+    )
+
+
+def _size_wh(index: Index) -> tuple[int, int]:
+    return index.shape[1], index.shape[0]

@@ -1,0 +1,116 @@
+"""Label Studio's own JSON, as it exports a project: tasks with their annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import ijson
+import numpy as np
+
+from backend.domain import LabelledMask
+from backend.errors import DatasetError
+from backend.label_studio.payloads import image_in
+from backend.label_studio.uploads import image_name
+from backend.regions.decode import decode
+from backend.regions.polygons import Outline
+from training.annotations.approvals import approved_annotations
+from training.annotations.truth import parts_of_garments
+from training.data_in.annotated_image import AnnotatedImage, Garment, Source
+from training.data_in.picture_folder import PictureFolder, SetPicture
+
+PREDICTIONS = "task with predictions and no annotation"
+RECTANGLE = "rectangle, which is no outline"
+UNREADABLE = "region that cannot be read"
+OTHER_SIZE = "region whose image has another size than that of the first"
+MORE = "annotation besides a task's latest"
+IMAGE_WORDS = ("/data/", "http://", "https://", "s3://", "gs://", "azure-blob://")
+
+
+def read_label_studio(file: Path, pictures: PictureFolder, *, image_key: str) -> Source:
+    """The tasks of an export, each with its latest annotation, or the one with ground truth.
+
+    An image is looked for in the folder, by the name that it was uploaded under, else left at its address.
+
+    Args:
+        image_key: of the label config of the project that they go into; a task without it has one image alone.
+
+    Raises:
+        DatasetError: it is no such export.
+    """
+    try:
+        count = sum(1 for _ in _tasks(file))
+    except (ijson.JSONError, TypeError, ValueError) as e:
+        raise DatasetError(f"{file} is no whole JSON export of Label Studio: {e}") from e
+    return Source(file.stem, pictures.root, count, _images(file, pictures, image_key))
+
+
+def _tasks(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with file.open("rb") as stream:
+            yield from ijson.items(stream, "item", use_float=True)
+    except OSError as e:
+        raise DatasetError(f"{file} cannot be read: {e.strerror}.") from e
+
+
+def _images(file: Path, pictures: PictureFolder, image_key: str) -> Iterator[AnnotatedImage]:
+    for number, task in enumerate(_tasks(file), start=1):
+        url = _url(task.get("data") or {}, image_key)
+        if not url:
+            raise DatasetError(f"Task {number} of {file} has no image under the key '{image_key}'.")
+        approved = approved_annotations([{**task, "id": number}], with_auto_accepted=True)
+        made = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
+        notes = [MORE] * (len(made) - 1)
+        if not made and task.get("predictions"):
+            notes.append(PREDICTIONS)
+        garments, size_wh = _garments(approved[0].result, notes) if approved else ((), None)
+        yield AnnotatedImage(_picture(url, pictures), garments, size_wh, tuple(notes))
+
+
+def _url(data: Mapping[str, Any], image_key: str) -> str:
+    said = image_in(data, image_key)
+    if isinstance(said, str):
+        return said
+    urls = [value for value in data.values() if isinstance(value, str) and value.startswith(IMAGE_WORDS)]
+    return urls[0] if len(urls) == 1 else ""
+
+
+def _picture(url: str, pictures: PictureFolder) -> SetPicture:
+    name = image_name(url)
+    found = pictures.named(name)
+    if not found.is_there:
+        found = pictures.named(PurePosixPath(name).name)
+    return found if found.is_there else SetPicture(name, url=url)
+
+
+def _garments(
+    result: Sequence[Mapping[str, Any]], notes: list[str]
+) -> tuple[tuple[Garment, ...], tuple[int, int] | None]:
+    regions, problems = decode([dict(region) for region in result])
+    notes += [UNREADABLE] * len(problems)
+    if not regions:
+        return (), None
+    shape = regions[0].mask.shape
+    points = {str(one.get("id")): one["value"]["points"] for one in result if "points" in (one.get("value") or {})}
+    garments = []
+    for parts in parts_of_garments(regions, result):
+        if parts[0].kind == "rectangle":
+            notes.append(RECTANGLE)
+        elif parts[0].mask.shape != shape:
+            notes.append(OTHER_SIZE)
+        else:
+            garments.append(_garment(parts, points))
+    return tuple(garments), (shape[1], shape[0])
+
+
+def _garment(parts: Sequence[LabelledMask], points: Mapping[str, Any]) -> Garment:
+    height, width = parts[0].mask.shape
+    outlines: list[Outline] = [
+        np.array(points[str(part.region_id)], np.float64) * (width, height) / 100
+        for part in parts
+        if str(part.region_id) in points
+    ]
+    if len(outlines) == len(parts):
+        return Garment(parts[0].label, tuple(outlines))
+    return Garment(parts[0].label, mask=np.logical_or.reduce([part.mask for part in parts]))

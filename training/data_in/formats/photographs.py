@@ -1,0 +1,15 @@
+"""Photographs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.data_in.annotated_image import AnnotatedImage, Source
+from training.data_in.picture_folder import PictureFolder
+
+
+def read_photographs(files: Sequence[Path], pictures: PictureFolder) -> Source:
+    """Images, by their paths below the folder."""
+    images = (AnnotatedImage(pictures.picture(file)) for file in files)
+    return Source(pictures.root.name, pictures.root, len(files), images)

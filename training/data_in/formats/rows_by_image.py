@@ -1,0 +1,39 @@
+"""Rows of a large file, brought together by the image that they belong to."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+
+class RowsByImage:
+    """Rows kept on disk until the images that they belong to are asked for: memory does not grow with their number.
+
+    The file is temporary, and gone with the object.
+    """
+
+    def __init__(self) -> None:
+        # SQLite's own name for a temporary database on disk.
+        self._rows = sqlite3.connect("")
+        self._rows.execute("CREATE TABLE image (id PRIMARY KEY, body)")
+        self._rows.execute("CREATE TABLE row (image, body)")
+
+    def add_image(self, image: object, facts: dict[str, Any]) -> None:
+        """An image, in the order that they are given back; one that comes again is the same."""
+        self._rows.execute("INSERT OR IGNORE INTO image VALUES (?, ?)", (str(image), json.dumps(facts)))
+
+    def add_row(self, image: object, body: dict[str, Any]) -> None:
+        """A row of an image."""
+        self._rows.execute("INSERT INTO row VALUES (?, ?)", (str(image), json.dumps(body)))
+
+    def __len__(self) -> int:
+        return int(self._rows.execute("SELECT count(*) FROM image").fetchone()[0])
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Each image's facts, and its rows in the order that they came."""
+        self._rows.execute("CREATE INDEX IF NOT EXISTS by_image ON row (image)")
+        for image, facts in self._rows.execute("SELECT id, body FROM image ORDER BY rowid"):
+            found = self._rows.execute("SELECT body FROM row WHERE image = ? ORDER BY rowid", (image,))
+            yield json.loads(facts), [json.loads(body) for (body,) in found]

@@ -1,0 +1,127 @@
+"""Where a data set's images lie: files in folders, bytes in a table, addresses."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from backend.errors import DatasetError, ImageError
+from backend.images.open_picture import open_picture
+from backend.label_studio.uploads import UPLOADABLE
+
+ORIENTATION, TURNED = 0x0112, range(5, 9)
+AMBIGUOUS = Path()
+
+
+@dataclass(frozen=True)
+class SetPicture:
+    """An image of a data set: a file, bytes, an address, or nothing where it was not found.
+
+    Attributes:
+        name: the same whenever the set is read, and no other image's: a task is known by it.
+    """
+
+    name: str
+    file: Path | None = None
+    encoded: bytes | None = None
+    url: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        """False where the set names an image that it does not hold."""
+        return bool(self.file or self.encoded or self.url)
+
+    def size_wh(self) -> tuple[int, int] | None:
+        """Width and height in pixels, upright, from the head of the file; None for an address.
+
+        Raises:
+            ImageError: it cannot be read, or is no image.
+        """
+        source = self.file or (io.BytesIO(self.encoded) if self.encoded is not None else None)
+        if source is None:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+                with open_picture(source) as picture:
+                    turned = picture.getexif().get(ORIENTATION) in TURNED
+                    return (picture.height, picture.width) if turned else (picture.width, picture.height)
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as e:
+            raise ImageError(f"The image '{self.name}' cannot be read: {e}") from e
+
+
+class PictureFolder:
+    """The images in a folder and below, found by the names that a data set has for them."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise DatasetError(f"There is no folder {root} of images.")
+        self.root = root
+
+    def named(self, name: str) -> SetPicture:
+        """The image that a set calls `name`: at that path, else the one file of that name; never outside the folder."""
+        pure = PurePosixPath(name.replace("\\", "/"))
+        direct = self.root / pure
+        if not pure.is_absolute() and ".." not in pure.parts and direct.is_file() and is_picture(direct):
+            return SetPicture(name, direct)
+        return SetPicture(name, self._only(self._by_name, pure.name))
+
+    def beside(self, stem: str) -> SetPicture:
+        """The one image whose name without extension is `stem`."""
+        file = self._only(self._by_stem, stem)
+        return SetPicture(stem) if file is None else self.picture(file)
+
+    def picture(self, file: Path) -> SetPicture:
+        """A file of the folder, by its path below it; one elsewhere, by its own name."""
+        within = file.is_relative_to(self.root)
+        return SetPicture(file.relative_to(self.root).as_posix() if within else file.name, file)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for file in pictures_below(self.root):
+            found[file.name] = AMBIGUOUS if file.name in found else file
+        return found
+
+    @cached_property
+    def _by_stem(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for file in pictures_below(self.root):
+            # A mask is no photograph, whatever its name.
+            if not any(is_mask_folder(part) for part in file.relative_to(self.root).parts[:-1]):
+                found[file.stem] = AMBIGUOUS if file.stem in found else file
+        return found
+
+    def _only(self, found: dict[str, Path], name: str) -> Path | None:
+        file = found.get(name)
+        if file is AMBIGUOUS:
+            raise DatasetError(
+                f"Several images below {self.root} are called '{name}': say which folder, with --images."
+            )
+        return file
+
+
+def pictures_below(root: Path) -> list[Path]:
+    """Image files in a folder and below, in the order of their paths; links to folders below are not followed."""
+    found = []
+    for folder, below, names in os.walk(root):
+        below.sort()
+        found += [file for name in sorted(names) if is_picture(file := Path(folder) / name)]
+    return found
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file's name is that of an image that Label Studio takes."""
+    return file.suffix.lower() in UPLOADABLE and not file.name.startswith(".")
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder of this name holds masks, as data sets call such folders."""
+    return any(word in name.lower() for word in ("mask", "segmentation", "parsing", "annotation", "annos", "label"))

@@ -1,0 +1,106 @@
+"""The table of scores for any weights, on any project's approved images: also for models that were not made here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from backend.compute.devices import ready_device
+from backend.connections import Connections
+from backend.detector.detector_pool import load_detector
+from backend.detector.runtimes.network import load_network
+from backend.detector.runtimes.torch_runtime import TorchRuntime
+from backend.detector.yolo11 import Detector
+from backend.errors import DatasetError
+from backend.images.fetch import ImageStore
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.registry.registry import Version
+from backend.registry.scores import Scores
+from backend.settings import Settings
+from training.annotations.approvals import Approved
+from training.annotations.count import counting_of
+from training.data_in.class_mapping import read_mapping
+from training.data_in.evaluation_set import evaluation_images
+from training.data_in.formats.detect import Opening, open_set
+from training.dataset.manifest import latest_manifest
+from training.evaluation.held_out import HeldOut, held_out_images
+from training.evaluation.score import scored
+
+Which = Literal["split", "approved"]
+
+
+@dataclass(frozen=True)
+class OtherSet:
+    """An annotated set of others, in any format that `drape import` reads.
+
+    Attributes:
+        images: the folder of its images, where they lie elsewhere.
+        mapping: file of `their class: our label`.
+    """
+
+    path: str
+    images: Path | None = None
+    mapping: Path | None = None
+
+
+def examine(connections: Connections, project_id: int, model: Version | Path, *, on: Which | OtherSet) -> Scores:
+    """Scores a version, or the weights in a `.pt` file, under the labels of a project.
+
+    Args:
+        on: `split`, the images that the project's models are judged on and never trained on; all that is `approved`; or
+            a set of others.
+
+    Raises:
+        DatasetError: there is nothing to look at.
+        LabelStudioError, LabelConfigError, ModelError: as their names say.
+    """
+    settings = connections.settings
+    config = parse_label_config(connections.label_studio.project(project_id).label_config)
+    device = ready_device(settings)
+    if isinstance(model, Version):
+        side_px, detector = model.image_size_px, load_detector(model, device=device).detector
+    else:
+        network, classes = load_network(model)
+        side_px = settings.train_image_size_px
+        detector = Detector(TorchRuntime(network, device=device), classes=classes, image_size_px=side_px)
+    if isinstance(on, OtherSet):
+        images = _of_others(on, config, settings, side_px=side_px)
+    else:
+        images = _of_the_project(connections, project_id, config, on, side_px=side_px)
+    scores, _ = scored(
+        detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
+    )  # fmt: skip
+    return scores
+
+
+def _of_the_project(
+    connections: Connections, project_id: int, config: LabelConfig, on: Which, *, side_px: int
+) -> list[HeldOut]:  # fmt: skip
+    approved = [one for one in counting_of(connections, project_id).changes().approved if one.by_person]
+    if on == "split":
+        approved = _held_out(connections, project_id, approved)
+    store = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
+    images = list(held_out_images(approved, config, store, side_px=side_px))
+    if not images:
+        raise DatasetError(f"Project {project_id} has no approved image to look at ({on}).")
+    return images
+
+
+def _of_others(on: OtherSet, config: LabelConfig, settings: Settings, *, side_px: int) -> list[HeldOut]:
+    mapping = read_mapping(on.mapping, config)
+    _, source = open_set([on.path], None, Opening(images=on.images, image_key=config.image_key))
+    images = list(evaluation_images(source, config, mapping, settings, side_px=side_px))
+    if not any(one.truth for one in images):
+        raise DatasetError(
+            f"{on.path} holds no image with a garment of the project's labels ({', '.join(config.label_values)}). "
+            "Say which class is which label with --mapping."
+        )
+    return images
+
+
+def _held_out(connections: Connections, project_id: int, approved: list[Approved]) -> list[Approved]:
+    """Those that the latest training held out."""
+    manifest = latest_manifest(connections.registry, project_id)
+    sides = {entry.annotation_id: entry.side for entry in manifest.entries} if manifest else {}
+    return [one for one in approved if sides.get(one.annotation_id) == "val"]

@@ -1,0 +1,48 @@
+"""What a new model is verified and calibrated on: approved images that it was not trained on, as it will see them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from backend.domain import Image, LabelledMask
+from backend.errors import ImageError
+from backend.images.fetch import ImageStore
+from backend.images.task_image import load_image
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.payloads import Task
+from backend.regions.mask_size import fitted
+from training.annotations.approvals import Approved
+from training.annotations.truth import truth_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """An image no larger than the detector sees it, and what a person approved in it, at the image's size."""
+
+    task_id: int
+    annotation_id: int
+    image: Image
+    truth: tuple[LabelledMask, ...]
+
+
+def held_out_images(
+    approved: Sequence[Approved], config: LabelConfig, images: ImageStore, *, side_px: int
+) -> Iterator[HeldOut]:
+    """The images that can be read, one at a time; the others are passed over, as they were in the data set.
+
+    Raises:
+        LabelStudioError: Label Studio, which keeps the images, is away.
+    """
+    for one in approved:
+        try:
+            image = load_image(images, Task(id=one.task_id, data=one.data), config, side_px=side_px)
+        except ImageError as e:
+            logger.warning("Held-out task %s is passed over: %s", one.task_id, e)
+            continue
+        garments = truth_of(one.result, config).garments
+        truth = [replace(garment, mask=fitted(garment.mask, image.size_wh)) for garment in garments]
+        yield HeldOut(one.task_id, one.annotation_id, image, tuple(mask for mask in truth if mask.mask.any()))

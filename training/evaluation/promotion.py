@@ -1,0 +1,110 @@
+"""Champion and challenger on the same held-out images: which of them the project works with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backend.detector.average_precision import average_precisions, instances
+from backend.domain import LabelledMask, Scene
+from backend.registry.scores import Compared
+from backend.registry.verdict import LabelVerdict, Verdict
+
+# A label with fewer held-out garments says little of itself, and stops no promotion alone.
+LEAST_INSTANCES = 10
+RESAMPLES = 200
+
+
+def verdict_on(
+    compared: Compared,
+    gain_95: tuple[float, float] | None,
+    *,
+    champion_name: str | None,
+    margin: float,
+    most_lost: float,
+) -> Verdict:
+    """Whether the challenger takes the champion's place.
+
+    It does where its mask mAP50-95 is higher by more than `margin`, and no label of at least ten garments loses more
+    than `most_lost` of its average precision. Without a champion, or without anything to judge on, it does, too.
+
+    Args:
+        compared: the challenger's own scores, and the champion's where one could answer.
+        gain_95: of `paired_bootstrap`.
+    """
+    new, old = compared.own, compared.champion
+    if new.mask_map is None:
+        return Verdict(True, "No approved image was held out to judge it on.", new.images, champion_name)
+    labels = _labels(compared)
+    if old is None:
+        reason = f"{champion_name} does not load." if champion_name else "It is the project's first model."
+        return Verdict(True, reason, new.images, champion_name, new.mask_map, labels=labels)
+    promoted, reason = _decide(labels, str(champion_name), images=new.images, margin=margin, most_lost=most_lost)
+    return Verdict(promoted, reason, new.images, champion_name, new.mask_map, old.mask_map, gain_95, labels)
+
+
+def paired_bootstrap(
+    truth: Sequence[Sequence[LabelledMask]], challenger: Sequence[Scene], champion: Sequence[Scene], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """The 95 % interval of the difference in mask mAP, challenger less champion (Efron 1979, percentiles).
+
+    Images are drawn again with replacement, the same for both models.
+
+    Args:
+        truth: what people approved in each held-out image.
+        challenger, champion: what both found in the same images; masks have the truth's size.
+
+    Returns:
+        Its lower and upper end; None where the truth is empty.
+    """
+    if not any(truth):
+        return None
+    theirs = [instances(ones) for ones in truth]
+    both = [[instances(scene.detections) for scene in scenes] for scenes in (challenger, champion)]
+    rng = np.random.default_rng(seed)
+    gains = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(0, len(truth), len(truth))
+        expected = [theirs[image] for image in drawn]
+        if any(expected):
+            new, old = ([found[image] for image in drawn] for found in both)
+            gains.append(_mean(average_precisions(expected, new)) - _mean(average_precisions(expected, old)))
+    low, high = np.percentile(gains, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _decide(
+    labels: Sequence[LabelVerdict], champion: str, *, images: int, margin: float, most_lost: float
+) -> tuple[bool, str]:
+    new, old = (float(np.mean(values)) for values in zip(*map(_pair, labels), strict=True))
+    compared = f"Its mask mAP50-95 is {new:.3f}, that of {champion} {old:.3f}, on {images} held-out images"
+    if new - old <= margin:
+        return False, f"{compared}: not higher by more than {margin:g}."
+    worse = [
+        f"{one.label} from {was:.3f} to {now:.3f}"
+        for one in labels
+        for now, was in [_pair(one)]
+        if one.instances >= LEAST_INSTANCES and was - now > most_lost
+    ]
+    if worse:
+        return False, f"{compared}; but it loses more than {most_lost:g} on {', '.join(worse)}."
+    return True, f"{compared}."
+
+
+def _labels(compared: Compared) -> tuple[LabelVerdict, ...]:
+    """Of each label that the held-out images show."""
+    before = {one.label: one.mask_map for one in compared.champion.labels} if compared.champion else {}
+    return tuple(
+        LabelVerdict(one.label, one.instances, one.mask_map, before.get(one.label))
+        for one in compared.own.labels
+        if one.mask_map is not None
+    )
+
+
+def _pair(one: LabelVerdict) -> tuple[float, float]:
+    return one.challenger, one.champion or 0.0
+
+
+def _mean(by_label: dict[str, float]) -> float:
+    return float(np.mean(list(by_label.values())))

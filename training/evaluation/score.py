@@ -1,0 +1,180 @@
+"""How a model is scored on held-out images: what it finds in them, under the names of labels, and all its figures."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from backend.detector.average_precision import Precisions, instances, precisions
+from backend.detector.yolo11 import Detector, ImageDetector
+from backend.domain import LabelledMask, Scene
+from backend.label_studio.label_config import LabelConfig
+from backend.registry.scores import LabelScores, Scores
+from training.evaluation.compact_scenes import CompactScenes
+from training.evaluation.held_out import HeldOut
+from training.metrics.matching import Matched, match
+from training.metrics.pixel_metrics import ClassPixels, LabelMap, label_map, pixel_scores
+
+# Average precision counts all that a model finds, the surest first; below this nothing changes it any more.
+JUDGED_FROM = 0.01
+TIMED_IMAGES = 48
+# From which IoU on a find is right, where precision and recall are counted.
+RIGHT_IOU = 0.5
+
+
+def scores_of(
+    truth: Sequence[Sequence[LabelledMask]],
+    found: Sequence[Scene],
+    *,
+    sizes_wh: Sequence[tuple[int, int]],
+    labels: Sequence[str],
+    min_score: float,
+    ms_an_image: float | None,
+) -> Scores:
+    """Scores a model, see `Scores`.
+
+    Average precision counts all finds, the surest first. All else counts those from `min_score` on: precision and
+    recall match each, the surest first, with the free garment of its label that it fits best, at an IoU of 0.5 or more;
+    pixels take their label from what lies on top, in the truth the last region, of the finds the surest.
+
+    Args:
+        truth: what people approved in each image, back to front.
+        found: what the model found in the same images; masks have the truth's size.
+        sizes_wh: each image's width and height, in pixels.
+        labels: of the project, in the label config's order; masks under others count for nothing.
+        min_score: confidence in `[0, 1]` from which on the model's finds are shown to people.
+    """
+    truth = [[one for one in ones if one.label in labels] for ones in truth]
+    expected = [instances(ones) for ones in truth]
+    # One image's masks at a time, here and below: those of all would take gigabytes.
+    seen = [instances(_finds(scene, labels, min_score=0.0)) for scene in found]
+    boxes, masks = precisions(expected, seen, of="bbox"), precisions(expected, seen, of="segm")
+    judged = [
+        one
+        for image, scene in enumerate(found)
+        for one in match(image, _finds(scene, labels, min_score=min_score), truth[image], iou=RIGHT_IOU)
+    ]
+    counts = Counter(one.label for ones in truth for one in ones)
+    shown = (_finds(scene, labels, min_score=min_score) for scene in found)
+    pixels = pixel_scores(_maps(truth, shown, sizes_wh, labels), labels=len(labels))
+    rows = tuple(
+        _row(label, counts[label], boxes.get(label), masks.get(label), judged, of_pixels)
+        for label, of_pixels in zip(labels, pixels.labels, strict=True)
+    )
+    classes = (pixels.background, *pixels.labels)
+    return Scores(
+        images=len(truth),
+        box_map=_mean(row.box_map for row in rows),
+        box_map50=_mean(row.box_map50 for row in rows),
+        mask_map=_mean(row.mask_map for row in rows),
+        mask_map50=_mean(row.mask_map50 for row in rows),
+        precision=_mean(row.precision for row in rows),
+        recall=_mean(row.recall for row in rows),
+        miou=_mean(one.iou for one in classes),
+        mean_accuracy=_mean(one.accuracy for one in classes),
+        dice=_mean(one.dice for one in classes),
+        boundary_iou=_mean(row.boundary_iou for row in rows),
+        overall_accuracy=pixels.overall_accuracy,
+        ms_an_image=ms_an_image,
+        labels=rows,
+    )
+
+
+def _row(
+    label: str,
+    garments: int,
+    boxes: Precisions | None,
+    masks: Precisions | None,
+    judged: Iterable[Matched],
+    pixels: ClassPixels,
+) -> LabelScores:
+    right = [one.right for one in judged if one.label == label]
+    return LabelScores(
+        label=label,
+        instances=garments,
+        box_map=None if boxes is None else float(boxes.mean()),
+        box_map50=None if boxes is None else float(boxes[0].mean()),
+        mask_map=None if masks is None else float(masks.mean()),
+        mask_map50=None if masks is None else float(masks[0].mean()),
+        precision=sum(right) / len(right) if right else None,
+        recall=sum(right) / garments if garments else None,
+        iou=pixels.iou,
+        accuracy=pixels.accuracy,
+        dice=pixels.dice,
+        boundary_iou=pixels.boundary_iou,
+    )
+
+
+def _finds(scene: Scene, labels: Sequence[str], *, min_score: float) -> list[LabelledMask]:
+    return [
+        LabelledMask(one.mask, one.class_name, one.score)
+        for one in scene.detections
+        if one.class_name in labels and one.score >= min_score
+    ]
+
+
+def _maps(
+    truth: Sequence[Sequence[LabelledMask]],
+    shown: Iterable[Sequence[LabelledMask]],
+    sizes_wh: Sequence[tuple[int, int]],
+    labels: Sequence[str],
+) -> Iterator[tuple[LabelMap, LabelMap]]:
+    numbers = {label: number for number, label in enumerate(labels, start=1)}
+
+    def drawn(layers: Sequence[LabelledMask], size_wh: tuple[int, int]) -> LabelMap:
+        return label_map(((one.mask, numbers[one.label]) for one in layers), size_wh=size_wh)
+
+    for there, seen, size_wh in zip(truth, shown, sizes_wh, strict=True):
+        yield drawn(there, size_wh), drawn(sorted(seen, key=lambda one: one.score or 0.0), size_wh)
+
+
+def _mean(figures: Iterable[float | None]) -> float | None:
+    defined = [one for one in figures if one is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: float) -> float | None:
+    """Milliseconds an image, when up to `TIMED_IMAGES` are detected in a row; None where there is no image.
+
+    Args:
+        min_score: confidence in `[0, 1]` from which on finds count, as in use: each costs the drawing of a mask.
+    """
+    images = [one.image for one in held_out[:TIMED_IMAGES]]
+    if not images:
+        return None
+    # Runtimes compile and reserve memory at the first images.
+    list(detector.detect(images[:1], min_score=min_score))
+    started = time.perf_counter()
+    list(detector.detect(images, min_score=min_score))
+    return 1000 * (time.perf_counter() - started) / len(images)
+
+
+def scored(
+    detector: ImageDetector, images: Sequence[HeldOut], config: LabelConfig, *, labels: Sequence[str], min_score: float
+) -> tuple[Scores, CompactScenes]:
+    """The detector's scores, and what it found.
+
+    A class that is the earlier or another name of a label counts as that label; others count for nothing.
+
+    Args:
+        labels: what is scored, in order.
+        min_score: confidence in `[0, 1]` from which on its finds are shown to people.
+    """
+    scenes = detector.detect((one.image for one in images), min_score=JUDGED_FROM)
+    found = CompactScenes(_named(scene, config) for scene in scenes)
+    # Words take a minute an image where no GPU is: once is enough.
+    ms_an_image = detection_ms(images, detector, min_score=min_score) if isinstance(detector, Detector) else None
+    scores = scores_of(
+        [one.truth for one in images], found, sizes_wh=[one.image.size_wh for one in images], labels=labels,
+        min_score=min_score, ms_an_image=ms_an_image,
+    )  # fmt: skip
+    return scores, found
+
+
+def _named(scene: Scene, config: LabelConfig) -> Scene:
+    named = [(one, config.label_for(one.class_name)) for one in scene.detections]
+    return replace(scene, detections=tuple(replace(one, class_name=label) for one, label in named if label))

@@ -1,0 +1,272 @@
+"""Fine-tunes YOLO11-seg on a data set, tells how far it is, and goes on where it was killed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from backend.compute.devices import devices_of, ready_device
+from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.errors import ModelError, first_line
+from backend.settings import Settings
+from backend.storage.atomic_files import copy_whole, write_whole
+from training.dataset.build import Dataset
+from training.finetuning.progress import ToldInFile, TrainingProgress
+from training.finetuning.ultralytics_args import training_args
+
+logger = logging.getLogger(__name__)
+
+SIZES = ("n", "s", "m", "l", "x")
+METRICS = {
+    "metrics/mAP50(M)": "mask_map50",
+    "metrics/mAP50-95(M)": "mask_map50_95",
+    "metrics/mAP50(B)": "box_map50",
+}
+# What torch says of memory that is used up, on a GPU and on a CPU.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError, UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result.
+
+    Attributes:
+        weights: the `.pt` file inside the run's folder.
+        metrics: in `[0, 1]`.
+        architecture: such as `yolo11n-seg`.
+        curves: a CSV table, a row an epoch, of losses and metrics.
+    """
+
+    weights: Path
+    metrics: dict[str, float]
+    architecture: str
+    curves: str
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The files of a training: what Ultralytics writes, and copies of its checkpoints that are never half written."""
+
+    folder: Path
+
+    @property
+    def mark(self) -> Path:
+        """What it is a training of."""
+        return self.folder / "run.json"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.json"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.pt"
+
+    @property
+    def told(self) -> Path:
+        """What processes on several GPUs tell of each epoch."""
+        return self.folder / "told.jsonl"
+
+    @property
+    def written(self) -> Path:
+        """Where Ultralytics writes."""
+        return self.folder / "run"
+
+    @property
+    def curves(self) -> Path:
+        return self.written / "results.csv"
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Goes on where the folder holds a training of the same; empties it else."""
+        told = json.dumps(facts, indent=1, sort_keys=True)
+        if self.mark.is_file() and self.mark.read_text() == told:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        write_whole(self.mark, told)
+
+    def go_on(self, epochs_done: int) -> None:
+        """Brings what Ultralytics wrote back to its last checkpoint: it may have been killed while it wrote more."""
+        copy_whole(self.best, self.written / "weights" / "best.pt")
+        # A row of the table is written before the checkpoint of its epoch.
+        if self.curves.is_file():
+            rows = self.curves.read_text().splitlines(keepends=True)[: 1 + epochs_done]
+            write_whole(self.curves, "".join(rows))
+
+    def keep(self, trainer: Any) -> None:
+        """Copies the checkpoints after each epoch."""
+        if trainer.best_fitness == trainer.fitness:
+            copy_whole(trainer.best, self.best)
+        # Last, so that a last one never stands there without a best.
+        copy_whole(trainer.last, self.last)
+
+
+def finetune(
+    dataset: Dataset, *, initial: Path | None, image_size_px: int, settings: Settings, folder: Path,
+    report: Callable[[TrainingProgress], None],
+) -> Trained:  # fmt: skip
+    """Trains in `folder`; where that holds the same training, killed on its way, it goes on from its last epoch.
+
+    Args:
+        initial: weights to start from; None for `YOLO11_BASE`, and random ones where those cannot be had.
+        report: called after every epoch.
+
+    Raises:
+        ModelError: the initial weights do not load, `TRAIN_ARGS` holds what Ultralytics does not know, or the training
+            failed; `folder` is gone then.
+    """
+    run = _Run(folder)
+    start = str(initial) if initial else _base(settings.yolo11_base)
+    if initial is None and not _loads(start):
+        start = _random(start)
+    args = training_args(
+        settings, data=dataset.data_yaml, image_size_px=image_size_px, folder=run.written,
+        images=dataset.images("train"), pretrained=start.endswith(".pt"),
+    )  # fmt: skip
+    run.begin({"dataset": dataset.manifest.digest, "initial": start, "args": args})
+    try:
+        while not run.result.is_file():
+            try:
+                _train(run, start, args, settings, report)
+            except RuntimeError as e:
+                if args["batch"] < 2 * len(devices_of(settings.device_train)) or not any(
+                    said in str(e) for said in OUT_OF_MEMORY
+                ):
+                    raise
+                args["batch"] //= 2
+                logger.warning("Memory is too small: going on with TRAIN_BATCH=%s", args["batch"])
+    except ModelError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except (RuntimeError, ValueError, OSError) as e:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ModelError(f"The training failed: {first_line(e)}") from e
+    result = json.loads(run.result.read_text())
+    return Trained(weights=run.best, **result)
+
+
+def _train(
+    run: _Run, start: str, args: dict[str, Any], settings: Settings, report: Callable[[TrainingProgress], None]
+) -> None:  # fmt: skip
+    """Trains to the end, and writes what came of it."""
+    goes_on = run.last.is_file()
+    model = _load(str(run.last) if goes_on else start)
+    epochs_done = int((model.ckpt or {}).get("epoch", -1)) + 1 if goes_on else 0
+    if epochs_done < args["epochs"]:
+        if goes_on:
+            logger.info("The training goes on after epoch %s", epochs_done)
+            run.go_on(epochs_done)
+        model.add_callback("on_model_save", run.keep)
+        # Once an epoch; `on_fit_epoch_end` comes again after the last.
+        several = len(devices_of(settings.device_train)) > 1
+        told = ToldInFile(run.told) if several else report
+        model.add_callback("on_model_save", _reporter(told, started=time.monotonic(), epochs_before=epochs_done))
+        model.add_callback("on_train_epoch_end", _time_limit(settings.train_max_minutes, started=time.monotonic()))
+        device = ready_device(settings)
+        if several:
+            _train_on_several(model, {**args, "resume": goes_on}, settings, run.told, report)
+        else:
+            model.train(**args, resume=goes_on, device=device)
+        # Where other processes trained, only the weights that they left say how good they are.
+        raw = model.trainer.metrics or model.ckpt["train_metrics"]
+    else:
+        raw = model.ckpt["train_metrics"]
+    if not run.best.is_file():
+        raise ModelError("The training left no weights.")
+    quiet_ultralytics().utils.torch_utils.strip_optimizer(str(run.best))
+    facts = {
+        "metrics": _metrics(raw),
+        "architecture": Path(model.model.yaml.get("yaml_file") or "yolo11n-seg.yaml").stem,
+        "curves": run.curves.read_text() if run.curves.is_file() else "",
+    }
+    write_whole(run.result, json.dumps(facts))
+
+
+def _train_on_several(
+    model: Any, args: dict[str, Any], settings: Settings, told: Path, report: Callable[[TrainingProgress], None]
+) -> None:  # fmt: skip
+    # Brings Ultralytics along, which is imported on first use alone.
+    from training.finetuning.multi_gpu import SeveralGpuTrainer, run_and_relay
+
+    count = len(devices_of(settings.device_train))
+    if args["batch"] < count:
+        raise ModelError(f"TRAIN_BATCH={args['batch']} gives {count} GPUs (DEVICE_TRAIN) less than an image each.")
+    run_and_relay(
+        partial(model.train, trainer=SeveralGpuTrainer, **args, device=settings.device_train), told=told, report=report
+    )
+
+
+def _base(named: str) -> str:
+    return f"yolo11{named}-seg.pt" if named in SIZES else named
+
+
+def _load(weights: str) -> Any:
+    try:
+        return quiet_ultralytics().YOLO(weights, task="segment")
+    except LOAD_ERRORS as e:
+        raise ModelError(f"The weights {Path(weights).name} do not load: {first_line(e)}") from e
+
+
+def _loads(weights: str) -> bool:
+    """Whether the weights can be had; says what it means where they cannot."""
+    try:
+        _load(weights)
+    except ModelError as e:
+        logger.warning(
+            "%s Training starts from random weights and will need many more labels, thousands rather than dozens. "
+            "Set YOLO11_BASE to a file.", e,
+        )  # fmt: skip
+        return False
+    return True
+
+
+def _random(weights: str) -> str:
+    """The network of the same size, as Ultralytics describes it, without weights."""
+    size = next((one for one in SIZES if Path(weights).name == f"yolo11{one}-seg.pt"), "n")
+    return f"yolo11{size}-seg.yaml"
+
+
+def _reporter(
+    report: Callable[[TrainingProgress], None], *, started: float, epochs_before: int
+) -> Callable[[Any], None]:  # fmt: skip
+    def after_epoch(trainer: Any) -> None:
+        done = trainer.epoch + 1
+        pace_s = (time.monotonic() - started) / max(done - epochs_before, 1)
+        losses = trainer.label_loss_items(trainer.tloss, prefix="train") if trainer.tloss is not None else {}
+        report(
+            TrainingProgress(
+                epoch=min(done, trainer.epochs),
+                epochs=trainer.epochs,
+                losses={name.removeprefix("train/"): round(float(value), 4) for name, value in losses.items()},
+                metrics=_metrics(trainer.metrics or {}),
+                seconds_left=round(max(trainer.epochs - done, 0) * pace_s, 1),
+            )
+        )
+
+    return after_epoch
+
+
+def _time_limit(minutes: float, *, started: float) -> Callable[[Any], None]:
+    def after_epoch(trainer: Any) -> None:
+        # Not Ultralytics' own `time`, which stretches a training to last as long.
+        if minutes and time.monotonic() - started > 60 * minutes:
+            logger.info("The training ends after epoch %s: TRAIN_MAX_MINUTES=%g", trainer.epoch + 1, minutes)
+            trainer.stop = True
+
+    return after_epoch
+
+
+def _metrics(raw: dict[str, Any]) -> dict[str, float]:
+    return {ours: round(float(raw[theirs]), 4) for theirs, ours in METRICS.items() if theirs in raw}

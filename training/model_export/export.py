@@ -1,0 +1,150 @@
+"""A model version in another engine's format, for use in real time: exported, compared with PyTorch, and timed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backend.compute.quiet_ultralytics import overheard, quiet_ultralytics
+from backend.domain import Image
+from backend.errors import LabelConfigError, LabelStudioError, ModelError, first_line
+from backend.images.decode import decode_image
+from backend.images.fetch import ImageStore
+from backend.images.sample import sample_images
+from backend.label_studio.client import LabelStudio
+from backend.registry.registry import Version, check_weights
+from backend.settings import Settings
+from backend.storage.atomic_files import whole_folder
+from training.model_export.compare import Check, compare
+from training.model_export.formats import FAILURES, EngineFormat, find_format, missing_packages
+
+logger = logging.getLogger(__name__)
+
+RECORD_FILE = "export.json"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported, and what came of the comparison.
+
+    Attributes:
+        version: the model version's name.
+        format: Ultralytics' name of the format.
+        file: the exported file's or folder's name, which tells Ultralytics how to load it.
+        half: whether it computes in half precision.
+        image_size_px: longer side of an image as it sees it.
+        any_shape: whether images of any shape go in; else squares alone.
+        device: what it was exported and compared on.
+        check: None where it does not run on this machine.
+        problem: why it does not.
+    """
+
+    version: str
+    format: str
+    file: str
+    half: bool
+    image_size_px: int
+    any_shape: bool
+    device: str
+    check: Check | None
+    problem: str = ""
+
+
+def export_version(
+    version: Version, images: Callable[[], Sequence[Image]], *, format_name: str, half: bool, device: str,
+    to: Path | None = None,
+) -> tuple[Path, Export]:  # fmt: skip
+    """Exports a version into a folder of its own, which is there whole or not at all; one made before is replaced.
+
+    Args:
+        images: gives what to compare on, see `compare`, once there is something to compare.
+        half: whether to compute in half precision.
+        device: what models run on here, as Ultralytics names it.
+        to: the folder; None for one beside the version's weights.
+
+    Returns:
+        The folder, with the exported model and what is returned beside it in `export.json`.
+
+    Raises:
+        ModelError: the format is unknown, or cannot be made on this machine; the version's weights are damaged; or the
+            folder holds something else.
+    """
+    kind = find_format(format_name, half=half, device=device)
+    check_weights(version)
+    folder = to or version.weights.parent / "exports" / (kind.name + ("-half" if half else ""))
+    if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
+        raise ModelError(f"{folder} holds other things than an export: nothing is written there.")
+    try:
+        with whole_folder(folder, private=False) as aside:
+            exported = _export(version, kind, half=half, folder=aside)
+            check, problem = _check(version, kind, exported, images(), half=half)
+            export = Export(
+                version.name, kind.name, exported.name, half, version.image_size_px, kind.any_shape, kind.device, check,
+                problem,
+            )  # fmt: skip
+            (aside / RECORD_FILE).write_text(json.dumps(asdict(export), indent=1))
+            if to is None:
+                version.files.put_folder(aside, folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                aside.rename(folder)
+    except OSError as e:
+        raise ModelError(f"The export cannot be written to {folder}: {first_line(e)}") from e
+    return folder, export
+
+
+def example_images(settings: Settings, version: Version) -> list[Image]:
+    """Images to compare on: the project's own, or, where Label Studio does not answer, those of Ultralytics' package.
+
+    None is larger than the version sees it.
+    """
+    label_studio, side_px = LabelStudio(settings), version.image_size_px
+    store = ImageStore(settings, bearer=label_studio.bearer)
+    try:
+        found = sample_images(label_studio, store, project_id=version.project_id, side_px=side_px)
+        if found:
+            return found
+        reason = "The project has no readable image."
+    except (LabelStudioError, LabelConfigError) as e:
+        reason = str(e)
+    logger.warning("Compared on Ultralytics' photographs, not the project's: %s", reason)
+    return [
+        decode_image(path.read_bytes(), source=path.name, max_pixels=settings.image_max_pixels, side_px=side_px)
+        for path in sorted(Path(quiet_ultralytics().utils.ASSETS).glob("*.jpg"))
+    ]
+
+
+def _export(version: Version, kind: EngineFormat, *, half: bool, folder: Path) -> Path:
+    """The exported file or folder, alone in `folder`."""
+    # Ultralytics writes beside the weights, what it only needs on its way, too.
+    work = folder / "work"
+    work.mkdir(parents=True)
+    weights = Path(shutil.copyfile(version.weights, work / f"{version.name}.pt"))
+    wanted = {"format": kind.name, "imgsz": version.image_size_px, "device": kind.device}
+    wanted |= {"dynamic": True} if kind.any_shape else {}
+    wanted |= {"quantize": 16} if half else {}
+    with overheard() as said:
+        try:
+            made = quiet_ultralytics().YOLO(weights, task="segment").export(**wanted)
+        except FAILURES as e:
+            raise ModelError(f"{kind.title} cannot be made here. {missing_packages(said, e) or first_line(e)}") from e
+    exported = Path(made).rename(folder / Path(made).name)
+    shutil.rmtree(work)
+    return exported
+
+
+def _check(
+    version: Version, kind: EngineFormat, exported: Path, images: Sequence[Image], *, half: bool
+) -> tuple[Check | None, str]:
+    try:
+        check = compare(
+            version.weights, exported, images, image_size_px=version.image_size_px, any_shape=kind.any_shape,
+            half=half, device=kind.device,
+        )  # fmt: skip
+    except ModelError as e:
+        return None, str(e)
+    return check, ""

@@ -1,0 +1,189 @@
+"""Labels worth a second look: approved annotations that a model contradicts with confidence.
+
+After ObjectLab (Tkachenko, Thyagarajan and Mueller 2023), which looks for overlooked, swapped and badly located boxes;
+here with masks, and with what is found nowhere. It says where to look, not who is right: a model's own mistakes are
+among it. A model that was trained on an annotation contradicts it less: the images should be new to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from backend.domain import Detection, LabelledMask, Mask, Scene
+from backend.regions.selection import without_duplicates
+from training.metrics.binomial import CONFIDENCE, lower_bound
+from training.metrics.matching import MATCHED_IOU, Pair, ious, label_pairs, overlap
+
+Kind = Literal["missed", "spurious", "wrong class", "poor border"]
+
+# What a find says nothing below, and what a contradiction needs.
+FOUND_FROM = 0.25
+SURE_FROM = 0.5
+SAME_PLACE_IOU = 0.8
+GOOD_BORDER_IOU = 0.75
+MOST = 50
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image: what a person approved there, and what a model saw; all masks are of one size."""
+
+    task_id: int
+    annotation_id: int
+    truth: tuple[LabelledMask, ...]
+    scene: Scene
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One contradiction.
+
+    Attributes:
+        image: its place in the list of images.
+        confidence: how strongly the model contradicts, in `[0, 1]`; see `second_look`.
+        region: what was approved; None where it is a garment that was missed.
+        find: what the model saw there; None where it saw nothing.
+        iou: of both; None where there is but one.
+    """
+
+    kind: Kind
+    image: int
+    task_id: int
+    annotation_id: int
+    confidence: float
+    region: LabelledMask | None = None
+    find: Detection | None = None
+    iou: float | None = None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """An image with its finds, one a garment, and which of them are which regions of the same label."""
+
+    number: int
+    image: Case
+    finds: tuple[Detection, ...]
+    pairs: tuple[Pair, ...]
+
+    def doubt(
+        self,
+        kind: Kind,
+        confidence: float,
+        region: LabelledMask | None = None,
+        find: Detection | None = None,
+        iou: float | None = None,
+    ) -> Doubt:
+        """One about this image."""
+        of = self.image
+        return Doubt(kind, self.number, of.task_id, of.annotation_id, confidence, region, find, iou)
+
+
+def second_look(images: Sequence[Case], *, most: int = MOST) -> list[Doubt]:
+    """The strongest contradictions, the strongest first.
+
+    What a model is less than half sure of (0.5) contradicts nothing.
+
+    - *missed*: a find where no region is (IoU below 0.5 with all, and not half of it in regions of its label). As sure
+      as the find's region score.
+    - *wrong class*: a find of another label in a region's place (IoU at least 0.8), and none of its own. As sure as the
+      find, less the best find of the region's own label there.
+    - *poor border*: a sure find of the region's label whose IoU with it is between 0.5 and 0.75. As sure as the find at
+      0.5, falling evenly to half of that at 0.75. Rectangles have no border to speak of.
+    - *spurious*: a region that no find covers half of. As sure as the label's recall on all its other regions (exact
+      lower 95 % limit: few regions prove little), times what the best find that covers half of it, however unsure,
+      leaves to 1.
+
+    Args:
+        images: what the model was not trained on, best.
+    """
+    readings = [_read(number, image) for number, image in enumerate(images)]
+    regions, found = _counts(readings)
+    doubts: list[Doubt] = []
+    for reading in readings:
+        paired = {pair.region: pair for pair in reading.pairs}
+        for number, region in enumerate(reading.image.truth):
+            if number in paired:
+                doubts += _poor_border(reading, paired[number])
+            else:
+                others = regions[region.label] - 1
+                recall = lower_bound(found[region.label], others, error=1 - CONFIDENCE) if others else 0.0
+                doubts += _wrong_class(reading, region) or _spurious(reading, region, recall=recall)
+        doubts += _missed(reading, used={pair.find for pair in reading.pairs})
+    return sorted(doubts, key=lambda doubt: (-doubt.confidence, doubt.task_id))[:most]
+
+
+def _read(number: int, image: Case) -> _Reading:
+    finds = without_duplicates([one for one in image.scene.detections if one.score >= FOUND_FROM])
+    made = label_pairs([(one.mask, one.label) for one in image.truth], [(one.mask, one.class_name) for one in finds])
+    return _Reading(number, image, tuple(finds), tuple(made))
+
+
+def _counts(readings: Sequence[_Reading]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """How many regions each label has, and how many of them were found."""
+    regions = Counter(one.label for reading in readings for one in reading.image.truth)
+    found = Counter(reading.image.truth[pair.region].label for reading in readings for pair in reading.pairs)
+    return regions, found
+
+
+def _poor_border(reading: _Reading, pair: Pair) -> list[Doubt]:
+    region, find = reading.image.truth[pair.region], reading.finds[pair.find]
+    if region.kind == "rectangle" or find.region_score < SURE_FROM:
+        return []
+    iou = max(pair.iou, overlap(find.mask, _inside(find, reading.image.truth)))
+    if iou >= GOOD_BORDER_IOU:
+        return []
+    return [reading.doubt("poor border", find.region_score * (1 - iou) / (1 - MATCHED_IOU), region, find, iou)]
+
+
+def _inside(find: Detection, truth: Sequence[LabelledMask]) -> Mask:
+    """The regions of the find's label that lie in it by half or more, as one: a person may draw a garment in parts."""
+    parts = [one.mask for one in truth if one.label == find.class_name and _share(one.mask, find.mask) >= HALF]
+    return np.logical_or.reduce([np.zeros_like(find.mask), *parts])
+
+
+def _wrong_class(reading: _Reading, region: LabelledMask) -> list[Doubt]:
+    others = [
+        (one, iou)
+        for one in reading.finds
+        if one.class_name != region.label and (iou := overlap(one.mask, region.mask)) >= SAME_PLACE_IOU
+    ]
+    if not others:
+        return []
+    find, iou = max(others, key=lambda other: other[0].region_score)
+    own = [
+        one.region_score
+        for one in reading.image.scene.detections
+        if one.class_name == region.label and overlap(one.mask, region.mask) >= MATCHED_IOU
+    ]
+    confidence = find.region_score - max(own, default=0.0)
+    return [reading.doubt("wrong class", confidence, region, find, iou)] if confidence >= SURE_FROM else []
+
+
+def _spurious(reading: _Reading, region: LabelledMask, *, recall: float) -> list[Doubt]:
+    seen = [one.region_score for one in reading.image.scene.detections if _share(region.mask, one.mask) >= HALF]
+    confidence = recall * (1 - max(seen, default=0.0))
+    return [reading.doubt("spurious", confidence, region)] if confidence >= SURE_FROM else []
+
+
+def _missed(reading: _Reading, *, used: set[int]) -> list[Doubt]:
+    truth = reading.image.truth
+    overlaps = ious([one.mask for one in truth], [one.mask for one in reading.finds])
+    doubts = []
+    for number, find in enumerate(reading.finds):
+        if number in used or find.region_score < SURE_FROM or overlaps[:, number].max(initial=0.0) >= MATCHED_IOU:
+            continue
+        alike = [one.mask for one in truth if one.label == find.class_name]
+        if _share(find.mask, np.logical_or.reduce([np.zeros_like(find.mask), *alike])) < HALF:
+            doubts.append(reading.doubt("missed", find.region_score, find=find))
+    return doubts
+
+
+def _share(part: Mask, whole: Mask) -> float:
+    """The share of `part` that lies in `whole`."""
+    return float(np.count_nonzero(part & whole) / max(np.count_nonzero(part), 1))

@@ -1,0 +1,134 @@
+"""The report's photographs: garments outlined and tinted, as small JPEGs inside the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from backend.domain import Box, LabelledMask, Mask, Pixels
+from backend.label_studio.label_colours import colour_of
+from backend.regions.mask_size import fitted
+
+PICTURE_SIDE_PX = 360
+CROP_SIDE_PX = 220
+JPEG_QUALITY = 70
+TINT = 0.35
+# Of the crop's longer side, on all sides of what it is about.
+CROP_MARGIN = 0.35
+LEAST_CROP_PX = 48
+RIM_PX, LINE_PX = 4, 2
+# Names stay so far from the picture's left and right border, for there to be room for them.
+NAME_INSET_PERCENT = 28.0
+# Names that stand closer than this, in percent of the picture's height, are moved apart.
+NAME_PERCENT = 8.0
+
+
+@dataclass(frozen=True)
+class Name:
+    """A garment's label on a picture: its place in percent of the picture's size, its colour as CSS has it."""
+
+    text: str
+    left_percent: float
+    top_percent: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class ReportPicture:
+    """A JPEG as a data URI, with its size in pixels, what stands on it, and what it shows in words."""
+
+    uri: str
+    size_wh: tuple[int, int]
+    names: tuple[Name, ...]
+    alt: str
+
+
+def colours_of(labels: Sequence[str]) -> dict[str, str]:
+    """Label → its colour in this report."""
+    return {label: colour_of(number) for number, label in enumerate(labels)}
+
+
+def picture(
+    pixels: Pixels,
+    garments: Sequence[LabelledMask],
+    colours: Mapping[str, str],
+    *,
+    alt: str,
+    side_px: int = PICTURE_SIDE_PX,
+) -> ReportPicture:
+    """The image, at most `side_px` long, with its garments outlined and tinted in their labels' colours.
+
+    Args:
+        pixels: `uint8 (H, W, 3)`, RGB.
+        garments: masks of the image's size; labels without a colour are grey.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(side_px / max(height, width), 1.0)
+    size_wh = max(round(width * scale), 1), max(round(height * scale), 1)
+    drawn = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA)
+    small = [(fitted(one.mask, size_wh), one, colours.get(one.label, "#808080")) for one in garments]
+    for mask, _, colour in small:
+        drawn[mask] = np.round((1 - TINT) * drawn[mask] + TINT * np.array(_rgb(colour))).astype(np.uint8)
+    for mask, _, colour in small:
+        outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        # A dark rim shows any colour on any cloth.
+        cv2.drawContours(drawn, outlines, -1, (0, 0, 0), RIM_PX, cv2.LINE_AA)
+        cv2.drawContours(drawn, outlines, -1, _rgb(colour), LINE_PX, cv2.LINE_AA)
+    encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    uri = f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+    return ReportPicture(uri, size_wh, _names(small), alt)
+
+
+def in_words(garments: Sequence[LabelledMask]) -> str:
+    """The labels, with scores where there are any."""
+    return ", ".join(map(_said, garments)) or "nothing"
+
+
+def cropped(pixels: Pixels, garments: Sequence[LabelledMask], around: Box) -> tuple[Pixels, list[LabelledMask]]:
+    """The part of an image and of its garments that lies in a box."""
+    rows, columns = slice(int(around.y_min), int(around.y_max)), slice(int(around.x_min), int(around.x_max))
+    return pixels[rows, columns], [LabelledMask(one.mask[rows, columns], one.label, one.score) for one in garments]
+
+
+def surroundings(masks: Sequence[Mask]) -> Box:
+    """A box around all masks with some of what is beside them, in whole pixels inside the image."""
+    height, width = masks[0].shape
+    rows, columns = np.nonzero(np.logical_or.reduce(list(masks)))
+    longer = max(int(np.ptp(rows)), int(np.ptp(columns)), LEAST_CROP_PX)
+    margin = round(CROP_MARGIN * longer)
+    return Box(
+        max(int(columns.min()) - margin, 0), max(int(rows.min()) - margin, 0),
+        min(int(columns.max()) + 1 + margin, width), min(int(rows.max()) + 1 + margin, height),
+    )  # fmt: skip
+
+
+def _said(one: LabelledMask) -> str:
+    return one.label if one.score is None else f"{one.label} {one.score:.2f}"
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
+
+
+def _names(small: Sequence[tuple[Mask, LabelledMask, str]]) -> tuple[Name, ...]:
+    """Each name where its garment is widest; those that would cover each other one below the other."""
+    found = []
+    for mask, one, colour in small:
+        # With a rim, so that the picture's border is a border of the mask too.
+        depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+        if mask.any():
+            height, width = mask.shape
+            found.append(Name(_said(one), 100 * (column + 0.5) / width, 100 * (row + 0.5) / height, colour))
+    placed: list[Name] = []
+    for name in sorted(found, key=lambda one: one.top_percent):
+        lowest = max((one.top_percent for one in placed), default=-NAME_PERCENT)
+        top = min(max(name.top_percent, lowest + NAME_PERCENT), 100 - NAME_PERCENT / 2)
+        left = min(max(name.left_percent, NAME_INSET_PERCENT), 100 - NAME_INSET_PERCENT)
+        placed.append(Name(name.text, left, top, name.colour))
+    return tuple(placed)

@@ -1,0 +1,217 @@
+"""A version's report: what goes into it, and the one self-contained HTML page that it becomes."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import jinja2
+from markupsafe import Markup
+
+from backend.detector.average_precision import instances, precisions
+from backend.domain import LabelledMask, Scene
+from backend.errors import ReportError
+from backend.label_studio.label_config import LabelConfig
+from backend.regions.selection import garments
+from backend.registry.records import REPORT, write_text
+from backend.registry.registry import Version
+from backend.registry.scores import read_scores
+from backend.registry.verdict import Generation, Verdict, generations_of, read_verdict
+from backend.settings import Settings
+from backend.status.plots import generations_plot
+from training.evaluation.held_out import HeldOut
+from training.metrics.matching import Confusion, agreement, confusion
+from training.report.changes import Changes, changes_since_parent
+from training.report.doubt_pictures import Told, told
+from training.report.doubts import Case, second_look
+from training.report.pictures import ReportPicture, colours_of, in_words, picture
+from training.report.plots import confusion_plot, precision_plot
+from training.report.score_table import ScoreTable, score_table
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = "report.html.jinja"
+# Images of each kind, and plots of labels: a page that a phone still opens.
+SHOWN = 12
+MOST_CURVES = 24
+# Confidence below which a find is no word against an annotation.
+LEAST_TOLD = 0.05
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One label's precision-recall curve: an `<svg>` element, and its figures in `[0, 1]`."""
+
+    label: str
+    garments: int
+    ap50: float
+    plot: Markup
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One held-out image: what was approved, what was found, and how far they agree, in `[0, 1]`."""
+
+    task_id: int
+    score: float
+    approved: ReportPicture
+    found: ReportPicture
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows.
+
+    Attributes:
+        title: of the project.
+        verdict: None where the version was never judged.
+        changes: None for a version without a parent, or one whose parent was deleted.
+        worst, random: of the held-out images; none is among both.
+        tasks_url: address of a task in Label Studio, but for its number; empty where it is not known.
+    """
+
+    title: str
+    version: Version
+    verdict: Verdict | None
+    changes: Changes | None
+    table: ScoreTable | None
+    generations: tuple[Generation, ...]
+    generations_plot: Markup
+    curves: tuple[Curve, ...]
+    confusion: Confusion
+    confusion_plot: Markup
+    images: int
+    worst: tuple[Shown, ...]
+    random: tuple[Shown, ...]
+    doubts: tuple[Told, ...]
+    tasks_url: str
+
+
+def write_report(
+    version: Version,
+    *,
+    line: Sequence[Version],
+    held_out: Sequence[HeldOut],
+    found: Sequence[Scene],
+    config: LabelConfig,
+    title: str,
+    settings: Settings,
+) -> Path:
+    """Writes the report beside the version's weights, whole or not at all; where it is.
+
+    Args:
+        version: judged already: its verdict and its scores are read from its folder.
+        line: all versions of the project.
+        held_out: images that the version was not trained on.
+        found: what it finds in them, with masks of their size.
+        title: the project's.
+
+    Raises:
+        ReportError: it could not be made or stored; says why.
+    """
+    try:
+        report = report_on(
+            version, line=line, held_out=held_out, found=found, config=config, title=title, settings=settings
+        )
+        path = write_text(version, REPORT, render(report))
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as e:
+        raise ReportError(f"The report on {version.name} could not be written: {e}") from e
+    except (cv2.error, jinja2.TemplateError) as e:
+        raise ReportError(f"The report on {version.name} could not be drawn: {e}") from e
+    logger.info("The report on %s: %s", version.name, path)
+    return path
+
+
+def report_on(
+    version: Version,
+    *,
+    line: Sequence[Version],
+    held_out: Sequence[HeldOut],
+    found: Sequence[Scene],
+    config: LabelConfig,
+    title: str,
+    settings: Settings,
+) -> Report:
+    """What the report says; arguments as `write_report` has them."""
+    threshold, most = settings.model_score_threshold, settings.max_regions
+    finds = [garments(scene.detections, config, default_threshold=threshold, most=most) for scene in found]
+    colours = colours_of(config.label_values)
+    scores = read_scores(version)
+    counted = confusion(zip((one.truth for one in held_out), finds, strict=True))
+    generations = generations_of((one, read_verdict(one)) for one in line)
+    worst, others = _chosen(
+        [agreement(one.truth, ones) for one, ones in zip(held_out, finds, strict=True)], version.name
+    )
+    cases = [
+        Case(one.task_id, one.annotation_id, one.truth, _of_labels(scene, config))
+        for one, scene in zip(held_out, found, strict=True)
+    ]
+
+    def shown(numbers: Sequence[int]) -> tuple[Shown, ...]:
+        return tuple(_shown(held_out[number], finds[number], colours) for number in numbers)
+
+    return Report(
+        title=title,
+        version=version,
+        verdict=read_verdict(version),
+        changes=changes_since_parent(version, line),
+        table=score_table(scores) if scores else None,
+        generations=generations,
+        generations_plot=Markup(generations_plot(generations, current=version.number)),
+        curves=_curves(held_out, found),
+        confusion=counted,
+        confusion_plot=Markup(confusion_plot(counted)),
+        images=len(held_out),
+        worst=shown(worst),
+        random=shown(others),
+        doubts=tuple(told(doubt, held_out[doubt.image].image.pixels, colours) for doubt in second_look(cases)),
+        tasks_url=_tasks_url(settings.label_studio_url, version.project_id),
+    )
+
+
+def render(report: Report) -> str:
+    """The page. Whatever people have named is text in it: everything is escaped but our own plots."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(TEMPLATE).render(report=report, version=report.version, verdict=report.verdict)
+
+
+def _of_labels(scene: Scene, config: LabelConfig) -> Scene:
+    """Without what a model finds of labels that are gone, and what it is least sure of, which contradicts nobody."""
+    told = [one for one in scene.detections if one.score >= LEAST_TOLD and config.label_for(one.class_name)]
+    return replace(scene, detections=tuple(told))
+
+
+def _curves(held_out: Sequence[HeldOut], found: Sequence[Scene]) -> tuple[Curve, ...]:
+    """Of the labels with the most garments, in that order."""
+    truth = [instances(one.truth) for one in held_out]
+    counts = Counter(one.label for ones in truth for one in ones)
+    by_label = precisions(truth, [instances(scene.detections) for scene in found], of="segm")
+    return tuple(
+        Curve(label, count, float(by_label[label][0].mean()), Markup(precision_plot(by_label[label][0], number=number)))
+        for number, (label, count) in enumerate(counts.most_common(MOST_CURVES))
+    )
+
+
+def _chosen(scores: Sequence[float], name: str) -> tuple[list[int], list[int]]:
+    """The places of the worst images, the worst first, and of as many others by chance: the same for the same name."""
+    ranked = sorted(range(len(scores)), key=lambda number: scores[number])
+    worst, others = ranked[:SHOWN], ranked[SHOWN:]
+    return worst, random.Random(name).sample(others, min(SHOWN, len(others)))
+
+
+def _shown(one: HeldOut, finds: Sequence[LabelledMask], colours: dict[str, str]) -> Shown:
+    approved = picture(one.image.pixels, one.truth, colours, alt=f"Approved: {in_words(one.truth)}")
+    found = picture(one.image.pixels, finds, colours, alt=f"Found: {in_words(finds)}")
+    return Shown(one.task_id, agreement(one.truth, finds), approved, found)
+
+
+def _tasks_url(label_studio: str, project_id: int) -> str:
+    return f"{label_studio.rstrip('/')}/projects/{project_id}/data?task=" if label_studio.startswith("http") else ""
