@@ -5,10 +5,10 @@ ifeq ($(PYTHON),)
 $(error Drape needs Python 3.10 to 3.13. Install one (Debian: apt install python3 python3-venv; macOS: brew install python@3.12))
 endif
 
-.PHONY: help up test fuzz lint audit licences bench flywheel soak faults hosts clean
+.PHONY: help up test test-fast test-long compose-test fuzz lint audit licences bench flywheel soak faults hosts clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUDIO_PORT= REDIS_PORT= DATA_DIR=]
 	@$(PYTHON) launcher/bootstrap.py $(if $(LABEL_STUDIO_URL),--no-label-studio)
@@ -16,9 +16,18 @@ up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUD
 	  $(if $(PORT),--port $(PORT)) $(if $(STUDIO_PORT),--studio-port $(STUDIO_PORT)) \
 	  $(if $(REDIS_PORT),--redis-port $(REDIS_PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
-test:  ## all tests
+test:  ## the tests, with real services and a browser, but for the long ones
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m pytest $(PYTEST)
+
+test-fast:  ## those of them that start no services and no browser
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m pytest -m "not services and not browser and not compose" $(PYTEST)
+
+test-long:  ## the long ones: four hosts, random faults, PostgreSQL, SAM 3 at full size, trainings that die; compose-test
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m pytest -m long $(PYTEST)
+	@$(MAKE) --no-print-directory compose-test
 
 compose-test:  ## docker-compose.yml on a Docker engine of its own, as docs/deployment.md says: root, Debian's packages
 	@$(PYTHON) launcher/bootstrap.py --dev

@@ -103,6 +103,16 @@ def docker_engine(folder: Path = CACHE) -> Iterator[Engine]:
     finally:
         process.terminate()
         process.wait(END_S)
+        # An engine leaves this one mounted.
+        subprocess.run(["umount", str(folder / "exec" / "netns" / "default")], capture_output=True, check=False)
+        assert not _processes_of(folder), "the engine left processes behind"
+        assert str(folder) not in Path("/proc/self/mountinfo").read_text(), "the engine left folders mounted"
+
+
+def _processes_of(folder: Path) -> list[list[str]]:
+    """Command lines that name the folder: those of an engine, and of what it starts for containers."""
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if any(str(folder) in part for part in command)]
 
 
 def _wait_for(engine: Engine, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from benchmarks.hosts.__main__ import run
 from tests.conftest import ARTEFACTS
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.timeout(1500)]
 IMAGES, CUT_S = 500, 20.0
 
 

@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.training.conftest import SEEDS, Workplace
 from training.jobs import check_approvals, train
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.timeout(900)]
 
 # Runs a training that is killed at the n-th call of a function, before or after it.
 KILLED = """

@@ -201,6 +201,7 @@ def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small: Path, tm
 
 
 @pytest.mark.services
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_at_full_size_too(tmp_path: Path) -> None:
     weights = random_sam3(tmp_path, seed=1)

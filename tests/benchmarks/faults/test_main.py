@@ -54,6 +54,7 @@ def test_a_full_disk_is_full_and_then_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.services
+@pytest.mark.long
 @pytest.mark.timeout(2000)
 def test_the_stack_is_whole_after_three_faults() -> None:
     assert run(3, 1, 0, None, Console(width=160)) == 0
