@@ -18,9 +18,12 @@ class InstallationSettings(BaseSettings):
     """The first part of `Settings`: of no project, request or image."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", populate_by_name=True, frozen=True,
+        env_file=".env",
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
-    )  # fmt: skip
+    )
 
     data_dir: Path = Field(Path("var"), description="One directory for everything that is kept: models, logs, secrets.")
     storage_url: str = Field(

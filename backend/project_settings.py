@@ -14,14 +14,39 @@ from backend.errors import SettingsError, first_line
 
 # What `PROJECT_SETTINGS` may set otherwise for a project: what its model finds, accepts, learns and is judged by. All
 # else is the installation's: addresses, secrets, devices, limits that protect it.
-OF_A_PROJECT = frozenset({
-    "approval", "approval_choice", "audit_share", "auto_accept", "auto_accept_iou", "auto_accept_precision",
-    "example_tag", "hard_example_weight", "max_regions", "model_score_threshold", "polygon_parts",
-    "polygon_tolerance_px", "promote_class_drop", "promote_margin", "rare_label_share", "refine_with_sam",
-    "retrain_after", "retrain_min_images", "speck_percent", "sticky_words", "train_args", "train_batch", "train_epochs",
-    "train_image_size_px", "train_max_minutes", "train_on_auto_accepted", "train_patience", "train_timeout_s",
-    "yolo11_base",
-})  # fmt: skip
+OF_A_PROJECT = frozenset(
+    {
+        "approval",
+        "approval_choice",
+        "audit_share",
+        "auto_accept",
+        "auto_accept_iou",
+        "auto_accept_precision",
+        "example_tag",
+        "hard_example_weight",
+        "max_regions",
+        "model_score_threshold",
+        "polygon_parts",
+        "polygon_tolerance_px",
+        "promote_class_drop",
+        "promote_margin",
+        "rare_label_share",
+        "refine_with_sam",
+        "retrain_after",
+        "retrain_min_images",
+        "speck_percent",
+        "sticky_words",
+        "train_args",
+        "train_batch",
+        "train_epochs",
+        "train_image_size_px",
+        "train_max_minutes",
+        "train_on_auto_accepted",
+        "train_patience",
+        "train_timeout_s",
+        "yolo11_base",
+    }
+)
 
 # A few aliases of aliases may stand for billions of values.
 MAX_YAML_CHARACTERS, MAX_YAML_VALUES = 200_000, 100_000

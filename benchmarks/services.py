@@ -53,9 +53,13 @@ def services(folder: Path) -> Iterator[Settings]:
         supervisor.wait_until(lambda: redis_answers(redis), what="Redis", timeout_s=30)
         supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
         yield Settings(
-            data_dir=folder / "data", label_studio_url=url, redis_url=redis, device="cpu", local_files_root=files,
+            data_dir=folder / "data",
+            label_studio_url=url,
+            redis_url=redis,
+            device="cpu",
+            local_files_root=files,
             label_studio_api_key=personal_access_token(url, password=password, secrets=secrets),
-        )  # fmt: skip
+        )
     finally:
         supervisor.stop()
 
@@ -63,9 +67,15 @@ def services(folder: Path) -> Iterator[Settings]:
 def starter_version(settings: Settings, project_id: int, *, image_size_px: int) -> Version:
     """The starter model as the project's next version; not promoted yet."""
     return Registry.of(settings).add(
-        project_id, weights=WEIGHTS / "starter.pt", classes=GARMENTS, parent=None, metrics={}, annotations={},
-        image_size_px=image_size_px, origin="starter",
-    )  # fmt: skip
+        project_id,
+        weights=WEIGHTS / "starter.pt",
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=image_size_px,
+        origin="starter",
+    )
 
 
 @contextmanager

@@ -99,9 +99,13 @@ def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Pa
             storage_id = known[0].id
         else:
             storage_id = sdk.import_storage.local.create(
-                project=project_id, title=STORAGE_TITLE, path=path, regex_filter=IMAGE_FILES, use_blob_urls=True,
+                project=project_id,
+                title=STORAGE_TITLE,
+                path=path,
+                regex_filter=IMAGE_FILES,
+                use_blob_urls=True,
                 recursive_scan=True,
-            ).id  # fmt: skip
+            ).id
         sdk.import_storage.local.sync(int(storage_id or 0))
 
 
@@ -114,9 +118,12 @@ def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Back
     """
     parse_label_config(label_studio.project(project_id).label_config)
     for attempt in Retrying(
-        retry=retry_if_exception_type(_NotReached), wait=wait_fixed(PAUSE_S), stop=stop_after_attempt(ATTEMPTS),
-        before_sleep=before_sleep_log(logger, logging.WARNING), reraise=True,
-    ):  # fmt: skip
+        retry=retry_if_exception_type(_NotReached),
+        wait=wait_fixed(PAUSE_S),
+        stop=stop_after_attempt(ATTEMPTS),
+        before_sleep=before_sleep_log(logger, logging.WARNING),
+        reraise=True,
+    ):
         with attempt:
             known = _connect(label_studio, project_id=project_id, backend=backend)
     urls = {f"{(one.url or '').rstrip('/')}/webhook" for one in known}
@@ -194,8 +201,13 @@ def give_starter_model(project_id: int, settings: Settings) -> None:
         return
     facts = json.loads(weights.with_suffix(".json").read_text())
     version = registry.add(
-        project_id, weights=weights, classes=tuple(facts["classes"]), parent=None,
-        metrics={"mask_map50": facts["mask_map50"], "mask_map50_95": facts["mask_map50_95"]}, annotations={},
-        image_size_px=facts["image_size_px"], origin="starter",
-    )  # fmt: skip
+        project_id,
+        weights=weights,
+        classes=tuple(facts["classes"]),
+        parent=None,
+        metrics={"mask_map50": facts["mask_map50"], "mask_map50_95": facts["mask_map50_95"]},
+        annotations={},
+        image_size_px=facts["image_size_px"],
+        origin="starter",
+    )
     registry.promote(project_id, version.name)

@@ -41,8 +41,10 @@ ROOT = Path(__file__).parent.parent
 STUDIO_VENV = ROOT / ".venv-label-studio"
 ARTEFACTS = ROOT / "artefacts"
 S3_ACCOUNT = {
-    "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
-}  # fmt: skip
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 # The same examples every time; `make fuzz` looks for others.
 hypothesis_settings.register_profile("test", deadline=None, derandomize=True, database=None)
@@ -212,9 +214,15 @@ def hosts_can_be_made() -> None:
 def prepared_starter(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the starter's preparation, made once: tests of other things copy it beside their version."""
     version = Registry(tmp_path_factory.mktemp("prepared")).add(
-        1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+        1,
+        weights=starter,
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="starter",
-    )  # fmt: skip
+    )
     figures = [draw_figure(seed) for seed in range(400, 412)]
     prepare(version, [Image(one.pixels, str(number), "s") for number, one in enumerate(figures)], device="cpu")
     return folder_of(version)

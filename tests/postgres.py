@@ -37,14 +37,24 @@ def server() -> Iterator[str]:
 
     def tool(name: str, *arguments: str) -> None:
         subprocess.run(
-            [str(found[0] / name), "-D", str(folder / "data"), *arguments], user=user, cwd=folder, check=True,
-            env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL, timeout=120,
-        )  # fmt: skip
+            [str(found[0] / name), "-D", str(folder / "data"), *arguments],
+            user=user,
+            cwd=folder,
+            check=True,
+            env={"PATH": os.environ["PATH"]},
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
 
     tool(
-        "initdb", "--username=label_studio", "--auth=scram-sha-256", f"--pwfile={folder / 'word'}", "--no-sync",
-        "--encoding=UTF8", "--locale=C",
-    )  # fmt: skip
+        "initdb",
+        "--username=label_studio",
+        "--auth=scram-sha-256",
+        f"--pwfile={folder / 'word'}",
+        "--no-sync",
+        "--encoding=UTF8",
+        "--locale=C",
+    )
     tool("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-p {port} -h 127.0.0.1 -k {folder}", "start")
     try:
         yield f"postgresql://label_studio@127.0.0.1:{port}"
@@ -56,7 +66,11 @@ def server() -> Iterator[str]:
 def query(address: str, text: str) -> str:
     """What `psql` answers."""
     done = subprocess.run(
-        ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", address, "-c", text], check=True,
-        env={"PATH": os.environ["PATH"], "PGPASSWORD": PASSWORD}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", address, "-c", text],
+        check=True,
+        env={"PATH": os.environ["PATH"], "PGPASSWORD": PASSWORD},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     return done.stdout.strip()

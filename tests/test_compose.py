@@ -30,9 +30,13 @@ class Compose:
         """What docker-compose reads in it."""
         chosen = [part for profile in profiles for part in ("--profile", profile)]
         done = subprocess.run(
-            ["docker-compose", *chosen, "config"], cwd=self.folder, capture_output=True, text=True, timeout=60,
+            ["docker-compose", *chosen, "config"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
             check=False,
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         return yaml.safe_load(done.stdout)
 

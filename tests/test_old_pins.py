@@ -44,9 +44,13 @@ def test_it_pins_what_we_think() -> None:
 
 def test_the_whole_product_works_where_they_cannot_be_imported(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WHOLE_PRODUCT, ",".join(PACKAGES), *OLD], cwd=ROOT, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", WHOLE_PRODUCT, ",".join(PACKAGES), *OLD],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     modules, routes, attr, plug_in, torch = done.stdout.split()
     # It was the whole of it: the plug-in's class and the trainings, too.
@@ -58,9 +62,13 @@ def test_the_whole_product_works_where_they_cannot_be_imported(tmp_path: Path) -
 def test_what_blocks_them_would_be_seen() -> None:
     """The same with a package that is used: it fails."""
     done = subprocess.run(
-        [sys.executable, "-c", WHOLE_PRODUCT, "backend", "jinja2"], cwd=ROOT, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", WHOLE_PRODUCT, "backend", "jinja2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode != 0 and "jinja2" in done.stderr
 
 

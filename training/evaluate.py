@@ -68,15 +68,13 @@ def examine(connections: Connections, project_id: int, model: Version | Path, *,
         images = _of_others(on, config, settings, side_px=side_px)
     else:
         images = _of_the_project(connections, project_id, config, on, side_px=side_px)
-    scores, _ = scored(
-        detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
-    )  # fmt: skip
+    scores, _ = scored(detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold)
     return scores
 
 
 def _of_the_project(
     connections: Connections, project_id: int, config: LabelConfig, on: Which, *, side_px: int
-) -> list[HeldOut]:  # fmt: skip
+) -> list[HeldOut]:
     approved = [one for one in counting_of(connections, project_id).changes().approved if one.by_person]
     if on == "split":
         approved = _held_out(connections, project_id, approved)

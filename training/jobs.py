@@ -77,9 +77,12 @@ def train(project_id: int, reason: str) -> dict[str, object]:
     kept = "now works with" if verdict.promoted else "does not work with"
     logger.info("Project %s %s %s: %s", project_id, kept, version.name, verdict.reason)
     return {
-        "version": version.name, "promoted": verdict.promoted, "reason": verdict.reason, "metrics": version.metrics,
+        "version": version.name,
+        "promoted": verdict.promoted,
+        "reason": verdict.reason,
+        "metrics": version.metrics,
         "images": len(dataset.manifest.entries),
-    }  # fmt: skip
+    }
 
 
 def _check(connections: Connections, project_id: int, *, all_of_it: bool) -> dict[str, int]:

@@ -83,9 +83,13 @@ class Retraining:
         if champion is not None:
             check_weights(champion)
         trained = finetune(
-            dataset, initial=champion.weights if champion else None, image_size_px=image_size_px,
-            settings=connections.settings, folder=self._folder / "run", report=self._report,
-        )  # fmt: skip
+            dataset,
+            initial=champion.weights if champion else None,
+            image_size_px=image_size_px,
+            settings=connections.settings,
+            folder=self._folder / "run",
+            report=self._report,
+        )
         version = self._stored(trained, dataset, image_size_px)
         verdict = read_verdict(version)
         if verdict is None:
@@ -114,11 +118,16 @@ class Retraining:
             return load_image(self._images, task, self._config, side_px=image_size_px)
 
         dataset = build_dataset(
-            self._approved(), self._config, folder=dataset_folder(settings, self._project_id) / "set", load=load,
-            image_size_px=image_size_px, known_classes=self._champion.classes if self._champion else (),
+            self._approved(),
+            self._config,
+            folder=dataset_folder(settings, self._project_id) / "set",
+            load=load,
+            image_size_px=image_size_px,
+            known_classes=self._champion.classes if self._champion else (),
             earlier=latest_manifest(connections.registry, self._project_id),
-            hard_example_weight=settings.hard_example_weight, rare_label_share=settings.rare_label_share,
-        )  # fmt: skip
+            hard_example_weight=settings.hard_example_weight,
+            rare_label_share=settings.rare_label_share,
+        )
         for sentence in dataset.manifest.left_out:
             connections.problems.report(f"Left out of training: {sentence}", project_id=self._project_id)
         return dataset
@@ -140,13 +149,20 @@ class Retraining:
             if version.weights_sha256 == digest and version.dataset == dataset.manifest.digest:
                 return version
         return registry.add(
-            self._project_id, weights=trained.weights, classes=dataset.manifest.classes,
-            parent=champion.name if champion else None, metrics=trained.metrics, annotations=dataset.learnt,
-            image_size_px=image_size_px, origin="training", architecture=trained.architecture,
-            dataset=dataset.manifest.digest, settings=_recorded(self._connections.settings),
+            self._project_id,
+            weights=trained.weights,
+            classes=dataset.manifest.classes,
+            parent=champion.name if champion else None,
+            metrics=trained.metrics,
+            annotations=dataset.learnt,
+            image_size_px=image_size_px,
+            origin="training",
+            architecture=trained.architecture,
+            dataset=dataset.manifest.digest,
+            settings=_recorded(self._connections.settings),
             packages={name: release_of(name) for name in RECORDED_PACKAGES},
             beside={DATASET_FILE: json.dumps(dataset.manifest.as_facts(), indent=1), CURVES_FILE: trained.curves},
-        )  # fmt: skip
+        )
 
     def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], CompactScenes]:
         """Makes the version ready, and has it and what answers today find what is in images that neither learnt.
@@ -168,9 +184,12 @@ class Retraining:
         compared = Compared(own, before)
         write_scores(version, compared)
         verdict = verdict_on(
-            compared, gain_95, champion_name=name, margin=settings.promote_margin,
+            compared,
+            gain_95,
+            champion_name=name,
+            margin=settings.promote_margin,
             most_lost=settings.promote_class_drop,
-        )  # fmt: skip
+        )
         return verdict, held_out, found
 
     def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: CompactScenes) -> None:
@@ -181,9 +200,14 @@ class Retraining:
         connections = self._connections
         try:
             write_report(
-                version, line=connections.registry.versions(self._project_id), held_out=held_out, found=found,
-                config=self._config, title=self._project.title, settings=connections.settings,
-            )  # fmt: skip
+                version,
+                line=connections.registry.versions(self._project_id),
+                held_out=held_out,
+                found=found,
+                config=self._config,
+                title=self._project.title,
+                settings=connections.settings,
+            )
         except DrapeError as e:
             connections.problems.report(str(e), project_id=self._project_id)
 
@@ -218,16 +242,20 @@ class Retraining:
         verified = held_out[:VERIFIED_IMAGES]
         sample = sample_images(connections.label_studio, self._images, project_id=version.project_id, side_px=side_px)
         prepare(
-            version, [*(one.image for one in verified), *sample],
-            truth=[one.truth for one in verified] or None, device=device,
-        )  # fmt: skip
+            version,
+            [*(one.image for one in verified), *sample],
+            truth=[one.truth for one in verified] or None,
+            device=device,
+        )
         detector = load_detector(version, device=device).detector
         calibration = calibration_on(held_out, detector, self._config, connections.settings)
         write_calibration(version, calibration)
         logger.info(
             "On %s held-out images %.0f %% would be accepted; thresholds: %s",
-            calibration.images, 100 * calibration.images_accepted, calibration.thresholds,
-        )  # fmt: skip
+            calibration.images,
+            100 * calibration.images_accepted,
+            calibration.thresholds,
+        )
         return held_out, detector
 
 

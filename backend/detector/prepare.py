@@ -74,8 +74,11 @@ def prepare(
     preparation = read_preparation(version) or preparation
     logger.info(
         "Model version %s is computed by %s: %s (%.0f s)",
-        version.name, preparation.runtime, preparation.note, time.monotonic() - started,
-    )  # fmt: skip
+        version.name,
+        preparation.runtime,
+        preparation.note,
+        time.monotonic() - started,
+    )
     return preparation
 
 

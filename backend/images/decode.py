@@ -51,9 +51,19 @@ UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 }
 # What Pillow's readers raise, led astray by damaged files.
 DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
-    MemoryError, struct.error, zlib.error,
-)  # fmt: skip
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 
 def decode_image(

@@ -211,9 +211,7 @@ class LabelStudio(Connection):
                 _filter("updated_at", "greater_or_equal", since, kind="Datetime"),
                 _filter("id", "greater", max(found, default=0)),
             ]
-            listed = self._listed(
-                project_id, _query(filters), PAGE_IDS, fields="task_only", include="id,updated_at"
-            )  # fmt: skip
+            listed = self._listed(project_id, _query(filters), PAGE_IDS, fields="task_only", include="id,updated_at")
             page = listed.items or []
             found |= {int(task.id): task.updated_at.isoformat() for task in page}
             # Label Studio may give fewer than were asked for, where its own limit is lower.
@@ -244,9 +242,13 @@ class LabelStudio(Connection):
         sdk = self.sdk
         with self.said_plainly():
             sdk.predictions.create(
-                task=task_id, result=prediction.regions, score=prediction.score, cluster=prediction.cluster,
-                model_version=prediction.model_version, request_options={"max_retries": 0},
-            )  # fmt: skip
+                task=task_id,
+                result=prediction.regions,
+                score=prediction.score,
+                cluster=prediction.cluster,
+                model_version=prediction.model_version,
+                request_options={"max_retries": 0},
+            )
 
     def show_model_version(self, project_id: int, version: str) -> None:
         """Makes `version` the one whose predictions Label Studio shows for the project.
@@ -308,9 +310,7 @@ class LabelStudio(Connection):
         sdk = self.sdk
         options: RequestOptions = {"additional_query_parameters": query}
         with self.said_plainly():
-            body = b"".join(
-                sdk.projects.exports.download_sync(project_id, export_type="JSON", request_options=options)
-            )  # fmt: skip
+            body = b"".join(sdk.projects.exports.download_sync(project_id, export_type="JSON", request_options=options))
         tasks: list[dict[str, Any]] = json.loads(body or b"[]")
         return tasks
 

@@ -113,8 +113,12 @@ def _box(value: dict[str, Any], size_wh: tuple[int, int]) -> Box:
     width, height = size_wh
     x, y = _number(value, "x") * width / 100, _number(value, "y") * height / 100
     x_max, y_max = x + _number(value, "width") * width / 100, y + _number(value, "height") * height / 100
-    box = Box(x_min=max(min(x, x_max), 0.0), y_min=max(min(y, y_max), 0.0),
-              x_max=min(max(x, x_max), width), y_max=min(max(y, y_max), height))  # fmt: skip
+    box = Box(
+        x_min=max(min(x, x_max), 0.0),
+        y_min=max(min(y, y_max), 0.0),
+        x_max=min(max(x, x_max), width),
+        y_max=min(max(y, y_max), height),
+    )
     if box.x_max - box.x_min < 1 or box.y_max - box.y_min < 1:
         raise PromptError("The box is too small. Draw it around the whole garment.")
     return box

@@ -99,9 +99,13 @@ def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -
                 sdk.import_storage.local.sync(int(storage.id or 0), request_options=options)
         if not covering:
             sdk.import_storage.local.create(
-                project=project_id, title=SERVING_TITLE, path=str(folder), regex_filter=NOTHING, use_blob_urls=True,
+                project=project_id,
+                title=SERVING_TITLE,
+                path=str(folder),
+                regex_filter=NOTHING,
+                use_blob_urls=True,
                 recursive_scan=True,
-            )  # fmt: skip
+            )
 
 
 def upload(

@@ -143,12 +143,12 @@ def overview(service: Service, project_id: int | None) -> Overview:
         models=models,
         jobs=_jobs(service, project_id),
         answering=_answering(service, project_id),
-        problems=tuple(
-            one for one in service.connections.problems.recent(100) if one.project_id in (None, project_id)
-        )[:PROBLEMS],
+        problems=tuple(one for one in service.connections.problems.recent(100) if one.project_id in (None, project_id))[
+            :PROBLEMS
+        ],
         tasks_url=f"{studio}/projects/{project_id}/data" if project_id and studio.startswith("http") else "",
         own_settings=_own_settings(service, project_id),
-    )  # fmt: skip
+    )
 
 
 def _own_settings(service: Service, project_id: int | None) -> tuple[str, ...]:
@@ -201,9 +201,10 @@ def _jobs(service: Service, project_id: int | None) -> Jobs | None:
         workers=tuple(f"{', '.join(one['queues'])}: {one['state']}" for one in known["workers"]),
         failed=tuple(
             f"{_NAMES.get(job['queue'], job['queue'])}: {job.get('reason', 'ended without a word')}"
-            for job in known["failed"] if job["project"] == project_id
+            for job in known["failed"]
+            if job["project"] == project_id
         ),
-    )  # fmt: skip
+    )
 
 
 _NAMES = {TRAIN: "Training", PRELABEL: "Pre-annotation"}

@@ -27,8 +27,11 @@ class StatusPage:
     def __init__(self) -> None:
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent),
-            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
         environment.filters |= {"seconds": seconds, "share": share}
         self._template = environment.get_template(TEMPLATE)
         # Matplotlib draws for one thread at a time.
@@ -49,9 +52,13 @@ class StatusPage:
                 "work": self._work(survey.work) if survey else "",
             }
         return self._template.render(
-            page=overview, said=said, enough=ENOUGH, plenty=PLENTY, origins=ORIGINS,
+            page=overview,
+            said=said,
+            enough=ENOUGH,
+            plenty=PLENTY,
+            origins=ORIGINS,
             plots={name: Markup(plot) for name, plot in plots.items()},
-        )  # fmt: skip
+        )
 
 
 def _generations(generations: tuple[Generation, ...], current: int) -> str:

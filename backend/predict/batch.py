@@ -180,9 +180,12 @@ class Batch:
         certainties, regions = [], []
         for one in found:
             encoded = encode(
-                one, config, outlining=current.settings.outlining, model_version=current.version,
+                one,
+                config,
+                outlining=current.settings.outlining,
+                model_version=current.version,
                 original_wh=original_wh,
-            )  # fmt: skip
+            )
             if encoded:
                 regions += encoded
                 certainties.append(Certainty(one.label, one.score or 0.0))

@@ -70,9 +70,7 @@ class Interactive:
             self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
         return prediction
 
-    def answer_again(
-        self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase
-    ) -> Prediction | None:  # fmt: skip
+    def answer_again(self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
         """Regions for a remembered phrase in a task that is opened; None where it finds nothing, or nothing reads it.
 
         Raises:

@@ -165,8 +165,9 @@ class Prelabelling:
         except LabelStudioError as e:
             self.models.connections.problems.report(
                 f"The prediction was not accepted, and waits for review: {e}",
-                project_id=self.project_id, task_id=task_id,
-            )  # fmt: skip
+                project_id=self.project_id,
+                task_id=task_id,
+            )
 
     def _write(
         self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int], version: str

@@ -42,10 +42,11 @@ def progress_of(redis: Redis, job_ids: Sequence[str]) -> JobProgress:
         open_jobs=sum(still_open),
         # A job that is tried again has failed before.
         reasons=tuple(
-            reason for job, is_open in zip(jobs, still_open, strict=True)
+            reason
+            for job, is_open in zip(jobs, still_open, strict=True)
             if not is_open and (reason := _described(job).get("reason"))
         ),
-    )  # fmt: skip
+    )
 
 
 def snapshot(redis: Redis) -> dict[str, Any]:
@@ -101,6 +102,10 @@ def _described(job: Job) -> dict[str, Any]:
     of_request = progress.pop(JOB_META, "")
     # The look after all projects is of none.
     return {
-        "id": job.id, "queue": job.origin, "project": next(iter(job.args), None), "progress": progress,
-        **({"request_id": of_request} if of_request else {}), **({"reason": reason[0]} if reason else {}),
-    }  # fmt: skip
+        "id": job.id,
+        "queue": job.origin,
+        "project": next(iter(job.args), None),
+        "progress": progress,
+        **({"request_id": of_request} if of_request else {}),
+        **({"reason": reason[0]} if reason else {}),
+    }

@@ -53,9 +53,7 @@ class QueueMetrics(Collector):
     def _ask(self) -> Iterator[Metric]:
         # Not the service's own connection, which waits for an answer for as long as it takes.
         url = self._settings.redis_address
-        with closing(
-            Redis.from_url(url, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S)
-        ) as redis:  # fmt: skip
+        with closing(Redis.from_url(url, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S)) as redis:
             jobs, oldest, workers = _jobs(), _oldest(), _workers()
             queues_of = [worker.queue_names() for worker in workers_of(redis)]
             for name in QUEUES:
@@ -98,8 +96,9 @@ def _oldest() -> GaugeMetricFamily:
 
 
 def _workers() -> GaugeMetricFamily:
-    return GaugeMetricFamily("drape_workers", "Workers by queue that they work on; one may count for several",
-                             labels=["queue"])  # fmt: skip
+    return GaugeMetricFamily(
+        "drape_workers", "Workers by queue that they work on; one may count for several", labels=["queue"]
+    )
 
 
 def _timers() -> GaugeMetricFamily:

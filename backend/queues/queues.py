@@ -114,9 +114,13 @@ class Queues:
         """Queues the sharing out of tasks that were imported, in one step however many; the same event once."""
         digest = hashlib.sha256(str(list(task_ids)).encode()).hexdigest()[:16]
         return self._enqueue(
-            CHECKS, Jobs.SHARE_OUT, (project_id, list(task_ids)),
-            job_id=f"imported-{project_id}-{digest}", timeout_s=CHECK_TIMEOUT_S, repeat=False,
-        )  # fmt: skip
+            CHECKS,
+            Jobs.SHARE_OUT,
+            (project_id, list(task_ids)),
+            job_id=f"imported-{project_id}-{digest}",
+            timeout_s=CHECK_TIMEOUT_S,
+            repeat=False,
+        )
 
     def enqueue_prelabel(
         self, project_id: int, task_ids: Sequence[int], *, version: str, asked: bool = False
@@ -165,9 +169,12 @@ class Queues:
     def enqueue_clusters(self, project_id: int, version: str, clusters: Mapping[int, int]) -> None:
         """Queues the writing of groups, by task id, into `version`'s predictions."""
         self._enqueue(
-            CLUSTERS, Jobs.WRITE_CLUSTERS, (project_id, version, dict(clusters)),
-            job_id=f"clusters-{project_id}-{secrets.token_hex(8)}", timeout_s=PRELABEL_TIMEOUT_S,
-        )  # fmt: skip
+            CLUSTERS,
+            Jobs.WRITE_CLUSTERS,
+            (project_id, version, dict(clusters)),
+            job_id=f"clusters-{project_id}-{secrets.token_hex(8)}",
+            timeout_s=PRELABEL_TIMEOUT_S,
+        )
         self._take_turns(CLUSTERS)
 
     def enqueue_embed(self, project_id: int, task_ids: Sequence[int]) -> list[str]:
@@ -201,9 +208,13 @@ class Queues:
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
         """Queues a training; False where one waits or runs already for the project."""
         return self._enqueue(
-            TRAIN, Jobs.TRAIN, (project_id, reason), job_id=_training_id(project_id),
-            timeout_s=self._settings.for_project(project_id).train_timeout_s, on_stopped=Jobs.FORGET_RUN,
-        )  # fmt: skip
+            TRAIN,
+            Jobs.TRAIN,
+            (project_id, reason),
+            job_id=_training_id(project_id),
+            timeout_s=self._settings.for_project(project_id).train_timeout_s,
+            on_stopped=Jobs.FORGET_RUN,
+        )
 
     def has_training(self, project_id: int) -> bool:
         """Whether a training of the project waits or runs."""
@@ -289,11 +300,18 @@ class Queues:
                 return False
             try:
                 target.enqueue(
-                    function, args=args, kwargs=dict(named or {}), job_id=job_id, unique=True,
-                    job_timeout=timeout_s, result_ttl=KEEP_RESULT_S, failure_ttl=KEEP_FAILURE_S,
-                    retry=Retry(max=RETRIES), on_stopped=Callback(on_stopped) if on_stopped else None,
+                    function,
+                    args=args,
+                    kwargs=dict(named or {}),
+                    job_id=job_id,
+                    unique=True,
+                    job_timeout=timeout_s,
+                    result_ttl=KEEP_RESULT_S,
+                    failure_ttl=KEEP_FAILURE_S,
+                    retry=Retry(max=RETRIES),
+                    on_stopped=Callback(on_stopped) if on_stopped else None,
                     meta=meta_of_request(),
-                )  # fmt: skip
+                )
             except DuplicateJobError:
                 return False
         return True

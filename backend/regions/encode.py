@@ -102,9 +102,13 @@ def fresh_id() -> str:
 
 
 def _grouped(
-    values: Sequence[dict[str, Any]], label: str, score: float | None, output: OutputTag, model_version: str,
+    values: Sequence[dict[str, Any]],
+    label: str,
+    score: float | None,
+    output: OutputTag,
+    model_version: str,
     size_wh: tuple[int, int],
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Regions of one garment's parts: those after the first lie below it."""
     parts = [_regions(value, label, score, output, model_version, size_wh) for value in values]
     for part in parts[1:]:
@@ -114,9 +118,13 @@ def _grouped(
 
 
 def _regions(
-    value: dict[str, Any], label: str, score: float | None, output: OutputTag, model_version: str,
+    value: dict[str, Any],
+    label: str,
+    score: float | None,
+    output: OutputTag,
+    model_version: str,
     size_wh: tuple[int, int],
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     width, height = size_wh
     common: dict[str, Any] = {
         "id": fresh_id(),

@@ -191,12 +191,22 @@ class Registry:
                 number = self._files.next_number(folder, last=last)
                 name = f"{architecture}-v{number}-{digest[:6]}"
                 version = Version(
-                    name=name, project_id=project_id, weights=folder / name / "weights.pt", weights_sha256=digest,
-                    classes=classes, parent=parent, created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    metrics=metrics, annotations=annotations, image_size_px=image_size_px, origin=origin,
-                    dataset=dataset, settings=dict(settings or {}), packages=dict(packages or {}),
+                    name=name,
+                    project_id=project_id,
+                    weights=folder / name / "weights.pt",
+                    weights_sha256=digest,
+                    classes=classes,
+                    parent=parent,
+                    created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    metrics=metrics,
+                    annotations=annotations,
+                    image_size_px=image_size_px,
+                    origin=origin,
+                    dataset=dataset,
+                    settings=dict(settings or {}),
+                    packages=dict(packages or {}),
                     files=self._files,
-                )  # fmt: skip
+                )
                 self._store(version, weights, beside or {})
         except OSError as e:
             raise ModelError(f"A new model of project {project_id} cannot be stored: {e.strerror or e}.") from e

@@ -209,9 +209,13 @@ def _judged(seen: View, region: Mask, alike: Mask, *, growth: float) -> Grown:
     roundness = 4 * np.pi * float(region.sum()) / max(border.length_px, 1.0) ** 2
     widening = min(float(np.log(max(growth, 1.0))), 1.5)
     value = (
-        0.93 * np.log(region.mean() + 1e-4) - 7.3 * min(8 * frame, 1.0) - 4.0 * border.weak
-        + 0.96 * np.log(border.contrast + 0.5) - 1.2 * widening + 1.1 * np.log(roundness + 0.01)
-    )  # fmt: skip
+        0.93 * np.log(region.mean() + 1e-4)
+        - 7.3 * min(8 * frame, 1.0)
+        - 4.0 * border.weak
+        + 0.96 * np.log(border.contrast + 0.5)
+        - 1.2 * widening
+        + 1.1 * np.log(roundness + 0.01)
+    )
     return Grown(region=region, alike=alike, value=float(value), score=_score(border))
 
 
@@ -219,9 +223,13 @@ def _judged_in_box(seen: View, region: Mask, inside: Mask, *, beyond: float, mis
     """As `_judged`, of a region in a box; `beyond` is the share of the picture outside the box that is like it."""
     border = _border(seen, region)
     value = (
-        -4.0 * border.weak + 0.96 * np.log(border.contrast + 0.5) + 0.93 * np.log(region.sum() / inside.sum() + 1e-3)
-        + 10.0 * _bounds_iou(region, inside) - 6.0 * beyond - 4.0 * missed
-    )  # fmt: skip
+        -4.0 * border.weak
+        + 0.96 * np.log(border.contrast + 0.5)
+        + 0.93 * np.log(region.sum() / inside.sum() + 1e-3)
+        + 10.0 * _bounds_iou(region, inside)
+        - 6.0 * beyond
+        - 4.0 * missed
+    )
     return Grown(region=region, alike=region, value=float(value), score=_score(border))
 
 

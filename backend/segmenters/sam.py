@@ -55,9 +55,14 @@ class SamSegmenter:
         features = self._embedding(image)
         with self._metrics.decode_seconds.labels(head=CLICKS).time():
             masks, found = self._predictor.inference_features(
-                features, src_shape=image.size_wh[::-1], dst_shape=(INPUT_SIZE_PX, INPUT_SIZE_PX),
-                bboxes=boxes, points=points, labels=labels, multimask_output=ambiguous,
-            )  # fmt: skip
+                features,
+                src_shape=image.size_wh[::-1],
+                dst_shape=(INPUT_SIZE_PX, INPUT_SIZE_PX),
+                bboxes=boxes,
+                points=points,
+                labels=labels,
+                multimask_output=ambiguous,
+            )
         if masks is None:
             return []
         scores = np.clip(found[:, 4].float().cpu().numpy(), 0, 1)
@@ -114,9 +119,15 @@ def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: 
         raise ModelError(f"SAM's weights are not at '{weights}' (SAM_WEIGHTS).")
     kind = SAM2Predictor if "sam2" in Path(weights).name else Predictor
     overrides = {
-        "model": weights, "imgsz": INPUT_SIZE_PX, "device": device, "conf": 0.0, "task": "segment",
-        "mode": "predict", "save": False, "verbose": False,
-    }  # fmt: skip
+        "model": weights,
+        "imgsz": INPUT_SIZE_PX,
+        "device": device,
+        "conf": 0.0,
+        "task": "segment",
+        "mode": "predict",
+        "save": False,
+        "verbose": False,
+    }
     try:
         predictor = kind(overrides=overrides)
         predictor.setup_model(verbose=False)

@@ -68,9 +68,15 @@ def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: b
 
     semantic, interactive = _build(weights, compiled=compiled)
     overrides = {
-        "model": str(weights), "imgsz": INPUT_SIZE_PX, "device": device, "task": "segment", "mode": "predict",
-        "save": False, "verbose": False, "quantize": 16 if precision is torch.float16 else None,
-    }  # fmt: skip
+        "model": str(weights),
+        "imgsz": INPUT_SIZE_PX,
+        "device": device,
+        "task": "segment",
+        "mode": "predict",
+        "save": False,
+        "verbose": False,
+        "quantize": 16 if precision is torch.float16 else None,
+    }
     concept, clicks = SAM3SemanticPredictor(overrides=dict(overrides)), SAM3Predictor(overrides=dict(overrides))
     try:
         concept.setup_model(model=semantic, verbose=False)

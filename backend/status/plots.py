@@ -88,11 +88,20 @@ def lines_plot(series: Sequence[Series], *, name: str, xlabel: str, ylabel: str,
 def drawing(name: str, *, size_in: tuple[float, float]) -> Iterator[Figure]:
     """A figure of its own; `name` salts the ids in it, which must differ from plot to plot of one page."""
     # Text stays text: it can be searched, and is set in fonts that have the label's script.
-    style = mpl.rc_context({
-        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
-        "axes.spines.top": False, "axes.spines.right": False, "font.size": 9.0,
-        "svg.fonttype": "none", "svg.hashsalt": name,
-    })  # fmt: skip
+    style = mpl.rc_context(
+        {
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "font.size": 9.0,
+            "svg.fonttype": "none",
+            "svg.hashsalt": name,
+        }
+    )
     with style, warnings.catch_warnings():
         # Matplotlib's own font is without many scripts; the page's has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)

@@ -241,11 +241,14 @@ class Bucket:
         from s3fs import S3FileSystem
 
         s3 = S3FileSystem(
-            use_listings_cache=False, skip_instance_cache=True,
+            use_listings_cache=False,
+            skip_instance_cache=True,
             config_kwargs={
-                "connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S, "retries": {"max_attempts": 2},
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "read_timeout": READ_TIMEOUT_S,
+                "retries": {"max_attempts": 2},
             },
-        )  # fmt: skip
+        )
         # Its own five attempts come on top of each of ours, and of botocore's.
         s3.retries = 1
         return s3

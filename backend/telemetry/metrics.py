@@ -74,9 +74,11 @@ class Metrics:
             registry=self.registry,
         )
         self.embedding_lookups = Counter(
-            "drape_embedding_lookups", "Embeddings asked for, by the tier that had them, or `miss`", ["outcome"],
+            "drape_embedding_lookups",
+            "Embeddings asked for, by the tier that had them, or `miss`",
+            ["outcome"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.embedding_evictions = Counter(
             "drape_embedding_evictions", "Embeddings that a tier let go", ["tier"], registry=self.registry
         )

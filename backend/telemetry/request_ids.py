@@ -99,6 +99,10 @@ class RequestIds:
             # What asks again and again (health, status, metrics) changes nothing, and would hide the rest.
             level = logging.DEBUG if scope["method"] in ("GET", "HEAD") else logging.INFO
             logger.log(
-                level, "%s %s: %s in %.0f ms", scope["method"], scope["path"], status,
+                level,
+                "%s %s: %s in %.0f ms",
+                scope["method"],
+                scope["path"],
+                status,
                 (time.perf_counter() - began) * 1000,
-            )  # fmt: skip
+            )

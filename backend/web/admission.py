@@ -175,15 +175,26 @@ class Lanes:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         busy_clicks = settings.predict_clicks // 2
         self._clicks = Lane(
-            CLICKS, metrics, most=settings.predict_clicks, few=max(os.cpu_count() or 1, FEW_CLICKS),
-            threads=settings.predict_clicks, patience_s=CLICK_PATIENCE_S, deadline_s=settings.predict_deadline_s,
+            CLICKS,
+            metrics,
+            most=settings.predict_clicks,
+            few=max(os.cpu_count() or 1, FEW_CLICKS),
+            threads=settings.predict_clicks,
+            patience_s=CLICK_PATIENCE_S,
+            deadline_s=settings.predict_deadline_s,
             retry_after_s=RETRY_CLICK_S,
-        )  # fmt: skip
+        )
         self._batches = Lane(
-            BATCHES, metrics, most=settings.predict_batches, few=BATCH_THREADS, threads=BATCH_THREADS,
-            patience_s=BATCH_PATIENCE_S, deadline_s=settings.predict_deadline_s, retry_after_s=RETRY_BATCH_S,
+            BATCHES,
+            metrics,
+            most=settings.predict_batches,
+            few=BATCH_THREADS,
+            threads=BATCH_THREADS,
+            patience_s=BATCH_PATIENCE_S,
+            deadline_s=settings.predict_deadline_s,
+            retry_after_s=RETRY_BATCH_S,
             gives_way=lambda: self._clicks.in_flight > busy_clicks or self._clicks.is_full(),
-        )  # fmt: skip
+        )
 
     async def run(self, kind: str, work: Callable[[float], Answer]) -> Answer:
         """Does the work of one request; whole images are refused as soon as clicks wait in numbers.

@@ -119,21 +119,40 @@ class Rig:
             self.proxies[link] = stack.enter_context(Proxy(ports[link], to=ports[target]))
         self._begin(redis_program((self.disk or self._folder) / "redis", port=ports["redis"], password="faults"))
         studio = studio_program(
-            self._folder / "studio", venv=STUDIO_VENV, port=ports["studio"], password=password,
+            self._folder / "studio",
+            venv=STUDIO_VENV,
+            port=ports["studio"],
+            password=password,
             files_root=self._folder / "files",
-        )  # fmt: skip
+        )
         self._begin(studio)
         self._supervisor.wait_until(lambda: redis_answers(self.redis_url), what="Redis", timeout_s=60)
         self._supervisor.wait_until(lambda: studio_answers(self.studio_url), what="Label Studio", timeout_s=400)
         key = personal_access_token(self.studio_url, password=password, secrets=secrets)
         settings = Settings(
-            data_dir=self._data, model_dir=None, port=ports["backend"], label_studio_url=self.studio_url,
-            label_studio_api_key=key, redis_url=self.redis_url, device="cpu", segmenter="classical",
-            local_files_root=self._folder / "files", webhook_secret="faults", basic_auth_user="studio",
-            basic_auth_pass="faults", approval="submitted", auto_accept="off", retrain_after=10**6,
-            check_every_s=CHECK_EVERY_S, train_epochs=TRAINING_EPOCHS, train_batch=4, prelabel_chunk=8,
-            promote_margin=-1, promote_class_drop=1, label_studio_timeout_s=10,
-        )  # fmt: skip
+            data_dir=self._data,
+            model_dir=None,
+            port=ports["backend"],
+            label_studio_url=self.studio_url,
+            label_studio_api_key=key,
+            redis_url=self.redis_url,
+            device="cpu",
+            segmenter="classical",
+            local_files_root=self._folder / "files",
+            webhook_secret="faults",
+            basic_auth_user="studio",
+            basic_auth_pass="faults",
+            approval="submitted",
+            auto_accept="off",
+            retrain_after=10**6,
+            check_every_s=CHECK_EVERY_S,
+            train_epochs=TRAINING_EPOCHS,
+            train_batch=4,
+            prelabel_chunk=8,
+            promote_margin=-1,
+            promote_class_drop=1,
+            label_studio_timeout_s=10,
+        )
         inside = settings.model_copy(
             update={
                 "label_studio_url": f"http://127.0.0.1:{ports['to-label-studio']}",
@@ -168,9 +187,11 @@ class Rig:
         project_id = ensure_project(studio, title="faults", label_config=palette(GARMENTS))
         give_starter_model(project_id, settings)
         backend = Backend(
-            url=f"http://127.0.0.1:{self.proxies['to-backend'].port}", user=settings.basic_auth_user,
-            password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
-        )  # fmt: skip
+            url=f"http://127.0.0.1:{self.proxies['to-backend'].port}",
+            user=settings.basic_auth_user,
+            password=settings.basic_auth_pass,
+            webhook_secret=settings.webhook_secret,
+        )
         connect_backend(studio, project_id=project_id, backend=backend)
         ensure_local_files(studio, project_id=project_id, folder=folder)
         Queues(settings).enqueue_plan(project_id)

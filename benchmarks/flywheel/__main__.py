@@ -95,7 +95,7 @@ class Flywheel:
         }
         self._annotators = Annotators(
             studio, ready.url, ready.project_id, self._config, self._settings.outlining, seeds
-        )  # fmt: skip
+        )
 
     def turn(self, size: Size) -> Iterator[Generation]:
         """The generations, each as its images are labelled; the last labels start one more training, which nobody
@@ -110,9 +110,12 @@ class Flywheel:
             if champion is not None:
                 with self._shown(f"Generation {number}: pre-annotating"):
                     wait_until_done(
-                        self._settings, self._project_id, champion.name, queues=(CHECKS, PRELABEL, CLUSTERS),
+                        self._settings,
+                        self._project_id,
+                        champion.name,
+                        queues=(CHECKS, PRELABEL, CLUSTERS),
                         poll_s=POLL_S,
-                    )  # fmt: skip
+                    )
             seen = self._look(number, champion)
             yield generation_of(number, trained, champion, seen, self._label(number, size.labels))
 
@@ -219,13 +222,27 @@ def _mean(found: Sequence[Effort]) -> Effort:
 def settings_for(size: Size, folder: Path) -> Settings:
     """What the flywheel runs with; as in the environment where it matters to neither comparison nor clean-up."""
     return Settings(
-        data_dir=folder, model_dir=None, port=free_port(), label_studio_url="", label_studio_api_key="", redis_url="",
-        segmenter="classical", prewarm_tasks=0, yolo11_base=str(WEIGHTS / "starter.pt"), approval="submitted",
+        data_dir=folder,
+        model_dir=None,
+        port=free_port(),
+        label_studio_url="",
+        label_studio_api_key="",
+        redis_url="",
+        segmenter="classical",
+        prewarm_tasks=0,
+        yolo11_base=str(WEIGHTS / "starter.pt"),
+        approval="submitted",
         # A batch smaller than what is usually needed would wait for the next one.
-        retrain_after=size.labels, retrain_min_images=min(Settings().retrain_min_images, size.labels),
-        check_every_s=CHECK_EVERY_S, train_epochs=size.epochs, train_image_size_px=IMAGE_SIZE_PX,
-        train_args=f"seed={SEED}", polygon_parts="joined", auto_accept="off", auto_accept_precision=PROMISED,
-    )  # fmt: skip
+        retrain_after=size.labels,
+        retrain_min_images=min(Settings().retrain_min_images, size.labels),
+        check_every_s=CHECK_EVERY_S,
+        train_epochs=size.epochs,
+        train_image_size_px=IMAGE_SIZE_PX,
+        train_args=f"seed={SEED}",
+        polygon_parts="joined",
+        auto_accept="off",
+        auto_accept_precision=PROMISED,
+    )
 
 
 def run(size: Size, into: Path, console: Console) -> list[Generation]:
@@ -244,7 +261,7 @@ def run(size: Size, into: Path, console: Console) -> list[Generation]:
         settings = settings_for(size, work / "data")
         options = Options(
             studio_port=free_port(), redis_port=free_port(), images=work / "figures", labels=tuple(NAMES.values())
-        )  # fmt: skip
+        )
         console.print("Starting Redis, Label Studio, the backend and its workers …")
         with (
             Stack(settings, options).running() as ready,

@@ -197,9 +197,11 @@ class Annotators:
         """What *Label all tasks* gives next, with the prediction that it shows."""
         with self.label_studio.said_plainly():
             answer = httpx.post(
-                f"{self.url}/api/dm/actions", params={"id": "next_task", "project": self.project_id},
-                headers={"Authorization": self.label_studio.bearer()}, timeout=60,
-            )  # fmt: skip
+                f"{self.url}/api/dm/actions",
+                params={"id": "next_task", "project": self.project_id},
+                headers={"Authorization": self.label_studio.bearer()},
+                timeout=60,
+            )
             task: dict[str, Any] = answer.raise_for_status().json()
         return task
 
@@ -208,6 +210,8 @@ class Annotators:
     ) -> None:
         with self.label_studio.said_plainly():
             self.label_studio.sdk.annotations.create(
-                task_id, result=submitted(result, correction, self.config, self.outlining),
-                lead_time=correction.effort().seconds, **({"parent_prediction": parent} if parent else {}),
-            )  # fmt: skip
+                task_id,
+                result=submitted(result, correction, self.config, self.outlining),
+                lead_time=correction.effort().seconds,
+                **({"parent_prediction": parent} if parent else {}),
+            )

@@ -71,9 +71,11 @@ def look(version: Version | None, figures: Figures, config: LabelConfig, setting
         passing.append(gate.passes([Certainty(one.label, one.score or 0.0) for one in shown]))
     precisions = average_precisions([instances(truth) for truth in figures.truth], found)
     return Seen(
-        float(np.mean(list(precisions.values()))), float(np.mean(passing)), _regions_accepted(corrections, passing),
+        float(np.mean(list(precisions.values()))),
+        float(np.mean(passing)),
+        _regions_accepted(corrections, passing),
         tuple(corrections),
-    )  # fmt: skip
+    )
 
 
 def _regions_accepted(corrections: Sequence[Correction], passing: Sequence[bool]) -> float:

@@ -117,9 +117,11 @@ class Asker:
     def _ask(self, host: str) -> bool:
         try:
             answer = httpx.post(
-                f"{self._rig.url(host)}/predict", json=self._body, auth=self._rig.auth,
+                f"{self._rig.url(host)}/predict",
+                json=self._body,
+                auth=self._rig.auth,
                 timeout=httpx.Timeout(ASK_PATIENCE_S, connect=1),
-            )  # fmt: skip
+            )
             self.versions[host] = answer.raise_for_status().json()["results"][0]["model_version"]
         except (httpx.HTTPError, LookupError, TypeError, ValueError):
             return False
@@ -143,8 +145,10 @@ class Scenario:
         rows = [{"data": {"image": images[number % len(images)]}} for number in range(count)]
         answer = httpx.post(
             f"{self.rig.settings.label_studio_url}/api/projects/{self.rig.project_id}/import?return_task_ids=true",
-            json=rows, headers={"Authorization": self.studio.bearer()}, timeout=120,
-        )  # fmt: skip
+            json=rows,
+            headers={"Authorization": self.studio.bearer()},
+            timeout=120,
+        )
         ids: list[int] = answer.raise_for_status().json()["task_ids"]
         return ids
 

@@ -61,10 +61,12 @@ class HostRig:
         """The settings that a host works with: it keeps its own files."""
         return self.settings.model_copy(
             update={
-                "data_dir": self.folder / host, "host": self.network.hosts[host].address, "port": BACKEND_PORT,
+                "data_dir": self.folder / host,
+                "host": self.network.hosts[host].address,
+                "port": BACKEND_PORT,
                 "label_studio_timeout_s": PATIENCE_S,
             }
-        )  # fmt: skip
+        )
 
     def environment(self, host: str) -> dict[str, str]:
         """A host's settings as the environment of its processes."""
@@ -143,24 +145,38 @@ def _start_services(folder: Path, net: Network, supervisor: Supervisor, *, chunk
     supervisor.start(
         host.program(
             studio_program(
-                folder / "label-studio", venv=STUDIO_VENV, port=STUDIO_PORT, password=password, files_root=files,
+                folder / "label-studio",
+                venv=STUDIO_VENV,
+                port=STUDIO_PORT,
+                password=password,
+                files_root=files,
                 address=host.address,
             )
         )
-    )  # fmt: skip
+    )
     s3 = [str(Path(sys.executable).with_name("moto_server")), "-H", host.address, "-p", str(S3_PORT)]
     supervisor.start(host.program(Program("s3", s3, {"PATH": os.environ.get("PATH", "")}, folder)))
     supervisor.wait_until(lambda: redis_answers(redis), what="Redis", timeout_s=60)
     supervisor.wait_until(lambda: _bucket_is_made(), what="S3", timeout_s=120)
     supervisor.wait_until(lambda: studio_answers(studio), what="Label Studio", timeout_s=START_PATIENCE_S)
     return Settings(
-        data_dir=folder / "desk", storage_url=f"s3://{BUCKET}/drape", label_studio_url=studio, redis_url=redis,
+        data_dir=folder / "desk",
+        storage_url=f"s3://{BUCKET}/drape",
+        label_studio_url=studio,
+        redis_url=redis,
         device="cpu",
-        label_studio_api_key=personal_access_token(studio, password=password, secrets=secrets), segmenter="classical",
-        webhook_secret=SECRET, basic_auth_user="studio", basic_auth_pass=SECRET, approval="submitted",
-        auto_accept="off", retrain_after=10**6, check_every_s=CHECK_EVERY_S, prelabel_chunk=chunk,
+        label_studio_api_key=personal_access_token(studio, password=password, secrets=secrets),
+        segmenter="classical",
+        webhook_secret=SECRET,
+        basic_auth_user="studio",
+        basic_auth_pass=SECRET,
+        approval="submitted",
+        auto_accept="off",
+        retrain_after=10**6,
+        check_every_s=CHECK_EVERY_S,
+        prelabel_chunk=chunk,
         label_studio_timeout_s=DESK_PATIENCE_S,
-    )  # fmt: skip
+    )
 
 
 def _bucket_is_made() -> bool:

@@ -60,9 +60,7 @@ def measure() -> list[Row]:
             return load_image(images, Task(id=one.task_id, data=one.data), config, side_px=IMAGE_SIZE_PX)
 
         def build(approved: list[Approved], folder: str) -> Dataset:
-            return build_dataset(
-                approved, config, folder=Path(name) / folder, load=load, image_size_px=IMAGE_SIZE_PX
-            )  # fmt: skip
+            return build_dataset(approved, config, folder=Path(name) / folder, load=load, image_size_px=IMAGE_SIZE_PX)
 
         def export() -> bytes:
             return b"".join(studio.sdk.projects.exports.download_sync(project_id, export_type="YOLO"))

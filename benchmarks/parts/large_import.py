@@ -123,10 +123,14 @@ def rows_of(moments: list[Moment], took_s: float) -> list[Row]:
     rows.append(
         Row(
             f"{TASKS} tasks in {took_s:.0f} s ({60 * TASKS / took_s:.0f} a minute): Label Studio's answer meanwhile",
-            float(np.median(answers)), 1000.0, 1000 / float(np.median(answers)), "ms", len(answers),
+            float(np.median(answers)),
+            1000.0,
+            1000 / float(np.median(answers)),
+            "ms",
+            len(answers),
             ours_95=float(np.percentile(answers, 95)),
         )
-    )  # fmt: skip
+    )
     return rows
 
 

@@ -165,10 +165,26 @@ def train(paths: Sequence[Path], seed: int, work: Path) -> Detector:
     model = quiet_ultralytics().YOLO(WEIGHTS / "starter.pt", task="segment")
     epochs = max(round(STEPS * BATCH / len(paths)), 1)
     model.train(
-        data=str(work / "data.yaml"), epochs=epochs, imgsz=IMAGE_SIZE_PX, batch=BATCH, device="cpu", workers=0,
-        project=str(work), name="run", exist_ok=True, plots=False, amp=False, val=False, seed=seed, verbose=False,
-        mosaic=0.4, close_mosaic=max(epochs // 3, 1), scale=0.3, warmup_epochs=min(3.0, epochs / 4), patience=0,
-    )  # fmt: skip
+        data=str(work / "data.yaml"),
+        epochs=epochs,
+        imgsz=IMAGE_SIZE_PX,
+        batch=BATCH,
+        device="cpu",
+        workers=0,
+        project=str(work),
+        name="run",
+        exist_ok=True,
+        plots=False,
+        amp=False,
+        val=False,
+        seed=seed,
+        verbose=False,
+        mosaic=0.4,
+        close_mosaic=max(epochs // 3, 1),
+        scale=0.3,
+        warmup_epochs=min(3.0, epochs / 4),
+        patience=0,
+    )
     network, classes = load_network(work / "run" / "weights" / "last.pt")
     export_openvino(network, work / "model.xml")
     runtime = OpenVinoRuntime(work / "model.xml", precision=precisions()[0])
@@ -183,8 +199,12 @@ def saving(seed: int | None, curves: Sequence[Curve]) -> Row:
     needs, by_chance = labels_for(ours, wanted), labels_for(chance, wanted)
     return Row(
         f"labels until mask mAP {wanted:.3f} on drawn figures ({name}): as served / by chance",
-        needs, by_chance, by_chance / needs, "labels", HELD_OUT,
-    )  # fmt: skip
+        needs,
+        by_chance,
+        by_chance / needs,
+        "labels",
+        HELD_OUT,
+    )
 
 
 def labels_for(curve: Curve, wanted: float) -> float:

@@ -88,16 +88,24 @@ def measure() -> list[Row]:
             count,
         ),
         Row(
-            "images/s: two workers, not bound to cores / plain loop", two_free.images_a_second, usual,
-            two_free.images_a_second / usual, "1/s", count,
+            "images/s: two workers, not bound to cores / plain loop",
+            two_free.images_a_second,
+            usual,
+            two_free.images_a_second / usual,
+            "1/s",
+            count,
         ),
         Row(
-            "images/s: a worker on each of two cores / one on one core", together.images_a_second,
-            alone.images_a_second, together.images_a_second / alone.images_a_second, "1/s", count,
+            "images/s: a worker on each of two cores / one on one core",
+            together.images_a_second,
+            alone.images_a_second,
+            together.images_a_second / alone.images_a_second,
+            "1/s",
+            count,
         ),
         Row("computing an image: Label Studio / the worker", by_studio, by_worker, by_worker / by_studio, "ms", count),
         Row("computing an image: Redis / the worker", by_redis, by_worker, by_worker / by_redis, "ms", count),
-    ]  # fmt: skip
+    ]
 
 
 def photograph(seed: int) -> tuple[Pixels, list[LabelledMask]]:

@@ -171,9 +171,11 @@ def _rows(ours: Clicks, plain: Clicks) -> list[Row]:
     rows = [
         Row(f"mean IoU at click {count}: {pair}", mine, theirs, mine / max(theirs, 1e-6), "IoU", n)
         for count, mine, theirs in (
-            (1, ours.iou_1, plain.iou_1), (3, ours.iou_3, plain.iou_3), (5, ours.iou_5, plain.iou_5),
+            (1, ours.iou_1, plain.iou_1),
+            (3, ours.iou_3, plain.iou_3),
+            (5, ours.iou_5, plain.iou_5),
         )
-    ]  # fmt: skip
+    ]
     for wanted, mine, theirs in ((0.85, ours.noc_85, plain.noc_85), (0.9, ours.noc_90, plain.noc_90)):
         if mine is not None and theirs is not None:
             rows.append(Row(f"clicks to IoU {wanted}, 20 at most: {pair}", mine, theirs, theirs / mine, "clicks", n))

@@ -74,9 +74,13 @@ def table(rows: list[Row]) -> Table:
     drawn = Table("times better", "what", "ours", "other", "unit", "n", title="ours against the other way")
     for row in rows:
         drawn.add_row(
-            f"{row.ratio:.2f}", row.name, _figure(row.ours, row.ours_95), _figure(row.other, row.other_95), row.unit,
+            f"{row.ratio:.2f}",
+            row.name,
+            _figure(row.ours, row.ours_95),
+            _figure(row.other, row.other_95),
+            row.unit,
             str(row.n),
-        )  # fmt: skip
+        )
     return drawn
 
 

@@ -82,11 +82,24 @@ class Size:
 def settings_for(size: Size, folder: Path) -> Settings:
     """What the stack runs with."""
     return Settings(
-        data_dir=folder, model_dir=None, port=free_port(), label_studio_url="", label_studio_api_key="", redis_url="",
-        segmenter="classical", device="cpu", approval="submitted", auto_accept="off", retrain_after=size.retrain_after,
-        retrain_min_images=size.retrain_after, check_every_s=CHECK_EVERY_S, train_epochs=2,
-        train_image_size_px=IMAGE_SIZE_PX, promote_margin=-1, promote_class_drop=1,
-    )  # fmt: skip
+        data_dir=folder,
+        model_dir=None,
+        port=free_port(),
+        label_studio_url="",
+        label_studio_api_key="",
+        redis_url="",
+        segmenter="classical",
+        device="cpu",
+        approval="submitted",
+        auto_accept="off",
+        retrain_after=size.retrain_after,
+        retrain_min_images=size.retrain_after,
+        check_every_s=CHECK_EVERY_S,
+        train_epochs=2,
+        train_image_size_px=IMAGE_SIZE_PX,
+        promote_margin=-1,
+        promote_class_drop=1,
+    )
 
 
 def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
@@ -103,10 +116,17 @@ def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
             tasks.append((int(task["id"]), seed))
             images[seed] = task["data"]["image"]
     site = Site(
-        studio, ready.url, ready.backend_url, (settings.basic_auth_user, settings.basic_auth_pass),
-        settings.webhook_secret, ready.project_id, int(model.id or 0), parse_label_config(project.label_config),
-        project.label_config, images,
-    )  # fmt: skip
+        studio,
+        ready.url,
+        ready.backend_url,
+        (settings.basic_auth_user, settings.basic_auth_pass),
+        settings.webhook_secret,
+        ready.project_id,
+        int(model.id or 0),
+        parse_label_config(project.label_config),
+        project.label_config,
+        images,
+    )
     return site, tasks
 
 

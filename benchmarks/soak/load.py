@@ -67,9 +67,11 @@ class Site:
         """`/predict` as Label Studio asks it, for one task."""
         task = {"id": task_id, "data": {"image": self.image[seed]}, "project": self.project_id}
         return {
-            "tasks": [task], "project": f"{self.project_id}.1", "label_config": self.config_xml,
+            "tasks": [task],
+            "project": f"{self.project_id}.1",
+            "label_config": self.config_xml,
             "params": {"context": context},
-        }  # fmt: skip
+        }
 
     def event(self) -> dict[str, Any]:
         """A webhook that a saved annotation sends."""
@@ -125,8 +127,13 @@ class Seen:
 class Load:
     """Threads that go on until they are told to stop."""
 
-    def __init__(self, site: Site, clicks: Mapping[int, Sequence[Click]], truth: Mapping[int, Sequence[LabelledMask]],
-                 outlining: Outlining) -> None:  # fmt: skip
+    def __init__(
+        self,
+        site: Site,
+        clicks: Mapping[int, Sequence[Click]],
+        truth: Mapping[int, Sequence[LabelledMask]],
+        outlining: Outlining,
+    ) -> None:
         self.seen = Seen()
         self._site = site
         self._clicks = clicks
@@ -197,9 +204,10 @@ class Load:
                 result = answer.json()["results"][0]["result"]
             else:
                 answer = client.post(
-                    f"{site.url}/api/ml/{site.model_id}/interactive-annotating", headers=site.headers(),
+                    f"{site.url}/api/ml/{site.model_id}/interactive-annotating",
+                    headers=site.headers(),
                     json={"task": task_id, "context": click.context},
-                ).raise_for_status()  # fmt: skip
+                ).raise_for_status()
                 found = answer.json()
                 if "data" not in found:
                     raise ValueError(str(found)[:200])
@@ -231,9 +239,11 @@ class Load:
         wanted = [seeds[number % len(seeds)] for number in range(many)]
         with site.client() as client, self.seen.timed(f"import of {many} tasks"):
             answer = client.post(
-                f"{site.url}/api/projects/{site.project_id}/import", headers=site.headers(),
-                params={"return_task_ids": "true"}, json=[{"data": {"image": site.image[seed]}} for seed in wanted],
-            ).raise_for_status()  # fmt: skip
+                f"{site.url}/api/projects/{site.project_id}/import",
+                headers=site.headers(),
+                params={"return_task_ids": "true"},
+                json=[{"data": {"image": site.image[seed]}} for seed in wanted],
+            ).raise_for_status()
         ids = answer.json()["task_ids"]
         self.seen.imported.extend(ids)
         self.offer(list(zip(ids, wanted, strict=True)))

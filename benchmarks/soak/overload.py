@@ -99,10 +99,17 @@ def overload(
         asyncio.run(crowd.run(at_once))
     webhook_ms, bare_ms = ([taken_ms for _, taken_ms in pairs] for pairs in (told.taken_ms, told.bare_ms))
     found = Overload(
-        at_once, seconds, dict(crowd.statuses["click"]), dict(crowd.statuses["batch"]), crowd.without_retry_after,
-        crowd.wrong, _percentiles(crowd.click_ms, 95), _percentiles(webhook_ms, 99),
-        _percentiles(bare_ms, 99), len(webhook_ms),
-    )  # fmt: skip
+        at_once,
+        seconds,
+        dict(crowd.statuses["click"]),
+        dict(crowd.statuses["batch"]),
+        crowd.without_retry_after,
+        crowd.wrong,
+        _percentiles(crowd.click_ms, 95),
+        _percentiles(webhook_ms, 99),
+        _percentiles(bare_ms, 99),
+        len(webhook_ms),
+    )
     found.unanswered = dict(crowd.unanswered + Counter(told.errors))
     ended = time.monotonic()
     with site.client() as client:

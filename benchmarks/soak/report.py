@@ -82,9 +82,7 @@ def memory_of(pairs: Sequence[tuple[float, float]], *, settled_after_s: float) -
     times, used = np.array([at_s for at_s, _ in settled]), np.array([mb for _, mb in settled])
     fifth = max(len(used) // 5, 1)
     slope = float(np.polyfit(times, used, 1)[0]) if len(used) > 2 else 0.0
-    return Memory(
-        float(np.median(used[:fifth])), float(np.median(used[-fifth:])), float(used.max()), 3600 * slope
-    )  # fmt: skip
+    return Memory(float(np.median(used[:fifth])), float(np.median(used[-fifth:])), float(used.max()), 3600 * slope)
 
 
 def table(report: Report) -> Table:

@@ -42,15 +42,38 @@ def train_starter(
     logger.info("Drew %d figures", images + val_images)
     # Drawn figures vary by themselves: strong mosaic and scaling only slow the start from random weights.
     ultralytics.YOLO("yolo11n-seg.yaml").train(
-        data=str(data), epochs=epochs, imgsz=image_size_px, batch=batch, device=device, project=str(work.resolve()),
-        name="run", exist_ok=True, pretrained=False, amp=False, plots=False, cache="ram", seed=0, workers=2, patience=0,
-        cos_lr=True, warmup_epochs=1, mosaic=0.4, close_mosaic=max(1, epochs // 3), scale=0.3, erasing=0.0,
-    )  # fmt: skip
+        data=str(data),
+        epochs=epochs,
+        imgsz=image_size_px,
+        batch=batch,
+        device=device,
+        project=str(work.resolve()),
+        name="run",
+        exist_ok=True,
+        pretrained=False,
+        amp=False,
+        plots=False,
+        cache="ram",
+        seed=0,
+        workers=2,
+        patience=0,
+        cos_lr=True,
+        warmup_epochs=1,
+        mosaic=0.4,
+        close_mosaic=max(1, epochs // 3),
+        scale=0.3,
+        erasing=0.0,
+    )
     best = work / "run" / "weights" / "best.pt"
     metrics = ultralytics.YOLO(best).val(
-        data=str(data), imgsz=image_size_px, device=device, plots=False, project=str(work.resolve()), name="val",
+        data=str(data),
+        imgsz=image_size_px,
+        device=device,
+        plots=False,
+        project=str(work.resolve()),
+        name="val",
         exist_ok=True,
-    )  # fmt: skip
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(best, out)
     facts = {
@@ -94,9 +117,15 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     train_starter(
-        images=given.images, val_images=given.val_images, epochs=given.epochs, image_size_px=given.image_size,
-        batch=given.batch, device=given.device, work=given.work, out=given.out,
-    )  # fmt: skip
+        images=given.images,
+        val_images=given.val_images,
+        epochs=given.epochs,
+        image_size_px=given.image_size,
+        batch=given.batch,
+        device=given.device,
+        work=given.work,
+        out=given.out,
+    )
 
 
 if __name__ == "__main__":

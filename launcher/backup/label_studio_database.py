@@ -100,9 +100,12 @@ class PostgresDatabase:
             subprocess.Popen(read, stdout=subprocess.PIPE, stderr=wrong) as reading,
             subprocess.Popen(
                 [_tool("psql"), f"--dbname={self._address()}", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=wrong, env=self._environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=wrong,
+                env=self._environment(),
             ) as writing,
-        ):  # fmt: skip
+        ):
             _pump(reading, writing)
             failed = writing.wait() or reading.wait()
             wrong.seek(0)

@@ -92,9 +92,13 @@ def _forget(redis: Redis) -> None:
     for name in QUEUES:
         queue = Queue(name, connection=redis)
         registries = (
-            queue.started_job_registry, queue.scheduled_job_registry, queue.deferred_job_registry,
-            queue.failed_job_registry, queue.finished_job_registry, queue.canceled_job_registry,
-        )  # fmt: skip
+            queue.started_job_registry,
+            queue.scheduled_job_registry,
+            queue.deferred_job_registry,
+            queue.failed_job_registry,
+            queue.finished_job_registry,
+            queue.canceled_job_registry,
+        )
         ids = {job_id for registry in registries for job_id in registry.get_job_ids(cleanup=False)}
         ids |= {*queue.get_job_ids(), *claimed_ids(queue)}
         for job in Job.fetch_many(sorted(ids), connection=redis):

@@ -51,9 +51,11 @@ def back_up_all(
     with Progress(*columns, console=console) as bar:
         shown = bar.add_task("Keeping", total=None)
         manifest = back_up(
-            sources, target, expected=lambda total: bar.update(shown, total=total),
+            sources,
+            target,
+            expected=lambda total: bar.update(shown, total=total),
             told=lambda size: bar.advance(shown, size),
-        )  # fmt: skip
+        )
     console.print(f"{target} ({target.stat().st_size / 1e6:.1f} MB): {_said(manifest)}.", highlight=False)
 
 

@@ -64,10 +64,14 @@ def import_garments(
         raise LauncherError("Predictions are no ground truth: leave --ground-truth out, or --as predictions.")
     settings = kept_settings()
     wanted = Wanted(
-        form=None if form == "auto" else form, opening=Opening(images, classes, crowds), kind=kind,
-        ground_truth=ground_truth, mapping=mapping, cleaning=Cleaning(min_area, fill_holes, remove_specks),
+        form=None if form == "auto" else form,
+        opening=Opening(images, classes, crowds),
+        kind=kind,
+        ground_truth=ground_truth,
+        mapping=mapping,
+        cleaning=Cleaning(min_area, fill_holes, remove_specks),
         dry_run=dry_run,
-    )  # fmt: skip
+    )
 
     def tracked(some: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
         return track(some, "Reading" if dry_run else "Importing", total=count, console=console)
@@ -100,8 +104,12 @@ def export_garments(
 
     wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     count = export_data(
-        Connections.of(kept_settings().for_project(project)), project, into=into, form=form,
-        chosen=Chosen(by, wanted, min_score), soft=soft,
+        Connections.of(kept_settings().for_project(project)),
+        project,
+        into=into,
+        form=form,
+        chosen=Chosen(by, wanted, min_score),
+        soft=soft,
         tracked=lambda approved: track(approved, "Exporting", console=console),
-    )  # fmt: skip
+    )
     console.print(f"{count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)

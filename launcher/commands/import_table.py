@@ -31,8 +31,10 @@ def show_imported(imported: Imported, *, wanted: Wanted, console: Console) -> No
     if wanted.kind == "predictions" and came_in and imported.shown not in ("", imported.version):
         console.print(
             f"Label Studio shows the predictions of '{imported.shown}' in this project. Choose '{imported.version}' in "
-            "the project's settings, under Annotation, to review these.", markup=False, highlight=False,
-        )  # fmt: skip
+            "the project's settings, under Annotation, to review these.",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _images(tally: Tally, would: str, wanted: Wanted) -> str:

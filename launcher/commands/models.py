@@ -38,9 +38,13 @@ def show_all(project: Project) -> None:
     table = Table("", name, "made (UTC)", "from", "labels", "mask mAP50-95", title=f"Models of project {project}")
     for version in registry.versions(project):
         table.add_row(
-            "*" if version == champion else "", version.name, version.created_at[:16].replace("T", " "),
-            version.parent or version.origin, str(len(version.annotations)), _quality(version),
-        )  # fmt: skip
+            "*" if version == champion else "",
+            version.name,
+            version.created_at[:16].replace("T", " "),
+            version.parent or version.origin,
+            str(len(version.annotations)),
+            _quality(version),
+        )
     if not table.row_count:
         raise LauncherError(f"Project {project} has no model yet.")
     console.print(table)
@@ -128,9 +132,13 @@ def export(
         raise LauncherError(f"{to} is there already, and is no empty folder.")
     logging.basicConfig(format="%(message)s")
     folder, made = export_version(
-        version, partial(example_images, settings, version), format_name=kind, half=half,
-        device=pick_device(settings.device), to=to,
-    )  # fmt: skip
+        version,
+        partial(example_images, settings, version),
+        format_name=kind,
+        half=half,
+        device=pick_device(settings.device),
+        to=to,
+    )
     if not show_export(folder, made, console=console):
         raise typer.Exit(1)
 

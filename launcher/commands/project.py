@@ -46,9 +46,11 @@ def connect(
     if chosen is not None:
         set_label_config(label_studio, project_id=project, label_config=chosen)
     backend = Backend(
-        url=url or settings.backend_address, user=settings.basic_auth_user,
-        password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
-    )  # fmt: skip
+        url=url or settings.backend_address,
+        user=settings.basic_auth_user,
+        password=settings.basic_auth_pass,
+        webhook_secret=settings.webhook_secret,
+    )
     connect_backend(label_studio, project_id=project, backend=backend)
     Queues(settings).enqueue_plan(project)
 
@@ -101,9 +103,11 @@ def withdraw(
     from backend.label_studio.client import LabelStudio
 
     deleted = withdraw_accepted(
-        LabelStudio(kept_settings()), project_id=project, version=version,
+        LabelStudio(kept_settings()),
+        project_id=project,
+        version=version,
         tracked=lambda accepted: track(accepted, "Withdrawing", console=console),
-    )  # fmt: skip
+    )
     console.print(f"{deleted} annotations of {version} are withdrawn; their predictions wait for review.")
 
 

@@ -67,9 +67,14 @@ def up(
     settings.check_projects()
     wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     options = Options(
-        studio_port=studio_port, redis_port=redis_port, studio_venv=studio_venv, images=images, labels=wanted,
-        figures=figures, backend_url=backend_url,
-    )  # fmt: skip
+        studio_port=studio_port,
+        redis_port=redis_port,
+        studio_venv=studio_venv,
+        images=images,
+        labels=wanted,
+        figures=figures,
+        backend_url=backend_url,
+    )
     stack = Stack(settings, options)
     try:
         with stop_signals(), stack.running() as ready:
@@ -111,9 +116,13 @@ def serve(
     # Each click has a thread of its own.
     share_heaps()
     uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False,
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
         timeout_graceful_shutdown=GRACE_S,
-    )  # fmt: skip
+    )
 
 
 def worker(

@@ -101,9 +101,10 @@ def _needs(package: Distribution, extras: set[str]) -> list[Requirement]:
 def licence_of(package: Distribution) -> str:
     """The licence as the package names it: by expression, by classifier, or in a line."""
     classified = [
-        entry.rpartition("::")[2].strip() for entry in package.metadata.get_all("Classifier") or ()
+        entry.rpartition("::")[2].strip()
+        for entry in package.metadata.get_all("Classifier") or ()
         if entry.startswith("License ::") and not entry.endswith(("DFSG approved", "OSI Approved"))
-    ]  # fmt: skip
+    ]
     line = next(iter(_field(package, "License").strip().splitlines()), "")
     line = line.rpartition("::")[2].strip()
     short = line if line != "UNKNOWN" and len(line) <= LONGEST_NAME and line.strip("=") else ""

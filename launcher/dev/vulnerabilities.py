@@ -44,11 +44,14 @@ def read_report(report: str) -> list[Vulnerability]:
     facts: dict[str, Any] = json.loads(report)
     return [
         Vulnerability(
-            package["name"], package["version"], tuple(sorted({found["id"], *found.get("aliases", ())})),
+            package["name"],
+            package["version"],
+            tuple(sorted({found["id"], *found.get("aliases", ())})),
             tuple(found.get("fix_versions", ())),
         )
-        for package in facts["dependencies"] for found in package.get("vulns", ())
-    ]  # fmt: skip
+        for package in facts["dependencies"]
+        for found in package.get("vulns", ())
+    ]
 
 
 def unanswered(found: Sequence[Vulnerability], answers: str) -> list[Vulnerability]:

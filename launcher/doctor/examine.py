@@ -28,9 +28,7 @@ def examine(settings: Settings, *, project_id: int | None) -> list[Finding]:
     Args:
         project_id: the one project to look at; None for every one that the backend was connected to.
     """
-    settings = settings.model_copy(
-        update={"label_studio_timeout_s": min(settings.label_studio_timeout_s, PATIENCE_S)}
-    )  # fmt: skip
+    settings = settings.model_copy(update={"label_studio_timeout_s": min(settings.label_studio_timeout_s, PATIENCE_S)})
     studio = look_at_studio(settings)
     here = [*look_at_machine(settings), *look_at_project_settings(settings), *look_at_storage(settings)]
     found = [*here, *look_at_weights(settings), *look_at_redis(settings), *studio]

@@ -56,9 +56,11 @@ def _itself(settings: Settings) -> Iterator[Finding]:
         yield Finding("Label Studio", "ok", f"Label Studio {release} answers at {url}.")
     else:
         yield Finding(
-            "Label Studio", "warning", f"Label Studio {release} answers at {url}; Drape is tested with {SUPPORTED}.x.",
+            "Label Studio",
+            "warning",
+            f"Label Studio {release} answers at {url}; Drape is tested with {SUPPORTED}.x.",
             f"Where something goes wrong, try Label Studio {SUPPORTED}.",
-        )  # fmt: skip
+        )
     told = answer.headers.get("Date")
     if told:
         theirs_s = parsedate_to_datetime(told).timestamp()

@@ -44,12 +44,14 @@ def _devices(settings: Settings) -> list[Finding]:
         name = "device of trainings" if number == 1 else f"device {number} of trainings"
         kinds[name] = ("DEVICE_TRAIN", settings.for_work("train").model_copy(update={"device": device}))
     found = [
-        one for name, (setting, placed) in kinds.items()
+        one
+        for name, (setting, placed) in kinds.items()
         for one in looked(
-            name, partial(_device, name, setting, placed),
+            name,
+            partial(_device, name, setting, placed),
             remedy=f"Set {setting} to `auto` or to a device of this machine.",
         )
-    ]  # fmt: skip
+    ]
     return found + looked("GPU memory", lambda: _shares(settings), remedy="Look at DEVICE and GPU_MEMORY_SHARE.")
 
 
@@ -75,9 +77,11 @@ def _device(check: str, setting: str, settings: Settings) -> Iterator[Finding]:
     except (RuntimeError, AssertionError) as e:
         # torch's own builds without CUDA assert.
         yield Finding(
-            check, "failed", f"torch cannot compute on '{name}' ({setting}): {first_line(e)}",
+            check,
+            "failed",
+            f"torch cannot compute on '{name}' ({setting}): {first_line(e)}",
             f"Set {setting} to `auto`, `cpu` or a device that is there.",
-        )  # fmt: skip
+        )
         return
     if name.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(name)
@@ -87,9 +91,11 @@ def _device(check: str, setting: str, settings: Settings) -> Iterator[Finding]:
         said = f"{name}, {os.cpu_count()} cores, {_gb(free)} memory free."
     if name == "cpu" and settings.device == "auto" and NVIDIA.exists():
         yield Finding(
-            check, "warning", f"There is an NVIDIA GPU that torch does not see; models run on {said}",
+            check,
+            "warning",
+            f"There is an NVIDIA GPU that torch does not see; models run on {said}",
             "Install a driver that is as new as torch's CUDA, or give the container its GPU.",
-        )  # fmt: skip
+        )
     elif settings.sam3_weights and free < SAM3_BYTES:
         yield Finding(check, "warning", f"{said} SAM 3 needs {_gb(SAM3_BYTES)}.", "Free memory, or use SAM_WEIGHTS.")
     else:
@@ -120,9 +126,11 @@ def _disk(settings: Settings) -> Iterator[Finding]:
             file.write(b"drape")
     except OSError as e:
         yield Finding(
-            "disk", "failed", f"Nothing can be written in {there} (DATA_DIR): {e.strerror or e}.",
+            "disk",
+            "failed",
+            f"Nothing can be written in {there} (DATA_DIR): {e.strerror or e}.",
             "Give this account the right to write there, free some space, or set DATA_DIR to another folder.",
-        )  # fmt: skip
+        )
         return
     free = shutil.disk_usage(there).free
     said = f"{_gb(free)} free in {folder} (DATA_DIR)."
@@ -130,9 +138,11 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("disk", "ok", said)
         return
     yield Finding(
-        "disk", "failed" if free < DISK_FULL_BYTES else "warning", said,
+        "disk",
+        "failed" if free < DISK_FULL_BYTES else "warning",
+        said,
         "Free some space: `drape models prune` deletes old versions, EMBEDDING_DISK_BYTES limits kept embeddings.",
-    )  # fmt: skip
+    )
 
 
 def _gb(size_bytes: float) -> str:

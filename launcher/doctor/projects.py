@@ -42,9 +42,11 @@ def connected_projects(settings: Settings) -> tuple[tuple[int, ...], list[Findin
         chosen.update(there.intersection(Registry.of(settings).project_ids()))
         if not chosen:
             yield Finding(
-                "projects", "warning", "No project of Label Studio has a webhook with WEBHOOK_SECRET.",
+                "projects",
+                "warning",
+                "No project of Label Studio has a webhook with WEBHOOK_SECRET.",
                 "Connect one: `drape connect --project ID`.",
-            )  # fmt: skip
+            )
 
     said = looked("projects", look, remedy="Look at Label Studio's log.")
     return tuple(sorted(chosen)), said
@@ -70,9 +72,10 @@ def look_at_backend(settings: Settings, reached: Mapping[str, bool]) -> list[Fin
     """
     own = f"http://127.0.0.1:{settings.port}"
     found = [
-        one for url, is_reached in (reached or {own: False}).items()
+        one
+        for url, is_reached in (reached or {own: False}).items()
         for one in looked("backend", partial(_backend, settings, url, is_reached), remedy=START_BACKEND)
-    ]  # fmt: skip
+    ]
     return found + looked("ports", lambda: _port(settings, own), remedy="Choose another port: PORT=…")
 
 
@@ -85,9 +88,11 @@ def _backend(settings: Settings, url: str, reached: bool) -> Iterator[Finding]:
         yield Finding("backend", "failed", said, START_BACKEND)
     elif health == HTTPStatus.UNAUTHORIZED:
         yield Finding(
-            "backend", "failed", said,
+            "backend",
+            "failed",
+            said,
             "Give this command the BASIC_AUTH_USER and BASIC_AUTH_PASS that the backend was started with.",
-        )  # fmt: skip
+        )
     elif health != HTTPStatus.OK:
         yield Finding(
             "backend", "failed", said, f"Look for what listens there, or choose another port. {START_BACKEND}"
@@ -96,9 +101,11 @@ def _backend(settings: Settings, url: str, reached: bool) -> Iterator[Finding]:
         yield Finding("backend", "failed", said, "Its log says why: look at SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS.")
     elif not settings.basic_auth_user:
         yield Finding(
-            "backend", "warning", f"{said} It asks nobody for credentials.",
+            "backend",
+            "warning",
+            f"{said} It asks nobody for credentials.",
             "Set BASIC_AUTH_USER and BASIC_AUTH_PASS, and connect the projects again.",
-        )  # fmt: skip
+        )
     else:
         yield Finding("backend", "ok", said)
 
@@ -107,9 +114,10 @@ def _health(settings: Settings, url: str) -> tuple[int | None, str]:
     """The status that `GET /health` answers with, 0 for another program's, None for none; and a sentence."""
     try:
         answer = httpx.get(
-            f"{url.rstrip('/')}/health", auth=(settings.basic_auth_user, settings.basic_auth_pass),
+            f"{url.rstrip('/')}/health",
+            auth=(settings.basic_auth_user, settings.basic_auth_pass),
             timeout=settings.label_studio_timeout_s,
-        )  # fmt: skip
+        )
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             return answer.status_code, f"The backend at {url} refuses the credentials."
         about = answer.json()
@@ -131,9 +139,11 @@ def _port(settings: Settings, own: str) -> Iterator[Finding]:
         yield Finding("ports", "ok", f"The backend listens on port {settings.port} (PORT) of this machine.")
     else:
         yield Finding(
-            "ports", "failed", f"Port {settings.port} (PORT) of this machine is taken by another program.",
+            "ports",
+            "failed",
+            f"Port {settings.port} (PORT) of this machine is taken by another program.",
             "End that program, or choose another port: PORT=…, and connect the projects again.",
-        )  # fmt: skip
+        )
 
 
 def look_at_project(settings: Settings, project_id: int, backends: dict[str, bool]) -> list[Finding]:
@@ -160,9 +170,11 @@ def look_at_project(settings: Settings, project_id: int, backends: dict[str, boo
             config = parse_label_config(project.label_config)
         except LabelConfigError as e:
             yield Finding(
-                f"{name}: labels", "failed", f"Its label config cannot be served: {e}",
+                f"{name}: labels",
+                "failed",
+                f"Its label config cannot be served: {e}",
                 f"Change it in the project's settings, or `drape connect --project {project_id} --palette …`.",
-            )  # fmt: skip
+            )
             return
         yield Finding(f"{name}: labels", "ok", f"{len(config.labels)} labels, which the backend can serve.")
         yield from _storage(name, label_studio, settings, project_id, config)
@@ -185,9 +197,10 @@ def _connected(name: str, connection: Any | None, settings: Settings, connect: s
     if connection.state != CONNECTED:
         reason = first_line(Exception(connection.error_message or "it does not say why"))[:200]
         remedy = (
-            LET_PRIVATE_IN if "reserved network address" in reason
+            LET_PRIVATE_IN
+            if "reserved network address" in reason
             else f"Start the backend where Label Studio reaches it, with the same credentials; then: {connect}"
-        )  # fmt: skip
+        )
         return Finding(name, "failed", f"Label Studio does not reach it at {connection.url}: {reason}", remedy)
     if not connection.is_interactive:
         return Finding(name, "failed", "It is not interactive: no click ever reaches the backend.", connect)
@@ -198,15 +211,16 @@ def _connected(name: str, connection: Any | None, settings: Settings, connect: s
 
 def _webhook(
     name: str, label_studio: LabelStudio, settings: Settings, project_id: int, url: str, connect: str
-) -> Finding:  # fmt: skip
+) -> Finding:
     name = f"{name}: webhook"
     secret = settings.webhook_secret
     sdk = label_studio.sdk
     with label_studio.said_plainly():
         hooks = [
-            one for one in sdk.webhooks.list(project=project_id)
+            one
+            for one in sdk.webhooks.list(project=project_id)
             if one.url == url or (secret and (one.headers or {}).get(SECRET_HEADER) == secret)
-        ]  # fmt: skip
+        ]
     if not hooks:
         said = f"It has no webhook to {url}: new labels and images are found by the timer alone."
         return Finding(name, "failed", said, connect)
@@ -265,8 +279,10 @@ def _storage(
         width, height = open_image(ImageStore(settings, bearer=label_studio.bearer), task, config).size_wh
     except ImageError as e:
         yield Finding(
-            name, "failed", f"Task {task.id}: {e}",
+            name,
+            "failed",
+            f"Task {task.id}: {e}",
             "Look at the project's storage in Label Studio, and whether its own page shows the image.",
-        )  # fmt: skip
+        )
     else:
         yield Finding(name, "ok", f"The image of task {task.id} can be read: {width} x {height} pixels.")

@@ -38,7 +38,7 @@ def _look(settings: Settings) -> Iterator[Finding]:
         return
     with Redis.from_url(
         settings.redis_address, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S
-    ) as connection:  # fmt: skip
+    ) as connection:
         facts = connection.connection_pool.connection_kwargs
         where = str(facts.get("path") or f"{facts.get('host')}:{facts.get('port', 6379)}")
         try:
@@ -66,14 +66,18 @@ def _itself(where: str, about: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("Redis' persistence", "ok", "It writes every change to its append-only file.")
     else:
         yield Finding(
-            "Redis' persistence", "warning", "It keeps no append-only file: a restart may lose what is queued.",
+            "Redis' persistence",
+            "warning",
+            "It keeps no append-only file: a restart may lose what is queued.",
             "Set `appendonly yes`. No label and no model would be lost: the timer finds what was queued again.",
-        )  # fmt: skip
+        )
     if about.get("rdb_last_bgsave_status") == "err" or about.get("aof_last_write_status") == "err":
         yield Finding(
-            "Redis' disk", "failed", "Its last attempt to write to its disk failed; it then refuses new jobs.",
+            "Redis' disk",
+            "failed",
+            "Its last attempt to write to its disk failed; it then refuses new jobs.",
             "Free some space on Redis' disk, and look at its log.",
-        )  # fmt: skip
+        )
     policy = str(about.get("maxmemory_policy", "noeviction"))
     if policy == "noeviction":
         yield Finding("Redis' memory", "ok", f"{about.get('used_memory_human', '?')} used; it never drops a key.")
@@ -93,10 +97,11 @@ def _workers(connection: Redis) -> Iterator[Finding]:
             yield Finding(name, "ok", f"{count} at work; {waiting} jobs wait.")
         else:
             yield Finding(
-                name, "failed" if queue in NEEDED or waiting else "warning",
+                name,
+                "failed" if queue in NEEDED or waiting else "warning",
                 f"No worker works on this queue; {waiting} jobs wait.",
                 f"Start one: `drape worker --queue {queue}`.",
-            )  # fmt: skip
+            )
 
 
 def _timer(connection: Redis) -> Finding:
@@ -104,6 +109,8 @@ def _timer(connection: Redis) -> Finding:
     if CronScheduler.all(connection, cleanup=False):
         return Finding("timer", "ok", "It looks after every project from time to time.")
     return Finding(
-        "timer", "warning", "No timer runs: what a lost webhook would have told is not found.",
+        "timer",
+        "warning",
+        "No timer runs: what a lost webhook would have told is not found.",
         "Start one: `drape timer`.",
-    )  # fmt: skip
+    )

@@ -31,15 +31,19 @@ def _look(storage: Storage) -> Iterator[Finding]:
     try:
         if storage.kept_under(PROBES).get(name) != kept or storage.read(name) != content:
             yield Finding(
-                "storage", "failed", f"{storage.url} does not give back what was just written.",
+                "storage",
+                "failed",
+                f"{storage.url} does not give back what was just written.",
                 "Drape needs a storage that shows a writing at once, as S3 does; mount NFS with `actimeo=1`.",
-            )  # fmt: skip
+            )
             return
         if storage.create(name, b""):
             yield Finding(
-                "storage", "failed", f"{storage.url} overwrites what was to be made once (If-None-Match).",
+                "storage",
+                "failed",
+                f"{storage.url} overwrites what was to be made once (If-None-Match).",
                 "Two machines could give two models one number: take a newer release of that server.",
-            )  # fmt: skip
+            )
             return
     finally:
         storage.remove(name)

@@ -48,9 +48,11 @@ def _file(setting: str, named: str, *, may_be_fetched: bool) -> Finding:
     if not path.is_file():
         if may_be_fetched:
             return Finding(
-                setting, "warning", f"{named} is not in this folder: Ultralytics looks in its own, else downloads it.",
+                setting,
+                "warning",
+                f"{named} is not in this folder: Ultralytics looks in its own, else downloads it.",
                 f"Where this machine has no internet, put the file somewhere and set {setting} to its path.",
-            )  # fmt: skip
+            )
         return Finding(setting, "failed", f"There is no file '{named}'.", f"Set {setting} to the path of the weights.")
     try:
         with path.open("rb") as file:
@@ -72,9 +74,11 @@ def _champions(registry: Registry) -> Iterator[Finding]:
         if champion is None:
             if registry.versions(project_id):
                 yield Finding(
-                    name, "warning", "None of its versions is the current one, or that one cannot be read.",
+                    name,
+                    "warning",
+                    "None of its versions is the current one, or that one cannot be read.",
                     f"Choose one: `drape models list --project {project_id}`, then `drape models promote`.",
-                )  # fmt: skip
+                )
             continue
         try:
             check_weights(champion)

@@ -29,9 +29,11 @@ def give_way(niceness: int) -> None:
     if os.getsid(0) != os.getpid():
         return
     asking = Retrying(
-        retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(PAUSE_S), stop=stop_after_attempt(ATTEMPTS),
+        retry=retry_if_exception_type(BlockingIOError),
+        wait=wait_fixed(PAUSE_S),
+        stop=stop_after_attempt(ATTEMPTS),
         reraise=True,
-    )  # fmt: skip
+    )
     try:
         asking(SESSION.write_text, str(niceness))
     except BlockingIOError:

@@ -246,9 +246,11 @@ class Stack:
         labels = self.options.labels or GARMENTS
         project_id = ensure_project(label_studio, title=title, label_config=palette(labels))
         backend = Backend(
-            url=self.options.backend_url or settings.backend_address, user=settings.basic_auth_user,
-            password=settings.basic_auth_pass, webhook_secret=settings.webhook_secret,
-        )  # fmt: skip
+            url=self.options.backend_url or settings.backend_address,
+            user=settings.basic_auth_user,
+            password=settings.basic_auth_pass,
+            webhook_secret=settings.webhook_secret,
+        )
         if not own:
             give_starter_model(project_id, settings)
         # Connected before the images come: their arrival is what starts the pre-annotation.

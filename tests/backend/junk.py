@@ -41,19 +41,36 @@ def an_object(**fields: Any_) -> Any_:
 POINTS = st.lists(nearly(st.lists(nearly(st.floats(-50, 150)), min_size=2, max_size=2)), max_size=6)
 PERCENT = st.floats(-20, 120)
 VALUES = an_object(
-    x=PERCENT, y=PERCENT, width=PERCENT, height=PERCENT, rotation=st.floats(-360, 360), radiusX=PERCENT,
-    radiusY=PERCENT, points=POINTS, format=st.just("rle"), rle=st.lists(nearly(st.integers(0, 255)), max_size=40),
+    x=PERCENT,
+    y=PERCENT,
+    width=PERCENT,
+    height=PERCENT,
+    rotation=st.floats(-360, 360),
+    radiusX=PERCENT,
+    radiusY=PERCENT,
+    points=POINTS,
+    format=st.just("rle"),
+    rle=st.lists(nearly(st.integers(0, 255)), max_size=40),
     imageDataURL=st.text(max_size=30).map(lambda text: f"data:image/png;base64,{text}"),
     text=st.lists(nearly(WORDS), max_size=3),
     **{f"{kind}labels": st.lists(nearly(LABELS), max_size=2) for kind in ("", *KINDS)},
-)  # fmt: skip
+)
 IDS = st.sampled_from(["a", "b", "c"])
 REGIONS = an_object(
-    id=IDS, type=st.sampled_from(TYPES), from_name=st.sampled_from(["garment", "example", "click"]),
-    to_name=st.just("image"), original_width=st.integers(1, 60), original_height=st.integers(1, 60), value=VALUES,
-    is_positive=st.booleans(), score=st.floats(0, 1), parentID=IDS, from_id=IDS, to_id=IDS,
+    id=IDS,
+    type=st.sampled_from(TYPES),
+    from_name=st.sampled_from(["garment", "example", "click"]),
+    to_name=st.just("image"),
+    original_width=st.integers(1, 60),
+    original_height=st.integers(1, 60),
+    value=VALUES,
+    is_positive=st.booleans(),
+    score=st.floats(0, 1),
+    parentID=IDS,
+    from_id=IDS,
+    to_id=IDS,
     meta=an_object(text=st.lists(WORDS, max_size=2), drape=an_object(accepted_by=WORDS, shown=WORDS)),
-)  # fmt: skip
+)
 RESULTS = st.lists(nearly(REGIONS), max_size=5)
 CONTEXTS = an_object(result=RESULTS)
 DRAWN = st.lists(nearly(an_object(result=RESULTS, updated_at=WORDS, lead_time=NUMBERS)), max_size=2)

@@ -300,9 +300,15 @@ def test_what_does_not_fit_the_deadline_is_empty_now_and_queued(
     body = {"tasks": tasks, "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": None}}
     with served(hurried) as running:
         version = running.service.connections.registry.add(
-            1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+            1,
+            weights=starter,
+            classes=GARMENTS,
+            parent=None,
+            metrics={},
+            annotations={},
+            image_size_px=256,
             origin="starter",
-        )  # fmt: skip
+        )
         running.service.connections.registry.promote(1, version.name)
         results = running.client.post("/predict", json=body).json()["results"]
         assert [bool(result) for result in results] == [True] + [False] * 4
@@ -321,11 +327,17 @@ def test_backends_that_are_asked_in_turn_change_their_model_within_seconds(
     with served(machines[0]) as one, served(machines[1]) as other:
         versions = [
             one.service.connections.registry.add(
-                1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+                1,
+                weights=starter,
+                classes=GARMENTS,
+                parent=None,
+                metrics={},
+                annotations={},
+                image_size_px=256,
                 origin="starter",
             ).name
             for _ in range(2)
-        ]  # fmt: skip
+        ]
         for version in versions:
             one.service.connections.registry.promote(1, version)
             answered = list[str]()

@@ -40,9 +40,13 @@ def running(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with image_files(folder) as url:
         Pillow.fromarray(draw_figure(3).pixels).save(folder / "figure.png")
         limits = Settings(
-            data_dir=folder / "data", label_studio_url=url, label_studio_api_key="0" * 40, redis_url=redis_server,
-            device="cpu", webhook_secret=SECRET,
-        )  # fmt: skip
+            data_dir=folder / "data",
+            label_studio_url=url,
+            label_studio_api_key="0" * 40,
+            redis_url=redis_server,
+            device="cpu",
+            webhook_secret=SECRET,
+        )
         with served(limits) as service:
             yield service
 
@@ -149,9 +153,15 @@ def test_a_problem_that_cannot_be_written_is_shown_all_the_same(running: Served)
 def test_bombs_among_a_projects_images_are_empty_lists(running: Served, starter: Path) -> None:
     folder = running.service.connections.settings.data_dir.parent
     version = running.service.connections.registry.add(
-        9, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+        9,
+        weights=starter,
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="starter",
-    )  # fmt: skip
+    )
     running.service.connections.registry.promote(9, version.name)
     Pillow.new("RGB", (100_000, 1)).save(folder / "wide.png")
     Pillow.new("RGB", (1, 100_000)).save(folder / "high.jpg.png")

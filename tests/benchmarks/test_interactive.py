@@ -76,7 +76,7 @@ def test_clicks_go_on_until_enough() -> None:
 @pytest.mark.parametrize(
     ("ious", "wanted", "clicks"),
     [([0.9], 0.85, 1), ([0.2, 0.84, 0.85], 0.85, 3), ([0.2, 0.9, 0.1], 0.9, 2), ([0.1] * 20, 0.85, 20), ([], 0.85, 20)],
-)  # fmt: skip
+)
 def test_number_of_clicks_counts_to_the_first_that_reaches(ious: list[float], wanted: float, clicks: int) -> None:
     assert number_of_clicks(ious, wanted) == clicks
 

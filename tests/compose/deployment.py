@@ -88,9 +88,16 @@ class Deployment:
         """
         script = re.sub(r"docker-compose (exec|run)", r"docker-compose \1 -T", script)
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=self.environment, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s, check=False,
-        )  # fmt: skip
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_s,
+            check=False,
+        )
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.logs()}"
         return done.stdout
 
@@ -113,9 +120,7 @@ class Deployment:
         wait_for(lambda: self._succeeds(f'docker-compose exec s3 python3 -c "{script}"'), what="a bucket")
         account = "[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
         (self.folder / "secrets" / "aws_credentials").write_text(account)
-        self.set(
-            STORAGE_URL=f"s3://{name}/team", AWS_DEFAULT_REGION="us-east-1", AWS_ENDPOINT_URL="http://s3:5000"
-        )  # fmt: skip
+        self.set(STORAGE_URL=f"s3://{name}/team", AWS_DEFAULT_REGION="us-east-1", AWS_ENDPOINT_URL="http://s3:5000")
 
     def _succeeds(self, script: str) -> bool:
         try:
@@ -190,8 +195,12 @@ class Deployment:
         """
         (backend,) = self.studio.sdk.ml.list(project=project_id)
         common = {
-            "id": "click1", "to_name": "image", "original_width": 480, "original_height": 640, "image_rotation": 0,
-        }  # fmt: skip
+            "id": "click1",
+            "to_name": "image",
+            "original_width": 480,
+            "original_height": 640,
+            "image_rotation": 0,
+        }
         place = {"x": x_percent, "y": y_percent, "width": 0.3}
         prompt = [
             {**common, "type": "keypoint", "from_name": "click", "value": place, "is_positive": True},
@@ -199,9 +208,10 @@ class Deployment:
         ]
         answer = httpx.post(
             f"{self.studio_url}/api/ml/{backend.id}/interactive-annotating",
-            headers={"Authorization": self.studio.bearer()}, timeout=60,
+            headers={"Authorization": self.studio.bearer()},
+            timeout=60,
             json={"task": task_id, "context": {"result": prompt}},
-        ).raise_for_status()  # fmt: skip
+        ).raise_for_status()
         found = answer.json()
         assert found.get("data"), found
         regions = [one for one in found["data"]["result"] if one["type"] != "textarea"]

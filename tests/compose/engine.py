@@ -84,19 +84,35 @@ def docker_engine(folder: Path = CACHE) -> Iterator[Engine]:
     folder.mkdir(parents=True, exist_ok=True)
     socket, pid_file = f"unix://{folder}/docker.sock", folder / "pid"
     command = [
-        "dockerd", "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"), "-p", str(pid_file),
-        "-H", socket, "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false",
-        "--default-address-pool", "base=10.202.0.0/16,size=24",
-    ]  # fmt: skip
+        "dockerd",
+        "--data-root",
+        str(folder / "data"),
+        "--exec-root",
+        str(folder / "exec"),
+        "-p",
+        str(pid_file),
+        "-H",
+        socket,
+        "--bridge=none",
+        "--iptables=false",
+        "--ip6tables=false",
+        "--ip-masq=false",
+        "--default-address-pool",
+        "base=10.202.0.0/16,size=24",
+    ]
     engine = Engine(socket, folder)
     _end_earlier(pid_file)
     log = folder / "dockerd.log"
     with log.open("ab") as output:
         # In a session of its own: Ctrl-C is for the test, which then ends the engine.
         process = subprocess.Popen(
-            command, env={"PATH": os.environ["PATH"]}, stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            command,
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _wait_for(engine, process, log)
         yield engine

@@ -57,10 +57,18 @@ def test_first_start(here: Deployment) -> None:
     copy, rest = first.split("\n", 1)
     here.shell(copy)
     here.set(
-        STUDIO_PORT=here.studio_port, BACKEND_PORT=here.backend_port, HTTP_PORT=f"127.0.0.1:{free_port()}",
-        HTTPS_PORT=f"127.0.0.1:{here.https_port}", CPU_INDEX="", RETRAIN_AFTER=IMAGES, RETRAIN_MIN_IMAGES=IMAGES,
-        TRAIN_EPOCHS=1, TRAIN_IMAGE_SIZE_PX=160, YOLO11_BASE=STARTER, BACKEND_MEMORY="3g",
-    )  # fmt: skip
+        STUDIO_PORT=here.studio_port,
+        BACKEND_PORT=here.backend_port,
+        HTTP_PORT=f"127.0.0.1:{free_port()}",
+        HTTPS_PORT=f"127.0.0.1:{here.https_port}",
+        CPU_INDEX="",
+        RETRAIN_AFTER=IMAGES,
+        RETRAIN_MIN_IMAGES=IMAGES,
+        TRAIN_EPOCHS=1,
+        TRAIN_IMAGE_SIZE_PX=160,
+        YOLO11_BASE=STARTER,
+        BACKEND_MEMORY="3g",
+    )
     here.shell(rest)
     here.wait_until_healthy(["label-studio"])
     here.make_token()
@@ -200,9 +208,10 @@ def test_login_through_tls(second: Deployment, chromium: str) -> None:
     # Not every system takes names below `localhost` for itself.
     with httpx.Client(verify=ssl.create_default_context(cadata=authority), timeout=30) as client:
         backend = client.get(
-            f"https://127.0.0.1:{second.https_port}/", headers={"Host": "drape.localhost"},
+            f"https://127.0.0.1:{second.https_port}/",
+            headers={"Host": "drape.localhost"},
             extensions={"sni_hostname": "drape.localhost"},
-        )  # fmt: skip
+        )
     assert backend.status_code == 401, "the backend asks for its own credentials"
     with browser_page(chromium, any_certificate=True) as page:
         annotator = Annotator(page, f"https://localhost:{second.https_port}", ARTEFACTS / "compose")

@@ -36,9 +36,23 @@ def running(tmp_path: Path, label_studio: Studio) -> Iterator[Flywheel]:
     label_studio.copy_into(data / "label-studio", password=password)
     ports = [str(free_port()) for _ in range(3)]
     command = [
-        sys.executable, "-m", "launcher.cli", "up", "--data-dir", str(data), "--figures", str(FIGURES),
-        "--port", ports[0], "--studio-port", ports[1], "--redis-port", ports[2], "--studio-venv", str(STUDIO_VENV),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "launcher.cli",
+        "up",
+        "--data-dir",
+        str(data),
+        "--figures",
+        str(FIGURES),
+        "--port",
+        ports[0],
+        "--studio-port",
+        ports[1],
+        "--redis-port",
+        ports[2],
+        "--studio-venv",
+        str(STUDIO_VENV),
+    ]
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {"RETRAIN_AFTER": "3", "RETRAIN_MIN_IMAGES": "1", "TRAIN_EPOCHS": "1", "COLUMNS": "200"}
     flywheel = Flywheel(data, tmp_path / "up.log", command, environment)
@@ -54,9 +68,15 @@ def drape(flywheel: Flywheel, *arguments: str | Path) -> str:
     """What it says, of failures too."""
     own = ["--data-dir", flywheel.data, "--studio-venv", STUDIO_VENV]
     done = subprocess.run(
-        [sys.executable, "-m", "launcher.cli", *map(str, [*arguments, *own])], cwd=ROOT, env=flywheel.environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "launcher.cli", *map(str, [*arguments, *own])],
+        cwd=ROOT,
+        env=flywheel.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+        check=False,
+    )
     return done.stdout
 
 
@@ -82,9 +102,11 @@ def upload(flywheel: Flywheel, project_id: int, image: Path) -> None:
     token = {"Authorization": f"Bearer {access(flywheel)}"}
     with image.open("rb") as file:
         answer = httpx.post(
-            f"{flywheel.kept['label_studio_url']}/api/projects/{project_id}/import", headers=token,
-            files={"file": (image.name, file)}, timeout=60,
-        )  # fmt: skip
+            f"{flywheel.kept['label_studio_url']}/api/projects/{project_id}/import",
+            headers=token,
+            files={"file": (image.name, file)},
+            timeout=60,
+        )
     answer.raise_for_status()
 
 
@@ -149,6 +171,7 @@ def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     approve(running, figures[1:3])
     running.wait(
         lambda: [one for one in running.status()["queues"]["running"] if one["queue"] == "train"],
-        what="a training", timeout_s=120,
-    )  # fmt: skip
+        what="a training",
+        timeout_s=120,
+    )
     running.stop()

@@ -56,9 +56,13 @@ class Site:
             self.folder / "studio", venv=STUDIO_VENV, port=self.port, password=password, files_root=self.folder
         )
         named = {
-            "DJANGO_DB": "default", "POSTGRE_HOST": where.hostname or "", "POSTGRE_PORT": str(where.port),
-            "POSTGRE_NAME": where.path[1:], "POSTGRE_USER": where.username or "", "POSTGRE_PASSWORD": PASSWORD,
-        }  # fmt: skip
+            "DJANGO_DB": "default",
+            "POSTGRE_HOST": where.hostname or "",
+            "POSTGRE_PORT": str(where.port),
+            "POSTGRE_NAME": where.path[1:],
+            "POSTGRE_USER": where.username or "",
+            "POSTGRE_PASSWORD": PASSWORD,
+        }
         supervisor = Supervisor(self.folder / "logs")
         supervisor.start(replace(program, environment={**program.environment, **named}))
         try:
@@ -80,16 +84,26 @@ def drape(site: Site, redis_address: str) -> Drape:
     """The commands, with the settings that the service `backup` of docker-compose.yml has."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {
-        "LABEL_STUDIO_URL": site.url, "LABEL_STUDIO_DATABASE": site.database, "POSTGRES_PASSWORD": PASSWORD,
-        "LABEL_STUDIO_FILES": str(site.folder / "studio" / "media"), "REDIS_URL": redis_address,
-        "DATA_DIR": str(site.folder / "drape"), "COLUMNS": "200",
-    }  # fmt: skip
+        "LABEL_STUDIO_URL": site.url,
+        "LABEL_STUDIO_DATABASE": site.database,
+        "POSTGRES_PASSWORD": PASSWORD,
+        "LABEL_STUDIO_FILES": str(site.folder / "studio" / "media"),
+        "REDIS_URL": redis_address,
+        "DATA_DIR": str(site.folder / "drape"),
+        "COLUMNS": "200",
+    }
 
     def run(*arguments: str | Path) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "launcher.cli", *map(str, arguments)], cwd=ROOT, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "launcher.cli", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
+            check=False,
+        )
         return done.stdout
 
     return run
@@ -98,9 +112,11 @@ def drape(site: Site, redis_address: str) -> Drape:
 def upload(studio: LabelStudio, url: str, project_id: int, image: Path) -> None:
     with image.open("rb") as file:
         answer = httpx.post(
-            f"{url}/api/projects/{project_id}/import", headers={"Authorization": studio.bearer()},
-            files={"file": (image.name, file)}, timeout=60,
-        )  # fmt: skip
+            f"{url}/api/projects/{project_id}/import",
+            headers={"Authorization": studio.bearer()},
+            files={"file": (image.name, file)},
+            timeout=60,
+        )
     answer.raise_for_status()
 
 
@@ -122,9 +138,15 @@ def test_both_commands_as_a_whole(site: Site, drape: Drape, redis_address: str, 
         ((task_id, image),) = images_of(studio, project_id).items()
         annotation = studio.sdk.annotations.create(task_id, result=[], lead_time=7.5)
         version = registry.add(
-            project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+            project_id,
+            weights=starter,
+            classes=GARMENTS,
+            parent=None,
+            metrics={},
+            annotations={},
+            image_size_px=256,
             origin="starter",
-        )  # fmt: skip
+        )
         registry.promote(project_id, version.name)
         waiting = queues.enqueue_prelabel(project_id, [task_id], version=version.name)
         said = drape("backup", file)

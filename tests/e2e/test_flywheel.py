@@ -104,9 +104,23 @@ def flywheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flywheel]:
     data = tmp_path_factory.mktemp("flywheel") / "var"
     ports = [str(free_port()) for _ in range(3)]
     command = [
-        sys.executable, "-m", "launcher.cli", "up", "--data-dir", str(data), "--figures", str(FIGURES),
-        "--port", ports[0], "--studio-port", ports[1], "--redis-port", ports[2], "--studio-venv", str(STUDIO_VENV),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "launcher.cli",
+        "up",
+        "--data-dir",
+        str(data),
+        "--figures",
+        str(FIGURES),
+        "--port",
+        ports[0],
+        "--studio-port",
+        ports[1],
+        "--redis-port",
+        ports[2],
+        "--studio-venv",
+        str(STUDIO_VENV),
+    ]
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {
         "RETRAIN_AFTER": str(APPROVALS),
@@ -155,8 +169,9 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
     starter = flywheel.status()["projects"][str(project_id)]["model_version"]
     flywheel.wait(
         lambda: len(predicted_by(all_tasks(flywheel, project_id), starter)) == FIGURES + PHOTOGRAPHS,
-        what="pre-annotation", timeout_s=180,
-    )  # fmt: skip
+        what="pre-annotation",
+        timeout_s=180,
+    )
     tasks = all_tasks(flywheel, project_id)
     found = [hit for task in tasks if (figure := figure_of(task)) for hit in matches(task, figure, starter)]
     assert np.mean(found) > 0.6, found
@@ -201,13 +216,15 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
 
         trained = flywheel.wait(
             lambda: (version := flywheel.status()["projects"][str(project_id)]["model_version"]) != starter and version,
-            what="a training", timeout_s=400,
-        )  # fmt: skip
+            what="a training",
+            timeout_s=400,
+        )
         waiting = FIGURES + PHOTOGRAPHS - APPROVALS
         flywheel.wait(
             lambda: len(predicted_by(all_tasks(flywheel, project_id), trained)) == waiting,
-            what="pre-annotation by the new model", timeout_s=180,
-        )  # fmt: skip
+            what="pre-annotation by the new model",
+            timeout_s=180,
+        )
         flywheel.wait(
             lambda: sdk.projects.get(project_id).model_version == trained, what="the version's change", timeout_s=30
         )

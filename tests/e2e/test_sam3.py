@@ -40,10 +40,17 @@ class Project:
 def project(label_studio: Studio, redis_address: str, tmp_path: Path) -> Iterator[Project]:
     with small_sam3():
         settings = Settings(
-            label_studio_url=label_studio.url, label_studio_api_key=label_studio.api_key, redis_url=redis_address,
-            basic_auth_user=USER, basic_auth_pass=PASSWORD, webhook_secret=SECRET, data_dir=tmp_path / "data",
-            device="cpu", sam3_weights=str(random_sam3(tmp_path, seed=1)), model_score_threshold=0.2,
-        )  # fmt: skip
+            label_studio_url=label_studio.url,
+            label_studio_api_key=label_studio.api_key,
+            redis_url=redis_address,
+            basic_auth_user=USER,
+            basic_auth_pass=PASSWORD,
+            webhook_secret=SECRET,
+            data_dir=tmp_path / "data",
+            device="cpu",
+            sam3_weights=str(random_sam3(tmp_path, seed=1)),
+            model_score_threshold=0.2,
+        )
         folder = label_studio.files / tmp_path.name
         write_images(folder, (2,))
         studio = LabelStudio(settings)

@@ -71,18 +71,27 @@ def test_sure_images_are_accepted_and_the_others_say_why_not(
     accept_from(monkeypatch, between)
     first = champion_of(workplace)
     second = workplace.registry.add(
-        workplace.project_id, weights=first.weights, classes=first.classes, parent=first.name, metrics={},
-        annotations={}, image_size_px=first.image_size_px, origin="training",
-    )  # fmt: skip
+        workplace.project_id,
+        weights=first.weights,
+        classes=first.classes,
+        parent=first.name,
+        metrics={},
+        annotations={},
+        image_size_px=first.image_size_px,
+        origin="training",
+    )
     workplace.registry.promote(workplace.project_id, second.name)
     counts = run(workplace)
     passing = [task for task, score in scores.items() if score >= between]
     assert (counts["written"], counts["accepted"]) == (len(SEEDS), len(passing))
     for task in figures(workplace):
         hints = [
-            region for one in predictions(workplace, task) if one["model_version"] == second.name
-            for region in one["result"] if region["type"] == "textarea"
-        ]  # fmt: skip
+            region
+            for one in predictions(workplace, task)
+            if one["model_version"] == second.name
+            for region in one["result"]
+            if region["type"] == "textarea"
+        ]
         stored = annotations_of(workplace, task)
         if task in passing:
             assert [accepted_by(one) for one in stored] == [second.name] and not hints
@@ -151,8 +160,9 @@ def test_a_withdrawal_spares_what_people_are_at(workplace: Workplace, monkeypatc
     studio.sdk.annotations.update(edited["id"], result=[moved, *edited["result"][1:]])
     httpx.post(
         f"{Settings().label_studio_url}/api/tasks/{drafted['task']}/annotations/{drafted['id']}/drafts",
-        headers={"Authorization": studio.bearer()}, json={"result": drafted["result"], "lead_time": 3.0},
-    ).raise_for_status()  # fmt: skip
+        headers={"Authorization": studio.bearer()},
+        json={"result": drafted["result"], "lead_time": 3.0},
+    ).raise_for_status()
     seen: list[int] = []
 
     def meanwhile(accepted: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -186,9 +196,15 @@ def test_an_audit_passes_over_what_the_model_has_learnt(workplace: Workplace, mo
     learnt = {str(workplace.approve(seed)): "" for seed in SEEDS[:2]}
     first = champion_of(workplace)
     second = workplace.registry.add(
-        workplace.project_id, weights=first.weights, classes=first.classes, parent=first.name, metrics={},
-        annotations=learnt, image_size_px=first.image_size_px, origin="training",
-    )  # fmt: skip
+        workplace.project_id,
+        weights=first.weights,
+        classes=first.classes,
+        parent=first.name,
+        metrics={},
+        annotations=learnt,
+        image_size_px=first.image_size_px,
+        origin="training",
+    )
     workplace.registry.promote(workplace.project_id, second.name)
     run(workplace)
     check_approvals(workplace.project_id)

@@ -27,11 +27,7 @@ CORRECTED, LEFT = range(600, 630), range(630, 636)
 def drawn(seed: int) -> list[dict[str, Any]]:
     """What is in the figure."""
     garments = [LabelledMask(one.mask, one.label) for one in draw_figure(seed).instances]
-    return [
-        region
-        for one in garments
-        for region in encode(one, CONFIG, outlining=Outlining(), model_version="person")
-    ]  # fmt: skip
+    return [region for one in garments for region in encode(one, CONFIG, outlining=Outlining(), model_version="person")]
 
 
 def test_thirty_corrections_are_trained_on_by_their_weights(
@@ -44,14 +40,15 @@ def test_thirty_corrections_are_trained_on_by_their_weights(
     write_images(folder, [*CORRECTED, *LEFT])
     ensure_local_files(studio, project_id=project_id, folder=folder)
     everything = studio.tasks(project_id, studio.task_ids(project_id))
-    tasks = {int(task["data"]["image"].rsplit("_", 1)[-1].removesuffix(".jpg")): int(task["id"])
-             for task in everything if "figure_0006" in task["data"]["image"]}  # fmt: skip
+    tasks = {
+        int(task["data"]["image"].rsplit("_", 1)[-1].removesuffix(".jpg")): int(task["id"])
+        for task in everything
+        if "figure_0006" in task["data"]["image"]
+    }
     champion = workplace.registry.champion(project_id)
     assert champion is not None
     assert prelabel(project_id, champion.name, list(tasks.values()))["written"] == len(tasks)
-    shown = {
-        int(task["id"]): task["predictions"][0] for task in studio.tasks(project_id, list(tasks.values()))
-    }  # fmt: skip
+    shown = {int(task["id"]): task["predictions"][0] for task in studio.tasks(project_id, list(tasks.values()))}
     for seed, task_id in tasks.items():
         result = drawn(seed) if seed in CORRECTED else shown[task_id]["result"]
         studio.sdk.annotations.create(task_id, result=result, parent_prediction=shown[task_id]["id"])

@@ -32,9 +32,12 @@ def logged() -> Iterator[io.StringIO]:
 
 def test_a_bucket_that_is_away_tells_no_credentials(logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     told = {
-        "AWS_ACCESS_KEY_ID": "known", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN,
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
-    }  # fmt: skip
+        "AWS_ACCESS_KEY_ID": "known",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": TOKEN,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    }
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StorageError) as raised:

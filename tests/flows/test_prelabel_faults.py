@@ -95,10 +95,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, label_studio: Studio) -> Iter
         supervisor.wait_until(lambda: redis_answers(redis_url(redis_port, "test")), what="Redis", timeout_s=30)
         supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
         settings = Settings(
-            data_dir=folder / "data", label_studio_url=url, redis_url=redis_url(redis_port, "test"), device="cpu",
+            data_dir=folder / "data",
+            label_studio_url=url,
+            redis_url=redis_url(redis_port, "test"),
+            device="cpu",
             label_studio_api_key=personal_access_token(url, password=password, secrets=secrets),
-            prelabel_chunk=CHUNK, local_files_root=files,
-        )  # fmt: skip
+            prelabel_chunk=CHUNK,
+            local_files_root=files,
+        )
         yield Site(settings, supervisor, files)
 
 
@@ -183,9 +187,15 @@ def begun(site: Site, starter: Path, prepared_starter: Path, request: pytest.Fix
     studio.sdk.projects.import_tasks(project_id, request=more)
     registry = Registry(site.settings.models_path)
     version = registry.add(
-        project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={},
-        image_size_px=SIZE_PX, origin="starter",
-    )  # fmt: skip
+        project_id,
+        weights=starter,
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=SIZE_PX,
+        origin="starter",
+    )
     shutil.copytree(prepared_starter, folder_of(version))
     registry.promote(project_id, version.name)
     site.queues.enqueue_plan(project_id)

@@ -130,22 +130,35 @@ def test_jobs_that_a_job_queues_carry_the_id_on(backend: Served) -> None:
 def test_the_id_goes_from_the_request_to_the_log_of_the_job(settings: Settings, tmp_path: Path, queue: str) -> None:
     """By a service and a worker as they are started; both kinds of worker, of which one forks for each job."""
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "LOG_FORMAT": "json", "YOLO_CONFIG_DIR": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "LOG_FORMAT": "json",
+        "YOLO_CONFIG_DIR": str(tmp_path),
         **{
             name.upper(): str(getattr(settings, name))
             for name in (
-                "data_dir", "label_studio_url", "label_studio_api_key", "redis_url", "basic_auth_user",
-                "basic_auth_pass", "webhook_secret", "device",
+                "data_dir",
+                "label_studio_url",
+                "label_studio_api_key",
+                "redis_url",
+                "basic_auth_user",
+                "basic_auth_pass",
+                "webhook_secret",
+                "device",
             )
         },
-    }  # fmt: skip
+    }
     log = tmp_path / "worker.log"
     # Records go to standard error; Ultralytics greets on the other, when it is imported for the first time.
     with log.open("wb") as file:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "launcher.cli", "worker", "--queue", queue, "--queue", PRELABEL], env=environment,
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "launcher.cli", "worker", "--queue", queue, "--queue", PRELABEL],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,
+        )
     name = {CHECKS: "webhook_TASKS_CREATED_upload", TRAIN: "webhook_START_TRAINING"}[queue]
     try:
         with served(settings) as running:

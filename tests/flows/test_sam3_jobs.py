@@ -48,10 +48,15 @@ def project(
     with small_sam3():
         weights = random_sam3(tmp_path, seed=1)
         settings = {
-            "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key,
-            "REDIS_URL": redis_address, "DATA_DIR": str(tmp_path / "data"), "DEVICE": "cpu",
-            "SAM3_WEIGHTS": str(weights), "MODEL_SCORE_THRESHOLD": "0.2", "PRELABEL_CHUNK": "2",
-        }  # fmt: skip
+            "LABEL_STUDIO_URL": label_studio.url,
+            "LABEL_STUDIO_API_KEY": label_studio.api_key,
+            "REDIS_URL": redis_address,
+            "DATA_DIR": str(tmp_path / "data"),
+            "DEVICE": "cpu",
+            "SAM3_WEIGHTS": str(weights),
+            "MODEL_SCORE_THRESHOLD": "0.2",
+            "PRELABEL_CHUNK": "2",
+        }
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         studio = LabelStudio(Settings())

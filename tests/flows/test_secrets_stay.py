@@ -74,10 +74,18 @@ def place(
 ) -> Iterator[Place]:
     folder, port = tmp_path_factory.mktemp("leaks"), free_port()
     settings = Settings(
-        data_dir=folder / "data", label_studio_url=label_studio.url, label_studio_api_key=label_studio.api_key,
-        redis_url=redis_url(port, REDIS), basic_auth_user="studio", basic_auth_pass=BASIC, webhook_secret=HOOK,
-        device="cpu", segmenter="classical", port=free_port(), log_level="DEBUG",
-    )  # fmt: skip
+        data_dir=folder / "data",
+        label_studio_url=label_studio.url,
+        label_studio_api_key=label_studio.api_key,
+        redis_url=redis_url(port, REDIS),
+        basic_auth_user="studio",
+        basic_auth_pass=BASIC,
+        webhook_secret=HOOK,
+        device="cpu",
+        segmenter="classical",
+        port=free_port(),
+        log_level="DEBUG",
+    )
     studio, files = LabelStudio(settings), label_studio.files / folder.name
     write_images(files, [1, 2])
     (files / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
@@ -87,9 +95,15 @@ def place(
     studio.sdk.projects.import_tasks(project_id, request=gone)
     registry = Registry(settings.models_path)
     version = registry.add(
-        project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+        project_id,
+        weights=starter,
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="starter",
-    )  # fmt: skip
+    )
     shutil.copytree(prepared_starter, folder_of(version))
     registry.promote(project_id, version.name)
     supervisor = Supervisor(folder / "logs")
@@ -100,9 +114,7 @@ def place(
         for verb in ("serve", "worker", "timer"):
             supervisor.start(Program(verb, [sys.executable, "-m", "launcher.cli", verb], environment, ROOT))
         supervisor.wait_until(lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=120)
-        backend = Backend(
-            url=f"http://127.0.0.1:{settings.port}", user="studio", password=BASIC, webhook_secret=HOOK
-        )  # fmt: skip
+        backend = Backend(url=f"http://127.0.0.1:{settings.port}", user="studio", password=BASIC, webhook_secret=HOOK)
         connect_backend(studio, project_id=project_id, backend=backend)
         found = Place(settings, supervisor, folder, project_id)
         queues = Queues(settings)

@@ -72,9 +72,14 @@ DEATHS = [
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, env=child_environment(Settings()), text=True,
-        capture_output=True, timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=ROOT,
+        env=child_environment(Settings()),
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
 
 
 @contextmanager
@@ -219,9 +224,14 @@ def test_a_training_is_cancelled(workplace: Workplace) -> None:
 
 def run_drape(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "launcher.cli", *arguments], cwd=ROOT, env=child_environment(Settings()), text=True,
-        capture_output=True, timeout=120, check=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "launcher.cli", *arguments],
+        cwd=ROOT,
+        env=child_environment(Settings()),
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
     return done.stdout
 
 

@@ -7,9 +7,14 @@ from label_studio_config.palette_xml import palette
 from label_studio_config.palettes import FASHIONPEDIA, PALETTES, file_of
 
 SIZES = {
-    "saree": 5, "indo_western": 17, "fashionpedia": 27, "fashionpedia_23": 23, "deepfashion2": 13, "atr": 17,
+    "saree": 5,
+    "indo_western": 17,
+    "fashionpedia": 27,
+    "fashionpedia_23": 23,
+    "deepfashion2": 13,
+    "atr": 17,
     "clothing": 1,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PALETTES)

@@ -50,10 +50,8 @@ def regions_of(seed: int) -> list[dict[str, Any]]:
     return [
         region
         for one in draw_figure(seed).instances
-        for region in encode(
-            LabelledMask(one.mask, one.label), CONFIG, outlining=Outlining(), model_version="person"
-        )
-    ]  # fmt: skip
+        for region in encode(LabelledMask(one.mask, one.label), CONFIG, outlining=Outlining(), model_version="person")
+    ]
 
 
 @pytest.fixture
@@ -66,10 +64,18 @@ def workplace(
     prepared_starter: Path,
 ) -> Iterator[Workplace]:
     settings = {
-        "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key, "REDIS_URL": redis_address,
-        "DATA_DIR": str(tmp_path / "data"), "DEVICE": "cpu", "RETRAIN_AFTER": "2", "RETRAIN_MIN_IMAGES": "1",
-        "TRAIN_EPOCHS": "1", "TRAIN_BATCH": "2", "PROMOTE_MARGIN": "-1", "PROMOTE_CLASS_DROP": "1",
-    }  # fmt: skip
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.api_key,
+        "REDIS_URL": redis_address,
+        "DATA_DIR": str(tmp_path / "data"),
+        "DEVICE": "cpu",
+        "RETRAIN_AFTER": "2",
+        "RETRAIN_MIN_IMAGES": "1",
+        "TRAIN_EPOCHS": "1",
+        "TRAIN_BATCH": "2",
+        "PROMOTE_MARGIN": "-1",
+        "PROMOTE_CLASS_DROP": "1",
+    }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     read = Settings()
@@ -85,9 +91,15 @@ def workplace(
     }
     tasks = {seed: by_name[f"figure_{seed:06d}.jpg"] for seed in SEEDS} | {-1: by_name["broken.jpg"]}
     version = registry.add(
-        project_id, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+        project_id,
+        weights=starter,
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="starter",
-    )  # fmt: skip
+    )
     shutil.copytree(prepared_starter, folder_of(version))
     registry.promote(project_id, version.name)
     yield Workplace(project_id, studio, queues, registry, Problems(queues.redis), tasks)

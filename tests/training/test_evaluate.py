@@ -37,9 +37,7 @@ def test_any_weights_are_scored_like_a_version(
     assert ours.mask_map == pytest.approx(theirs.mask_map, abs=0.03) and (ours.mask_map or 0) > 0.2
     # The same as a set of others, without the project's own annotations.
     given = tmp_path / "given"
-    said = CliRunner().invoke(
-        app, ["export", "--project", str(project_id), "--format", "coco", "--into", str(given)]
-    )  # fmt: skip
+    said = CliRunner().invoke(app, ["export", "--project", str(project_id), "--format", "coco", "--into", str(given)])
     assert said.exit_code == 0, said.output
     as_a_set = examine(connections, project_id, starter, on=OtherSet(str(given)))
     assert as_a_set.images == len(SEEDS)

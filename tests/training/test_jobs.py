@@ -133,9 +133,15 @@ def test_a_training_that_broke_off_has_learnt_nothing(workplace: Workplace) -> N
     tasks = workplace.label_studio.annotated_tasks(workplace.project_id)
     approved = {str(one.annotation_id): one.content_hash for one in approved_annotations(tasks)}
     broken_off = workplace.registry.add(
-        workplace.project_id, weights=champion.weights, classes=champion.classes, parent=champion.name, metrics={},
-        annotations=approved, image_size_px=256, origin="training",
-    )  # fmt: skip
+        workplace.project_id,
+        weights=champion.weights,
+        classes=champion.classes,
+        parent=champion.name,
+        metrics={},
+        annotations=approved,
+        image_size_px=256,
+        origin="training",
+    )
     assert check_approvals(workplace.project_id)["new"] == 1
     write_verdict(broken_off, Verdict(False, "no better", 1))
     assert check_approvals(workplace.project_id)["new"] == 0

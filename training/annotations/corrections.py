@@ -98,7 +98,7 @@ def compared(
     same = len(before) == len(after) and all(
         one.label == other.label and np.array_equal(one.mask, other.mask)
         for one, other in zip(before, after, strict=True)
-    )  # fmt: skip
+    )
     return Correction(same, tuple(round(iou, DIGITS) for iou in garment_ious(before, after)))
 
 

@@ -47,9 +47,10 @@ def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> 
     named = [
         (identity, label)
         for identity, shape in shapes(here).items()
-        if shape.label is not None and (label := _known(shape.label, config)) is not None
+        if shape.label is not None
+        and (label := _known(shape.label, config)) is not None
         and not _is_mere_box(shape.kind, label, config)
-    ]  # fmt: skip
+    ]
     return list({garment: label for (_, label), garment in zip(named, _garments(named, here), strict=True)}.values())
 
 
@@ -58,7 +59,7 @@ def label_facts(config: LabelConfig) -> list[Any]:
     labels = [
         [label.value, label.alias, sorted(label.predicted_values), label.exclusive, config.output_for(label.value).kind]
         for label in config.labels
-    ]  # fmt: skip
+    ]
     return [labels, config.image_tag]
 
 
@@ -148,7 +149,5 @@ def _garments(regions: Sequence[tuple[str | None, Hashable]], result: Sequence[M
 def _links(result: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Pairs of region ids that belong together, in any label."""
     groups = [(str(region["parentID"]), str(region.get("id"))) for region in result if region.get("parentID")]
-    relations = [
-        (str(one.get("from_id")), str(one.get("to_id"))) for one in result if one.get("type") == "relation"
-    ]  # fmt: skip
+    relations = [(str(one.get("from_id")), str(one.get("to_id"))) for one in result if one.get("type") == "relation"]
     return groups + relations

@@ -79,10 +79,13 @@ def calibrate(
         by_image.setdefault(one.image, []).append(Certainty(one.label, one.score))
     passing = [ones for ones in by_image.values() if gate.passes(ones)]
     return Calibration(
-        precision=precision, iou=iou, images=images, labels=evidence,
+        precision=precision,
+        iou=iou,
+        images=images,
+        labels=evidence,
         images_accepted=len(passing) / max(images, 1),
         regions_accepted=sum(map(len, passing)) / max(len(judged), 1),
-    )  # fmt: skip
+    )
 
 
 def calibration_on(

@@ -58,9 +58,14 @@ class Imported:
 
 
 def import_data(
-    label_studio: LabelStudio, settings: Settings, project_id: int, paths: Sequence[str], *, wanted: Wanted,
+    label_studio: LabelStudio,
+    settings: Settings,
+    project_id: int,
+    paths: Sequence[str],
+    *,
+    wanted: Wanted,
     tracked: Callable[[Iterable[AnnotatedImage], int], Iterable[AnnotatedImage]],
-) -> Imported:  # fmt: skip
+) -> Imported:
     """Brings a set into a project, one image at a time; what is there already comes no second time.
 
     A task that has an annotation, whoever made it, is left as it is; so is one that has a prediction of the same set,

@@ -170,17 +170,19 @@ def _is_alike(frame_wh: tuple[int, int], original_wh: tuple[int, int]) -> bool:
 
 
 def _encoded(
-    garment: Garment, label: str, config: LabelConfig, frame_wh: tuple[int, int], original_wh: tuple[int, int],
+    garment: Garment,
+    label: str,
+    config: LabelConfig,
+    frame_wh: tuple[int, int],
+    original_wh: tuple[int, int],
     version: str,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Polygons where the set has polygons, and the label config too, exactly as they are; else what a mask becomes."""
     outlines = garment.outlines
     if outlines and config.output_for(label).kind == "polygon" and _is_within(outlines, frame_wh):
         # What covers no pixel, no one could see or take away.
         visible = [one for one in outlines if outline_to_mask(one, size_wh=frame_wh).any()]
-        return encode_outlines(
-            visible, label, config, size_wh=frame_wh, original_wh=original_wh, model_version=version
-        )  # fmt: skip
+        return encode_outlines(visible, label, config, size_wh=frame_wh, original_wh=original_wh, model_version=version)
     labelled = LabelledMask(garment.drawn(frame_wh), label)
     scaled = original_wh if original_wh != frame_wh else None
     return encode(labelled, config, outlining=OUTLINING, model_version=version, original_wh=scaled)

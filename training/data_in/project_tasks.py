@@ -54,9 +54,15 @@ class ProjectTasks:
     """A project's tasks while a set comes in; read once, when the set is opened."""
 
     def __init__(
-        self, label_studio: LabelStudio, settings: Settings, project_id: int, *, image_key: str, root: Path | None,
+        self,
+        label_studio: LabelStudio,
+        settings: Settings,
+        project_id: int,
+        *,
+        image_key: str,
+        root: Path | None,
         dry_run: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Makes Label Studio serve the images where they lie, if it can.
 
         Args:

@@ -43,12 +43,17 @@ def write_coco(
             segmentation = _runs(garment) if outlines == "rle" else _polygons(garment, outlining)
             annotations.append(
                 {
-                    "id": len(annotations) + 1, "image_id": image.task_id, "category_id": numbers[garment.label],
-                    "segmentation": segmentation, "area": int(np.count_nonzero(garment.mask)),
-                    "bbox": [float(one) for one in cv2.boundingRect(garment.mask.view(np.uint8))], "iscrowd": 0,
-                    "by": "person" if image.by_person else "model", "score": garment.score,
+                    "id": len(annotations) + 1,
+                    "image_id": image.task_id,
+                    "category_id": numbers[garment.label],
+                    "segmentation": segmentation,
+                    "area": int(np.count_nonzero(garment.mask)),
+                    "bbox": [float(one) for one in cv2.boundingRect(garment.mask.view(np.uint8))],
+                    "iscrowd": 0,
+                    "by": "person" if image.by_person else "model",
+                    "score": garment.score,
                 }
-            )  # fmt: skip
+            )
     categories = [{"id": number, "name": label, "supercategory": "garment"} for label, number in numbers.items()]
     data = {"info": {}, "licenses": [], "images": listed, "annotations": annotations, "categories": categories}
     write_whole(folder / "annotations.json", json.dumps(data, ensure_ascii=False))

@@ -83,9 +83,20 @@ def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path
     shown = np.dstack([pixels[..., ::-1] * mask[..., None], alpha])
     cv2.imwrite(str(folder / file), shown)
     return Piece(
-        image.task_id, image.name, number, garment.label, x, y, width, height, int(np.count_nonzero(mask)),
-        ",".join(dominant_colours(pixels[mask])), "person" if image.by_person else "model", garment.score, str(file),
-    )  # fmt: skip
+        image.task_id,
+        image.name,
+        number,
+        garment.label,
+        x,
+        y,
+        width,
+        height,
+        int(np.count_nonzero(mask)),
+        ",".join(dominant_colours(pixels[mask])),
+        "person" if image.by_person else "model",
+        garment.score,
+        str(file),
+    )
 
 
 def _harmless(table: polars.DataFrame) -> polars.DataFrame:
@@ -95,7 +106,17 @@ def _harmless(table: polars.DataFrame) -> polars.DataFrame:
 
 
 SCHEMA = {
-    "task": polars.Int64, "image": polars.String, "garment": polars.Int64, "label": polars.String, "x": polars.Int64,
-    "y": polars.Int64, "width": polars.Int64, "height": polars.Int64, "area_px": polars.Int64,
-    "colours": polars.String, "by": polars.String, "score": polars.Float64, "file": polars.String,
-}  # fmt: skip
+    "task": polars.Int64,
+    "image": polars.String,
+    "garment": polars.Int64,
+    "label": polars.String,
+    "x": polars.Int64,
+    "y": polars.Int64,
+    "width": polars.Int64,
+    "height": polars.Int64,
+    "area_px": polars.Int64,
+    "colours": polars.String,
+    "by": polars.String,
+    "score": polars.Float64,
+    "file": polars.String,
+}

@@ -46,9 +46,15 @@ class Chosen:
 
 
 def export_data(
-    connections: Connections, project_id: int, *, into: Path, form: ExportFormat, chosen: Chosen, soft: bool,
+    connections: Connections,
+    project_id: int,
+    *,
+    into: Path,
+    form: ExportFormat,
+    chosen: Chosen,
+    soft: bool,
     tracked: Callable[[Sequence[Approved]], Iterable[Approved]],
-) -> int:  # fmt: skip
+) -> int:
     """Writes what is chosen into a folder that is new or empty; how many images, or cut-outs, there are.
 
     Args:
@@ -117,9 +123,13 @@ def _write_yolo(
     kept = into.with_name(f"{into.name}.examples")
     try:
         dataset = build_dataset(
-            approved, config, folder=into, load=load, image_size_px=FULL_SIZE_PX,
+            approved,
+            config,
+            folder=into,
+            load=load,
+            image_size_px=FULL_SIZE_PX,
             earlier=latest_manifest(connections.registry, project_id),
-        )  # fmt: skip
+        )
     finally:
         shutil.rmtree(kept, ignore_errors=True)
     return len(dataset.manifest.entries)

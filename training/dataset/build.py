@@ -104,11 +104,14 @@ def build_dataset(
     rarity = repeat_factors(_labels_by_image(made, sides, "train"), rare_share=rare_label_share)
     entries = tuple(
         _entry(
-            one, example, classes, side=sides[example.image_key],
+            one,
+            example,
+            classes,
+            side=sides[example.image_key],
             weight=hard_weight(example.disagreed, most=hard_example_weight) * rarity.get(example.image_key, 1.0),
         )
         for one, example in made
-    )  # fmt: skip
+    )
     manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), all_placed(entries, earlier))
     _write(manifest, [example for _, example in made], kept, folder)
     kept.forget_the_rest()

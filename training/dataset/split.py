@@ -79,9 +79,7 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
     return sides
 
 
-def _is_wanted(
-    shown: Counter[str], totals: Counter[str], held_out: Counter[str], for_training: Counter[str]
-) -> bool:  # fmt: skip
+def _is_wanted(shown: Counter[str], totals: Counter[str], held_out: Counter[str], for_training: Counter[str]) -> bool:
     """Whether images that show these labels are to be held out, by what is on both sides already."""
     left = {label: totals[label] - held_out[label] - for_training[label] - shown[label] for label in shown}
     if any(for_training[label] + left[label] < 1 for label in shown):

@@ -169,9 +169,13 @@ def scored(
     # Words take a minute an image where no GPU is: once is enough.
     ms_an_image = detection_ms(images, detector, min_score=min_score) if isinstance(detector, Detector) else None
     scores = scores_of(
-        [one.truth for one in images], found, sizes_wh=[one.image.size_wh for one in images], labels=labels,
-        min_score=min_score, ms_an_image=ms_an_image,
-    )  # fmt: skip
+        [one.truth for one in images],
+        found,
+        sizes_wh=[one.image.size_wh for one in images],
+        labels=labels,
+        min_score=min_score,
+        ms_an_image=ms_an_image,
+    )
     return scores, found
 
 

@@ -114,9 +114,14 @@ class _Run:
 
 
 def finetune(
-    dataset: Dataset, *, initial: Path | None, image_size_px: int, settings: Settings, folder: Path,
+    dataset: Dataset,
+    *,
+    initial: Path | None,
+    image_size_px: int,
+    settings: Settings,
+    folder: Path,
     report: Callable[[TrainingProgress], None],
-) -> Trained:  # fmt: skip
+) -> Trained:
     """Trains in `folder`; where that holds the same training, killed on its way, it goes on from its last epoch.
 
     Args:
@@ -132,9 +137,13 @@ def finetune(
     if initial is None and not _loads(start):
         start = _random(start)
     args = training_args(
-        settings, data=dataset.data_yaml, image_size_px=image_size_px, folder=run.written,
-        images=dataset.images("train"), pretrained=start.endswith(".pt"),
-    )  # fmt: skip
+        settings,
+        data=dataset.data_yaml,
+        image_size_px=image_size_px,
+        folder=run.written,
+        images=dataset.images("train"),
+        pretrained=start.endswith(".pt"),
+    )
     run.begin({"dataset": dataset.manifest.digest, "initial": start, "args": args})
     try:
         while not run.result.is_file():
@@ -159,7 +168,7 @@ def finetune(
 
 def _train(
     run: _Run, start: str, args: dict[str, Any], settings: Settings, report: Callable[[TrainingProgress], None]
-) -> None:  # fmt: skip
+) -> None:
     """Trains to the end, and writes what came of it."""
     goes_on = run.last.is_file()
     model = _load(str(run.last) if goes_on else start)
@@ -196,7 +205,7 @@ def _train(
 
 def _train_on_several(
     model: Any, args: dict[str, Any], settings: Settings, told: Path, report: Callable[[TrainingProgress], None]
-) -> None:  # fmt: skip
+) -> None:
     # Brings Ultralytics along, which is imported on first use alone.
     from training.finetuning.multi_gpu import SeveralGpuTrainer, run_and_relay
 
@@ -226,8 +235,9 @@ def _loads(weights: str) -> bool:
     except ModelError as e:
         logger.warning(
             "%s Training starts from random weights and will need many more labels, thousands rather than dozens. "
-            "Set YOLO11_BASE to a file.", e,
-        )  # fmt: skip
+            "Set YOLO11_BASE to a file.",
+            e,
+        )
         return False
     return True
 
@@ -240,7 +250,7 @@ def _random(weights: str) -> str:
 
 def _reporter(
     report: Callable[[TrainingProgress], None], *, started: float, epochs_before: int
-) -> Callable[[Any], None]:  # fmt: skip
+) -> Callable[[Any], None]:
     def after_epoch(trainer: Any) -> None:
         done = trainer.epoch + 1
         pace_s = (time.monotonic() - started) / max(done - epochs_before, 1)

@@ -14,10 +14,24 @@ from backend.settings import Settings
 
 # Each has a setting of its own, or would break what Drape relies on.
 OURS = {
-    "batch": "TRAIN_BATCH", "data": "", "device": "DEVICE_TRAIN", "epochs": "TRAIN_EPOCHS", "exist_ok": "",
-    "imgsz": "TRAIN_IMAGE_SIZE_PX", "model": "YOLO11_BASE", "mode": "", "name": "", "patience": "TRAIN_PATIENCE",
-    "project": "", "resume": "", "save": "", "save_dir": "", "task": "", "time": "TRAIN_MAX_MINUTES", "val": "",
-}  # fmt: skip
+    "batch": "TRAIN_BATCH",
+    "data": "",
+    "device": "DEVICE_TRAIN",
+    "epochs": "TRAIN_EPOCHS",
+    "exist_ok": "",
+    "imgsz": "TRAIN_IMAGE_SIZE_PX",
+    "model": "YOLO11_BASE",
+    "mode": "",
+    "name": "",
+    "patience": "TRAIN_PATIENCE",
+    "project": "",
+    "resume": "",
+    "save": "",
+    "save_dir": "",
+    "task": "",
+    "time": "TRAIN_MAX_MINUTES",
+    "val": "",
+}
 # Ultralytics' schedule warms up over three epochs and at least 100 steps: few images and epochs need less.
 MOST_WARMUP_EPOCHS = 3.0
 # The last epochs see whole images, as the detector will: a tenth of Ultralytics' usual hundred.
@@ -33,7 +47,7 @@ FROZEN_LAYERS, FROZEN_BELOW = 10, 200
 
 def training_args(
     settings: Settings, *, data: Path, image_size_px: int, folder: Path, images: int, pretrained: bool
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The arguments of `YOLO.train`, but for the device.
 
     Args:
@@ -46,13 +60,24 @@ def training_args(
     """
     on_cpu = pick_device(settings.device) == "cpu"
     chosen = {
-        "data": str(data), "epochs": settings.train_epochs, "imgsz": image_size_px, "batch": settings.train_batch,
-        "patience": settings.train_patience, "project": str(folder.parent.resolve()), "name": folder.name,
-        "exist_ok": True, "warmup_epochs": min(MOST_WARMUP_EPOCHS, settings.train_epochs / 4),
-        "close_mosaic": min(MOST_WITHOUT_MOSAIC, settings.train_epochs // 4), "plots": False, "amp": False, "seed": 0,
-        "deterministic": True, "verbose": False, "val": True,
+        "data": str(data),
+        "epochs": settings.train_epochs,
+        "imgsz": image_size_px,
+        "batch": settings.train_batch,
+        "patience": settings.train_patience,
+        "project": str(folder.parent.resolve()),
+        "name": folder.name,
+        "exist_ok": True,
+        "warmup_epochs": min(MOST_WARMUP_EPOCHS, settings.train_epochs / 4),
+        "close_mosaic": min(MOST_WITHOUT_MOSAIC, settings.train_epochs // 4),
+        "plots": False,
+        "amp": False,
+        "seed": 0,
+        "deterministic": True,
+        "verbose": False,
+        "val": True,
         "workers": 0 if on_cpu else min(LOADING_PROCESSES, os.cpu_count() or 1),
-    }  # fmt: skip
+    }
     if images < FEW_IMAGES:
         chosen["nbs"] = settings.train_batch
     if pretrained and images < FROZEN_BELOW:

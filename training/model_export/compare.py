@@ -82,9 +82,15 @@ class _Model:
 
 
 def compare(
-    weights: Path, exported: Path, images: Sequence[Image], *, image_size_px: int, any_shape: bool, half: bool,
+    weights: Path,
+    exported: Path,
+    images: Sequence[Image],
+    *,
+    image_size_px: int,
+    any_shape: bool,
+    half: bool,
     device: str,
-) -> Check:  # fmt: skip
+) -> Check:
     """Runs both on the same images, PyTorch in single precision.
 
     Args:

@@ -55,9 +55,14 @@ class Export:
 
 
 def export_version(
-    version: Version, images: Callable[[], Sequence[Image]], *, format_name: str, half: bool, device: str,
+    version: Version,
+    images: Callable[[], Sequence[Image]],
+    *,
+    format_name: str,
+    half: bool,
+    device: str,
     to: Path | None = None,
-) -> tuple[Path, Export]:  # fmt: skip
+) -> tuple[Path, Export]:
     """Exports a version into a folder of its own, which is there whole or not at all; one made before is replaced.
 
     Args:
@@ -83,9 +88,16 @@ def export_version(
             exported = _export(version, kind, half=half, folder=aside)
             check, problem = _check(version, kind, exported, images(), half=half)
             export = Export(
-                version.name, kind.name, exported.name, half, version.image_size_px, kind.any_shape, kind.device, check,
+                version.name,
+                kind.name,
+                exported.name,
+                half,
+                version.image_size_px,
+                kind.any_shape,
+                kind.device,
+                check,
                 problem,
-            )  # fmt: skip
+            )
             (aside / RECORD_FILE).write_text(json.dumps(asdict(export), indent=1))
             if to is None:
                 version.files.put_folder(aside, folder)
@@ -142,9 +154,14 @@ def _check(
 ) -> tuple[Check | None, str]:
     try:
         check = compare(
-            version.weights, exported, images, image_size_px=version.image_size_px, any_shape=kind.any_shape,
-            half=half, device=kind.device,
-        )  # fmt: skip
+            version.weights,
+            exported,
+            images,
+            image_size_px=version.image_size_px,
+            any_shape=kind.any_shape,
+            half=half,
+            device=kind.device,
+        )
     except ModelError as e:
         return None, str(e)
     return check, ""

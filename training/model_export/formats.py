@@ -14,9 +14,17 @@ from backend.errors import ModelError
 
 # What Ultralytics and the tools behind it raise where something is missing or cannot be done.
 FAILURES = (
-    ImportError, AssertionError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, OSError, SystemError,
+    ImportError,
+    AssertionError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    OSError,
+    SystemError,
     SubprocessError,
-)  # fmt: skip
+)
 # Of those that Ultralytics can export for images of any shape, those that lose nothing by it: others want to know the
 # largest batch, or compute best what they know.
 ANY_SHAPE = frozenset({"torchscript", "onnx", "openvino"})

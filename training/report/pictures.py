@@ -101,9 +101,11 @@ def surroundings(masks: Sequence[Mask]) -> Box:
     longer = max(int(np.ptp(rows)), int(np.ptp(columns)), LEAST_CROP_PX)
     margin = round(CROP_MARGIN * longer)
     return Box(
-        max(int(columns.min()) - margin, 0), max(int(rows.min()) - margin, 0),
-        min(int(columns.max()) + 1 + margin, width), min(int(rows.max()) + 1 + margin, height),
-    )  # fmt: skip
+        max(int(columns.min()) - margin, 0),
+        max(int(rows.min()) - margin, 0),
+        min(int(columns.max()) + 1 + margin, width),
+        min(int(rows.max()) + 1 + margin, height),
+    )
 
 
 def _said(one: LabelledMask) -> str:

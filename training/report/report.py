@@ -178,8 +178,11 @@ def render(report: Report) -> str:
     """The page. Whatever people have named is text in it: everything is escaped but our own plots."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.get_template(TEMPLATE).render(report=report, version=report.version, verdict=report.verdict)
 
 

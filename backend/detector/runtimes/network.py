@@ -56,6 +56,14 @@ def load_network(weights: Path) -> tuple[GarmentNetwork, tuple[str, ...]]:
         names = tuple(str(yolo.names[number]) for number in range(len(yolo.names)))
         return GarmentNetwork(yolo.model), names
     except (
-        OSError, RuntimeError, ValueError, AttributeError, KeyError, EOFError, TypeError, UnpicklingError, StopIteration
-    ) as e:  # fmt: skip
+        OSError,
+        RuntimeError,
+        ValueError,
+        AttributeError,
+        KeyError,
+        EOFError,
+        TypeError,
+        UnpicklingError,
+        StopIteration,
+    ) as e:
         raise ModelError(f"The weights {weights.parent.name}/{weights.name} do not load: {first_line(e)}") from e

@@ -63,9 +63,15 @@ def version(tmp_path: Path, starter: Path) -> Version:
 
 def add(registry: Registry, weights: Path) -> Version:
     return registry.add(
-        1, weights=weights, classes=("saree",), parent=None, metrics={}, annotations={}, image_size_px=256,
+        1,
+        weights=weights,
+        classes=("saree",),
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="starter",
-    )  # fmt: skip
+    )
 
 
 CALIBRATION = Calibration(0.98, 0.8, 300, (Evidence("saree", 0.7, 400, 398, 0.981),), 0.4, 0.5)

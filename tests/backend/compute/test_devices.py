@@ -36,9 +36,13 @@ PLACES = [
 def test_each_kind_of_work_has_its_device(given: tuple[str, str, str], wanted: tuple[str, str, str]) -> None:
     device, batch, train = given
     settings = Settings(
-        device=device, device_batch=batch, device_train=train, gpu_memory_share=0.4, gpu_memory_share_batch=0.2,
+        device=device,
+        device_batch=batch,
+        device_train=train,
+        gpu_memory_share=0.4,
+        gpu_memory_share_batch=0.2,
         gpu_memory_share_train=0.3,
-    )  # fmt: skip
+    )
     placed = (settings, settings.for_work("batch"), settings.for_work("train"))
     assert tuple(one.device for one in placed) == wanted
     assert [one.gpu_memory_share for one in placed] == [0.4, 0.2, 0.3]

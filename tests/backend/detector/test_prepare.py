@@ -70,9 +70,13 @@ def test_a_version_is_prepared_once_verified_on_labels_and_faster_from_then_on(
 
 
 def test_an_export_that_loses_too_much_is_not_used(
-    version: Version, figures: tuple[list[Image], list[list[LabelledMask]]], caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, starter: Path,
-) -> None:  # fmt: skip
+    version: Version,
+    figures: tuple[list[Image], list[list[LabelledMask]]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    starter: Path,
+) -> None:
     images, truth = figures
     other = Registry(tmp_path).add(
         1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"

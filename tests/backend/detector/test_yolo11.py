@@ -60,9 +60,13 @@ def test_the_starter_finds_garments_in_images_of_any_shape(detector: Detector) -
 def test_masks_are_where_ultralytics_has_them(detector: Detector, starter: Path, size_wh: tuple[int, int]) -> None:
     pixels = cv2.resize(draw_figure(3).pixels, size_wh, interpolation=cv2.INTER_AREA)
     (scene,) = detector.detect([Image(pixels, "k", "s")], min_score=0.1)
-    (theirs,) = quiet_ultralytics().YOLO(starter, task="segment").predict(
-        np.ascontiguousarray(pixels[..., ::-1]), imgsz=256, conf=0.1, retina_masks=True, verbose=False, device="cpu"
-    )  # fmt: skip
+    (theirs,) = (
+        quiet_ultralytics()
+        .YOLO(starter, task="segment")
+        .predict(
+            np.ascontiguousarray(pixels[..., ::-1]), imgsz=256, conf=0.1, retina_masks=True, verbose=False, device="cpu"
+        )
+    )
     masks = [] if theirs.masks is None else list(theirs.masks.data.numpy() > 0.5)
     names = [theirs.names[int(number)] for number in theirs.boxes.cls]
     sure = [one for one in scene.detections if one.score > 0.4]
@@ -77,9 +81,13 @@ def test_masks_are_where_ultralytics_has_them(detector: Detector, starter: Path,
 def test_images_that_are_seen_as_they_are_give_ultralytics_answer(detector: Detector, starter: Path) -> None:
     pixels = cv2.resize(draw_figure(3).pixels, (256, 192), interpolation=cv2.INTER_AREA)
     (scene,) = detector.detect([Image(pixels, "k", "s")], min_score=0.1)
-    (theirs,) = quiet_ultralytics().YOLO(starter, task="segment").predict(
-        np.ascontiguousarray(pixels[..., ::-1]), imgsz=256, conf=0.1, retina_masks=True, verbose=False, device="cpu"
-    )  # fmt: skip
+    (theirs,) = (
+        quiet_ultralytics()
+        .YOLO(starter, task="segment")
+        .predict(
+            np.ascontiguousarray(pixels[..., ::-1]), imgsz=256, conf=0.1, retina_masks=True, verbose=False, device="cpu"
+        )
+    )
     assert len(scene.detections) == len(theirs.boxes) > 2
     for one, mask, score in zip(scene.detections, theirs.masks.data.numpy(), theirs.boxes.conf.numpy(), strict=True):
         assert one.score == pytest.approx(float(score), abs=1e-4)

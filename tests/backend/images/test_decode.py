@@ -90,22 +90,48 @@ KINDS: list[tuple[str, Callable[[], bytes], Callable[[], Array], int]] = [
     ("16-bit colour PNG", colour_16, halves, 0),
     ("16-bit grey PNG, one grey transparent", grey_16_transparent, lambda: on_white(as_rgb(grey())), 0),
     ("float TIFF", as_float, lambda: as_rgb(grey()), 1),
-    ("16-bit colour TIFF", lambda: bytes(cv2.imencode(".tiff", halves()[..., ::-1].astype(np.uint16) * 257)[1]),
-     halves, 0),
+    (
+        "16-bit colour TIFF",
+        lambda: bytes(cv2.imencode(".tiff", halves()[..., ::-1].astype(np.uint16) * 257)[1]),
+        halves,
+        0,
+    ),
     ("palette PNG", lambda: saved(Pillow.fromarray(halves()).quantize(8), "PNG"), halves, 3),
     ("palette, one colour transparent", palette_with_transparency, lambda: on_white(halves()), 3),
     ("alpha PNG", lambda: half_transparent("RGBA"), lambda: on_white(halves()), 0),
     ("grey with alpha", lambda: half_transparent("LA"), lambda: on_white(as_rgb(grey())), 1),
-    ("alpha WebP", lambda: saved(Pillow.fromarray(np.dstack([halves(), grey() * 0])), "WEBP", lossless=True),
-     lambda: np.full((HEIGHT, WIDTH, 3), 255, np.uint8), 0),
-    ("one bit", lambda: saved(Pillow.fromarray(grey() > 100), "PNG"),
-     lambda: as_rgb((grey() > 100) * np.uint8(255)), 0),
+    (
+        "alpha WebP",
+        lambda: saved(Pillow.fromarray(np.dstack([halves(), grey() * 0])), "WEBP", lossless=True),
+        lambda: np.full((HEIGHT, WIDTH, 3), 255, np.uint8),
+        0,
+    ),
+    (
+        "one bit",
+        lambda: saved(Pillow.fromarray(grey() > 100), "PNG"),
+        lambda: as_rgb((grey() > 100) * np.uint8(255)),
+        0,
+    ),
     ("BMP", lambda: saved(Pillow.fromarray(halves()), "BMP"), halves, 0),
-    ("TIFF of two pages", lambda: saved(Pillow.fromarray(halves()), "TIFF", save_all=True,
-     append_images=[Pillow.new("RGB", (9, 9))]), halves, 0),
-    ("animated WebP", lambda: saved(Pillow.fromarray(halves()), "WEBP", save_all=True, lossless=True,
-     append_images=[Pillow.new("RGB", (WIDTH, HEIGHT))]), halves, 0),
-]  # fmt: skip
+    (
+        "TIFF of two pages",
+        lambda: saved(Pillow.fromarray(halves()), "TIFF", save_all=True, append_images=[Pillow.new("RGB", (9, 9))]),
+        halves,
+        0,
+    ),
+    (
+        "animated WebP",
+        lambda: saved(
+            Pillow.fromarray(halves()),
+            "WEBP",
+            save_all=True,
+            lossless=True,
+            append_images=[Pillow.new("RGB", (WIDTH, HEIGHT))],
+        ),
+        halves,
+        0,
+    ),
+]
 
 
 @pytest.mark.parametrize(("content", "expected", "tolerance"), [case[1:] for case in KINDS], ids=[c[0] for c in KINDS])
@@ -124,10 +150,15 @@ def test_every_kind_looks_as_it_should(
 def test_every_orientation_is_turned_upright(orientation: int, side_px: int | None) -> None:
     upright = Pillow.fromarray(halves())
     undo = {
-        1: None, 2: Pillow.Transpose.FLIP_LEFT_RIGHT, 3: Pillow.Transpose.ROTATE_180,
-        4: Pillow.Transpose.FLIP_TOP_BOTTOM, 5: Pillow.Transpose.TRANSPOSE, 6: Pillow.Transpose.ROTATE_90,
-        7: Pillow.Transpose.TRANSVERSE, 8: Pillow.Transpose.ROTATE_270,
-    }[orientation]  # fmt: skip
+        1: None,
+        2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+        3: Pillow.Transpose.ROTATE_180,
+        4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+        5: Pillow.Transpose.TRANSPOSE,
+        6: Pillow.Transpose.ROTATE_90,
+        7: Pillow.Transpose.TRANSVERSE,
+        8: Pillow.Transpose.ROTATE_270,
+    }[orientation]
     stored = upright if undo is None else upright.transpose(undo)
     exif = Pillow.Exif()
     exif[ORIENTATION] = orientation

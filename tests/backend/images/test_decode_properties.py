@@ -112,8 +112,18 @@ def many_scans() -> bytes:
 def directory(*, entries: int, megabytes: int) -> bytes:
     """EXIF or TIFF whose entries all claim the same bytes."""
     size = megabytes * 10**6
-    tags = [(256, 3, 1, 9), (257, 3, 1, 9), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
-            (274, 3, 1, 6), (277, 3, 1, 1), (278, 3, 1, 9), (279, 4, 1, 81)]  # fmt: skip
+    tags = [
+        (256, 3, 1, 9),
+        (257, 3, 1, 9),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 8),
+        (274, 3, 1, 6),
+        (277, 3, 1, 1),
+        (278, 3, 1, 9),
+        (279, 4, 1, 81),
+    ]
     tags += [(40_000 + number, 7, size - 100, 8) for number in range(entries)]
     body = b"".join(pack("<HHII", *tag) for tag in tags)
     return b"II*\0" + pack("<I", 8 + size) + bytes(size) + pack("<H", len(tags)) + body + bytes(4)
@@ -155,8 +165,11 @@ FILES: list[tuple[str, Callable[[], bytes], str | None]] = [
     ("1 x 100,000", lambda: png(1, 100_000), None),
     ("megabytes of ICC profile", lambda: png(9, 9, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8)))), "damaged"),
     ("junk as ICC profile", lambda: saved(PICTURE, "JPEG", icc_profile=b"\xff" * 60_000), None),
-    ("text that unpacks to a gigabyte",
-     lambda: png(9, 9, *[chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6)))] * 1000), "damaged"),
+    (
+        "text that unpacks to a gigabyte",
+        lambda: png(9, 9, *[chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6)))] * 1000),
+        "damaged",
+    ),
     ("a million chunks", lambda: png(9, 9, chunk(b"abCd", b"") * 10**6), "20,000 pieces"),
     ("a million pixels' chunks", lambda: png(9, 9, chunk(b"IDAT", b"") * 10**6), "20,000 pieces"),
     ("a million segments", lambda: JPEG[:2] + b"\xff\xe5\0\2" * 10**6 + JPEG[2:], "20,000 pieces"),
@@ -166,16 +179,25 @@ FILES: list[tuple[str, Callable[[], bytes], str | None]] = [
     ("EXIF that breaks off", lambda: saved(PICTURE, "JPEG", exif=exif().tobytes()[:40]), None),
     ("EXIF with a word for its orientation", lambda: saved(PICTURE, "JPEG", exif=worded()), None),
     ("EXIF with an orientation that there is not", lambda: saved(PICTURE, "JPEG", exif=exif(77)), None),
-    ("EXIF that claims the same megabytes again and again",
-     lambda: png(9, 9, chunk(b"eXIf", directory(entries=2000, megabytes=20))), None),
+    (
+        "EXIF that claims the same megabytes again and again",
+        lambda: png(9, 9, chunk(b"eXIf", directory(entries=2000, megabytes=20))),
+        None,
+    ),
     ("TIFF that claims the same megabytes again and again", lambda: directory(entries=2000, megabytes=20), None),
     ("JPEG of a thousand scans", many_scans, "more than 100 scans"),
     ("CMYK", lambda: saved(PICTURE.convert("CMYK"), "JPEG"), None),
-    ("wide values that are no numbers",
-     lambda: saved(Pillow.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"), None),
-    ("wide values without end",
-     lambda: saved(Pillow.fromarray(np.array([[np.inf, -np.inf, 1e38]], np.float32)), "TIFF"), None),
-]  # fmt: skip
+    (
+        "wide values that are no numbers",
+        lambda: saved(Pillow.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"),
+        None,
+    ),
+    (
+        "wide values without end",
+        lambda: saved(Pillow.fromarray(np.array([[np.inf, -np.inf, 1e38]], np.float32)), "TIFF"),
+        None,
+    ),
+]
 
 
 @pytest.mark.parametrize(("content", "said"), [case[1:] for case in FILES], ids=[case[0] for case in FILES])

@@ -75,9 +75,7 @@ def store(settings: Settings) -> ImageStore:
 def tiled(side_px: int) -> bytes:
     """A TIFF of 10 x 10 pixels, in one tile, which is packed well."""
     packed = zlib.compress(bytes(min(side_px, 1000) ** 2))
-    tags = {
-        256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: side_px, 323: side_px, 324: 8, 325: len(packed)
-    }  # fmt: skip
+    tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: side_px, 323: side_px, 324: 8, 325: len(packed)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return struct.pack("<4sI", b"II*\0", 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
 

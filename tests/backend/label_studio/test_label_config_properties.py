@@ -16,14 +16,33 @@ from backend.label_studio.label_config import parse_label_configs
 from label_studio_config.palette_xml import GARMENTS, palette
 
 TAGS = [
-    "View", "Image", "Labels", "Label", "PolygonLabels", "BrushLabels", "BitmaskLabels", "RectangleLabels", "Polygon",
-    "Brush", "Rectangle", "KeyPointLabels", "TextArea", "Choices",
-]  # fmt: skip
+    "View",
+    "Image",
+    "Labels",
+    "Label",
+    "PolygonLabels",
+    "BrushLabels",
+    "BitmaskLabels",
+    "RectangleLabels",
+    "Polygon",
+    "Brush",
+    "Rectangle",
+    "KeyPointLabels",
+    "TextArea",
+    "Choices",
+]
 ATTRIBUTES = {
-    "name": ["a", "b", "message", ""], "toName": ["a", "b", "a,b", ""], "value": ["$image", "saree", "", "$"],
-    "smart": ["true", "no"], "smartOnly": ["true", ""], "alias": ["sari"], "exclusive": ["1"], "model_skip": ["true"],
-    "predicted_values": ["x, Y ,", ","], "model_score_threshold": ["0.5", "", "nan", "much", "1e999"],
-}  # fmt: skip
+    "name": ["a", "b", "message", ""],
+    "toName": ["a", "b", "a,b", ""],
+    "value": ["$image", "saree", "", "$"],
+    "smart": ["true", "no"],
+    "smartOnly": ["true", ""],
+    "alias": ["sari"],
+    "exclusive": ["1"],
+    "model_skip": ["true"],
+    "predicted_values": ["x, Y ,", ","],
+    "model_score_threshold": ["0.5", "", "nan", "much", "1e999"],
+}
 
 
 def element(tag: str, attributes: dict[str, str], inner: list[str]) -> str:
@@ -101,13 +120,16 @@ HEAVY = [
     ("5,000 labels", f"<View>{IMAGE}{inside('PolygonLabels', labels(5000))}</View>", "more than 1,000 labels"),
     ("labels in tags in tags", f"<View>{IMAGE}{NESTED_LABELS}</View>", "more than 10,000"),
     ("15,000 images", f"<View>{IMAGE * 15_000}{inside('PolygonLabels', labels(900))}</View>", "too many tags"),
-    ("palettes times tools", f"<View>{IMAGE}{inside('Labels', labels(3)) * 5000}{inside('Polygon', '') * 5000}</View>",
-     "too many tags"),
+    (
+        "palettes times tools",
+        f"<View>{IMAGE}{inside('Labels', labels(3)) * 5000}{inside('Polygon', '') * 5000}</View>",
+        "too many tags",
+    ),
     ("tags in tags", f"<View>{'<View>' * 60_000}{'</View>' * 60_000}</View>", "not valid XML"),
     ("a tag of a million letters", f"<{'a' * 990_000}/>", "not valid XML"),
     ("a hundred thousand attributes", f"<View {MANY_ATTRIBUTES}/>", "no <Image>"),
     ("a hundred thousand tags of no meaning", f"<View>{IMAGE}{'<Style/>' * 100_000}</View>", "no labels"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("xml", "said"), [case[1:] for case in HEAVY], ids=[case[0] for case in HEAVY])

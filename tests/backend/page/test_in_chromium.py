@@ -30,9 +30,15 @@ def versions(backend: Served, starter: Path) -> list[Version]:
     registry, made = backend.service.connections.registry, list[Version]()
     for gain in (0.31, 0.42):
         version = registry.add(
-            7, weights=starter, classes=("saree",), parent=made[-1].name if made else None, metrics={},
-            annotations={}, image_size_px=256, origin="training",
-        )  # fmt: skip
+            7,
+            weights=starter,
+            classes=("saree",),
+            parent=made[-1].name if made else None,
+            metrics={},
+            annotations={},
+            image_size_px=256,
+            origin="training",
+        )
         reason = f"Mask mAP50-95 of {gain:.3f} on 40 held-out images, more than what answered before."
         write_verdict(version, Verdict(True, reason, 40, challenger_map=gain))
         made.append(version)

@@ -18,23 +18,43 @@ from backend.telemetry.metrics import Latency
 from backend.telemetry.problems import Problem
 
 SURVEY = Survey(
-    at="2026-11-21T17:10:00+00:00", title="Sarees", images=12408, predicted=11870, approved=2140, auto_accepted=450,
-    waiting=9280, doubtful=812, new=31, needed=50, instances={"saree": 3000, "blouse": 12},
+    at="2026-11-21T17:10:00+00:00",
+    title="Sarees",
+    images=12408,
+    predicted=11870,
+    approved=2140,
+    auto_accepted=450,
+    waiting=9280,
+    doubtful=812,
+    new=31,
+    needed=50,
+    instances={"saree": 3000, "blouse": 12},
     work=(Work("2026-11-20", "scratch", 5, 5, 60.0), Work("2026-11-21", "prediction", 50, 44, 9.0)),
     totals=(Work(None, "accepted", 450, 0, None), Work(None, "prediction", 50, 44, 9.0)),
     corrections=Corrections(2050, 980, 8000, 0.93, 0.97, 12),
-)  # fmt: skip
+)
 JOBS = Jobs(
-    training=Training(epoch=3, epochs=20, seconds_left=340.0, curve=(0.1, 0.2, 0.25)), training_waits=False, left=400,
-    images_a_minute=200.0, minutes_left=2.0, waiting={"train": 0, "prelabel": 4}, workers=("train: busy",), failed=(),
-)  # fmt: skip
+    training=Training(epoch=3, epochs=20, seconds_left=340.0, curve=(0.1, 0.2, 0.25)),
+    training_waits=False,
+    left=400,
+    images_a_minute=200.0,
+    minutes_left=2.0,
+    waiting={"train": 0, "prelabel": 4},
+    workers=("train: busy",),
+    failed=(),
+)
 VERSIONS = [
     Version(
-        name=f"yolo11n-seg-v{number}-abcdef", project_id=7, weights=Path("weights.pt"), weights_sha256="", classes=(),
-        parent=f"yolo11n-seg-v{number - 1}-abcdef" if number > 1 else None, created_at="2026-11-20T10:00:00+00:00",
+        name=f"yolo11n-seg-v{number}-abcdef",
+        project_id=7,
+        weights=Path("weights.pt"),
+        weights_sha256="",
+        classes=(),
+        parent=f"yolo11n-seg-v{number - 1}-abcdef" if number > 1 else None,
+        created_at="2026-11-20T10:00:00+00:00",
     )
     for number in (1, 2, 3)
-]  # fmt: skip
+]
 OVERVIEW = Overview(
     project_id=7,
     projects={7: "Sarees"},
@@ -49,7 +69,7 @@ OVERVIEW = Overview(
     problems=(Problem("2026-11-21T17:00:00+00:00", "Image 7 cannot be read.", 7, 123),),
     tasks_url="http://studio/projects/7/data",
     own_settings=("AUTO_ACCEPT=0.9", "RETRAIN_AFTER=200"),
-)  # fmt: skip
+)
 
 
 def tree_of(overview: Overview) -> Any:
@@ -61,17 +81,31 @@ def text_of(overview: Overview) -> str:
 
 
 TOLD = [
-    "12,408", "11,870", "2,140", "450", "9,280", "812 doubtful",
+    "12,408",
+    "11,870",
+    "2,140",
+    "450",
+    "9,280",
+    "812 doubtful",
     "31 of 50 new labels until the next training",
-    "epoch 3 of 20, about 6 min left", "0.250",
+    "epoch 3 of 20, about 6 min left",
+    "0.250",
     "400 images wait for the model, about 2 min left",
-    "▲ +0.100", "● works now", "It is better.",
-    "without a person", "from a prediction", "of 44",
-    "48 % were submitted unchanged", "93 %", "12 more are still to be compared",
-    "0.15 s median, 0.24 s for 95 of 100 (last 300)", "90 % of 10 were there already",
+    "▲ +0.100",
+    "● works now",
+    "It is better.",
+    "without a person",
+    "from a prediction",
+    "of 44",
+    "48 % were submitted unchanged",
+    "93 %",
+    "12 more are still to be compared",
+    "0.15 s median, 0.24 s for 95 of 100 (last 300)",
+    "90 % of 10 were there already",
     "AUTO_ACCEPT=0.9, RETRAIN_AFTER=200",
-    "Image 7 cannot be read.", "Counted 2026-11-21 17:10 UTC.",
-]  # fmt: skip
+    "Image 7 cannot be read.",
+    "Counted 2026-11-21 17:10 UTC.",
+]
 
 
 @pytest.mark.parametrize("words", TOLD)
@@ -127,10 +161,13 @@ def test_names_are_text() -> None:
     named = "<script>alert(1)</script>"
     page = StatusPage().render(
         replace(
-            OVERVIEW, projects={7: named, 8: named}, labels=(LabelRow(named, 1),),
+            OVERVIEW,
+            projects={7: named, 8: named},
+            labels=(LabelRow(named, 1),),
             problems=(Problem("2026-11-21T17:00:00+00:00", named, 7),),
-        ), said=named,
-    )  # fmt: skip
+        ),
+        said=named,
+    )
     assert named not in page and page.count("&lt;script&gt;alert(1)") >= 5
 
 

@@ -26,10 +26,16 @@ def versions(backend: Served, starter: Path) -> list[Version]:
     for _ in range(3):
         made.append(
             registry.add(
-                7, weights=starter, classes=("saree",), parent=made[-1].name if made else None, metrics={},
-                annotations={}, image_size_px=256, origin="training",
+                7,
+                weights=starter,
+                classes=("saree",),
+                parent=made[-1].name if made else None,
+                metrics={},
+                annotations={},
+                image_size_px=256,
+                origin="training",
             )
-        )  # fmt: skip
+        )
     registry.promote(7, made[-1].name)
     return made
 
@@ -107,9 +113,11 @@ ELSEWHERE = [
 @pytest.mark.parametrize("headers", ELSEWHERE)
 def test_other_sites_press_no_buttons(backend: Served, versions: list[Version], headers: dict[str, str]) -> None:
     paths = (
-        f"/projects/7/versions/{versions[0].name}/promote", "/projects/7/rollback", "/projects/7/train",
+        f"/projects/7/versions/{versions[0].name}/promote",
+        "/projects/7/rollback",
+        "/projects/7/train",
         "/projects/7/train/cancel",
-    )  # fmt: skip
+    )
     for path in paths:
         assert backend.client.post(path, headers=headers).status_code == 403
     assert champion(backend) == versions[2].name

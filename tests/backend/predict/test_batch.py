@@ -61,9 +61,11 @@ def current(detector: Recording, *, side_px: int | None = None, settings: Settin
 def batch(tmp_path: Path, files: tuple[str, Path]) -> Batch:
     settings = Settings(label_studio_url=files[0], data_dir=tmp_path)
     return Batch(
-        settings, images=ImageStore(settings, bearer=lambda: "Bearer x"),
-        detectors=Detectors(Registry(tmp_path), settings), segmenter=ClassicalSegmenter,
-    )  # fmt: skip
+        settings,
+        images=ImageStore(settings, bearer=lambda: "Bearer x"),
+        detectors=Detectors(Registry(tmp_path), settings),
+        segmenter=ClassicalSegmenter,
+    )
 
 
 def put(files: tuple[str, Path], *names: str, size_wh: tuple[int, int] = (90, 60)) -> None:

@@ -71,9 +71,13 @@ class Place:
 @pytest.fixture
 def settings(label_studio: Studio, redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in {
-        "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key,
-        "REDIS_URL": redis_address, "DATA_DIR": str(tmp_path / "data"), "DEVICE": "cpu", "PRELABEL_CHUNK": "2",
-    }.items():  # fmt: skip
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.api_key,
+        "REDIS_URL": redis_address,
+        "DATA_DIR": str(tmp_path / "data"),
+        "DEVICE": "cpu",
+        "PRELABEL_CHUNK": "2",
+    }.items():
         monkeypatch.setenv(name, value)
     return Settings()
 
@@ -96,9 +100,15 @@ def make_place(
 
     def promote() -> Version:
         version = registry.add(
-            number, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+            number,
+            weights=starter,
+            classes=GARMENTS,
+            parent=None,
+            metrics={},
+            annotations={},
+            image_size_px=256,
             origin="starter",
-        )  # fmt: skip
+        )
         shutil.copytree(prepared, folder_of(version))
         registry.promote(number, version.name)
         return version
@@ -328,9 +338,11 @@ def test_the_least_sure_of_the_cluster_annotated_least_is_served_first(place: Pl
 def next_task(studio: Studio, place: Place) -> int:
     """What Label Studio's *Label all tasks* gives next."""
     answer = httpx.post(
-        f"{studio.url}/api/dm/actions", params={"id": "next_task", "project": place.number},
-        headers={"Authorization": place.studio.bearer()}, timeout=30,
-    )  # fmt: skip
+        f"{studio.url}/api/dm/actions",
+        params={"id": "next_task", "project": place.number},
+        headers={"Authorization": place.studio.bearer()},
+        timeout=30,
+    )
     return int(answer.raise_for_status().json()["id"])
 
 
@@ -382,7 +394,9 @@ def test_regions_of_every_tag_lie_on_the_upright_photograph(
             assert {one["to_name"] for one in regions} == {"front", "back"}
         best = max(
             np.count_nonzero(mask.mask & one.mask) / np.count_nonzero(mask.mask | one.mask)
-            for mask in masks for one in figure.instances if one.label == mask.label
-        )  # fmt: skip
+            for mask in masks
+            for one in figure.instances
+            if one.label == mask.label
+        )
         assert best > (0.5 if kind == "rectangle" else 0.75), (kind, best)
     place.studio.sdk.projects.delete(place.number)

@@ -59,8 +59,9 @@ def test_each_kind_is_queued_in_the_name_of_its_request(inbox: Inbox, queues: Qu
     work_for("")
     assert inbox.wait_until_empty(timeout_s=10)
     assert jobs(queues, CHECKS) == [
-        ("training.jobs.check_approvals", (7,)), ("backend.prelabel.jobs.share_out", (7, [3, 4])),
-    ]  # fmt: skip
+        ("training.jobs.check_approvals", (7,)),
+        ("backend.prelabel.jobs.share_out", (7, [3, 4])),
+    ]
     assert jobs(queues, TRAIN) == [("training.jobs.train", (7, "Start training"))]
     metas = [job.get_meta() for name in (CHECKS, TRAIN) for job in Queue(name, connection=queues.redis).jobs]
     assert [one[JOB_META] for one in metas] == ["of-this-request"] * 3

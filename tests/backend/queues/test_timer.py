@@ -68,9 +68,12 @@ def test_a_look_that_label_studio_stays_away_from_is_left_to_the_next(
     """It is no failed job, of which a night without Label Studio would leave hundreds."""
     url = f"http://127.0.0.1:{free_port()}"
     given = {
-        "LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": "0" * 40, "REDIS_URL": redis_address,
-        "DATA_DIR": str(tmp_path), "CHECK_EVERY_S": "10",
-    }  # fmt: skip
+        "LABEL_STUDIO_URL": url,
+        "LABEL_STUDIO_API_KEY": "0" * 40,
+        "REDIS_URL": redis_address,
+        "DATA_DIR": str(tmp_path),
+        "CHECK_EVERY_S": "10",
+    }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert look_after() == {"projects": 0}

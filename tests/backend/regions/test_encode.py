@@ -131,9 +131,14 @@ def test_the_recorded_annotation_is_read_without_its_prompts() -> None:
 
 def region(kind: str, **value: object) -> dict[str, object]:
     return {
-        "id": "x", "type": f"{kind}labels", "from_name": "t", "to_name": "image", "original_width": 40,
-        "original_height": 20, "value": {f"{kind}labels": ["saree"], **value},
-    }  # fmt: skip
+        "id": "x",
+        "type": f"{kind}labels",
+        "from_name": "t",
+        "to_name": "image",
+        "original_width": 40,
+        "original_height": 20,
+        "value": {f"{kind}labels": ["saree"], **value},
+    }
 
 
 # a region, what is said of it

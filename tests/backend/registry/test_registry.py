@@ -14,9 +14,15 @@ from backend.storage.store import Folder
 
 def add(registry: Registry, weights: Path, *, parent: str | None = None) -> Version:
     return registry.add(
-        7, weights=weights, classes=("saree", "blouse"), parent=parent, metrics={"mask_map50": 0.5},
-        annotations={"3": "abc"}, image_size_px=256, origin="training",
-    )  # fmt: skip
+        7,
+        weights=weights,
+        classes=("saree", "blouse"),
+        parent=parent,
+        metrics={"mask_map50": 0.5},
+        annotations={"3": "abc"},
+        image_size_px=256,
+        origin="training",
+    )
 
 
 @pytest.fixture

@@ -15,9 +15,15 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path, caplog: pytest.Log
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"weights")
     version = Registry(tmp_path / "models").add(
-        1, weights=weights, classes=("saree",), parent=None, metrics={}, annotations={}, image_size_px=256,
+        1,
+        weights=weights,
+        classes=("saree",),
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="training",
-    )  # fmt: skip
+    )
     assert read_scores(version) is None
     saree = LabelScores("saree", 12, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1 / 3)
     belt = LabelScores("belt", 0, *[None] * 10)

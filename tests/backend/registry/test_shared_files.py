@@ -56,9 +56,16 @@ def add(registry: Registry, content: bytes, tmp_path: Path) -> Version:
     weights = tmp_path / "trained.pt"
     weights.write_bytes(content)
     return registry.add(
-        PROJECT, weights=weights, classes=("saree",), parent=None, metrics={"mask_map50": 0.5}, annotations={"3": "a"},
-        image_size_px=256, origin="training", beside={"dataset.json": "{}"},
-    )  # fmt: skip
+        PROJECT,
+        weights=weights,
+        classes=("saree",),
+        parent=None,
+        metrics={"mask_map50": 0.5},
+        annotations={"3": "a"},
+        image_size_px=256,
+        origin="training",
+        beside={"dataset.json": "{}"},
+    )
 
 
 def machine(shared: Storage, tmp_path: Path, name: str, said: list[str] | None = None) -> Registry:
@@ -137,10 +144,11 @@ def test_machines_that_add_at_once_get_different_numbers(shared: Storage, tmp_pa
     adding = [
         subprocess.Popen(
             [sys.executable, "-c", ADD, str(tmp_path / f"m{number % 2}"), shared.url, str(tmp_path / "weights.pt")],
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for number in range(3)
-    ]  # fmt: skip
+    ]
     names = [name for one in adding for name in one.communicate(timeout=300)[0].split()]
     assert [one.returncode for one in adding] == [0, 0, 0] and len(set(names)) == 9
     versions = machine(shared, tmp_path, "other").versions(PROJECT)
@@ -176,8 +184,9 @@ def test_a_process_that_is_killed_while_it_adds_leaves_nothing_that_is_seen(shar
     first = add(machine(shared, tmp_path, "one"), b"first", tmp_path)
     adding = subprocess.run(
         [sys.executable, "-c", KILLED + ADD, str(tmp_path / "two"), shared.url, str(tmp_path / "trained.pt")],
-        timeout=300, check=False,
-    )  # fmt: skip
+        timeout=300,
+        check=False,
+    )
     assert adding.returncode == -signal.SIGKILL
     assert [name for name in shared.kept_under(f"models/{PROJECT}") if "-v2-" in name and name.endswith("weights.pt")]
     other = machine(shared, tmp_path, "other")

@@ -14,9 +14,15 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path, caplog: pytest.LogC
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"weights")
     version = Registry(tmp_path / "models").add(
-        1, weights=weights, classes=("saree",), parent=None, metrics={}, annotations={}, image_size_px=256,
+        1,
+        weights=weights,
+        classes=("saree",),
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="training",
-    )  # fmt: skip
+    )
     assert read_verdict(version) is None
     labels = (LabelVerdict("saree", 12, 0.8, 0.7),)
     for verdict in (Verdict(True, "first", 3), Verdict(False, "no", 40, "v1", 0.5, 0.6, (-0.2, 0.1), labels)):

@@ -122,9 +122,7 @@ def test_a_full_disk_is_no_failure(tmp_path: Path) -> None:
 def machine(storage: Storage, folder: Path) -> EmbeddingCache:
     """One machine's tiers, over a storage that others have too."""
     shared = SharedTier(storage, folder / "aside", max_bytes=10**6)
-    return EmbeddingCache(
-        [host(10)], disk=DiskTier(folder / "disk", max_bytes=10**6), metrics=Metrics(), shared=shared
-    )  # fmt: skip
+    return EmbeddingCache([host(10)], disk=DiskTier(folder / "disk", max_bytes=10**6), metrics=Metrics(), shared=shared)
 
 
 def test_what_one_machine_has_encoded_another_finds(shared: Storage, tmp_path: Path) -> None:
@@ -153,9 +151,7 @@ def test_shared_ones_keep_within_their_bound(tmp_path: Path, monkeypatch: pytest
         os.utime(tmp_path / "shared" / "embeddings" / f"key{number}.safetensors", (number, number))
     tier.put("last", embedding(9))
     assert tier.used_bytes <= 4 * KILOBYTE and same(tier.get("last"), embedding(9))
-    assert set(storage.kept_under("embeddings")) == {
-        f"embeddings/{key}.safetensors" for key in ("key4", "last")
-    }  # fmt: skip
+    assert set(storage.kept_under("embeddings")) == {f"embeddings/{key}.safetensors" for key in ("key4", "last")}
 
 
 def test_a_storage_that_is_away_holds_nobody_up(tmp_path: Path) -> None:

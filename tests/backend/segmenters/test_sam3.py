@@ -79,9 +79,14 @@ def upright(seed: int) -> Image:
 
 def overrides(weights: Path, *, min_score: float) -> dict[str, Any]:
     return {
-        "model": str(weights), "imgsz": INPUT_SIZE_PX, "conf": min_score, "task": "segment", "mode": "predict",
-        "save": False, "verbose": False,
-    }  # fmt: skip
+        "model": str(weights),
+        "imgsz": INPUT_SIZE_PX,
+        "conf": min_score,
+        "task": "segment",
+        "mode": "predict",
+        "save": False,
+        "verbose": False,
+    }
 
 
 @dataclass(frozen=True)

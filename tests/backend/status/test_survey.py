@@ -15,12 +15,21 @@ from tests.backend.conftest import Served
 pytestmark = pytest.mark.services
 
 SURVEY = Survey(
-    at="2026-11-20T10:00:00+00:00", title="Wardrobe", images=10, predicted=9, approved=2, auto_accepted=1, waiting=6,
-    doubtful=2, new=1, needed=50, instances={"saree": 2, "kurta": 0},
+    at="2026-11-20T10:00:00+00:00",
+    title="Wardrobe",
+    images=10,
+    predicted=9,
+    approved=2,
+    auto_accepted=1,
+    waiting=6,
+    doubtful=2,
+    new=1,
+    needed=50,
+    instances={"saree": 2, "kurta": 0},
     work=(Work("2026-11-20", "scratch", 2, 1, 30.5), Work("2026-11-20", "accepted", 1, 0, None)),
     totals=(Work(None, "accepted", 1, 0, None), Work(None, "scratch", 2, 1, 30.5)),
     corrections=Corrections(0, 0, 0, None, None, 0),
-)  # fmt: skip
+)
 
 
 def test_a_survey_comes_back_as_it_was(redis_address: str) -> None:

@@ -33,9 +33,13 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path: Path, what
     (tmp_path / "kept").write_text("before")
     (tmp_path / "large").write_bytes(b"y" * 5000)
     done = subprocess.run(
-        [sys.executable, "-c", FULL.format(what=what), str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
-        timeout=60, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", FULL.format(what=what), str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert done.stdout.strip() == "File too large"
     assert (tmp_path / "kept").read_text() == "before"
     assert {path.name for path in tmp_path.iterdir()} == {"kept", "large"}

@@ -38,9 +38,12 @@ def test_json_is_one_object_a_line() -> None:
     assert facts.pop("time").endswith("+00:00")
     assert "ValueError: first\nsecond" in facts.pop("exception")
     assert facts == {
-        "level": "WARNING", "logger": "backend.x", "message": "a saree\nof द्रापे", "request_id": "r1",
+        "level": "WARNING",
+        "logger": "backend.x",
+        "message": "a saree\nof द्रापे",
+        "request_id": "r1",
         "job_id": "prelabel-3-abc",
-    }  # fmt: skip
+    }
 
 
 def test_text_is_for_people() -> None:

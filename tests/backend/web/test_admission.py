@@ -68,9 +68,15 @@ def test_a_flood_is_refused_in_part_and_clicks_go_first(
     with served(settings) as running:
         registry = running.service.connections.registry
         version = registry.add(
-            1, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+            1,
+            weights=starter,
+            classes=GARMENTS,
+            parent=None,
+            metrics={},
+            annotations={},
+            image_size_px=256,
             origin="starter",
-        )  # fmt: skip
+        )
         registry.promote(1, version.name)
         # As often as the pace forgets that the first was slow.
         for _ in range(40):
@@ -127,12 +133,9 @@ def test_who_clicks_in_label_studio_reads_why_nothing_came(
     assert {answer.status_code for answer in studio} == {200}
     results = [answer.json()["results"][0]["result"] for answer in studio]
     assert {result[0]["type"] for result in results} == {"polygon", "textarea"}
-    assert {
-        text
-        for result in results
-        if result[0]["type"] == "textarea"
-        for text in result[0]["value"]["text"]
-    } == {"Too much is asked at once. Try again in 2 seconds."}  # fmt: skip
+    assert {text for result in results if result[0]["type"] == "textarea" for text in result[0]["value"]["text"]} == {
+        "Too much is asked at once. Try again in 2 seconds."
+    }
     assert {answer.status_code for answer in other} == {200, 503}
 
 
@@ -191,8 +194,9 @@ def test_batches_are_refused_first(clicks: int, batches: int, click_too: bool, b
         assert set(await asyncio.gather(*prompted)) <= {"done"}
         batch, one_click = await asyncio.gather(*more)
         assert (one_click, batch) == (
-            "done" if click_too else "refused for 2 s", "done" if batch_too else "refused for 15 s",
-        )  # fmt: skip
+            "done" if click_too else "refused for 2 s",
+            "done" if batch_too else "refused for 15 s",
+        )
         assert {await outcome(found, kind, held[kind]) for kind in (BATCHES, CLICKS)} == {"done"}
 
     asyncio.run(ask())

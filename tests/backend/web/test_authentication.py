@@ -63,11 +63,25 @@ def test_only_what_is_set_opens(
 
 
 ROUTES = {
-    "/", "/assets/{name}", "/projects/{project_id}/versions/{name}/report",
-    "/projects/{project_id}/versions/{name}/promote", "/projects/{project_id}/rollback", "/projects/{project_id}/train",
-    "/projects/{project_id}/train/cancel", "/health", "/setup", "/predict", "/webhook", "/versions", "/status",
-    "/job_status", "/validate", "/duplicate_model", "/delete", "/metrics",
-}  # fmt: skip
+    "/",
+    "/assets/{name}",
+    "/projects/{project_id}/versions/{name}/report",
+    "/projects/{project_id}/versions/{name}/promote",
+    "/projects/{project_id}/rollback",
+    "/projects/{project_id}/train",
+    "/projects/{project_id}/train/cancel",
+    "/health",
+    "/setup",
+    "/predict",
+    "/webhook",
+    "/versions",
+    "/status",
+    "/job_status",
+    "/validate",
+    "/duplicate_model",
+    "/delete",
+    "/metrics",
+}
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
 
 

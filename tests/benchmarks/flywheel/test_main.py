@@ -117,14 +117,28 @@ def test_what_is_submitted_is_what_the_clicks_leave() -> None:
 
 def generation(number: int, **facts: float | str | bool | None) -> Generation:
     usual = Generation(
-        generation=number, version=f"v{number}" if number else "", promoted=number == 1, reason="It is better.",
-        champion="v1" if number else "", labels=30 * number, mask_map50_95=0.1 * number,
-        images_auto_acceptable=0.125, regions_auto_acceptable=0.0, clicks_an_image=7.5 - number, seconds_an_image=17.25,
-        by_hand_clicks_an_image=151, by_hand_seconds_an_image=182, sam_alone_clicks_an_image=7,
-        sam_alone_seconds_an_image=17, kept_share=0.5 if number else None, unseen_clicks_an_image=7,
-        unseen_seconds_an_image=17, unseen_by_hand_seconds_an_image=182, unseen_sam_alone_seconds_an_image=17,
+        generation=number,
+        version=f"v{number}" if number else "",
+        promoted=number == 1,
+        reason="It is better.",
+        champion="v1" if number else "",
+        labels=30 * number,
+        mask_map50_95=0.1 * number,
+        images_auto_acceptable=0.125,
+        regions_auto_acceptable=0.0,
+        clicks_an_image=7.5 - number,
+        seconds_an_image=17.25,
+        by_hand_clicks_an_image=151,
+        by_hand_seconds_an_image=182,
+        sam_alone_clicks_an_image=7,
+        sam_alone_seconds_an_image=17,
+        kept_share=0.5 if number else None,
+        unseen_clicks_an_image=7,
+        unseen_seconds_an_image=17,
+        unseen_by_hand_seconds_an_image=182,
+        unseen_sam_alone_seconds_an_image=17,
         training_seconds=61.4,
-    )  # fmt: skip
+    )
     return replace(usual, **facts)  # type: ignore[arg-type]
 
 

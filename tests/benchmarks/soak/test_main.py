@@ -56,11 +56,27 @@ def test_outlines_alone_are_compared() -> None:
 def test_the_report_says_what_does_not_hold() -> None:
     over = Overload(300, 30.0, {200: 5, 503: 9}, {503: 4}, recovered_s=1.25)
     report = Report(
-        machine="2 cores", annotators=30, minutes=15, idle_click_ms=100, idle_click_iou=0.9, taken={}, memory={},
-        load_average=3, submitted=10, imported=20, trainings=1, clicks_right=7, clicks_wrong=["task 3"], errors=[],
-        broken=["2 tasks have no prediction."], problems=[], overload=over, settled_after_s=300, memory_mb={},
+        machine="2 cores",
+        annotators=30,
+        minutes=15,
+        idle_click_ms=100,
+        idle_click_iou=0.9,
+        taken={},
+        memory={},
+        load_average=3,
+        submitted=10,
+        imported=20,
+        trainings=1,
+        clicks_right=7,
+        clicks_wrong=["task 3"],
+        errors=[],
+        broken=["2 tasks have no prediction."],
+        problems=[],
+        overload=over,
+        settled_after_s=300,
+        memory_mb={},
         latency_ms={},
-    )  # fmt: skip
+    )
     text = "\n".join(sentences(report))
     assert "Does not hold: 2 tasks have no prediction." in text and "Otherwise: task 3" in text
     assert "{200: 5, 503: 9}" in text and "recovered after 1.2 s" in text

@@ -43,8 +43,11 @@ def build_stand_ins(engine: Engine) -> None:
     with _python_context() as context:
         _build(engine, context, PYTHON, found[1])
     for folder, service in (
-        ("label-studio", "label-studio"), ("postgres", "postgres"), ("redis", "redis"), ("caddy", "proxy"),
-    ):  # fmt: skip
+        ("label-studio", "label-studio"),
+        ("postgres", "postgres"),
+        ("redis", "redis"),
+        ("caddy", "proxy"),
+    ):
         _build(engine, HERE / folder, images[service])
 
 
@@ -79,9 +82,12 @@ def _import_debian(engine: Engine) -> None:
         subprocess.run(["debootstrap", "--variant=minbase", RELEASE, folder], check=True, stdout=subprocess.DEVNULL)
         with subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE) as packed:
             subprocess.run(
-                ["docker", "import", "-", DEBIAN], stdin=packed.stdout, env=engine.environment, check=True,
+                ["docker", "import", "-", DEBIAN],
+                stdin=packed.stdout,
+                env=engine.environment,
+                check=True,
                 stdout=subprocess.DEVNULL,
-            )  # fmt: skip
+            )
 
 
 @contextmanager

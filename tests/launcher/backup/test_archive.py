@@ -62,8 +62,11 @@ def test_what_was_put_in_comes_out(tmp_path: Path) -> None:
     found = {key: value.getvalue() for key, value in taken.items()}
     assert found == CONTENTS | {("models", "1/champion"): b"v1\n"}
     assert [(part.name, part.files, part.size_bytes) for part in manifest.parts] == [
-        ("redis", 1, 0), ("database", 1, 200_000), ("uploads", 1, 2304), ("models", 2, 516),
-    ]  # fmt: skip
+        ("redis", 1, 0),
+        ("database", 1, 200_000),
+        ("uploads", 1, 2304),
+        ("models", 2, 516),
+    ]
     # Others read it too.
     with tarfile.open(path) as tar:
         assert tar.getnames()[-1] == MANIFEST
@@ -136,8 +139,13 @@ def test_no_name_leads_out_of_it(hostile: tuple[tarfile.TarInfo, bytes]) -> None
 
 def manifest_of(change: Callable[[dict[str, object]], object]) -> tuple[tarfile.TarInfo, bytes]:
     facts: dict[str, object] = {
-        "format": FORMAT, "drape": "9.9", "label_studio": "", "made_at": "", "database": "none", "parts": [],
-    }  # fmt: skip
+        "format": FORMAT,
+        "drape": "9.9",
+        "label_studio": "",
+        "made_at": "",
+        "database": "none",
+        "parts": [],
+    }
     change(facts)
     return tarfile.TarInfo(MANIFEST), json.dumps(facts).encode()
 

@@ -32,9 +32,16 @@ def add(registry: Registry, project_id: int, word: str, tmp_path: Path) -> Versi
     weights = tmp_path / "trained.pt"
     weights.write_text(f"weights {word}")
     version = registry.add(
-        project_id, weights=weights, classes=("saree",), parent=None, metrics={}, annotations={}, image_size_px=256,
-        origin="training", beside={"dataset.json": word},
-    )  # fmt: skip
+        project_id,
+        weights=weights,
+        classes=("saree",),
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
+        origin="training",
+        beside={"dataset.json": word},
+    )
     folder = version.weights.parent
     version.files.put(folder / "report.html", f"report {word}")
     for name in ("exports/onnx", PREPARED):

@@ -56,9 +56,16 @@ def fill(data: Path, starter: Path, *, word: str) -> None:
     registry = Registry(data / "models")
     for parent in (None, "first"):
         version = registry.add(
-            1, weights=starter, classes=GARMENTS, parent=parent, metrics={}, annotations={}, image_size_px=256,
-            origin="starter", beside={"report.html": word},
-        )  # fmt: skip
+            1,
+            weights=starter,
+            classes=GARMENTS,
+            parent=parent,
+            metrics={},
+            annotations={},
+            image_size_px=256,
+            origin="starter",
+            beside={"report.html": word},
+        )
     registry.promote(1, version.name)
     (version.weights.parent / "prepared").mkdir()
     (version.weights.parent / "prepared" / "openvino.xml").write_text("of this machine")
@@ -99,9 +106,14 @@ def words(data: Path) -> dict[str, object]:
 
 
 KEPT = {
-    "task": "kept", "uploads": ["kept"], "champion": (2, "kept"), "versions": 2, "training": True, "audit": "kept",
+    "task": "kept",
+    "uploads": ["kept"],
+    "champion": (2, "kept"),
+    "versions": 2,
+    "training": True,
+    "audit": "kept",
     "counted": False,
-}  # fmt: skip
+}
 
 
 def test_what_was_kept_comes_back_elsewhere_and_in_place(tmp_path: Path, starter: Path) -> None:
@@ -165,9 +177,13 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path, starter: Path) 
     for arguments in (["backup", str(tmp_path / "second.tar.gz")], ["restore", str(file), "--force"]):
         done = subprocess.run(
             [sys.executable, "-c", FULL, *arguments, "--data-dir", str(data), "--studio-venv", str(STUDIO_VENV)],
-            cwd=ROOT, env={"PATH": os.environ["PATH"], "COLUMNS": "200"}, capture_output=True, text=True, timeout=120,
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=120,
             check=False,
-        )  # fmt: skip
+        )
         assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert words(data) == KEPT | {"counted": True}
     assert {path.name for path in tmp_path.iterdir()} == {"data", "kept.tar.gz"}

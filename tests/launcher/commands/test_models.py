@@ -141,9 +141,15 @@ def test_export_gives_a_model_that_was_compared(registry: Registry, starter: Pat
     with pytest.raises(LauncherError, match="no model yet"):
         drape("export", "--format", "openvino")
     version = registry.add(
-        PROJECT, weights=starter, classes=("saree",), parent=None, metrics={}, annotations={}, image_size_px=256,
+        PROJECT,
+        weights=starter,
+        classes=("saree",),
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="starter",
-    )  # fmt: skip
+    )
     registry.promote(PROJECT, version.name)
     said = drape("export", "--format", "openvino", "--to", str(tmp_path / "out")).output
     assert "times as fast" in said and (tmp_path / "out" / f"{version.name}_openvino_model").is_dir()

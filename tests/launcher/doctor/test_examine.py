@@ -75,10 +75,16 @@ class Flywheel:
 @pytest.fixture
 def flywheel(label_studio: Studio, redis_address: str, tmp_path: Path, starter: Path) -> Iterator[Flywheel]:
     settings = Settings(
-        data_dir=tmp_path / "data", label_studio_url=label_studio.url, label_studio_api_key=label_studio.api_key,
-        redis_url=redis_address, basic_auth_user=USER, basic_auth_pass=PASSWORD, webhook_secret=SECRET, device="cpu",
+        data_dir=tmp_path / "data",
+        label_studio_url=label_studio.url,
+        label_studio_api_key=label_studio.api_key,
+        redis_url=redis_address,
+        basic_auth_user=USER,
+        basic_auth_pass=PASSWORD,
+        webhook_secret=SECRET,
+        device="cpu",
         yolo11_base=str(starter),
-    )  # fmt: skip
+    )
     settings.data_dir.mkdir()
     with ExitStack() as stack:
         url = str(stack.enter_context(served(settings)).client.base_url).rstrip("/")
@@ -103,11 +109,24 @@ def test_of_a_sound_flywheel_everything_is_ok(flywheel: Flywheel, monkeypatch: p
     assert {one.state for one in found.values()} == {"ok"}, found
     project = f"project {flywheel.project_id}"
     assert found.keys() == {
-        "device", "disk", "weights", "YOLO11_BASE", f"model of project {flywheel.project_id}",
-        "Redis", "Redis' persistence", "Redis' memory", "Redis' clock", *(f"workers: {queue}" for queue in QUEUES),
-        "timer", "Label Studio", "Label Studio's clock", "token", "backend", "ports",
+        "device",
+        "disk",
+        "weights",
+        "YOLO11_BASE",
+        f"model of project {flywheel.project_id}",
+        "Redis",
+        "Redis' persistence",
+        "Redis' memory",
+        "Redis' clock",
+        *(f"workers: {queue}" for queue in QUEUES),
+        "timer",
+        "Label Studio",
+        "Label Studio's clock",
+        "token",
+        "backend",
+        "ports",
         *(f"{project}: {what}" for what in ("addresses", "backend", "webhook", "labels", "images")),
-    }  # fmt: skip
+    }
     # As a command: every project that carries the secret is looked at, this one among them.
     for name, value in flywheel.settings.model_dump(exclude_none=True).items():
         monkeypatch.setenv(name.upper(), str(value))
@@ -140,9 +159,14 @@ def not_interactive(flywheel: Flywheel) -> None:
     sdk = flywheel.label_studio.sdk
     (one,) = sdk.ml.list(project=flywheel.project_id)
     sdk.ml.update(
-        int(one.id or 0), project=flywheel.project_id, url=one.url, is_interactive=False, auth_method="BASIC_AUTH",
-        basic_auth_user=USER, basic_auth_pass=PASSWORD,
-    )  # fmt: skip
+        int(one.id or 0),
+        project=flywheel.project_id,
+        url=one.url,
+        is_interactive=False,
+        auth_method="BASIC_AUTH",
+        basic_auth_user=USER,
+        basic_auth_pass=PASSWORD,
+    )
 
 
 def no_connection(flywheel: Flywheel) -> None:
@@ -182,9 +206,15 @@ def manifest_damaged(flywheel: Flywheel) -> None:
     champion = registry.champion(flywheel.project_id)
     assert champion is not None
     second = registry.add(
-        flywheel.project_id, weights=Path(flywheel.settings.yolo11_base), classes=("saree",), parent=champion.name,
-        metrics={}, annotations={}, image_size_px=256, origin="training",
-    )  # fmt: skip
+        flywheel.project_id,
+        weights=Path(flywheel.settings.yolo11_base),
+        classes=("saree",),
+        parent=champion.name,
+        metrics={},
+        annotations={},
+        image_size_px=256,
+        origin="training",
+    )
     registry.promote(flywheel.project_id, second.name)
     second.weights.with_name("manifest.json").write_text("{")
 
@@ -343,7 +373,7 @@ def test_a_backend_that_is_gone_is_said_by_label_studio_and_from_here(flywheel: 
 @services
 def test_a_label_studio_that_refuses_private_addresses_is_recognised(
     flywheel: Flywheel, label_studio: Studio, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     """The same, started without the two settings that let them through; to ask it stores nothing."""
     known, folder, port = label_studio.files.parent / "data", tmp_path / "studio", free_port()
     folder.mkdir()

@@ -13,9 +13,12 @@ from launcher.stack.saved_settings import complete, keep
 @pytest.mark.parametrize("root", [None, Path("/photographs/served")])
 def test_what_was_kept_completes_what_is_not_said(tmp_path: Path, root: Path | None) -> None:
     running = Settings(
-        data_dir=tmp_path, label_studio_url="http://127.0.0.1:8080", label_studio_api_key="key", port=9191,
+        data_dir=tmp_path,
+        label_studio_url="http://127.0.0.1:8080",
+        label_studio_api_key="key",
+        port=9191,
         local_files_root=root,
-    )  # fmt: skip
+    )
     assert complete(Settings(data_dir=tmp_path)) == Settings(data_dir=tmp_path)
     keep(running)
     later = complete(Settings(data_dir=tmp_path, port=9090))

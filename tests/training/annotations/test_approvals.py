@@ -95,9 +95,11 @@ MADE = [
     ({"lead_time": "12"}, ("2026-11-19T08:00:00Z", None, False)),
     ({"created_at": None}, ("", None, False)),
     # Accepted by the service, then saved by a person: who began with what was accepted, the day it was saved.
-    ({"lead_time": 4.2, "result": accepted_regions(annotation(11)["result"], "v1")},
-     ("2026-11-20T10:00:00Z", 4.2, True)),
-]  # fmt: skip
+    (
+        {"lead_time": 4.2, "result": accepted_regions(annotation(11)["result"], "v1")},
+        ("2026-11-20T10:00:00Z", 4.2, True),
+    ),
+]
 
 
 @pytest.mark.parametrize(("changes", "expected"), MADE)

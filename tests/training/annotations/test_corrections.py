@@ -70,9 +70,7 @@ def test_compared(
 
 def approved(number: int, shown: list[dict[str, Any]], result: list[dict[str, Any]]) -> Approved:
     hashes = content_hash(result), content_hash(shown)
-    return Approved(
-        number, number, {}, result, hashes[0], shown=shown, from_prediction=True, shown_hash=hashes[1]
-    )  # fmt: skip
+    return Approved(number, number, {}, result, hashes[0], shown=shown, from_prediction=True, shown_hash=hashes[1])
 
 
 @pytest.fixture
@@ -112,8 +110,10 @@ def test_each_is_compared_once(tmp_path: Path, looked_at: list[str]) -> None:
 def test_only_what_people_began_with_a_prediction_that_is_known(tmp_path: Path) -> None:
     one = approved(1, [A], [A])
     others = [
-        replace(one, from_prediction=False), replace(one, by_person=False), replace(one, shown=None, shown_hash=None)
-    ]  # fmt: skip
+        replace(one, from_prediction=False),
+        replace(one, by_person=False),
+        replace(one, shown=None, shown_hash=None),
+    ]
     assert CorrectionCache(tmp_path / "1.json", CONFIG).of(others, patience_s=60) == ([], 0)
 
 

@@ -59,9 +59,12 @@ CORRECTIONS = [
     ([], 3, Corrections(0, 0, 0, None, None, 3)),
     # An image without garments, shown and approved.
     ([Correction(True, ())], 0, Corrections(1, 1, 0, None, None, 0)),
-    ([Correction(True, (1.0, 1.0)), Correction(False, (0.9, 0.0)), Correction(False, (0.8,))], 0,
-     Corrections(3, 1, 5, 0.74, 0.9, 0)),
-]  # fmt: skip
+    (
+        [Correction(True, (1.0, 1.0)), Correction(False, (0.9, 0.0)), Correction(False, (0.8,))],
+        0,
+        Corrections(3, 1, 5, 0.74, 0.9, 0),
+    ),
+]
 
 
 @pytest.mark.parametrize(("compared", "left", "expected"), CORRECTIONS)

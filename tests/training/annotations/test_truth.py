@@ -27,9 +27,15 @@ def box(region_id: str, x: int, y: int, right: int, bottom: int, label: str = "s
     corners = [(x, y), (right, y), (right, bottom), (x, bottom)]
     points = [[100 * one / WIDTH, 100 * other / HEIGHT] for one, other in corners]
     return {
-        "id": region_id, "type": "polygonlabels", "from_name": "p", "to_name": "image", "original_width": WIDTH,
-        "original_height": HEIGHT, "value": {"points": points, "polygonlabels": [label]}, **more,
-    }  # fmt: skip
+        "id": region_id,
+        "type": "polygonlabels",
+        "from_name": "p",
+        "to_name": "image",
+        "original_width": WIDTH,
+        "original_height": HEIGHT,
+        "value": {"points": points, "polygonlabels": [label]},
+        **more,
+    }
 
 
 def rectangle(label: str) -> dict[str, Any]:
@@ -48,14 +54,20 @@ CASES = [
     ("in one group", [A, {**B, "parentID": "a"}], [("saree", 200)]),
     ("in a chain of groups", [A, {**B, "parentID": "a"}, {**C, "parentID": "b"}], [("saree", 520)]),
     ("joined by a relation", [A, B, relation("b", "a")], [("saree", 200)]),
-    ("a relation between labels", [A, box("b", 20, 0, 30, 10, "blouse"), relation("a", "b")],
-     [("saree", 100), ("blouse", 100)]),
+    (
+        "a relation between labels",
+        [A, box("b", 20, 0, 30, 10, "blouse"), relation("a", "b")],
+        [("saree", 100), ("blouse", 100)],
+    ),
     ("a relation to what is gone", [A, relation("a", "z")], [("saree", 100)]),
     ("parts that overlap", [A, box("b", 5, 0, 15, 10, parentID="a")], [("saree", 150)]),
     ("two layers", [A, box("b", 5, 0, 15, 10, "blouse")], [("saree", 100), ("blouse", 100)]),
     ("an exclusive one above", [A, box("b", 5, 0, 15, 10, "kurta")], [("saree", 50), ("kurta", 100)]),
-    ("an exclusive one below", [box("a", 0, 0, 10, 10, "kurta"), box("b", 5, 0, 15, 10)],
-     [("kurta", 50), ("saree", 100)]),
+    (
+        "an exclusive one below",
+        [box("a", 0, 0, 10, 10, "kurta"), box("b", 5, 0, 15, 10)],
+        [("kurta", 50), ("saree", 100)],
+    ),
     ("all covered", [A, box("b", 0, 0, 15, 10, "kurta")], [("kurta", 150)]),
     ("a box of what can be drawn", [rectangle("saree")], []),
     ("a box of what cannot", [rectangle("belt")], [("belt", 200)]),
@@ -64,7 +76,7 @@ CASES = [
     ("in another image", [{**A, "to_name": "back"}, B], [("saree", 100)]),
     ("a click", [{"id": "k", "type": "keypoint", "value": {"x": 1, "y": 1, "labels": ["saree"]}}], []),
     ("nothing", [], []),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("result", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])

@@ -115,10 +115,14 @@ def fashionpedia(folder: Path) -> Set:
     corner = np.zeros((HEIGHT, WIDTH), bool)
     corner[:30, :41] = True
     rows = [
-        (1, 0, [body(0.0)], 0), (1, 1, [blob(20, 20), blob(80.5, 61.2)], 0), (1, 3, [blob(50, 20, 5)], 0),
-        (2, 2, compressed(ring()), 0), (2, 1, uncompressed(corner), 0), (2, 2, uncompressed(ring()), 1),
+        (1, 0, [body(0.0)], 0),
+        (1, 1, [blob(20, 20), blob(80.5, 61.2)], 0),
+        (1, 3, [blob(50, 20, 5)], 0),
+        (2, 2, compressed(ring()), 0),
+        (2, 1, uncompressed(corner), 0),
+        (2, 2, uncompressed(ring()), 1),
         (2, 0, [], 0),
-    ]  # fmt: skip
+    ]
     write_coco(
         folder / "instances_attributes_val2020.json", ["aa.jpg", "bb.jpg", "cc.jpg", "gone.jpg"], categories, rows
     )
@@ -136,7 +140,8 @@ def write_coco(
 ) -> None:
     """Fashionpedia's keys; `rows` hold the image's number, the category's, the segmentation, and `iscrowd`."""
     data = {
-        "info": {"year": 2020}, "licenses": [],
+        "info": {"year": 2020},
+        "licenses": [],
         "categories": [{"id": number, "name": name, "level": 2} for number, name in enumerate(categories)],
         "attributes": [{"id": 3, "name": "silk"}],
         "images": [
@@ -144,11 +149,19 @@ def write_coco(
             for number, name in enumerate(images, start=1)
         ],
         "annotations": [
-            {"id": number, "image_id": image, "category_id": category, "attribute_ids": [3], "segmentation": shape,
-             "bbox": [1.0, 2.0, 3.0, 4.0], "area": 12, "iscrowd": crowd}
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": category,
+                "attribute_ids": [3],
+                "segmentation": shape,
+                "bbox": [1.0, 2.0, 3.0, 4.0],
+                "area": 12,
+                "iscrowd": crowd,
+            }
             for number, (image, category, shape, crowd) in enumerate(rows, start=1)
         ],
-    }  # fmt: skip
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(data))
 
@@ -161,18 +174,30 @@ def deepfashion2(folder: Path) -> Set:
         shapes = [[body(float(number))], [blob(20, 20), blob(90, 70 - number)]]
         item = {"scale": 2, "viewpoint": 2, "zoom_in": 1, "occlusion": 1, "style": 1, "landmarks": [1, 2, 0]}
         facts = {
-            "item2": {**item, "segmentation": shapes[1], "bounding_box": [0, 0, 9, 9], "category_id": 9,
-                      "category_name": "skirt"},
-            "source": "user", "pair_id": 7,
-            "item1": {**item, "segmentation": shapes[0], "bounding_box": [0, 0, 9, 9], "category_id": 2,
-                      "category_name": "long sleeve top"},
-        }  # fmt: skip
+            "item2": {
+                **item,
+                "segmentation": shapes[1],
+                "bounding_box": [0, 0, 9, 9],
+                "category_id": 9,
+                "category_name": "skirt",
+            },
+            "source": "user",
+            "pair_id": 7,
+            "item1": {
+                **item,
+                "segmentation": shapes[0],
+                "bounding_box": [0, 0, 9, 9],
+                "category_id": 2,
+                "category_name": "long sleeve top",
+            },
+        }
         annos = folder / part / "annos" / "000001.json"
         annos.parent.mkdir(parents=True)
         annos.write_text(json.dumps(facts))
         garments[f"{part}__image__000001.jpg"] = [
-            ("long sleeve top", drawn(*shapes[0])), ("skirt", drawn(*shapes[1])),
-        ]  # fmt: skip
+            ("long sleeve top", drawn(*shapes[0])),
+            ("skirt", drawn(*shapes[1])),
+        ]
     return Set(folder, "deepfashion2", garments, {}, ("landmarks",))
 
 
@@ -189,9 +214,13 @@ def shapes_of_atr() -> tuple[npt.NDArray[np.uint8], list[tuple[str, Mask]]]:
     """An index mask by ATR's numbers, and what is in it: two bags are two."""
     left, right, top = drawn(blob(20, 70)), drawn(blob(95, 70)), drawn(body(5.0)) & ~drawn(blob(20, 70))
     number = {name: ATR.index(name) for name in ("Upper-clothes", "Bag", "Hair")}
-    index = index_of({
-        number["Hair"]: [drawn(blob(100, 15))], number["Upper-clothes"]: [top & ~right], number["Bag"]: [left, right],
-    })  # fmt: skip
+    index = index_of(
+        {
+            number["Hair"]: [drawn(blob(100, 15))],
+            number["Upper-clothes"]: [top & ~right],
+            number["Bag"]: [left, right],
+        }
+    )
     return index, [("upper clothes", top & ~right), ("bag", left), ("bag", right)]
 
 
@@ -222,10 +251,12 @@ def parquet(folder: Path) -> Set:
     """Hugging Face's table: `image` and `mask`, each with its bytes and its path."""
     index, garments = shapes_of_atr()
     rows = [
-        {"image": {"bytes": encoded(photograph(number), "JPEG"), "path": None},
-         "mask": {"bytes": encoded(index, "PNG"), "path": None}}
+        {
+            "image": {"bytes": encoded(photograph(number), "JPEG"), "path": None},
+            "mask": {"bytes": encoded(index, "PNG"), "path": None},
+        }
         for number in range(3)
-    ]  # fmt: skip
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data").mkdir()
     name = "train-00000-of-00001"
@@ -269,12 +300,20 @@ def label_studio(folder: Path) -> Set:
         encode(LabelledMask(ring(), "dress"), brushes, outlining=outlining, model_version="x"),
     ]
     tasks = [
-        {"id": 700 + number, "data": {"picture": f"/data/upload/9/0a1b2c3d-{name}.jpg"},
-         "annotations": [{"id": number, "result": result, "was_cancelled": False}], "predictions": []}
+        {
+            "id": 700 + number,
+            "data": {"picture": f"/data/upload/9/0a1b2c3d-{name}.jpg"},
+            "annotations": [{"id": number, "result": result, "was_cancelled": False}],
+            "predictions": [],
+        }
         for number, (name, result) in enumerate(zip(("p", "q"), results, strict=True))
-    ]  # fmt: skip
-    skipped = {"id": 703, "data": {"picture": "/data/upload/9/0a1b2c3d-r.jpg"}, "predictions": [{"result": results[0]}],
-               "annotations": [{"id": 9, "result": results[0], "was_cancelled": True}]}  # fmt: skip
+    ]
+    skipped = {
+        "id": 703,
+        "data": {"picture": "/data/upload/9/0a1b2c3d-r.jpg"},
+        "predictions": [{"result": results[0]}],
+        "annotations": [{"id": 9, "result": results[0], "was_cancelled": True}],
+    }
     for number, name in enumerate(("p", "q", "r")):
         save(folder / "pictures" / f"{name}.jpg", number)
     (folder / "project-9.json").write_text(json.dumps([*tasks, skipped]))
@@ -308,8 +347,16 @@ def photographs(folder: Path) -> Set:
 
 
 SETS: tuple[Callable[[Path], Set], ...] = (
-    fashionpedia, deepfashion2, atr, lip, parquet, yolo, label_studio, imaterialist, photographs,
-)  # fmt: skip
+    fashionpedia,
+    deepfashion2,
+    atr,
+    lip,
+    parquet,
+    yolo,
+    label_studio,
+    imaterialist,
+    photographs,
+)
 
 
 def within_a_pixel(one: Mask, other: Mask) -> bool:

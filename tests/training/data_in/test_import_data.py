@@ -51,9 +51,7 @@ from training.data_in.importer import AT_ONCE
 
 pytestmark = pytest.mark.services
 
-BRUSHES = (
-    CONFIG.replace("<Polygon name", "<Brush name").replace('"polygon"', '"brush"')
-)  # fmt: skip
+BRUSHES = CONFIG.replace("<Polygon name", "<Brush name").replace('"polygon"', '"brush"')
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,13 @@ class Place:
             return images
 
         return import_data(
-            self.label_studio, at or self.settings, self.project_id, [str(path)], wanted=Wanted(**wanted),
+            self.label_studio,
+            at or self.settings,
+            self.project_id,
+            [str(path)],
+            wanted=Wanted(**wanted),
             tracked=tracked,
-        )  # fmt: skip
+        )
 
     def tasks(self) -> list[dict[str, Any]]:
         return self.label_studio.tasks(self.project_id, self.label_studio.task_ids(self.project_id))
@@ -93,9 +95,10 @@ class Place:
 @pytest.fixture
 def place(label_studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     for name, value in {
-        "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key,
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.api_key,
         "DATA_DIR": str(tmp_path / "data"),
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, value)
     settings = Settings()
     client = LabelStudio(settings)
@@ -214,8 +217,9 @@ def test_local_files_are_served_where_they_lie(place: Place, label_studio: Studi
     place.bring(more, at=settings)
     ensure_local_files(place.label_studio, project_id=place.project_id, folder=more)
     assert sorted(image_name(task["data"]["image"]) for task in place.tasks() if "more" in task["data"]["image"]) == [
-        f"{tmp_path.name}/more/y.jpg", f"{tmp_path.name}/more/z.jpg",
-    ]  # fmt: skip
+        f"{tmp_path.name}/more/y.jpg",
+        f"{tmp_path.name}/more/z.jpg",
+    ]
     # A link in the root, as `drape up` makes it.
     photographs(tmp_path / "outside")
     (label_studio.files / f"{tmp_path.name}-link").symlink_to(tmp_path / "outside")
@@ -272,10 +276,14 @@ def test_what_would_come_in_is_printed(place: Place, tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     said = " ".join(told.output.split())
     for words in (
-        "dress │ skirt │ 1", "neckline │ left out: no label of the project │ 1", "3 images would come in.",
-        "Left out, once: crowd (iscrowd)", "Left out, once: image that is not there (gone.jpg).",
-        "Left out, 7 times: garment's attributes", "The mapping names what the set does not have: gown.",
-    ):  # fmt: skip
+        "dress │ skirt │ 1",
+        "neckline │ left out: no label of the project │ 1",
+        "3 images would come in.",
+        "Left out, once: crowd (iscrowd)",
+        "Left out, once: image that is not there (gone.jpg).",
+        "Left out, 7 times: garment's attributes",
+        "The mapping names what the set does not have: gown.",
+    ):
         assert words in said, said
     assert not place.tasks()
     mapping.write_text(
@@ -307,7 +315,7 @@ def test_numbers_without_names_are_asked_for(place: Place, tmp_path: Path) -> No
     )
     told = CliRunner().invoke(
         app, ["import", "--project", "1", str(made.path), "--as", "predictions", "--ground-truth"]
-    )  # fmt: skip
+    )
     assert told.exit_code == 1 and "no ground truth" in str(told.exception)
 
 
@@ -333,7 +341,7 @@ def test_sentences_for_people(place: Place, tmp_path: Path) -> None:
     with pytest.raises(LabelStudioError, match="does not answer"):
         import_data(
             LabelStudio(away), away, place.project_id, [str(made.path)], wanted=Wanted(), tracked=lambda some, _: some
-        )  # fmt: skip
+        )
 
 
 def test_memory_is_flat(place: Place, tmp_path: Path) -> None:

@@ -31,9 +31,14 @@ pytestmark = pytest.mark.services
 
 def written(workplace: Workplace, into: Path, form: ExportFormat = "coco", chosen: Chosen | None = None) -> int:
     return export_data(
-        Connections.of(Settings()), workplace.project_id, into=into, form=form, chosen=chosen or Chosen(), soft=True,
+        Connections.of(Settings()),
+        workplace.project_id,
+        into=into,
+        form=form,
+        chosen=chosen or Chosen(),
+        soft=True,
         tracked=lambda approved: approved,
-    )  # fmt: skip
+    )
 
 
 def labels_in(folder: Path) -> list[str]:
@@ -53,10 +58,12 @@ def test_what_is_chosen_is_written(workplace: Workplace, starter: Path, tmp_path
         region
         for number, one in enumerate(drawn)
         for region in encode(
-            LabelledMask(one.mask, one.label, 0.95 if number == 0 else 0.6), CONFIG, outlining=Outlining(),
+            LabelledMask(one.mask, one.label, 0.95 if number == 0 else 0.6),
+            CONFIG,
+            outlining=Outlining(),
             model_version="v1",
         )
-    ]  # fmt: skip
+    ]
     workplace.label_studio.accept(workplace.tasks[7], accepted_regions(regions, "v1"), unique_id=str(uuid.uuid4()))
     by_people = sorted(one.label for seed in (1, 3) for one in draw_figure(seed).instances)
     assert written(workplace, tmp_path / "people") == 2
@@ -97,9 +104,17 @@ def _trains(weights: Path, data: Path, folder: Path) -> list[str]:
     LOGGER.addHandler(handler)
     try:
         YOLO(weights).train(
-            data=str(data), epochs=1, imgsz=64, batch=2, device="cpu", workers=0, plots=False, amp=False,
-            project=str(folder), name="run",
-        )  # fmt: skip
+            data=str(data),
+            epochs=1,
+            imgsz=64,
+            batch=2,
+            device="cpu",
+            workers=0,
+            plots=False,
+            amp=False,
+            project=str(folder),
+            name="run",
+        )
     finally:
         LOGGER.removeHandler(handler)
     assert (folder / "run" / "weights" / "best.pt").is_file()

@@ -116,9 +116,26 @@ def test_colours_have_names(colours: list[tuple[int, int, int]], names: list[str
 
 
 HOSTILE = [
-    "../../x", "/etc/x", "..", ".", "", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[2J", "con", "NUL", "साड़ी" * 99, "\ud800",
-    "=1+1", "-x", "@x", "+1", " ",
-]  # fmt: skip
+    "../../x",
+    "/etc/x",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "a\\b",
+    "a\0b",
+    "a\nb",
+    "\x1b[2J",
+    "con",
+    "NUL",
+    "साड़ी" * 99,
+    "\ud800",
+    "=1+1",
+    "-x",
+    "@x",
+    "+1",
+    " ",
+]
 
 
 @pytest.mark.parametrize("label", HOSTILE)

@@ -126,8 +126,13 @@ def test_the_manifest_survives_being_written_down(tmp_path: Path) -> None:
 
 def test_what_cannot_be_used_is_left_out_and_said(tmp_path: Path) -> None:
     unreadable = Approved(2, 502, {}, approved(1).result, "x")
-    gone = {"id": "g", "type": "polygonlabels", "original_width": 9, "original_height": 9,
-            "value": {"points": [[0, 0], [90, 0], [90, 90]], "polygonlabels": ["turban"]}}  # fmt: skip
+    gone = {
+        "id": "g",
+        "type": "polygonlabels",
+        "original_width": 9,
+        "original_height": 9,
+        "value": {"points": [[0, 0], [90, 0], [90, 90]], "polygonlabels": ["turban"]},
+    }
     only_gone = Approved(1, 501, {}, [gone], content_hash([gone]))
 
     def partly(one: Approved) -> Image:
@@ -190,7 +195,7 @@ CLASSES = [
     (("kurti", "SAREE"), ("kurta", "saree", "belt")),
     # Of two that became one the first stays; one that is gone goes.
     (("kurti", "turban", "kurta"), ("kurta", "saree", "belt")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("known", "expected"), CLASSES)
@@ -218,9 +223,13 @@ def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
     xml = f'<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i">{label}</PolygonLabels></View>'
     names = [
         subprocess.run(
-            [sys.executable, "-c", script, xml], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
-            capture_output=True, check=True,
+            [sys.executable, "-c", script, xml],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            text=True,
+            capture_output=True,
+            check=True,
         ).stdout
         for seed in ("1", "2", "3")
-    ]  # fmt: skip
+    ]
     assert len(names[0]) == 33 and len(set(names)) == 1

@@ -36,9 +36,13 @@ def scenes(saree: int, blouse: int) -> list[Scene]:
 
 def scores(found: list[Scene], truth: Sequence[Sequence[LabelledMask]] = TRUTH) -> Scores:
     return scores_of(
-        truth, found, sizes_wh=[(60, 30)] * len(truth), labels=("saree", "blouse", "kurta"), min_score=0.25,
+        truth,
+        found,
+        sizes_wh=[(60, 30)] * len(truth),
+        labels=("saree", "blouse", "kurta"),
+        min_score=0.25,
         ms_an_image=None,
-    )  # fmt: skip
+    )
 
 
 def verdict(

@@ -44,9 +44,13 @@ def score(
     truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[Detection]], labels: Sequence[str] = ()
 ) -> Scores:
     return scores_of(
-        truth, [Scene(tuple(ones)) for ones in found], sizes_wh=[SIZE_WH] * len(truth),
-        labels=labels or ("blouse", "saree"), min_score=0.25, ms_an_image=12.5,
-    )  # fmt: skip
+        truth,
+        [Scene(tuple(ones)) for ones in found],
+        sizes_wh=[SIZE_WH] * len(truth),
+        labels=labels or ("blouse", "saree"),
+        min_score=0.25,
+        ms_an_image=12.5,
+    )
 
 
 # Truth and finds of one image; of the saree: box AP50-95, AP50, mask AP50-95, AP50, precision, recall, IoU, accuracy,
@@ -58,41 +62,50 @@ CASES = {
     "neither": ([], [], (None,) * 10),
     # 48 of 72 pixels: right at four of ten thresholds. Borders share eight pixels above and below.
     "two to the right": (
-        [SAREE], [Detection(block(5, 2, 15, 8), "saree", 0.9)],
+        [SAREE],
+        [Detection(block(5, 2, 15, 8), "saree", 0.9)],
         (0.4, 1, 0.4, 1, 1, 1, 48 / 72, 48 / 60, 96 / 120, 16 / 40),
     ),
     # 50 of 70 pixels: right at five thresholds. Borders share five pixels at each side.
     "one down": (
-        [SAREE], [Detection(block(3, 3, 13, 9), "saree", 0.9)],
+        [SAREE],
+        [Detection(block(3, 3, 13, 9), "saree", 0.9)],
         (0.5, 1, 0.5, 1, 1, 1, 50 / 70, 50 / 60, 100 / 120, 10 / 46),
     ),
     # 100 of 110 pixels: right at nine thresholds. The image's border is theirs: 10 + 10 + 8 of 38 + 36 are shared.
     "at the image's border": (
-        [LabelledMask(AT_BORDER, "saree")], [Detection(block(0, 0, 10, 10), "saree", 0.9)],
+        [LabelledMask(AT_BORDER, "saree")],
+        [Detection(block(0, 0, 10, 10), "saree", 0.9)],
         (0.9, 1, 0.9, 1, 1, 1, 100 / 110, 100 / 110, 200 / 210, 28 / 46),
     ),
     # The border alone: the same box, 28 of 60 pixels, and all of that is border.
     "hollow": (
-        [SAREE], [Detection(BLOCK & ~INSIDE, "saree", 0.9)], (1, 1, 0, 0, 0, 0, 28 / 60, 28 / 60, 56 / 88, 1),
+        [SAREE],
+        [Detection(BLOCK & ~INSIDE, "saree", 0.9)],
+        (1, 1, 0, 0, 0, 0, 28 / 60, 28 / 60, 56 / 88, 1),
     ),
     "wrong label": ([SAREE], [Detection(BLOCK, "blouse", 0.9)], (0, 0, 0, 0, None, 0, 0, 0, 0, 0)),
     "label of another project": (
-        [SAREE, LabelledMask(BLOCK, "hat")], [Detection(BLOCK, "saree", 0.9), Detection(BLOCK, "hat", 1.0)],
+        [SAREE, LabelledMask(BLOCK, "hat")],
+        [Detection(BLOCK, "saree", 0.9), Detection(BLOCK, "hat", 1.0)],
         (1, 1, 1, 1, 1, 1, 1, 1, 1, 1),
     ),
     # Average precision counts it, people do not see it.
     "unsure": ([SAREE], [Detection(BLOCK, "saree", 0.2)], (1, 1, 1, 1, None, 0, 0, 0, 0, 0)),
     # Found again by a less sure one, which takes no free garment.
     "twice": (
-        [SAREE], [Detection(BLOCK, "saree", 0.9), Detection(BLOCK, "saree", 0.3)], (1, 1, 1, 1, 0.5, 1, 1, 1, 1, 1),
+        [SAREE],
+        [Detection(BLOCK, "saree", 0.9), Detection(BLOCK, "saree", 0.3)],
+        (1, 1, 1, 1, 0.5, 1, 1, 1, 1, 1),
     ),
     # The surer half (IoU 0.5) takes the garment; the whole one is false then, at IoU 0.5, and right at the others,
     # where half the precision is left. Of 60 pixels all are found.
     "half before whole": (
-        [SAREE], [Detection(block(3, 2, 8, 8), "saree", 0.9), Detection(BLOCK, "saree", 0.6)],
+        [SAREE],
+        [Detection(block(3, 2, 8, 8), "saree", 0.9), Detection(BLOCK, "saree", 0.6)],
         (0.55, 1, 0.55, 1, 0.5, 1, 1, 1, 1, 1),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -175,10 +188,12 @@ def as_coco(number: int, label: str, mask: Mask) -> dict[str, Any]:
     runs = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
     left, top = int(columns[0]), int(rows[0])
     return {
-        "image_id": number, "category_id": 10 * (LABELS.index(label) + 1), "area": int(mask.sum()),
+        "image_id": number,
+        "category_id": 10 * (LABELS.index(label) + 1),
+        "area": int(mask.sum()),
         "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
         "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode()},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +205,13 @@ def pictures() -> list[Picture]:
 def scored(pictures: list[Picture]) -> Scores:
     truth, found, sizes_wh = zip(*pictures, strict=True)
     return scores_of(
-        truth, [Scene(tuple(ones)) for ones in found], sizes_wh=sizes_wh, labels=LABELS, min_score=0.25,
+        truth,
+        [Scene(tuple(ones)) for ones in found],
+        sizes_wh=sizes_wh,
+        labels=LABELS,
+        min_score=0.25,
         ms_an_image=None,
-    )  # fmt: skip
+    )
 
 
 # COCO's own tool too, where somebody has it installed.
@@ -259,9 +278,13 @@ def test_borders_are_those_of_the_paper(
         mask & ~binary_erosion(mask, np.ones((3, 3), bool), iterations=depth, border_value=0) for mask in (wanted, seen)
     ]
     scores = scores_of(
-        [[truth[0]]], [Scene((Detection(seen, label, 0.9),))], sizes_wh=[size_wh], labels=[label], min_score=0.25,
+        [[truth[0]]],
+        [Scene((Detection(seen, label, 0.9),))],
+        sizes_wh=[size_wh],
+        labels=[label],
+        min_score=0.25,
         ms_an_image=None,
-    )  # fmt: skip
+    )
     expected = np.count_nonzero(borders[0] & borders[1]) / np.count_nonzero(borders[0] | borders[1])
     assert scores.boundary_iou == pytest.approx(expected) and 0 < expected < 1
 
@@ -270,7 +293,11 @@ def test_in_a_narrow_image_all_is_border() -> None:
     whole, half = np.ones((3, 112), bool), np.zeros((3, 112), bool)
     half[:, :56] = True
     scores = scores_of(
-        [[LabelledMask(whole, "saree")]], [Scene((Detection(half, "saree", 0.9),))], sizes_wh=[(112, 3)],
-        labels=["saree"], min_score=0.25, ms_an_image=None,
-    )  # fmt: skip
+        [[LabelledMask(whole, "saree")]],
+        [Scene((Detection(half, "saree", 0.9),))],
+        sizes_wh=[(112, 3)],
+        labels=["saree"],
+        min_score=0.25,
+        ms_an_image=None,
+    )
     assert scores.boundary_iou == 0.5

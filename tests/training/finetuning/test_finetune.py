@@ -179,9 +179,13 @@ def test_weights_of_a_champion_that_do_not_load_are_said(dataset: Dataset, tmp_p
 
 def args(tmp_path: Path, **given: Any) -> dict[str, Any]:
     return training_args(
-        settings(**given), data=tmp_path / "data.yaml", image_size_px=64, folder=tmp_path / "run", images=8,
+        settings(**given),
+        data=tmp_path / "data.yaml",
+        image_size_px=64,
+        folder=tmp_path / "run",
+        images=8,
         pretrained=True,
-    )  # fmt: skip
+    )
 
 
 def test_every_argument_of_ultralytics_is_open(tmp_path: Path) -> None:
@@ -205,9 +209,13 @@ def test_few_images_are_learnt_from_otherwise(
     tmp_path: Path, images: int, pretrained: bool, expected: dict[str, int]
 ) -> None:
     found = training_args(
-        settings(), data=tmp_path / "data.yaml", image_size_px=64, folder=tmp_path / "run", images=images,
+        settings(),
+        data=tmp_path / "data.yaml",
+        image_size_px=64,
+        folder=tmp_path / "run",
+        images=images,
         pretrained=pretrained,
-    )  # fmt: skip
+    )
     assert {name: found[name] for name in ("nbs", "freeze") if name in found} == expected
 
 

@@ -78,10 +78,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def train(
     dataset: Dataset, starter: Path, folder: Path, report: Callable[[TrainingProgress], None], **given: Any
-) -> Any:  # fmt: skip
-    settings = Settings(
-        **{"device": "cpu", "device_train": "cpu,cpu", "train_epochs": 2, "train_batch": 4, **given}
-    )  # fmt: skip
+) -> Any:
+    settings = Settings(**{"device": "cpu", "device_train": "cpu,cpu", "train_epochs": 2, "train_batch": 4, **given})
     return finetune(dataset, initial=starter, image_size_px=64, settings=settings, folder=folder, report=report)
 
 

@@ -42,9 +42,15 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def version(starter: Path, tmp_path: Path) -> Version:
     return Registry(tmp_path / "models").add(
-        7, weights=starter, classes=GARMENTS, parent=None, metrics={}, annotations={}, image_size_px=256,
+        7,
+        weights=starter,
+        classes=GARMENTS,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
         origin="starter",
-    )  # fmt: skip
+    )
 
 
 def exports_of(version: Version) -> list[str]:
@@ -148,9 +154,14 @@ def test_an_export_that_does_not_run_here_is_not_trusted(
     (tmp_path / "broken.torchscript").write_bytes(b"nothing")
     with pytest.raises(ModelError) as caught:
         compare(
-            version.weights, tmp_path / "broken.torchscript", FIGURES, image_size_px=256, any_shape=True, half=False,
+            version.weights,
+            tmp_path / "broken.torchscript",
+            FIGURES,
+            image_size_px=256,
+            any_shape=True,
+            half=False,
             device="cpu",
-        )  # fmt: skip
+        )
     export = Export(version.name, "torchscript", "broken.torchscript", False, 256, True, "cpu", None, str(caught.value))
     assert not show_export(tmp_path, export, console=Console(width=200))
     assert "could not be compared" in capsys.readouterr().out

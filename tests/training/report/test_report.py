@@ -70,11 +70,15 @@ def shifted(mask: Mask, *, by_px: int) -> Mask:
 def compared(images: list[HeldOut], *models: list[Scene]) -> Compared:
     own, champion = (
         scores_of(
-            [one.truth for one in images], found, sizes_wh=[one.image.size_wh for one in images], labels=LABELS,
-            min_score=0.25, ms_an_image=12.5,
+            [one.truth for one in images],
+            found,
+            sizes_wh=[one.image.size_wh for one in images],
+            labels=LABELS,
+            min_score=0.25,
+            ms_an_image=12.5,
         )
         for found in models
-    )  # fmt: skip
+    )
     return Compared(own, champion)
 
 
@@ -108,10 +112,15 @@ def judged(tmp_path_factory: pytest.TempPathFactory, images: list[HeldOut], foun
         weights = folder / f"{number}.pt"
         weights.write_bytes(bytes([number]))
         version = registry.add(
-            PROJECT, weights=weights, classes=LABELS if number else LABELS[1:], parent=made[0].name if made else None,
-            metrics={}, annotations={"1": f"h{number}", "2": "h", f"{3 + number}": "h"},
-            image_size_px=320 * (number + 1), origin="training",
-        )  # fmt: skip
+            PROJECT,
+            weights=weights,
+            classes=LABELS if number else LABELS[1:],
+            parent=made[0].name if made else None,
+            metrics={},
+            annotations={"1": f"h{number}", "2": "h", f"{3 + number}": "h"},
+            image_size_px=320 * (number + 1),
+            origin="training",
+        )
         reason = f"Better on {HOSTILE}." if number != 1 else "Not higher."
         made.append(version)
         gain = (0.011, 0.2) if number else None
@@ -123,9 +132,14 @@ def judged(tmp_path_factory: pytest.TempPathFactory, images: list[HeldOut], foun
 
 def page(line: list[Version], images: list[HeldOut], found: list[Scene]) -> str:
     path = write_report(
-        line[-1], line=line, held_out=images, found=found, config=CONFIG, title=f"Sarees {HOSTILE}",
+        line[-1],
+        line=line,
+        held_out=images,
+        found=found,
+        config=CONFIG,
+        title=f"Sarees {HOSTILE}",
         settings=Settings(label_studio_url=URL),
-    )  # fmt: skip
+    )
     assert path == report_path(line[-1])
     return path.read_text(encoding="utf-8")
 

@@ -22,9 +22,7 @@ from training.data_in.formats.photographs import read_photographs
 from training.data_in.formats.yolo import read_yolo, yolo_images, yolo_names
 from training.data_in.picture_folder import PictureFolder, is_mask_folder, is_picture, pictures_below
 
-SetFormat = Literal[
-    "coco", "deepfashion2", "imaterialist", "masks", "parquet", "yolo", "label-studio", "photographs"
-]  # fmt: skip
+SetFormat = Literal["coco", "deepfashion2", "imaterialist", "masks", "parquet", "yolo", "label-studio", "photographs"]
 # Mirrored copies of ATR and LIP, beside the masks themselves.
 MIRRORED = ("_rev", "_reversed")
 # Folders that hold annotations alone: images lie beside them.
