@@ -161,6 +161,7 @@ def test_upgrade(here: Deployment) -> None:
     here.wait_until_healthy(RUNNING)
     for name in RUNNING:
         assert (here.containers(name)[0]["Image"] != before[name]) == (name in WORKING)
+    assert len(here.containers("worker-prelabel")) == 1, "an `up` without --scale goes back to one"
     assert here.studio.annotated_task_ids(PROJECT) == annotated
     assert "v1" in here.compose("exec backend drape models list --project", str(PROJECT))
 
