@@ -21,7 +21,7 @@ ORDER = {
         "data_in", "data_out", "runs", "retraining", "evaluate", "jobs",
     ],
     "label_studio_config": ["palette_xml", "palettes", "demo", "uploads", "provision"],
-    "launcher": ["errors", "bootstrap", "stack", "doctor", "backup", "commands", "dev", "cli"],
+    "launcher": ["errors", "bootstrap", "stack", "doctor", "backup", "commands", "cli", "dev"],
 }  # fmt: skip
 MAY_IMPORT = {
     "backend": {"backend"},
