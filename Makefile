@@ -5,7 +5,7 @@ ifeq ($(PYTHON),)
 $(error Drape needs Python 3.10 to 3.13. Install one (Debian: apt install python3 python3-venv; macOS: brew install python@3.12))
 endif
 
-.PHONY: help up test test-fast test-long compose-test fuzz lint audit licences bench flywheel soak faults hosts clean
+.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench flywheel soak faults hosts clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ test-long:  ## the long ones: four hosts, random faults, PostgreSQL, SAM 3 at fu
 	.venv/bin/python -m pytest -m long $(PYTEST)
 	@$(MAKE) --no-print-directory compose-test
 
-compose-test:  ## docker-compose.yml on a Docker engine of its own, as docs/deployment.md says: root, Debian's packages
+compose-test:  ## docker-compose.yml on a Docker engine of its own, as docs/guides/deploy.md says: root, Debian's packages
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m pytest -x -v -m compose tests/compose
 
@@ -43,13 +43,29 @@ lint:  ## style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+docs:  ## the site of docs/ in artefacts/site; fails on a broken link, and on what a page loads from elsewhere
+	@$(PYTHON) -c 'import sys; sys.exit("make docs needs Python 3.11 or newer: make docs PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@cmp -s requirements-docs.txt .venv-docs/requirements-docs.txt || { $(PYTHON) -m venv --clear .venv-docs && \
+	  .venv-docs/bin/pip install -q --disable-pip-version-check --no-deps -r requirements-docs.txt && \
+	  cp requirements-docs.txt .venv-docs/; }
+	@rm -rf artefacts/site .cache
+	.venv-docs/bin/zensical build --strict
+	@.venv-docs/bin/python -m launcher.dev.docs_site
+
+pages:  ## the generated pages of docs/reference, from the code
+	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
+	.venv/bin/python -m launcher.dev.settings_page
+	.venv/bin/python -m launcher.dev.cli_page
+	.venv/bin/python -m launcher.dev.http_page
+	.venv/bin/python -m launcher.dev.metrics_page
+
 audit:  ## known vulnerabilities of what is installed; says so where their data cannot be reached
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv --clear .venv-audit && \
 	  .venv-audit/bin/pip install -q --disable-pip-version-check -r requirements-audit.txt; } || true
 	@.venv/bin/python -m launcher.dev.vulnerabilities
 
-licences:  ## docs/licences.md, from what is installed
+licences:  ## docs/explanation/licences.md, from what is installed
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
 	.venv/bin/python -m launcher.dev.licences_page
 
@@ -75,4 +91,4 @@ hosts:  ## four hosts of network namespaces, as root: an import, hosts cut off, 
 	.venv/bin/python -m benchmarks.hosts $(if $(IMAGES),--images $(IMAGES)) $(if $(CUT_S),--cut-s $(CUT_S))
 
 clean:  ## removes the environments and what tests left; `var` with your data stays
-	rm -rf .venv .venv-label-studio .venv-audit artefacts .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-label-studio .venv-audit .venv-docs artefacts .cache .pytest_cache .mypy_cache .ruff_cache

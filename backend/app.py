@@ -88,15 +88,19 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/health", dependencies=private)
     def health() -> dict[str, Any]:
+        """Says that the service runs, and which segmenter answers clicks."""
         return service.health()
 
     @app.post("/setup", dependencies=private)
     def setup(body: SetupRequest) -> dict[str, Any]:
+        """Checks a label config; returns the model version that Label Studio shall show."""
         return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
 
     # Its body is read whatever a browser calls it: what another site's page sends is refused otherwise.
     @app.post("/predict", dependencies=[*private, Depends(of_this_page)], openapi_extra={"requestBody": PREDICT_BODY})
     async def predict(request: Request, body: Annotated[PredictRequest, Depends(predict_request)]) -> JSONResponse:
+        """Regions for an annotator's prompt (`params.context`), else predictions for whole images."""
+
         def answer(left_s: float) -> JSONResponse:
             results = service.predict(body, deadline_s=left_s)
             # Made here: FastAPI would check and copy each of its numbers first.
@@ -111,38 +115,46 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.post(WEBHOOK, status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])
     async def webhook(body: WebhookEvent) -> dict[str, str]:
+        """Takes an event of Label Studio and has the work that it calls for queued; returns that work's name."""
         # In no thread, if it can be: it waits for nothing, and threads wait for those that compute.
         return {"queued": await run_sync(service.webhook, body) if service.takes_long(body) else service.webhook(body)}
 
     @app.post("/versions", dependencies=private)
     @app.get("/versions", dependencies=private)
     def versions(body: VersionsRequest | None = None) -> dict[str, Any]:
+        """Names of a project's model versions, oldest first."""
         return {"versions": service.versions(body.project_id if body else None)}
 
     @app.get("/status", dependencies=private)
     def status() -> dict[str, Any]:
+        """Projects with their models, queues, jobs with their progress, and the last problems."""
         return service.status()
 
     @app.get("/job_status", dependencies=private)
     @app.post("/job_status", dependencies=private)
     def job_status() -> dict[str, Any]:
+        """The queues alone, as `GET /status` has them."""
         return service.status()["queues"]  # type: ignore[no-any-return]
 
     @app.post("/validate", dependencies=private)
     def validate(body: SetupRequest) -> dict[str, str]:
+        """Checks a label config."""
         service.setup(project_id=body.project_id, label_config=body.schema_)
         return {"status": "ok"}
 
     @app.post("/duplicate_model", dependencies=private)
     def duplicate_model() -> dict[str, str]:
+        """Does nothing: a copied project starts without a model."""
         return {"status": "ok", "detail": "A project's models stay with it; a copied project starts with none."}
 
     @app.post("/delete", dependencies=private)
     def delete() -> dict[str, str]:
+        """Does nothing: model versions are kept."""
         return {"status": "ok", "detail": "Model versions are kept. Delete their folder to remove them."}
 
     @app.get("/metrics", dependencies=private)
     def prometheus() -> Response:
+        """Metrics in Prometheus' form."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app

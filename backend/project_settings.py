@@ -78,7 +78,7 @@ def read_projects(path: Path, stamp: tuple[int, int], *, known: frozenset[str]) 
         for name in named.keys() - OF_A_PROJECT:
             reason = "is a setting of the whole installation" if name in known else "is no setting"
             raise SettingsError(
-                f"{project_in(path, int(number))}: {name.upper()} {reason}; docs/settings.md lists them."
+                f"{project_in(path, int(number))}: {name.upper()} {reason}; docs/reference/settings.md lists them."
             )
         found[int(number)] = named
     return found

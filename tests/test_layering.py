@@ -55,7 +55,7 @@ ORDER = {
         "jobs",
     ],
     "label_studio_config": ["palette_xml", "palettes", "demo", "uploads", "provision"],
-    "launcher": ["errors", "bootstrap", "stack", "doctor", "backup", "commands", "dev", "cli"],
+    "launcher": ["errors", "bootstrap", "stack", "doctor", "backup", "commands", "cli", "dev"],
 }
 MAY_IMPORT = {
     "backend": {"backend"},

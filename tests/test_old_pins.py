@@ -83,7 +83,7 @@ def test_nothing_of_ours_names_them(package: str) -> None:
 
 
 def test_of_jinja_only_what_is_sound_is_used() -> None:
-    """See docs/security-dependencies.md: templates of ours alone, without `xmlattr`; no sandbox."""
+    """See docs/explanation/security-dependencies.md: templates of ours alone, without `xmlattr`; no sandbox."""
     templates = [path for package in PACKAGES for path in (ROOT / package).rglob("*.jinja")]
     assert templates and not any("xmlattr" in path.read_text() for path in templates)
     for package in PACKAGES:

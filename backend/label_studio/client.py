@@ -222,7 +222,7 @@ class LabelStudio(Connection):
         """Stores predictions, pairs of task id and prediction, in one request; their clusters are lost.
 
         Label Studio then counts anew what each task of the project has, unless a flag of its own tells it to keep to
-        these tasks (see the README): with some thousand predictions that takes seconds.
+        these tasks (docs/guides/connect.md): with some thousand predictions that takes seconds.
         """
         if not predictions:
             return

@@ -44,6 +44,7 @@ def page_routes(service: Service) -> APIRouter:
 
     @routes.get("/")
     def status_page(request: Request, project: int | None = None, said: str = "") -> Response:
+        """The status page for a browser; to all others what `GET /health` says."""
         if "text/html" not in request.headers.get("accept", ""):
             # As the reference backend answers.
             return JSONResponse(service.health())
@@ -51,12 +52,14 @@ def page_routes(service: Service) -> APIRouter:
 
     @routes.get("/assets/{name}")
     def asset(name: str) -> Response:
+        """Style and scripts of the status page."""
         if name not in ASSETS:
             raise NotFoundError(f"There is no file '{name}'.")
         return FileResponse(Path(__file__).parent / name, media_type=ASSETS[name])
 
     @routes.get("/projects/{project_id}/versions/{name}/report")
     def report(project_id: int, name: str) -> Response:
+        """The report on a model version, as HTML."""
         path = report_path(registry.version(project_id, name))
         if not path.is_file():
             raise NotFoundError(f"Model version {name} has no report.")
@@ -65,21 +68,25 @@ def page_routes(service: Service) -> APIRouter:
 
     @routes.post("/projects/{project_id}/versions/{name}/promote", dependencies=button)
     def promote(project_id: int, name: str) -> Response:
+        """Makes a version the project's current one and has it pre-annotate; leads back to the status page."""
         promote_and_prelabel(registry, queues, project_id, name)
         return _back(project_id, "promoted")
 
     @routes.post("/projects/{project_id}/rollback", dependencies=button)
     def rollback(project_id: int) -> Response:
+        """Goes back to the version that the current one was trained from; leads back to the status page."""
         promote_and_prelabel(registry, queues, project_id, registry.version_before(project_id).name)
         return _back(project_id, "promoted")
 
     @routes.post("/projects/{project_id}/train", dependencies=button)
     def train(project_id: int) -> Response:
+        """Queues a training; leads back to the status page."""
         queued = queues.enqueue_training(project_id, reason="asked for on the status page")
         return _back(project_id, "queued" if queued else "running")
 
     @routes.post("/projects/{project_id}/train/cancel", dependencies=button)
     def cancel(project_id: int) -> Response:
+        """Ends the training that waits or runs; leads back to the status page."""
         return _back(project_id, "ended" if queues.cancel_training(project_id) else "nothing")
 
     return routes

@@ -36,7 +36,7 @@ WRITE_TASKS = 8
 SLOW_S = 5.0
 SLOW = (
     "Label Studio took %.0f s to store %s predictions: it counts those of all tasks anew, unless one of its flags is "
-    "set; see the README."
+    "set; see docs/guides/connect.md."
 )
 
 

@@ -1,7 +1,10 @@
-"""The generated pages of `docs/`, and the audit of known vulnerabilities.
+"""The generated pages of `docs/`, a look through the built site, and the audit of known vulnerabilities.
 
-- `settings_page`: docs/settings.md
-- `metrics_page`: docs/metrics.md
-- `licences_page`: docs/licences.md
+- `settings_page`: docs/reference/settings.md
+- `cli_page`: docs/reference/command-line.md
+- `http_page`: docs/reference/http.md
+- `metrics_page`: docs/reference/metrics.md
+- `licences_page`: docs/explanation/licences.md
+- `docs_site`: links, navigation and what pages load, in the built site
 - `vulnerabilities`: `make audit`
 """

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "licences.md"
+PAGE = ROOT / "docs" / "explanation" / "licences.md"
 # A classifier or a first line that is longer than this is a text, and no name.
 LONGEST_NAME = 80
 # Packages that name no licence in their metadata; the text that lies beside them is this one's.
@@ -27,9 +27,10 @@ TEXT_BESIDE = {
 HEAD = """\
 # Licences
 
-Made from the installed packages by `make licences`; do not edit by hand. Drape itself is AGPL-3.0-only, because
-Ultralytics is AGPL-3.0. Everything below is installed from the package index beside it; of other people's code the
-repository itself holds `backend/page/idiomorph.min.js` alone (Big Sky Software, Zero-Clause BSD).
+This page lists the licence of everything that is installed with Drape. `make licences` makes it from the installed
+packages; do not edit by hand. Drape itself is AGPL-3.0-only, because Ultralytics is AGPL-3.0. Everything below is
+installed from the package index beside it; of other people's code the repository itself holds
+`backend/page/idiomorph.min.js` alone (Big Sky Software, Zero-Clause BSD).
 
 - **MIT, BSD, ISC, Apache-2.0, BSL-1.0, PSF-2.0, Zlib, HPND (MIT-CMU), TCL**: may be combined with AGPL-3.0 code; their
   notices stay in the packages. Apache-2.0 only in this direction: AGPL code cannot be taken into an Apache-2.0 project.

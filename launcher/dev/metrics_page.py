@@ -13,12 +13,12 @@ from backend.queues.queue_metrics import QueueMetrics
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "metrics.md"
 HEAD = """\
 # Metrics
 
-Made by `python -m launcher.dev.metrics_page` from `backend/telemetry/metrics.py` and
-`backend/queues/queue_metrics.py`; do not edit by hand.
+This page lists every metric. It is made by `python -m launcher.dev.metrics_page` from `backend/telemetry/metrics.py`
+and `backend/queues/queue_metrics.py`; do not edit by hand.
 
 `GET /metrics` gives them in Prometheus' form, with the same credentials as everything else:
 
@@ -30,7 +30,8 @@ scrape_configs:
 ```
 
 What Redis knows (queues, workers, problems) is asked for anew at each scrape, and missing while Redis is away; all else
-is counted by that backend since it was started. [alerts.yml](alerts.yml) is a file of Prometheus rules to begin with.
+is counted by that backend since it was started. [alerts.yml](../alerts.yml) is a file of Prometheus rules to begin
+with.
 
 | metric | kind | labels | what it tells |
 | --- | --- | --- | --- |

@@ -11,7 +11,32 @@ from pydantic.fields import FieldInfo
 from backend.project_settings import OF_A_PROJECT
 from backend.settings import Settings
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "settings.md"
+HEAD = """\
+# Settings
+
+This page lists every setting. It is made by `python -m launcher.dev.settings_page` from `backend/settings.py` and
+`backend/installation_settings.py`; do not edit by hand.
+
+Each is an environment variable, a line of a `.env` file in the working directory, or a file of its name in
+`/run/secrets`; the first of these that holds it counts. Every setting has a default that works.
+
+A setting marked `yes` may have another value for one project, in the YAML file that `PROJECT_SETTINGS` names. Drape
+reads that file anew at each job and request:
+
+```yaml
+projects:
+  7: {retrain_after: 200, auto_accept: calibrated}
+  8: {model_score_threshold: 0.4, train_image_size_px: 1024}
+```
+
+A mistake in the file stops the processes from starting; later it stops only the project that it is in. The status page,
+`GET /status` and `drape doctor` show it. A project's `MODEL_SCORE_THRESHOLD` is that of whole images: words that an
+annotator asks SAM 3 for take the installation's.
+
+| setting | default | of a project | what it does |
+| --- | --- | --- | --- |
+"""
 
 
 def settings_table() -> str:
@@ -20,25 +45,7 @@ def settings_table() -> str:
         f"| {_names(name, field)} | {_default(field)} | {'yes' if name in OF_A_PROJECT else ''} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
-    head = [
-        "# Settings",
-        "",
-        "Made from `backend/settings.py` by `python -m launcher.dev.settings_page`; do not edit by hand.",
-        "Each is an environment variable, or a line of a `.env` file in the working directory.",
-        "",
-        "",
-        "Those marked `yes` may be set otherwise for a project, in the YAML file that `PROJECT_SETTINGS` names:",
-        "",
-        "```yaml",
-        "projects:",
-        "  7: {retrain_after: 200, auto_accept: calibrated}",
-        "  8: {model_score_threshold: 0.4, train_image_size_px: 1024}",
-        "```",
-        "",
-        "| setting | default | of a project | what it does |",
-        "| --- | --- | --- | --- |",
-    ]
-    return "\n".join([*head, *rows]) + "\n"
+    return HEAD + "\n".join(rows) + "\n"
 
 
 def _names(name: str, field: FieldInfo) -> str:

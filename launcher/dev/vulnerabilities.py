@@ -1,7 +1,7 @@
 """Known vulnerabilities of what is installed, by pip-audit: `make audit`.
 
 Where the data on vulnerabilities cannot be reached it says so, and ends with 0: a build does not fail for that. A
-finding that docs/security-dependencies.md does not answer ends it with 1.
+finding that docs/explanation/security-dependencies.md does not answer ends it with 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = ROOT / ".venv-audit" / "bin" / "pip-audit"
-ANSWERS = ROOT / "docs" / "security-dependencies.md"
+ANSWERS = ROOT / "docs" / "explanation" / "security-dependencies.md"
 SERVICES = ("pypi", "osv")
 # It has known vulnerabilities. An index that knows of none, as mirrors do, would call everything else clean, too.
 CANARY = "jinja2==3.0.3"
@@ -82,7 +82,8 @@ def audit() -> tuple[int, list[str]]:
     if found is None:
         return 0, ["NOT AUDITED: no data on known vulnerabilities can be reached from here (neither PyPI's nor OSV's)."]
     new = unanswered(found, ANSWERS.read_text())
-    said = [f"{len(found)} known vulnerabilities, {len(new)} of them not answered in docs/{ANSWERS.name} ({service})."]
+    page = ANSWERS.relative_to(ROOT).as_posix()
+    said = [f"{len(found)} known vulnerabilities, {len(new)} of them not answered in {page} ({service})."]
     return int(bool(new)), said + [str(one) for one in new]
 
 

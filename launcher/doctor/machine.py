@@ -17,7 +17,7 @@ from backend.errors import first_line
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, looked
 
-# README: what SAM 3 needs.
+# What SAM 3 needs: docs/explanation/figures.md.
 SAM3_BYTES = 4_000_000_000
 # A training keeps its data set, its checkpoints and two versions' weights; below the second nothing can be stored.
 DISK_SHORT_BYTES, DISK_FULL_BYTES = 5_000_000_000, 500_000_000

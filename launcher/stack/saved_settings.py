@@ -54,7 +54,7 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as e:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
-        raise LauncherError(f"A setting is wrong. {wrong}. docs/settings.md lists them.") from e
+        raise LauncherError(f"A setting is wrong. {wrong}. docs/reference/settings.md lists them.") from e
 
 
 def kept_settings() -> Settings:

@@ -1,4 +1,4 @@
-"""A copy of this repository on which docs/deployment.md is followed: its commands are read from that page."""
+"""A copy of this repository on which docs/guides/deploy.md is followed: its commands are read from that page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.compose.engine import Engine
 from tests.compose.stand_ins import override
 from tests.conftest import ROOT
 
-PAGE = ROOT / "docs" / "deployment.md"
+PAGE = ROOT / "docs" / "guides" / "deploy.md"
 EMAIL = "admin@example.com"
 STARTER = "/app/label_studio_config/weights/starter.pt"
 STEP_S = 300.0
@@ -113,7 +113,7 @@ class Deployment:
         ).stdout
 
     def make_bucket(self, name: str) -> None:
-        """Starts the server of buckets, as docs/deployment.md has it for several machines, and makes one there."""
+        """Starts the server of buckets, as docs/guides/deploy.md has it for several machines, and makes one there."""
         self.compose("--profile s3 up -d s3")
         request = f"urllib.request.Request('http://127.0.0.1:5000/{name}', method='PUT')"
         script = f"import urllib.request; urllib.request.urlopen({request})"

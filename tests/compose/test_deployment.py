@@ -1,4 +1,4 @@
-"""docs/deployment.md, followed on a Docker engine from empty volumes to an upgrade: each test is a step of it."""
+"""docs/guides/deploy.md, followed on a Docker engine from empty volumes to an upgrade: each test is a step of it."""
 
 from __future__ import annotations
 
