@@ -1,28 +1,28 @@
-"""The service that Label Studio talks to: prompts become polygons, images become pre-annotations.
+"""The service that Label Studio talks to: it turns prompts into polygons, and images into pre-annotations.
 
 - `app`: the HTTP service: routes and middleware
 - `model`: the same service under `label-studio-ml`'s own runner
-- `service`: what each request does; knows no HTTP
-- `connections`: Label Studio, Redis, registry and problems, made from settings in one place
+- `service`: what each request does, without HTTP
+- `connections`: Label Studio, Redis, registry and problems, built from the settings in one place
 - `settings`: every setting of requests, images, trainings
 - `installation_settings`: every setting of the installation: addresses, secrets, devices, models
-- `project_settings`: the file of settings that projects have of their own
-- `domain`: the values that travel between stages
-- `errors`: every named failure, with its HTTP status and its sentence
+- `project_settings`: the file that overrides settings for single projects
+- `domain`: the values that pass between stages
+- `errors`: every named failure, with its HTTP status and its message
 - `telemetry`: logs, metrics, problems, request ids
 - `compute`: devices, memory, Ultralytics without side effects
-- `storage`: files and objects that outlive a process
+- `storage`: atomic files, and the storage that several machines share
 - `label_studio`: Label Studio's API, JSON and XML
-- `web`: what stands before the routes
+- `web`: the checks that a request passes before its route
 - `images`: fetching and decoding a task's image
 - `regions`: masks to regions and back
-- `registry`: model versions and the records kept with each
+- `registry`: model versions and the records stored with each
 - `segmenters`: the models behind prompts: SAM 3, SAM 2.1, classical
 - `detector`: YOLO11-seg over whole images
-- `auto_accept`: what is accepted without a person
+- `auto_accept`: which predictions are accepted without a person
 - `predict`: the answers of `/predict`
 - `queues`: Redis and RQ: jobs, turns, claims, workers, timer
 - `prelabel`: the jobs that pre-annotate
-- `status`: what is known of projects
+- `status`: the state of each project
 - `page`: the status page
 """

@@ -1,4 +1,4 @@
-"""The HTTP service: routes, no logic. Conventions are those of Label Studio's ML backends."""
+"""The HTTP service: routes without logic, by the conventions of Label Studio's ML backends."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from backend.web.same_site import of_this_page
 
 logger = logging.getLogger(__name__)
 
-# How Label Studio names itself to backends; its page shows nothing of an error status, so that words must do.
+# Label Studio's User-Agent begins so. Its page shows nothing for an error status: it gets the reason in a result.
 STUDIO_AGENT = "heartex/"
 
 
 class _Traced(FastAPI):
-    """Gives each request its id around everything else, so that an answer to an unforeseen error has it too."""
+    """FastAPI with `RequestIds` outside all other middleware: answers to unforeseen errors carry the id too."""
 
     def __init__(self, *, most_bytes: int, lifespan: Lifespan[FastAPI]) -> None:
         super().__init__(title="Drape", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -43,7 +43,7 @@ class _Traced(FastAPI):
         return RequestIds(BodyLimit(super().build_middleware_stack(), most_bytes=self._most_bytes))
 
 
-# FastAPI does not see what `predict_request` reads: its document is told.
+# FastAPI cannot derive this part of the OpenAPI document, since `predict_request` reads the body itself.
 PREDICT_BODY = {
     "required": True,
     "content": {
@@ -55,7 +55,7 @@ PREDICT_BODY = {
 
 
 async def predict_request(request: Request) -> PredictRequest:
-    """The body, read by pydantic alone: a task may carry hundreds of regions, and this takes half of FastAPI's time."""
+    """Parses the body with pydantic alone: in half of FastAPI's time, as a task may carry hundreds of regions."""
     try:
         return PredictRequest.read(await request.body())
     except ValidationError as e:
@@ -63,7 +63,7 @@ async def predict_request(request: Request) -> PredictRequest:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service as an ASGI application; models load in the background, nothing is fetched yet."""
+    """Creates the service as an ASGI application; the segmenter loads in the background."""
     service = Service.build(settings)
 
     @asynccontextmanager
@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.include_router(page_routes(service), dependencies=private)
 
-    # Open to everybody, for proxies and health checks, whom it tells nothing else.
+    # Needs no credentials: proxies and health checks call it, and it reveals only that the service runs.
     @app.get(LIVE, status_code=204)
     async def live() -> None:
         """Answers while the service runs."""
@@ -96,14 +96,14 @@ def create_app(settings: Settings) -> FastAPI:
         """Checks a label config; returns the model version that Label Studio shall show."""
         return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
 
-    # Its body is read whatever a browser calls it: what another site's page sends is refused otherwise.
+    # `predict_request` reads bodies of any content type, so `of_this_page` must refuse what other sites' pages send.
     @app.post("/predict", dependencies=[*private, Depends(of_this_page)], openapi_extra={"requestBody": PREDICT_BODY})
     async def predict(request: Request, body: Annotated[PredictRequest, Depends(predict_request)]) -> JSONResponse:
         """Regions for an annotator's prompt (`params.context`), else predictions for whole images."""
 
         def answer(left_s: float) -> JSONResponse:
             results = service.predict(body, deadline_s=left_s)
-            # Made here: FastAPI would check and copy each of its numbers first.
+            # A finished response: FastAPI would validate and copy every number of a plain dictionary.
             return JSONResponse({"results": results, "model_version": service.model_version(body.project_id)})
 
         try:
@@ -115,8 +115,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.post(WEBHOOK, status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])
     async def webhook(body: WebhookEvent) -> dict[str, str]:
-        """Takes an event of Label Studio and has the work that it calls for queued; returns that work's name."""
-        # In no thread, if it can be: it waits for nothing, and threads wait for those that compute.
+        """Takes an event of Label Studio, queues the work that it calls for, and returns that work's name."""
+        # On the event loop where possible: `webhook` never blocks, and a thread would compete with those that compute.
         return {"queued": await run_sync(service.webhook, body) if service.takes_long(body) else service.webhook(body)}
 
     @app.post("/versions", dependencies=private)
@@ -177,6 +177,6 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        # The field and the rule; never the body, which may hold credentials.
+        # The answer names the field and the rule, and never quotes the body, which may hold credentials.
         faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
         return JSONResponse({"detail": faults}, status_code=422)

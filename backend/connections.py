@@ -1,4 +1,4 @@
-"""What jobs, commands and the service work with besides models: made in one place, from settings."""
+"""The connections that jobs, commands and the service share, built from the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backend.telemetry.problems import Problems
 
 @dataclass(frozen=True)
 class Connections:
-    """Label Studio, Redis and the registry of models, as the settings name them; each connects on first use."""
+    """Label Studio, Redis, the model registry and the list of problems; each connects on first use."""
 
     settings: Settings
     label_studio: LabelStudio
@@ -23,10 +23,10 @@ class Connections:
 
     @classmethod
     def of(cls, settings: Settings, *, answer_within_s: float | None = None) -> Connections:
-        """Touches no network yet.
+        """Builds the connections that the settings name, without touching the network.
 
         Args:
-            answer_within_s: how long Redis may take; None for those that wait for it, such as workers.
+            answer_within_s: seconds that Redis may take to answer; None for processes that wait for it, as workers do.
         """
         queues = Queues(settings, answer_within_s=answer_within_s)
         problems = Problems(queues.redis)
@@ -35,11 +35,11 @@ class Connections:
 
 
 def promote_and_prelabel(registry: Registry, queues: Queues, project_id: int, version: str) -> None:
-    """Makes a version the one that the project works with, and has it pre-annotate what nobody has annotated.
+    """Promotes a version, and queues the pre-annotation of every task that nobody has annotated.
 
     Raises:
-        NotFoundError: there is no such version.
-        QueueError: Redis is away; the version is the current one all the same.
+        NotFoundError: the version does not exist.
+        QueueError: Redis is unreachable; the version is promoted all the same.
     """
     registry.promote(project_id, version)
     queues.enqueue_plan(project_id)

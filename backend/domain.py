@@ -1,4 +1,4 @@
-"""The values that travel between stages. Pixels, x before y, origin at the image's upper left corner.
+"""The values that pass between stages. Coordinates are pixels, x before y, from the image's upper left corner.
 
 Array contracts, everywhere in Drape:
 
@@ -27,8 +27,8 @@ class Image:
     Attributes:
         pixels: `uint8 (H, W, 3)`, RGB, upright.
         key: SHA-256 of the encoded bytes, 64 hex digits: the name under which its embedding is cached.
-        source: where it came from, as the task names it; for messages only.
-        original_wh: width and height of the upright photograph where `pixels` are a smaller picture of it; else None.
+        source: the address in the task that it came from; for messages only.
+        original_wh: width and height of the upright photograph if `pixels` is a reduced copy of it; else None.
     """
 
     pixels: Pixels
@@ -43,9 +43,9 @@ class Image:
 
 
 class Photo(Protocol):
-    """An image whose pixels may not be read yet: what is cached under `key` is answered without them.
+    """An image whose pixels may not be decoded yet: a cached embedding of its `key` makes them unnecessary.
 
-    Attributes: as of `Image`. Reading `pixels` raises `ImageError` or `LabelStudioError` where they cannot be had.
+    Attributes: as in `Image`. Reading `pixels` raises `ImageError` or `LabelStudioError` if the image cannot be read.
     """
 
     @property
@@ -60,7 +60,7 @@ class Photo(Protocol):
 
 @dataclass(frozen=True)
 class Point:
-    """A click, in pixels; `positive` is False for 'not this'."""
+    """A click, in pixels; `positive` is False for a click that means 'not this'."""
 
     x: float
     y: float
@@ -79,14 +79,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the annotator asked for, in pixels of the image: any of points, boxes, words and examples together.
+    """An annotator's prompt, in pixels of the image: any combination of points, boxes, words and examples.
 
     Attributes:
-        points: clicks on one garment, and beside it.
+        points: clicks on one garment, or beside it.
         boxes: boxes around one garment.
-        words: phrases such as 'silk saree', each for every instance in the image.
-        examples: boxes around one of many, for everything like it in the image.
-        label: the chosen label's value exactly as the label config spells it; None where none was chosen.
+        words: phrases such as 'silk saree'; each asks for every instance in the image.
+        examples: boxes around one garment each; each asks for everything like it in the image.
+        label: the chosen label's value exactly as the label config spells it; None if no label was chosen.
     """
 
     points: tuple[Point, ...] = ()
@@ -97,16 +97,16 @@ class Prompt:
 
     @property
     def asks_for_all(self) -> bool:
-        """True for 'every saree', False for 'this one': a click or a box means one, whatever words stand beside it."""
+        """Whether it asks for every instance: by examples, or by words without clicks or boxes (which mean one)."""
         return bool(self.examples) or (bool(self.words) and not (self.points or self.boxes))
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One mask that a segmenter found, `bool (H, W)`, with the model's own confidence in `[0, 1]`.
+    """One mask that a segmenter returned, `bool (H, W)`, with the model's own confidence in `[0, 1]`.
 
     Attributes:
-        words: the phrase that found it; empty where a click, a box or an example did.
+        words: the phrase of the prompt that it answers; empty if it answers a click, a box or an example.
     """
 
     mask: Mask
@@ -120,8 +120,8 @@ class Detection:
 
     Attributes:
         mask: `bool (H, W)`.
-        class_name: as the model spells it.
-        score: confidence in the class, in `[0, 1]`: what thresholds of label configs mean.
+        class_name: the class as the model spells it.
+        score: confidence in the class, in `[0, 1]`; the thresholds in label configs apply to it.
         mask_score: confidence in the mask, in `[0, 1]`: the mean probability of its pixels.
     """
 
@@ -132,20 +132,20 @@ class Detection:
 
     @property
     def region_score(self) -> float:
-        """Confidence in class and mask together: their product, as SOLO ranks its masks (Wang et al. 2020, sec. 3.3).
+        """The product of both confidences, by which SOLO ranks its masks (Wang et al. 2020, sec. 3.3).
 
-        Of two garments named with equal confidence the one with the blurred border is more likely wrong.
+        Of two garments with equal class scores, the one with the blurred border is more likely wrong.
         """
         return self.score * self.mask_score
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a detector saw in an image.
+    """What a detector found in an image.
 
     Attributes:
-        detections: the most certain first.
-        features: `float32 (channels,)`, alike for images that are alike; None where the detector has none.
+        detections: highest score first.
+        features: `float32 (channels,)`, similar for similar images; None if the detector provides none.
     """
 
     detections: tuple[Detection, ...]
@@ -154,13 +154,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class LabelledMask:
-    """A mask under a label of the label config; what regions are made from and read back to.
+    """A mask with a label of the label config: regions are encoded from it and decoded to it.
 
     Attributes:
         label: the label's value exactly as the config spells it.
-        score: confidence in `[0, 1]`; None where a person drew it.
-        kind: the region type it was read from ('polygon', 'brush', 'bitmask', 'rectangle', 'ellipse').
-        region_id: the Label Studio region id it was read from; None for a new one.
+        score: confidence in `[0, 1]`; None if a person drew it.
+        kind: type of the region it was decoded from ('polygon', 'brush', 'bitmask', 'rectangle', 'ellipse').
+        region_id: Label Studio's id of the region it was decoded from; None for a new mask.
     """
 
     mask: Mask
@@ -172,12 +172,12 @@ class LabelledMask:
 
 @dataclass(frozen=True)
 class Outlining:
-    """How masks are tidied and become polygons.
+    """How masks are cleaned up and become polygons.
 
     Attributes:
-        tolerance_px: how far a polygon may be from its mask's border, in pixels; 0 follows every pixel.
+        tolerance_px: largest distance of a polygon from its mask's border, in pixels; 0 follows every pixel.
         parts: a polygon for `each` part of a mask, for the `largest` alone, or one around all, `joined` by bridges.
-        speck_percent: a part of less than this share of the image is dropped, such a hole filled.
+        speck_percent: percentage of the image's area below which a part of a mask is dropped and a hole is filled.
     """
 
     tolerance_px: float = 1.2
@@ -185,13 +185,13 @@ class Outlining:
     speck_percent: float = 0.01
 
     def speck_px(self, image_px: int) -> float:
-        """What a speck has less than, in pixels, in an image of so many."""
+        """The area, in pixels, below which a part is a speck in an image of `image_px` pixels."""
         return self.speck_percent / 100 * image_px
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """How sure the detector is of one garment: its label in the label config, and its score in `[0, 1]`."""
+    """How certain the detector is of one garment: its label in the label config, and its score in `[0, 1]`."""
 
     label: str
     score: float
@@ -199,14 +199,14 @@ class Certainty:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What goes back for one task.
+    """A model's answer for one task.
 
     Attributes:
         regions: Label Studio result dictionaries.
-        score: in `[0, 1]`, low means 'look here first'.
-        model_version: which model answered.
-        certainties: one for each garment found, whose regions may be several.
-        cluster: number of the group of images that look alike; None where the detector knows none.
+        score: in `[0, 1]`; people should check images with low scores first.
+        model_version: name of the model that answered.
+        certainties: one for each detected garment, which may have several regions.
+        cluster: number of the image's group of similar images; None if the detector has no groups.
     """
 
     regions: list[dict[str, object]] = field(default_factory=list)

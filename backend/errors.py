@@ -1,26 +1,26 @@
-"""Every named failure: its HTTP status, and the one sentence a person may read."""
+"""Every named failure, with its HTTP status and the sentence that a person may read."""
 
 from __future__ import annotations
 
 
 class DrapeError(Exception):
-    """Base of all failures that Drape names.
+    """Base class of all failures that Drape names.
 
-    `str(error)` is a plain sentence that may be shown to an annotator: it holds no secret, no traceback, no path
-    outside the data directory, and says what to do where something can be done.
+    `str(error)` is a plain sentence that may be shown to an annotator: it holds no secret, no traceback and no path
+    outside the data directory, and says what to do if something can be done.
     """
 
     http_status = 500
 
 
 class LabelConfigError(DrapeError):
-    """A label config that cannot be served; the message names the missing tag."""
+    """A label config that Drape cannot serve; the message says why, such as which tag is missing."""
 
     http_status = 400
 
 
 class PromptError(DrapeError):
-    """A prompt that cannot be answered as it stands: no label chosen, words without a model that reads them."""
+    """A prompt that cannot be answered as it is: no label is chosen, or no model that reads words is installed."""
 
     http_status = 400
 
@@ -44,43 +44,43 @@ class ModelError(DrapeError):
 
 
 class NotFoundError(ModelError):
-    """There is no such model version, or nothing of that name is kept with it."""
+    """A model version that does not exist, or a file that is not stored with it."""
 
     http_status = 404
 
 
 class ModelLoadingError(ModelError):
-    """The model is being loaded; asking again in a few seconds succeeds."""
+    """The model is still being loaded; a retry in a few seconds succeeds."""
 
 
 class LabelStudioError(DrapeError):
-    """Label Studio is away, refuses the credentials, or answered with an error; the message says which."""
+    """Label Studio is unreachable, refuses the credentials, or answered with an error; the message says which."""
 
     http_status = 503
 
 
 class LabelStudioAwayError(LabelStudioError):
-    """Label Studio does not answer, or fails by itself: the same request may succeed later."""
+    """Label Studio does not answer, or has an internal failure: the same request may succeed later."""
 
 
 class StorageError(DrapeError):
-    """What several machines share cannot be read or written; the message says where that is, and why."""
+    """The shared storage cannot be read or written; the message says where it is, and why."""
 
     http_status = 503
 
 
 class StorageAwayError(StorageError):
-    """The shared storage does not answer, or fails by itself: the same may succeed later."""
+    """The shared storage does not answer, or has an internal failure: the same operation may succeed later."""
 
 
 class QueueError(DrapeError):
-    """Redis is away or refused the command."""
+    """Redis is unreachable or refused the command."""
 
     http_status = 503
 
 
 class OverloadedError(DrapeError):
-    """More is asked at once than can be answered in time; asking again after `retry_after_s` seconds may succeed."""
+    """More requests at once than can be answered in time; a retry after `retry_after_s` seconds may succeed."""
 
     http_status = 503
 
@@ -90,25 +90,25 @@ class OverloadedError(DrapeError):
 
 
 class DatasetError(DrapeError):
-    """The approved labels do not make a data set that can be trained on; the message says what is missing."""
+    """The approved labels do not suffice for a training data set; the message says what is missing."""
 
     http_status = 422
 
 
 class ReportError(DrapeError):
-    """A version's report that could not be made or stored; the version itself is whole."""
+    """A version's report that could not be made or stored; the version itself is complete."""
 
 
 class ForbiddenError(DrapeError):
-    """A request that another site's page made in the name of somebody who is logged in here."""
+    """A request that another site's page sent with the credentials of a person who is logged in here."""
 
     http_status = 403
 
 
 class SettingsError(DrapeError):
-    """What a project is to have of its own settings cannot be; the message names the file, the project, the field."""
+    """The file of project settings, or a value in it, is invalid; the message names file, project and field."""
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, without the lines of detail that follow; its kind where it says nothing."""
+    """The first line of a library's error message; the exception's class name if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

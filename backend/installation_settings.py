@@ -1,4 +1,4 @@
-"""Settings of the installation: its addresses and secrets, its devices and models, what is kept where."""
+"""Settings of the installation: addresses, secrets, devices, models, and where data is stored."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import quote, urlsplit
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# Where containers find their secrets, each in a file of its setting's name.
+# Containers find their secrets here, each in a file named after its setting.
 SECRETS = Path("/run/secrets")
 
 
 class InstallationSettings(BaseSettings):
-    """The first part of `Settings`: of no project, request or image."""
+    """The part of `Settings` that depends on no project, request or image."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -167,12 +167,12 @@ class InstallationSettings(BaseSettings):
 
     @property
     def backend_address(self) -> str:
-        """Where Label Studio reaches the backend."""
+        """The address at which Label Studio reaches the backend."""
         return self.backend_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
 
     @property
     def redis_address(self) -> str:
-        """`redis_url` with the password in it, wherever that was given; this machine's own Redis where none is set."""
+        """`redis_url` (by default this machine's own Redis), with `redis_password` added if it holds no password."""
         url = self.redis_url or "redis://127.0.0.1:6379"
         parts = urlsplit(url)
         if not self.redis_password or parts.password:
@@ -188,10 +188,10 @@ class InstallationSettings(BaseSettings):
 
     @property
     def cache_path(self) -> Path:
-        """Directory of this machine's copies of what `storage_url` holds; another one for another storage."""
+        """Directory of this machine's copies from `storage_url`; each storage has a directory of its own."""
         return self.data_dir / "cache" / hashlib.sha256(self.storage_url.encode()).hexdigest()[:12]
 
     @property
     def may_read_words(self) -> bool:
-        """Whether a segmenter that reads words is asked for; only loading it shows whether it is there."""
+        """Whether the settings ask for a segmenter that reads words; only loading it shows whether it is installed."""
         return self.segmenter == "sam3" or (self.segmenter == "auto" and bool(self.sam3_weights))

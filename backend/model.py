@@ -1,4 +1,4 @@
-"""The plug-in's entry point for those who host it with `label-studio-ml`'s own runner: a thin face on the service."""
+"""Entry point for hosting Drape with `label-studio-ml`'s own runner: a thin adapter to `Service`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from backend.label_studio.payloads import PredictRequest, WebhookEvent
 from backend.service import Service
 from backend.settings import Settings
 
-# How long a Redis that is away is waited for.
+# How long `fit` waits for a Redis that does not answer.
 FIT_S = 10.0
 
 
 @functools.cache
 def service() -> Service:
-    """The process's one service: the runner builds a model for each project, all of which share it."""
+    """The process's only service: the runner builds a model for each project, and all of them share it."""
     return Service.build(Settings())
 
 
 class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
-    """Works under 1.0.9 of the registry, and under 2.x of the vendor's repository (which passes `project_id`)."""
+    """The runner's model class, for 1.0.9 on PyPI and 2.x in the vendor's repository, which passes `project_id`."""
 
     def __init__(self, project_id: str | None = None, label_config: str | None = None, **kwargs: Any) -> None:
         # 2.x passes both by name or in this order; 1.0.9 passes `label_config` by name, and `train_output`.
@@ -32,12 +32,12 @@ class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
         self.config_xml = label_config or ""
 
     def setup(self) -> None:
-        """2.x calls this to let a model name its version; the version is asked of the registry on each answer."""
+        """Does nothing: 2.x calls it to let a model name its version, which each answer reads from the registry."""
 
     def predict(
         self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[dict[str, Any] | list[Any]]:
-        """One entry a task, in order, as `/predict` answers them.
+        """Returns one entry per task, in order, as `/predict` does.
 
         Args:
             tasks: Label Studio's tasks.
@@ -48,13 +48,13 @@ class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
         return service().predict(PredictRequest.read(json.dumps(body).encode()))
 
     def fit(self, tasks: Any, workdir: Any = None, **kwargs: Any) -> dict[str, str]:
-        """A webhook, under either version's calling convention: queues the work and returns at once.
+        """Handles a webhook in either version's calling convention; returns as soon as its work is queued.
 
         1.0.9 calls `fit((), event=..., data=...)`; 2.x calls `fit(event, data, ...)`.
         """
         event, data = (tasks, workdir) if isinstance(tasks, str) else (kwargs.get("event"), kwargs.get("data"))
         body = {**(data if isinstance(data, dict) else {}), "action": event}
         queued = service().webhook(WebhookEvent.model_validate(body))
-        # 1.0.9 calls this in a process that ends right afterwards.
+        # 1.0.9 calls `fit` in a process that ends right afterwards, and the inbox's thread with it.
         service().inbox.wait_until_empty(timeout_s=FIT_S)
         return {"queued": queued}

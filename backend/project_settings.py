@@ -1,4 +1,4 @@
-"""The file that `PROJECT_SETTINGS` names: settings that projects have of their own, read within limits."""
+"""Reads the file that `PROJECT_SETTINGS` names: settings of single projects, within limits on its size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from yaml import YAMLError
 
 from backend.errors import SettingsError, first_line
 
-# What `PROJECT_SETTINGS` may set otherwise for a project: what its model finds, accepts, learns and is judged by. All
-# else is the installation's: addresses, secrets, devices, limits that protect it.
+# The settings that a project may override: what its model detects, accepts and learns, and how it is evaluated. All
+# others belong to the installation: addresses, secrets, devices, and the limits that protect it.
 OF_A_PROJECT = frozenset(
     {
         "approval",
@@ -48,20 +48,20 @@ OF_A_PROJECT = frozenset(
     }
 )
 
-# A few aliases of aliases may stand for billions of values.
+# A few aliases of aliases may expand to billions of values.
 MAX_YAML_CHARACTERS, MAX_YAML_VALUES = 200_000, 100_000
 
 
 @lru_cache(maxsize=4)
 def read_projects(path: Path, stamp: tuple[int, int], *, known: frozenset[str]) -> Mapping[int, Mapping[str, Any]]:
-    """What the file says: number of a project → name of a setting, in lower case → its value.
+    """The file's content: project number → setting name in lower case → value.
 
     Args:
-        stamp: that of the file's last change.
-        known: names of all settings there are.
+        stamp: the file's modification time and size: a changed file is read again instead of taken from the cache.
+        known: names of all settings that exist.
 
     Raises:
-        SettingsError: the file is no such file, or names what is not to be set for one project.
+        SettingsError: the file is malformed, or names a setting that projects cannot override.
     """
     try:
         said = _read_yaml(path)
@@ -85,10 +85,10 @@ def read_projects(path: Path, stamp: tuple[int, int], *, known: frozenset[str]) 
 
 
 def _read_yaml(path: Path) -> Any:
-    """What the file holds.
+    """The file's YAML content.
 
     Raises:
-        ValueError: it is more than a file of settings can be; none of it is made then.
+        ValueError: the file is larger than a settings file can be; its values are not constructed then.
     """
     text = path.read_text()
     if len(text) > MAX_YAML_CHARACTERS:
@@ -100,9 +100,9 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _values_of(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values it holds; what an alias stands for counts wherever it stands."""
+    """The number of values in a node, with an alias counted as what it stands for."""
     if id(node) not in known:
-        # One that holds itself has no end.
+        # A node that contains itself has no end: it counts as too many values.
         known[id(node)] = MAX_YAML_VALUES
         held: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
@@ -114,5 +114,5 @@ def _values_of(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def project_in(path: Path, project_id: int | None) -> str:
-    """Where in which file a project's settings stand, for messages."""
+    """Names the file and the project in it, for messages."""
     return f"PROJECT_SETTINGS={path}, project {project_id}"

@@ -1,4 +1,4 @@
-"""What the service does for each of Label Studio's requests; knows no HTTP. `app.py` and `model.py` are its faces."""
+"""What the service does for each of Label Studio's requests, without HTTP; `app.py` and `model.py` call it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ logger = logging.getLogger(__name__)
 ANNOTATION_ACTIONS = frozenset(
     {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
 )
-# Less than whoever ends the process waits for it.
+# Shorter than the time that a stopped process is given to end.
 CLOSE_S = 2.0
 ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
 
 
 @dataclass(frozen=True)
 class Service:
-    """The parts that answer, put together once."""
+    """The parts that answer requests, built once."""
 
     connections: Connections
     interactive: Interactive
@@ -61,11 +61,11 @@ class Service:
 
     @classmethod
     def build(cls, settings: Settings) -> Service:
-        """All parts from the settings. Loads no model and touches no network: both happen on first use."""
-        # Ultralytics does it as it is loaded, with the first detector: were OpenCV at work on a click in threads of
-        # its own then, it would divide by their number, which is 0, and take the whole process along.
+        """Builds all parts from the settings; the segmenter loads in the background, all else loads on first use."""
+        # Ultralytics sets this too when the first detector imports it. If OpenCV were then working on a click in its
+        # own threads, it would divide by their new number, which is 0, and crash the whole process.
         cv2.setNumThreads(0)
-        # A Redis that hangs must not hold the threads that answer.
+        # With a timeout: a Redis that hangs must not block the threads that answer requests.
         connections = Connections.of(settings, answer_within_s=REDIS_PATIENCE_S)
         label_studio, redis = connections.label_studio, connections.queues.redis
         images = ImageStore(settings, bearer=label_studio.bearer)
@@ -93,50 +93,50 @@ class Service:
         )
 
     def close(self) -> None:
-        """Queues what events called for, as far as that is soon done; to be called as the process ends."""
+        """Queues the work of events that still wait, for at most `CLOSE_S` seconds; call it as the process ends."""
         self.inbox.close(timeout_s=CLOSE_S)
 
     def model_version(self, project_id: int | None) -> str:
-        """What pre-annotates the project: its champion's name, or the segmenter's where it has none yet."""
+        """Name of the model that pre-annotates the project: its champion, or the segmenter while it has no champion."""
         return self.project_status.model_version(project_id)
 
     def health(self) -> dict[str, Any]:
-        """What `GET /health` says."""
+        """The answer to `GET /health`."""
         return {"status": "UP", "model_class": "GarmentModel", "segmenter": self.interactive.segmenter.name}
 
     def setup(self, *, project_id: int | None, label_config: str) -> str:
-        """Checks that the label config can be served; returns the model version that Label Studio shall show.
+        """Checks that the label config can be served; returns the model version for Label Studio to show.
 
         Raises:
-            LabelConfigError: a tag is missing.
+            LabelConfigError: the label config cannot be served.
         """
         parse_label_config(label_config)
         return self.model_version(project_id)
 
     def predict(self, request: PredictRequest, *, deadline_s: float | None = None) -> list[dict[str, Any] | list[Any]]:
-        """One entry a task, in order: a prediction, or `[]` for 'none (yet)'.
+        """Returns one entry per task, in order: a prediction, or `[]` if there is none (yet).
 
         Args:
-            deadline_s: seconds after which whole images are answered with what is ready; None for the setting's.
+            deadline_s: seconds after which whole images are answered with what is ready; None for the setting's value.
 
         Raises:
-            LabelConfigError: a tag is missing.
+            LabelConfigError: the label config cannot be served.
             OverloadedError: a prompt waited too long for its turn.
-            LabelStudioError: Label Studio, which keeps the images, is away (batch only).
+            LabelStudioError: Label Studio, which serves the images, is unreachable (batch only).
         """
         configs = parse_label_configs(request.label_config)
         if request.context and request.tasks:
-            # Its list was looked at when the context was recognised as one.
+            # `result` is a list: `request.context` is None otherwise.
             config = config_of(configs, [one for one in request.context["result"] if isinstance(one, dict)])
             return [_as_result(self._interact(request, config))]
         left_s = self.connections.settings.predict_deadline_s if deadline_s is None else deadline_s
         return self._predict_batch(request, configs, deadline_s=left_s)
 
     def excuse(self, request: PredictRequest, reason: str) -> dict[str, Any]:
-        """The entry that has an annotator read why a prompt was not answered.
+        """The entry that shows an annotator why a prompt was not answered.
 
         Raises:
-            LabelConfigError: a tag is missing.
+            LabelConfigError: the label config cannot be served.
         """
         return _as_result(self.interactive.excuse(reason, parse_label_configs(request.label_config)[0]))
 
@@ -161,7 +161,7 @@ class Service:
         if project_id is None:
             return [[] for _ in request.tasks]
         if len(request.tasks) == 1:
-            # One task alone: somebody has opened it.
+            # Label Studio asks for a single task when somebody opens it.
             self.prewarmer.opened(project_id, request.tasks[0], configs[0])
         current = self.batch.current(project_id) if self.connections.registry.champion(project_id) else None
         if current is None:
@@ -180,7 +180,7 @@ class Service:
     def _predict_without_model(
         self, project_id: int, tasks: list[Task], config: LabelConfig
     ) -> list[dict[str, Any] | list[Any]]:
-        """The remembered words in a task that is opened; what words find otherwise takes a job's time."""
+        """Answers an opened task with the remembered phrase; otherwise a job looks for words, which takes long."""
         if len(tasks) == 1 and self.connections.settings.for_project(project_id).sticky_words:
             phrase = self.interactive.sticky.recall(project_id)
             try:
@@ -204,13 +204,13 @@ class Service:
             )
 
     def webhook(self, event: WebhookEvent) -> str:
-        """Takes what the event calls for to be queued; returns it in a word. Waits for nothing.
+        """Puts the event's work into the inbox, without waiting; returns the kind of work, or `ignored`.
 
         Raises:
-            OverloadedError: too many events wait for a Redis that is away.
+            OverloadedError: Redis does not answer, and too many events wait for it.
         """
         project_id = event.project_id
-        # Each name that is counted takes memory: one for all that mean nothing here.
+        # Each counted name takes memory, so all unknown actions share one.
         self.metrics.webhooks.labels(action=event.action if event.action in ACTIONS else "other").inc()
         if event.action == "TASKS_CREATED":
             work = EventWork("prelabel", project_id, tuple(task.id for task in event.tasks))
@@ -225,11 +225,11 @@ class Service:
         return work.kind
 
     def takes_long(self, event: WebhookEvent) -> bool:
-        """Whether `webhook` hashes the event's regions, and reads the project's settings: not for an event loop."""
+        """Whether `webhook` hashes the event's regions and reads the project's settings, which blocks an event loop."""
         return event.action == "ANNOTATION_CREATED" and event.annotation is not None and is_marked(event.annotation)
 
     def _is_own(self, event: WebhookEvent) -> bool:
-        """Whether the service stored the annotation itself: of thousands each would have all labels counted again."""
+        """Whether Drape stored it and does not train on it: each of thousands would start a new count of all labels."""
         if not self.takes_long(event) or accepted_by(event.annotation or {}) is None:
             return False
         return not self.connections.settings.for_project(event.project_id).train_on_auto_accepted
@@ -239,7 +239,7 @@ class Service:
         return self.project_status.versions(project_id)
 
     def status(self) -> dict[str, Any]:
-        """What `GET /status` shows: models, queues, jobs with their progress, the last problems."""
+        """The answer to `GET /status`: models, queues, jobs with their progress, the latest problems."""
         return {
             "status": "UP",
             "uptime_s": round(time.time() - self.started_at, 1),

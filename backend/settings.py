@@ -1,6 +1,6 @@
-"""Every setting, once: name, type, default, unit. Nothing else in Drape reads the environment.
+"""Every setting, defined once: name, type, default, unit. Nothing else in Drape reads the environment.
 
-The first part of them, of the installation, is in `installation_settings`.
+`installation_settings` holds the first part, the settings of the installation.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from backend.project_settings import project_in, read_projects
 
 
 class Settings(InstallationSettings):
-    """Read from the environment (names in capitals), then from a `.env` file in the working directory, then from files
-    of their names in `/run/secrets`."""
+    """All settings, from the environment (in capitals), else `.env` in the working directory, else `/run/secrets`."""
 
     prewarm_tasks: int = Field(
         2, ge=0, description="Tasks after the opened one whose images are encoded ahead, in the background."
@@ -200,10 +199,10 @@ class Settings(InstallationSettings):
         return self
 
     def projects(self) -> Mapping[int, Mapping[str, Any]]:
-        """What `PROJECT_SETTINGS` says: number of a project → name of a setting → its value.
+        """The content of the `PROJECT_SETTINGS` file: project number → setting name → value.
 
         Raises:
-            SettingsError: the file is missing, is no such file, or names what is not to be set for one project.
+            SettingsError: the file is missing or malformed, or names a setting that projects cannot override.
         """
         if not self.project_settings:
             return {}
@@ -215,23 +214,23 @@ class Settings(InstallationSettings):
         return read_projects(path, (about.st_mtime_ns, about.st_size), known=frozenset(type(self).model_fields))
 
     def for_project(self, project_id: int | None) -> Settings:
-        """These settings, with what the project has of its own; the file is read as it is now.
+        """These settings, overridden by the project's own, which the file holds at the time of the call.
 
         Raises:
-            SettingsError: as `projects`; or one of its values cannot be.
+            SettingsError: as `projects`; or one of the project's values is invalid.
         """
         own = None if project_id is None else self.projects().get(project_id)
         if not own:
             return self
         try:
-            # As given they come before what the environment says.
+            # Values that are passed as arguments override the environment.
             return type(self)(**{**dict(self), **own})
         except ValidationError as e:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
             raise SettingsError(f"{project_in(Path(self.project_settings), project_id)}: {wrong}.") from e
 
     def check_projects(self) -> tuple[int, ...]:
-        """Numbers of the projects that have settings of their own, all of which were looked at.
+        """Checks every project's own settings; returns the numbers of the projects that have any.
 
         Raises:
             SettingsError: as `for_project`.
@@ -241,20 +240,20 @@ class Settings(InstallationSettings):
         return tuple(sorted(self.projects()))
 
     def for_work(self, work: Literal["batch", "train"]) -> Settings:
-        """These settings for a process that does other work than answering annotators: its device and its share."""
+        """These settings with the device and the share of GPU memory of a process that pre-annotates or trains."""
         device = self.device_batch if work == "batch" else self.device_train
         share = self.gpu_memory_share_batch if work == "batch" else self.gpu_memory_share_train
-        # Of several that trainings run on, all else that they do takes the first.
+        # A training may run on several devices; the rest of its process uses the first.
         return self.model_copy(update={"device": (device or self.device).split(",")[0], "gpu_memory_share": share})
 
     @property
     def outlining(self) -> Outlining:
-        """How masks become regions."""
+        """The settings for turning masks into regions."""
         return Outlining(
             tolerance_px=self.polygon_tolerance_px, parts=self.polygon_parts, speck_percent=self.speck_percent
         )
 
     @property
     def allowed_image_hosts(self) -> frozenset[str]:
-        """Lower-case host names, besides Label Studio's own, that images may be fetched from."""
+        """Lower-case names of the hosts, besides Label Studio's own, that images may be fetched from."""
         return frozenset(host.strip().lower() for host in self.image_hosts.split(",") if host.strip())

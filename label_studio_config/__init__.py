@@ -1,8 +1,8 @@
-"""Label configs, the demo figures, and the code that sets a Label Studio project up.
+"""Label configs, the demo figures, and the code that sets up a Label Studio project.
 
-- `palette_xml`: a label config from any list of labels
+- `palette_xml`: makes a label config from any list of labels
 - `palettes`: the palettes that come with Drape
-- `provision`: projects, backends, webhooks, storages
-- `uploads`: images into a Label Studio elsewhere
+- `provision`: sets up projects, backends, webhooks and storages
+- `uploads`: uploads images to a Label Studio that cannot read this disk
 - `demo`: drawn figures
 """

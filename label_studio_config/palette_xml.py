@@ -1,4 +1,4 @@
-"""A label config from any list of labels: one palette for all tools."""
+"""Makes a label config from any list of labels: one palette for all tools."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HOT_KEYS = "123456789"
 
 
 def palette(labels: Sequence[str | Label]) -> str:
-    """A label config with one palette for all tools: smart clicks and boxes, polygons, words, and the message line.
+    """Makes a label config with one palette for all tools: smart clicks and boxes, polygons, words, the message line.
 
-    The palette comes first, for its hot keys 1 to 9; the message stands above the image, where it is seen.
+    The palette comes first, for its hot keys 1 to 9; the message line is above the image, where annotators see it.
     """
     whole = [Label(label) if isinstance(label, str) else label for label in labels]
     rows = "\n".join(f"    {_label(number, label)}" for number, label in enumerate(whole))
@@ -42,7 +42,7 @@ def _label(number: int, label: Label) -> str:
     attributes = {"value": label.value, "background": colour_of(number)}
     if number < len(HOT_KEYS):
         attributes["hotkey"] = HOT_KEYS[number]
-    # Label Studio gives the labels after the ninth keys of its own.
+    # Label Studio assigns its own hot keys to the labels after the ninth.
     others = ",".join(sorted(label.predicted_values))
     attributes |= {name: said for name, said in (("prompt", label.prompt), ("predicted_values", others)) if said}
     return f"<Label {' '.join(f'{name}={quoteattr(said)}' for name, said in attributes.items())}/>"

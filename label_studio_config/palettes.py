@@ -1,4 +1,4 @@
-"""The palettes that come with Drape: labels, the names that data sets give them, and the words that find them."""
+"""The palettes that come with Drape: labels, the names that data sets use for them, and the words for prompts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from label_studio_config.palette_xml import palette
 
 
 def _labels(rows: Sequence[tuple[str, str, str]]) -> tuple[Label, ...]:
-    """From rows of a label's value, other names that data sets and models have for it (by commas), and its prompt.
+    """Makes labels from rows: value, names that data sets and models use for it (separated by commas), and prompt.
 
-    The other names are no `alias`: Label Studio would store them in annotations in the value's place.
+    These names are not an `alias`, which Label Studio would store in annotations in place of the value.
     """
     return tuple(
         Label(
@@ -54,7 +54,7 @@ INDO_WESTERN = _labels(
         ("bag", "", "bag"),
     ]
 )
-# Jia et al. 2020: its 27 main garments and accessories, with the data set's own names.
+# Jia et al. 2020: the 27 main garments and accessories, with the data set's own names.
 FASHIONPEDIA = _labels(
     [
         ("shirt", "shirt, blouse", "shirt or blouse"),
@@ -86,7 +86,7 @@ FASHIONPEDIA = _labels(
         ("umbrella", "", ""),
     ]
 )
-# The subset that is used in practice: without what is rarely worn or hardly seen.
+# The subset that is used in practice, without labels that are rarely worn or hardly visible.
 FASHIONPEDIA_23 = tuple(one for one in FASHIONPEDIA if one.value not in {"tie", "glove", "sock", "umbrella"})
 # Ge et al. 2019.
 DEEPFASHION2 = _labels(
@@ -106,7 +106,7 @@ DEEPFASHION2 = _labels(
         ("sling dress", "", ""),
     ]
 )
-# Liang et al. 2015: 18 classes, of which the first is the background, which nobody draws.
+# Liang et al. 2015: its 18 classes without the first, the background, which nobody draws.
 ATR = _labels(
     [
         ("hat", "", ""),
@@ -142,12 +142,12 @@ PALETTES: Mapping[str, tuple[Label, ...]] = {
 
 
 def file_of(name: str) -> Path:
-    """The XML file of a palette, for Label Studio's own settings page."""
+    """Returns the XML file of a palette, for Label Studio's own settings page."""
     return Path(__file__).with_name(f"{name}.xml")
 
 
 def write_files() -> None:
-    """Writes the files anew: `python -m label_studio_config.palettes`, after a change here."""
+    """Writes all XML files again: run `python -m label_studio_config.palettes` after a change here."""
     for name, labels in PALETTES.items():
         file_of(name).write_text(palette(labels), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Sets projects up in Label Studio: idempotent, so that it can run at every start."""
+"""Sets up projects in Label Studio; it is idempotent, so that it can run at every start."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 BACKEND_TITLE = "Drape"
 STORAGE_TITLE = "Photographs"
 IMAGE_FILES = r".*\.(jpe?g|png|webp|bmp|tiff?|JPE?G|PNG)$"
-# Label Studio gives a backend a second or three to answer as it is connected; one that has just started may need more.
+# Label Studio waits one to three seconds for a backend that it connects; one that has just started may need more.
 ATTEMPTS, PAUSE_S = 6, 2.0
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Where Label Studio reaches the backend, and with which secrets."""
+    """The address at which Label Studio reaches the backend, and the secrets between the two."""
 
     url: str
     user: str
@@ -38,7 +38,7 @@ class Backend:
 
 
 def ensure_project(label_studio: LabelStudio, *, title: str, label_config: str) -> int:
-    """The project of that title, made if there is none; a label config that people changed stays as it is."""
+    """Returns the project of that title, created if it is missing; an existing project keeps its label config."""
     sdk = label_studio.sdk
     with label_studio.said_plainly():
         for project in sdk.projects.list():
@@ -54,9 +54,9 @@ def set_label_config(label_studio: LabelStudio, *, project_id: int, label_config
     """Gives a project another label config.
 
     Raises:
-        LabelConfigError: it cannot be served, or annotations hold labels that it neither has nor names among another's
-            `predicted_values`; says which.
-        LabelStudioError: Label Studio refuses it.
+        LabelConfigError: the config cannot be served, or annotations hold labels that it neither has nor lists as a
+            label's alias or `predicted_values`; the message names these labels.
+        LabelStudioError: Label Studio refuses the config.
     """
     config = parse_label_config(label_config)
     lost = sorted(label for label in _labels_in_use(label_studio, project_id) if config.label_for(label) is None)
@@ -70,7 +70,7 @@ def set_label_config(label_studio: LabelStudio, *, project_id: int, label_config
 
 
 def _labels_in_use(label_studio: LabelStudio, project_id: int) -> set[str]:
-    """Labels of the regions that people have drawn."""
+    """Returns the labels of the regions in the project's annotations."""
     values = [
         region.get("value") or {}
         for task in label_studio.annotated_tasks(project_id)
@@ -87,9 +87,9 @@ def _say_if_labels_differ(present: str, wanted: str) -> None:
 
 
 def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Path) -> None:
-    """The project's local-files storage over `folder` and below, synchronised: new photographs become tasks.
+    """Syncs the project's local-files storage over `folder` and below, made if missing: new photographs become tasks.
 
-    `folder` may be a link: Label Studio wants its path, not its target's, inside the document root.
+    `folder` may be a link: its own path, not its target's, must be inside Label Studio's document root.
     """
     sdk = label_studio.sdk
     path = str(folder.absolute())
@@ -110,11 +110,11 @@ def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Pa
 
 
 def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> None:
-    """Connects the backend to the project: interactive, with its credentials, and exactly one webhook with its secret.
+    """Connects the backend to the project: interactive, with credentials and exactly one webhook, which has the secret.
 
     Raises:
         LabelConfigError: the project's label config cannot be served.
-        LabelStudioError: Label Studio refuses; says what to change where its address filter is the reason.
+        LabelStudioError: Label Studio refuses; if its address filter is the cause, the message says what to change.
     """
     parse_label_config(label_studio.project(project_id).label_config)
     for attempt in Retrying(
@@ -132,15 +132,15 @@ def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Back
 
 
 class _NotReached(LabelStudioError):
-    """Label Studio asked the backend, and had no answer in the second or three that it gives it."""
+    """The backend did not answer Label Studio within the one to three seconds that Label Studio waits."""
 
 
 def _connect(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> list[MlBackend]:
-    """What was connected before, of which at most one is left."""
+    """Connects the backend; returns the backends that were connected before, of which at most one is left."""
     sdk = label_studio.sdk
     try:
         with label_studio.said_plainly():
-            # One that was connected under another address (another port) is ours too: it moves along.
+            # A backend that was connected under another address (another port) is ours, too, and gets the new one.
             known = [
                 one for one in sdk.ml.list(project=project_id) if one.title == BACKEND_TITLE or one.url == backend.url
             ]
@@ -178,7 +178,7 @@ def _in_words(error: LabelStudioError, url: str) -> LabelStudioError:
 
 
 def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Backend, earlier: set[str]) -> None:
-    # Connecting makes a webhook without headers; connecting again after a removal leaves the old one behind.
+    # Connecting makes a webhook without headers, and connecting again after a removal leaves the old webhook behind.
     url = f"{backend.url}/webhook"
     sdk = label_studio.sdk
     headers = {SECRET_HEADER: backend.webhook_secret}
@@ -194,7 +194,7 @@ def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Ba
 
 
 def give_starter_model(project_id: int, settings: Settings) -> None:
-    """Gives the demo project the starter model, which knows drawn figures alone; nothing where it has a model."""
+    """Gives the demo project the starter model, which knows only drawn figures, unless the project has a model."""
     registry = Registry.of(settings)
     weights = WEIGHTS / "starter.pt"
     if registry.champion(project_id) is not None or not weights.is_file():

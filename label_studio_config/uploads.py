@@ -1,4 +1,4 @@
-"""Uploads images into a project: the way to a Label Studio that cannot read this machine's disk."""
+"""Uploads images into a project of a Label Studio that cannot read this machine's disk."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ AT_ONCE = 10
 
 
 def ensure_uploaded(label_studio: LabelStudio, *, project_id: int, folder: Path) -> int:
-    """Uploads the images in `folder` and below that the project lacks, known by their names.
+    """Uploads the images in `folder` and below that the project lacks; an image is identified by its name.
 
     Returns:
-        How many were uploaded.
+        How many images were uploaded.
 
     Raises:
-        LabelStudioError: it is away, or refuses.
+        LabelStudioError: Label Studio does not answer, or refuses.
     """
     present = _present(label_studio, project_id)
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in UPLOADABLE and path.is_file()]

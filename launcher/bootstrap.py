@@ -1,7 +1,7 @@
 """Builds the two virtual environments: `.venv` for Drape and `.venv-label-studio` for the stock Label Studio.
 
-Runs under whatever Python the system has, before anything is installed: it uses the standard library alone, and must
-at least parse under Pythons that are too old, to say so.
+It runs before anything is installed, under whatever Python the system has. So it uses only the standard library, and
+must parse under Pythons that are too old, to report that they are.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST, NEWEST = (3, 10), (3, 13)
 CANDIDATES = ("python3.12", "python3.11", "python3.10", "python3.13", "python3", "python")
-# Installed sizes with room for the downloads, in bytes.
+# Disk space that each environment needs, in bytes: its installed size, with room for the downloads.
 NEEDED_BYTES = {".venv": 9.0e9, ".venv-label-studio": 1.5e9}
 REMEDIES = (
     (r"No space left on device", "The disk is full. Free some space and run it again; what was built is kept."),
@@ -46,17 +46,17 @@ REMEDIES = (
 
 
 class InstallError(Exception):
-    """One line for the user."""
+    """An installation that cannot go on; the message is one line for the user."""
 
 
 def say(text):
-    """Shows one line at once."""
+    """Prints one line without buffering."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def python_version(executable):
-    """`(major, minor)` of a Python, or None where it does not run."""
+    """Returns `(major, minor)` of a Python executable, or None if it does not run."""
     try:
         code = "import sys; print('%d %d' % sys.version_info[:2])"
         answer = subprocess.check_output([executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -67,7 +67,7 @@ def python_version(executable):
 
 
 def find_python(candidates=CANDIDATES):
-    """The first Python that fits: the one that runs this where it does, else by name on the PATH."""
+    """Finds a supported Python: the one that runs this script if it is supported, else the first match on the PATH."""
     if sys.version_info < (3, 3):
         raise InstallError("Drape needs Python 3.10 to 3.13; this is Python %d.%d." % sys.version_info[:2])
     seen = []
@@ -85,7 +85,7 @@ def find_python(candidates=CANDIDATES):
 
 
 def remedy(output):
-    """One line for what pip said, with what to do about it."""
+    """Returns one line about pip's output: the remedy for a known failure, else pip's last error line."""
     for pattern, line in REMEDIES:
         if re.search(pattern, output):
             return line
@@ -94,7 +94,7 @@ def remedy(output):
 
 
 def fingerprint(files, version, extra=()):
-    """What an environment was built from: it is built again when this changes."""
+    """Hashes what an environment is built from; `build` builds it again when the hash changes."""
     digest = hashlib.sha256(("%d.%d %s" % (version[0], version[1], " ".join(extra))).encode())
     for name in files:
         with open(os.path.join(ROOT, name), "rb") as file:
@@ -103,7 +103,7 @@ def fingerprint(files, version, extra=()):
 
 
 def run(command, log, what):
-    """Runs a command with its output in the log; shows how long it takes, and what pip is busy with."""
+    """Runs a command and appends its output to the log; a terminal shows pip's current step and the time so far."""
     started = time.time()
     with open(log, "ab") as file:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
@@ -131,11 +131,11 @@ def run(command, log, what):
 
 
 def build(name, requirements, python, version, editable=False):
-    """Builds one environment, or finds it as it should be."""
+    """Builds one environment, unless it is up to date."""
     folder = os.path.join(ROOT, name)
     inside = os.path.join(folder, "bin", "python")
-    # An environment of another Python that fits is kept; one of a Python that is gone, or that was interrupted before
-    # it had its pip, is made anew.
+    # An environment of any supported Python stays. It is created again if its Python is unsupported or gone, or if its
+    # creation was interrupted before pip was installed.
     present = python_version(inside) if os.path.isfile(os.path.join(folder, "bin", "pip")) else None
     there = present is not None and OLDEST <= present <= NEWEST
     version = present if there else version
@@ -170,14 +170,14 @@ def build(name, requirements, python, version, editable=False):
 
 
 def main():
-    """Builds what is missing; the exit status is 1 with one line where that fails."""
+    """Builds what is missing and returns the exit status: 1 after a failure, which it reports in one line."""
     parser = argparse.ArgumentParser(description="Builds the environments that Drape runs in.")
     parser.add_argument("--dev", action="store_true", help="with what the tests need")
     parser.add_argument("--no-label-studio", action="store_true", help="Drape's own environment alone")
     given = parser.parse_args()
     try:
         python, version = find_python()
-        # The same environment serves both: once built for the tests, it stays so.
+        # Users and tests share `.venv`: once built with the test requirements, it is always built with them.
         dev = given.dev or os.path.isfile(os.path.join(ROOT, ".venv", "drape-dev"))
         own = ["requirements-dev.txt", "requirements.txt"] if dev else ["requirements.txt"]
         build(".venv", own, python, version, editable=True)

@@ -1,4 +1,4 @@
-"""The `drape` command: every command is a function in `launcher/commands/`, and named here."""
+"""The `drape` command: registers every subcommand, each of which is a function in `launcher/commands/`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ app.command()(project.train)
 
 
 def main() -> None:
-    """Runs the command; a failure that we know is one line, not a traceback."""
+    """Runs the command; prints an expected failure as one line, not as a traceback, and exits with status 1."""
     try:
         app()
     except (LauncherError, DrapeError) as e:

@@ -1,7 +1,7 @@
-"""What keeps `drape` from going on, in one sentence with the remedy."""
+"""The error that ends a `drape` command: one sentence with the remedy."""
 
 from __future__ import annotations
 
 
 class LauncherError(Exception):
-    """Shown to the user as it is; the command then ends with status 1."""
+    """An error whose message the user sees unchanged; the command then exits with status 1."""

@@ -1,16 +1,16 @@
-"""From approved labels to a better detector. Runs in RQ workers; `backend` never imports this package.
+"""Trains a better detector from approved labels. Runs in RQ workers; `backend` never imports this package.
 
 - `jobs`: the RQ jobs: count approved labels, train on them
-- `retraining`: one training, step by step
-- `runs`: where a training works, so that it can go on
-- `evaluate`: `drape evaluate`: scores any weights
-- `annotations`: what people approved, showed and corrected
-- `dataset`: approved annotations as a YOLO data set
-- `finetuning`: Ultralytics
-- `evaluation`: held-out images, scores, promotion
-- `auto_accept`: score thresholds, and audits of them
+- `retraining`: the steps of a training
+- `runs`: the folders of a training, from which it resumes
+- `evaluate`: `drape evaluate`: the metrics of any weights
+- `annotations`: approved annotations: their garments, corrections and the survey
+- `dataset`: writes approved annotations as a YOLO data set
+- `finetuning`: fine-tunes with Ultralytics
+- `evaluation`: held-out images, metrics on them, promotion
+- `auto_accept`: finds score thresholds, and audits them
 - `report`: a version's HTML report
-- `metrics`: matching, pixel metrics, binomial bounds
+- `metrics`: matching of masks, pixel metrics, binomial bounds
 - `model_export`: `drape models export`
 - `data_in`: `drape import`
 - `data_out`: `drape export`

@@ -1,4 +1,4 @@
-"""The table of scores for any weights, on any project's approved images: also for models that were not made here."""
+"""Computes the metrics of any weights, including models that Drape did not train, on a project's approved images."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Which = Literal["split", "approved"]
 
 @dataclass(frozen=True)
 class OtherSet:
-    """An annotated set of others, in any format that `drape import` reads.
+    """An annotated data set from elsewhere, in any format that `drape import` reads.
 
     Attributes:
-        images: the folder of its images, where they lie elsewhere.
-        mapping: file of `their class: our label`.
+        images: the folder of its images, if it is not the one that the data set names.
+        mapping: a YAML or JSON file of `their class: our label`.
     """
 
     path: str
@@ -45,15 +45,15 @@ class OtherSet:
 
 
 def examine(connections: Connections, project_id: int, model: Version | Path, *, on: Which | OtherSet) -> Scores:
-    """Scores a version, or the weights in a `.pt` file, under the labels of a project.
+    """Evaluates a version, or the weights in a `.pt` file, under the labels of a project.
 
     Args:
-        on: `split`, the images that the project's models are judged on and never trained on; all that is `approved`; or
-            a set of others.
+        on: `split`: the project's held-out images; `approved`: all images with an approved annotation by a person; or
+            another data set.
 
     Raises:
-        DatasetError: there is nothing to look at.
-        LabelStudioError, LabelConfigError, ModelError: as their names say.
+        DatasetError: there is no image to evaluate on.
+        LabelStudioError, LabelConfigError, ModelError: Label Studio, the label config or the weights cannot be read.
     """
     settings = connections.settings
     config = parse_label_config(connections.label_studio.project(project_id).label_config)
@@ -98,7 +98,7 @@ def _of_others(on: OtherSet, config: LabelConfig, settings: Settings, *, side_px
 
 
 def _held_out(connections: Connections, project_id: int, approved: list[Approved]) -> list[Approved]:
-    """Those that the latest training held out."""
+    """Returns the annotations whose images the latest training held out."""
     manifest = latest_manifest(connections.registry, project_id)
     sides = {entry.annotation_id: entry.side for entry in manifest.entries} if manifest else {}
     return [one for one in approved if sides.get(one.annotation_id) == "val"]

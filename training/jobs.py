@@ -1,4 +1,4 @@
-"""The RQ jobs: count the approved labels, and train on them."""
+"""The RQ jobs that count approved labels and train on them."""
 
 from __future__ import annotations
 
@@ -28,21 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, int]:
-    """Counts the project's new approved annotations, and queues a training when they are enough.
+    """Counts the project's new approved annotations, and queues a training if there are enough.
 
     Args:
-        all_of_it: asks Label Studio for everything, and not for what changed since the last count: so tasks that were
-            deleted are found, too.
+        all_of_it: asks for all annotated tasks, not only those changed since the last count: notices deleted ones too.
 
     Returns:
-        `new` approved annotations, and `needed` of them for a training.
+        `new`: how many approved annotations are new; `needed`: how many start a training.
 
     Raises:
-        LabelStudioError: Label Studio, which alone knows, stayed away.
-        QueueError: Redis is away.
+        LabelStudioError: Label Studio stayed unreachable for `CHECK_PATIENCE_S`, or refused the request.
+        QueueError: Redis is unreachable.
     """
     connections = Connections.of(Settings().for_project(project_id))
-    # Before Label Studio is asked: what is approved during the count then brings a count of its own.
+    # Cleared before Label Studio is asked: an annotation that is approved during this count then queues another count.
     connections.queues.begin_check(project_id, all_of_it=all_of_it)
     for attempt in patiently(for_s=CHECK_PATIENCE_S):
         with attempt:
@@ -51,14 +50,14 @@ def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, in
 
 
 def train(project_id: int, reason: str) -> dict[str, object]:
-    """Fine-tunes on all approved annotations and stores the version; where it is better, has it pre-annotate the rest.
+    """Fine-tunes on all approved annotations, stores the version and, if it is better, promotes it and pre-annotates.
 
-    The champion stays as it is until the new version is whole on disk. While Label Studio is away the job waits for
-    it; killed at any moment, the job goes on where it was when it is run again.
+    The champion stays unchanged until the new version is complete on disk. While Label Studio or the storage is
+    unreachable, the job retries. A job that was killed resumes where it stopped when it runs again.
 
     Raises:
-        DatasetError: nothing that was approved can be trained on.
-        LabelStudioError, ModelError, QueueError: as their names say.
+        DatasetError: no approved annotation can be trained on.
+        LabelStudioError, ModelError, QueueError: Label Studio, a model or Redis failed.
     """
     connections = Connections.of(Settings().for_project(project_id).for_work("train"))
     logger.info("Training for project %s: %s", project_id, reason)
@@ -72,7 +71,7 @@ def train(project_id: int, reason: str) -> dict[str, object]:
         if not isinstance(e, LabelStudioAwayError | StorageAwayError):
             shutil.rmtree(run_folder(connections.settings, project_id), ignore_errors=True)
         raise
-    # What was approved while this ran counts for the next training.
+    # Annotations that were approved during this training count for the next one.
     connections.queues.enqueue_check(project_id)
     kept = "now works with" if verdict.promoted else "does not work with"
     logger.info("Project %s %s %s: %s", project_id, kept, version.name, verdict.reason)
@@ -104,24 +103,24 @@ def _check(connections: Connections, project_id: int, *, all_of_it: bool) -> dic
 
 
 def _survey(connections: Connections, project: Project, count: Count, *, new: int, needed: int) -> None:
-    """Keeps where the project stands; where that cannot be told, the count stands all the same."""
+    """Stores the project's survey in Redis; a failure is reported, and the count of approvals stays valid."""
     try:
         survey = take_survey(connections.settings, connections.label_studio, project, count, new=new, needed=needed)
         Surveys(connections.queues.redis).remember(project.id, survey)
     except (DrapeError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
-        # Regions that others stored hold whatever they please.
+        # Other programs may have stored regions of any form, which fail in any of these ways.
         connections.problems.report(
             f"The figures of the project could not be counted, and older ones are shown: {e}", project_id=project.id
         )
 
 
 def _audit(connections: Connections, project_id: int, approved: Sequence[Approved]) -> None:
-    """Looks at what people approved where they were asked by chance; shuts the gate where the promise is broken."""
+    """Audits the champion on the images drawn for audit; switches auto-accept off for it if it breaks the promise."""
     settings, version = connections.settings, connections.registry.champion(project_id)
     if version is None:
         return
     gate = gate_of(version, settings)
-    # What it has learnt from says nothing of what it finds elsewhere.
+    # Annotations that the version was trained on are no evidence of its precision on new images.
     fresh = [one for one in approved if one.by_person and str(one.annotation_id) not in version.annotations]
     chosen = [one for one in fresh if gate.is_audited(one.task_id)]
     if not gate.is_open or not chosen:
@@ -148,9 +147,10 @@ def _audit(connections: Connections, project_id: int, approved: Sequence[Approve
 
 
 def _learnt(connections: Connections, project_id: int) -> dict[str, str]:
-    """What the latest model was trained on, whether it was promoted or not: the same labels are not tried twice.
+    """Returns the annotations that the latest version was trained on: annotation id → content hash.
 
-    One that a training left without a verdict, when it broke off, does not count.
+    The version counts even if it was not promoted, so that no training repeats the same labels. Of versions
+    without a verdict only the champion counts: the training of any other broke off before its verdict.
     """
     champion = connections.registry.champion(project_id)
     for version in reversed(connections.registry.versions(project_id)):

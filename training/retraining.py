@@ -1,6 +1,6 @@
-"""One training, step by step: what is approved, data set, fine-tuning, storing, judging, promotion.
+"""Runs a training step by step: approvals, data set, fine-tuning, storing, evaluation, promotion.
 
-Each step leaves a file behind and can be done again: a worker that is killed anywhere is followed by one that goes on.
+Each step leaves a file and can be repeated: if a worker is killed at any step, the next worker resumes there.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ RECORDED_PACKAGES = ("torch", "ultralytics-opencv-headless", "numpy", "faster-co
 
 
 class Retraining:
-    """A training of one project's model on all that is approved, or the rest of one that was killed."""
+    """A training of a project's model on all approved annotations; it resumes a training that was killed."""
 
     def __init__(
         self, connections: Connections, project_id: int, *, report: Callable[[TrainingProgress], None]
@@ -71,11 +71,11 @@ class Retraining:
         self._champion = self._champion_at_the_start()
 
     def run(self) -> tuple[Version, Verdict, Dataset]:
-        """Trains, stores, judges and, where it is better, promotes.
+        """Trains, stores and evaluates a version and, if it is better, promotes it.
 
         Raises:
-            DatasetError: nothing that was approved can be trained on.
-            LabelStudioError, ModelError, QueueError: as their names say.
+            DatasetError: no approved annotation can be trained on.
+            LabelStudioError, ModelError, QueueError: Label Studio, a model or Redis failed.
         """
         connections, champion = self._connections, self._champion
         image_size_px = champion.image_size_px if champion else connections.settings.train_image_size_px
@@ -102,7 +102,7 @@ class Retraining:
         return version, verdict, dataset
 
     def _champion_at_the_start(self) -> Version | None:
-        """The champion that the training began with: not the one that it made itself before it was killed."""
+        """Returns the champion at the start: the parent, if this training has already promoted its own version."""
         registry = self._connections.registry
         champion = registry.champion(self._project_id)
         made = self._folder / "run" / "best.pt"
@@ -133,7 +133,7 @@ class Retraining:
         return dataset
 
     def _approved(self) -> list[Approved]:
-        """What was approved when the training began; what is approved meanwhile counts for the next."""
+        """Returns what was approved when the training began; later approvals count for the next training."""
         path = self._folder / "approved.json"
         if path.is_file():
             return [Approved(**one) for one in json.loads(path.read_text())]
@@ -142,7 +142,7 @@ class Retraining:
         return approved
 
     def _stored(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
-        """The version in the registry, where it may stand already."""
+        """Returns the version in the registry; adds it unless a killed run has already added it."""
         registry, champion = self._connections.registry, self._champion
         digest = _sha256(trained.weights)
         for version in registry.versions(self._project_id):
@@ -165,12 +165,12 @@ class Retraining:
         )
 
     def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], CompactScenes]:
-        """Makes the version ready, and has it and what answers today find what is in images that neither learnt.
+        """Prepares the version, and evaluates it and the current predictor on images that neither learnt from.
 
-        The scores of both are kept with the version.
+        Stores the metrics of both with the version.
 
         Returns:
-            The verdict, the images, and what the version found in them.
+            The verdict, the held-out images, and the version's detections in them.
         """
         held_out, detector = self._make_ready(version, dataset)
         settings, truth = self._connections.settings, [one.truth for one in held_out]
@@ -193,8 +193,8 @@ class Retraining:
         return verdict, held_out, found
 
     def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: CompactScenes) -> None:
-        """Writes what people may read about the version; where that fails, the version stays as it is."""
-        # Takes a second to import, which each count of approvals would pay.
+        """Writes the version's report; if that fails, reports the problem and leaves the version unchanged."""
+        # Imported here because it takes a second, which every count of approvals would otherwise spend.
         from training.report.report import write_report
 
         connections = self._connections
@@ -218,7 +218,7 @@ class Retraining:
         return scored(detector, held_out, self._config, labels=version.classes, min_score=min_score)
 
     def _answering_today(self) -> tuple[str, ImageDetector] | None:
-        """The name of what pre-annotates now, and itself: the champion, or SAM 3's words; None where nothing does."""
+        """Returns the current predictor, with its name: champion or SAM 3 with words; None if neither is available."""
         settings, champion = self._connections.settings, self._champion
         try:
             if champion is not None:
@@ -234,7 +234,7 @@ class Retraining:
         return None
 
     def _make_ready(self, version: Version, dataset: Dataset) -> tuple[list[HeldOut], Detector]:
-        """Finds the version's fastest runtime, clusters and thresholds, on images that it was not trained on: these."""
+        """Prepares runtime, clusters and thresholds, verified on held-out images; returns these and the detector."""
         connections, side_px = self._connections, version.image_size_px
         device = ready_device(connections.settings)
         by_people = [one for one in dataset.held_out if one.by_person]
@@ -260,7 +260,7 @@ class Retraining:
 
 
 def _recorded(settings: Settings) -> dict[str, Any]:
-    """The settings that a training depends on."""
+    """Returns the settings that a training depends on, for the record."""
     names = ("train_", "promote_", "approval", "yolo11_", "hard_example_", "rare_label_")
     return {name: value for name, value in settings.model_dump(mode="json").items() if name.startswith(names)}
 

@@ -1,4 +1,4 @@
-"""Where a training works, so that it can go on after it was killed; light, for the worker's own process imports it."""
+"""The folders of a training, from which it resumes; few imports, as the worker's main process loads it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from backend.settings import Settings
 
 
 def run_folder(settings: Settings, project_id: int) -> Path:
-    """The folder of the project's running training; gone when it is over."""
+    """Returns the folder of the project's running training, which is deleted when the training ends."""
     return settings.data_dir / "training" / str(project_id)
 
 
 def dataset_folder(settings: Settings, project_id: int) -> Path:
-    """The folder of the project's data set, which the next training builds on."""
+    """Returns the folder of the project's data set, which the next training reuses."""
     return settings.data_dir / "datasets" / str(project_id)
 
 
 def forget(job: Job, connection: Redis) -> None:
-    """What a worker calls when a training was cancelled: the next one does not go on from there."""
+    """Deletes the folder of a cancelled training, so that the next one starts afresh; RQ calls it as `on_stopped`."""
     shutil.rmtree(run_folder(Settings(), int(job.args[0])), ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Which predictions are accepted without a person, how they are marked and withdrawn.
+"""Auto-accept: which predictions are accepted without a person, how they are marked, and how they are withdrawn.
 
-- `calibration`: the score thresholds of a version, and their evidence
-- `gate`: accepted, left for review, or for audit
-- `marks`: what marks an accepted annotation; whether a person touched it
-- `withdraw`: takes back what a version had accepted
+- `calibration`: a version's score thresholds, and the evidence for them
+- `gate`: decides: accept, leave for review, or leave for audit
+- `marks`: marks accepted annotations; whether a person has changed one since
+- `withdraw`: deletes the annotations that a version had accepted
 """

@@ -1,5 +1,5 @@
-"""From which score on a version's regions may be accepted, label by label, and on what evidence.
-`training.auto_accept.calibrate` finds it; here it is kept."""
+"""A version's score thresholds for accepting regions, label by label, and the evidence for them.
+`training.auto_accept.calibrate` computes them; this module stores them with the version."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FILE = "calibration.json"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What held-out approved labels say of one label's regions.
+    """The evidence for one label's threshold, from approved labels of held-out images.
 
     Attributes:
-        threshold: the score from which on regions are accepted; None where the evidence does not do.
-        regions: held-out regions at or above it, or all of the label where there is none.
-        right: how many of them were right.
-        bound: lower limit of the share that is right, in `[0, 1]`, at 95 % confidence.
+        threshold: regions with at least this score are accepted; None where the evidence is too weak.
+        regions: number of held-out regions at or above the threshold; all regions of the label without a threshold.
+        right: how many of these regions were right.
+        bound: lower limit of the share of right regions, in `[0, 1]`, at 95 % confidence.
     """
 
     label: str
@@ -36,10 +36,10 @@ class Calibration:
     """A version's thresholds.
 
     Attributes:
-        precision: the promise: at least this share of what is accepted is right.
-        iou: what a right region's IoU with the approved one is at least.
-        images: how many were held out.
-        images_accepted, regions_accepted: which share of them would be accepted.
+        precision: the promise: at least this share of the accepted regions is right.
+        iou: a region is right if its IoU with the approved region is at least this.
+        images: number of held-out images.
+        images_accepted, regions_accepted: share of the held-out images, and of their regions, that would be accepted.
     """
 
     precision: float
@@ -51,7 +51,7 @@ class Calibration:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """Label → threshold, for labels that have one."""
+        """Label → threshold, for the labels that have a threshold."""
         return {one.label: one.threshold for one in self.labels if one.threshold is not None}
 
 
@@ -59,10 +59,10 @@ _JSON = TypeAdapter(Calibration)
 
 
 def write_calibration(version: Version, calibration: Calibration) -> None:
-    """Keeps it with the version, whole or not at all."""
+    """Stores the calibration with the version, in one atomic write."""
     write_facts(version, FILE, asdict(calibration))
 
 
 def read_calibration(version: Version) -> Calibration | None:
-    """What is kept with the version; None where nothing is, or it cannot be read: nothing is accepted then."""
+    """The version's calibration; None where there is none or it cannot be read: then nothing is accepted."""
     return read_record(version, FILE, _JSON)

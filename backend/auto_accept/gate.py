@@ -1,4 +1,4 @@
-"""Which predictions are accepted without a person, which are left for review, and which for audit."""
+"""Decides which predictions are accepted without a person, which are left for review, and which for audit."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ OFF_FILE = "auto-accept-off.json"
 
 @dataclass(frozen=True)
 class Gate:
-    """What decides over the predictions of one version.
+    """The rule that decides about the predictions of one version.
 
     Attributes:
         version: the version's name.
-        default: the score that every label's regions must reach; None where `thresholds` alone count.
-        thresholds: the scores that they must reach, by label; a label without one is never accepted.
-        audit_share: share of what would be accepted that is left to people, in `[0, 1]`.
+        default: the score for labels that are not in `thresholds`; None where their regions are never accepted.
+        thresholds: the score that regions of a label must reach, by label.
+        audit_share: share of the images that would be accepted that is left to people for audit, in `[0, 1]`.
     """
 
     version: str
@@ -40,33 +40,33 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether it ever accepts anything."""
+        """Whether the gate can accept anything."""
         return self.default is not None or bool(self.thresholds)
 
     def threshold(self, label: str) -> float | None:
-        """The score from which on a region of `label` is accepted; None where none is."""
+        """The least score at which a region of `label` is accepted; None where no score is enough."""
         return self.thresholds.get(label, self.default)
 
     def passes(self, certainties: Sequence[Certainty]) -> bool:
-        """Whether every garment of an image is sure enough; an image in which none was found is not."""
+        """Whether every garment of an image reaches its threshold; False for an image without detections."""
         asked = [self.threshold(one.label) for one in certainties]
         return bool(asked) and all(
             least is not None and one.score >= least for one, least in zip(certainties, asked, strict=True)
         )
 
     def is_audited(self, task_id: int) -> bool:
-        """Whether the task is one that people look at whatever its scores: by chance, and always the same."""
+        """Whether the task is left to people whatever its scores: a random choice, fixed for version and task."""
         digest = hashlib.sha256(f"{self.version}/{task_id}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.audit_share * 2**64
 
     def decide(self, task_id: int, certainties: Sequence[Certainty]) -> Decision:
-        """What becomes of the prediction for a task."""
+        """Returns the decision about a task's prediction."""
         if not self.passes(certainties):
             return "review"
         return "audit" if self.is_audited(task_id) else "accept"
 
     def review_note(self, certainties: Sequence[Certainty]) -> str:
-        """Why a prediction is left for review, for the annotator; '' where the gate is shut anyway."""
+        """Tells the annotator why a prediction is left for review; '' where the gate accepts nothing anyway."""
         if not self.is_open:
             return ""
         if not certainties:
@@ -85,7 +85,7 @@ SHUT = Gate(version="", default=None, thresholds={}, audit_share=0.0)
 
 
 def gate_of(version: Version, settings: Settings) -> Gate:
-    """The gate for a version as the settings have it."""
+    """The gate for a version under the given settings."""
     if settings.auto_accept == "off" or why_shut(version, settings) is not None:
         return SHUT
     if settings.auto_accept != "calibrated":
@@ -95,11 +95,11 @@ def gate_of(version: Version, settings: Settings) -> Gate:
 
 
 def why_shut(version: Version, settings: Settings) -> str | None:
-    """Why nothing that a version predicts is accepted, though the settings ask for it; None where something may be."""
+    """Why none of a version's predictions is accepted although the settings ask for it; None where some may be."""
     reason = switched_off(version)
     if reason is not None or settings.auto_accept != "calibrated":
         return reason
-    # What was promised and found under other settings, or of other masks than SAM's, says nothing of these.
+    # A calibration is valid only for the settings and the masks with which it was computed.
     if settings.refine_with_sam:
         return "REFINE_WITH_SAM draws other masks than those that were calibrated."
     calibration = read_calibration(version)
@@ -118,18 +118,18 @@ def switch_off(version: Version, reason: str) -> None:
     """Shuts the gate for this version, for all processes and for good; other versions have their own.
 
     Raises:
-        OSError, StorageError: that cannot be written down.
+        OSError, StorageError: the reason cannot be stored.
     """
-    # With the version: one that is rolled back to is still shut.
+    # Stored with the version, so that its gate is still shut after a rollback to it.
     write_text(version, OFF_FILE, json.dumps({"reason": reason}))
 
 
 def switched_off(version: Version) -> str | None:
-    """Why the gate has shut itself for this version; None while it has not."""
+    """Why `switch_off` shut the gate for this version; None where it did not."""
     try:
         return str(json.loads(read_text(version, OFF_FILE))["reason"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, StorageError) as e:
-        # Nobody knows what it said: nothing is accepted until it is removed.
+        # The reason is unknown: the gate stays shut until the file is removed.
         return f"{OFF_FILE} cannot be read ({type(e).__name__})."

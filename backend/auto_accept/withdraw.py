@@ -1,4 +1,4 @@
-"""Taking back what a version had accepted without a person."""
+"""Deletes the annotations that a version had accepted without a person."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Tracked = Callable[[list[tuple[int, int]]], Iterable[tuple[int, int]]]
 
 
 def withdraw(label_studio: LabelStudio, *, project_id: int, version: str, tracked: Tracked) -> int:
-    """Deletes the annotations that `version` had accepted and nobody has touched, nor has a draft of.
+    """Deletes the annotations that `version` had accepted, unless a person has changed one or has a draft of it.
 
-    Their predictions stay, for review. May be run again.
+    The predictions stay, for review. It is safe to run again.
 
     Args:
-        tracked: passes on what it is given, and may show how far that is.
+        tracked: yields the pairs (task id, annotation id) that it gets, and may show the progress.
 
     Returns:
-        How many were deleted.
+        How many annotations were deleted.
 
     Raises:
-        LabelStudioError: Label Studio is away, or refuses; what was deleted before stays so.
+        LabelStudioError: Label Studio does not answer, or refuses; annotations deleted before that stay deleted.
     """
     accepted = [
         (int(task["id"]), int(annotation["id"]))
@@ -35,7 +35,7 @@ def withdraw(label_studio: LabelStudio, *, project_id: int, version: str, tracke
     ]
     deleted = 0
     for task_id, annotation_id in tracked(accepted):
-        # Read again: of thousands the last comes minutes later, and people work meanwhile.
+        # Read again: the last of thousands is reached minutes later, and people work meanwhile.
         found = label_studio.annotation(annotation_id)
         if found is None or accepted_by(found) != version or label_studio.has_draft(task_id, annotation_id):
             logger.info("Annotation %s of task %s stays: a person is at it", annotation_id, task_id)

@@ -1,6 +1,6 @@
-"""What this machine computes with.
+"""The machine's devices and memory, and the libraries' global state.
 
 - `devices`: where models run, and how much of a GPU's memory they may take
-- `malloc`: memory of C libraries, given back to the system
-- `quiet_ultralytics`: Ultralytics without its phoning home
+- `malloc`: returns unused memory of C libraries to the system
+- `quiet_ultralytics`: Ultralytics without telemetry and automatic installs
 """

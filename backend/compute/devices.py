@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def pick_device(device: str) -> str:
-    """The device as torch names it: `auto` becomes the best one present, `0` is `cuda:0`; of several the first."""
+    """The device as torch names it: `auto` is the best device present, `0` is `cuda:0`; of several it is the first."""
     if device != "auto":
         return devices_of(device)[0]
     import torch
@@ -25,15 +25,15 @@ def pick_device(device: str) -> str:
 
 
 def devices_of(device: str) -> tuple[str, ...]:
-    """Each device of a setting such as `0,1`, as torch names it."""
+    """Each device in a setting such as `0,1`, as torch names it."""
     named = [one.strip() for one in device.split(",") if one.strip()]
     return tuple(f"cuda:{one}" if one.isdigit() else one for one in named) or ("cpu",)
 
 
 def encoding_precision(device: str, *, half: bool) -> torch.dtype:
-    """What an image is encoded in: with `half` in what is quick there, float16 on a GPU, bfloat16 on a CPU with AMX.
+    """The dtype for encoding images: with `half`, float16 on a GPU and bfloat16 on a CPU with AMX; else float32.
 
-    Other CPUs are slower in bfloat16 than in float32.
+    CPUs without AMX are slower in bfloat16 than in float32.
     """
     import torch
 
@@ -45,9 +45,9 @@ def encoding_precision(device: str, *, half: bool) -> torch.dtype:
 
 
 def ready_device(settings: Settings) -> str:
-    """The device that this process computes on; of a GPU it takes no more memory than `GPU_MEMORY_SHARE` says.
+    """The device that this process computes on; limits its memory on a GPU to `GPU_MEMORY_SHARE`.
 
-    To be asked before anything is loaded. Whoever would take more meets torch's own `out of memory`.
+    Call it before anything is loaded. Beyond the limit torch raises its own `out of memory`.
     """
     device = pick_device(settings.device)
     if device.startswith("cuda") and settings.gpu_memory_share < 1:

@@ -1,24 +1,24 @@
-"""What C libraries took from the system and no longer use. With glibc alone; elsewhere nothing is done."""
+"""Returns to the system the memory that C libraries no longer use. Works with glibc; does nothing elsewhere."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-# Of malloc.h: how many heaps threads share.
+# From malloc.h: the parameter for the number of heaps that threads share.
 M_ARENA_MAX = -8
-# By default there are eight for each core, and each keeps what was once needed at the same time in it.
+# The default is eight per core, and each heap retains as much memory as was ever in use in it at once.
 HEAPS = 2
 
 
 def share_heaps() -> None:
-    """Has all threads of this process take memory from the same few heaps; to be called before they are started."""
+    """Makes all threads of this process allocate from the same few heaps; call it before they are started."""
     if (libc := _glibc()) is not None:
         libc.mallopt(M_ARENA_MAX, HEAPS)
 
 
 def give_back() -> None:
-    """Returns what is free in the heaps to the system; after something large was loaded, or let go. Milliseconds."""
+    """Returns free heap memory to the system, in milliseconds; call it after something large is loaded or released."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 

@@ -1,4 +1,4 @@
-"""Ultralytics without its phoning home; the one place that touches its global state."""
+"""Ultralytics without telemetry and automatic installs; the only module that changes its global state."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 
 def quiet_ultralytics() -> Any:
-    """The `ultralytics` module, imported on first use: no syncing, no installing, few words, all of torch's cores.
+    """Imports `ultralytics` on first use: no syncing, no installs, few log messages, and all of torch's threads.
 
-    The settings are changed in memory alone: the user's own Ultralytics settings file stays as it is.
+    The settings are changed in memory only: the user's own Ultralytics settings file stays as it is.
     """
     import torch
     import ultralytics
     from ultralytics import utils
     from ultralytics.utils import SETTINGS, checks, torch_utils
 
-    # JSONDict.__setitem__ would write the user's settings file; an export would, once it had shown a hint.
+    # JSONDict.__setitem__ would write the user's settings file; so would an export, after it shows its OpenVINO hint.
     dict.__setitem__(SETTINGS, "sync", False)
     dict.__setitem__(SETTINGS, "openvino_msg", False)
     utils.AUTOINSTALL = checks.AUTOINSTALL = False
-    # Where it chooses the CPU it sets torch to one core less than there are, for every model of the process: of two
-    # cores, one.
+    # When Ultralytics selects the CPU, it sets torch to this number of threads, for every model of the process. Its own
+    # number is one less than the cores: one thread on two cores.
     torch_utils.NUM_THREADS = torch.get_num_threads()
     its_logger = logging.getLogger("ultralytics")
     its_logger.setLevel(logging.WARNING)
-    # What it warns of goes where our records go, and in their form; its own handler writes bare lines.
+    # Its own handler writes bare lines. Without it, its warnings reach Drape's handlers and get their format.
     for its_own in [one for one in its_logger.handlers if isinstance(one, logging.StreamHandler)]:
         its_logger.removeHandler(its_own)
         its_logger.propagate = True
@@ -37,14 +37,14 @@ def quiet_ultralytics() -> Any:
 
 @contextmanager
 def overheard() -> Iterator[list[str]]:
-    """What Ultralytics warns of goes into the list instead of the terminal; Python's own warnings go nowhere."""
+    """Yields a list that gets Ultralytics' warnings in place of the terminal; suppresses Python's own warnings."""
     said: list[str] = []
     logger, listener = logging.getLogger("ultralytics"), _Listener(said)
     handlers, propagate = list(logger.handlers), logger.propagate
     logger.handlers, logger.propagate = [listener], False
     try:
         with warnings.catch_warnings():
-            # torch's tracer, which it exports with, is on its way out.
+            # Ultralytics exports with torch's tracer, which is deprecated and warns of it.
             warnings.simplefilter("ignore")
             yield said
     finally:
@@ -57,5 +57,5 @@ class _Listener(logging.Handler):
         self._said = said
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps the message."""
+        """Stores the message."""
         self._said.append(record.getMessage())

@@ -1,11 +1,11 @@
 """YOLO11-seg over whole images.
 
-- `yolo11`: preparation of images, and what the network's outputs mean
-- `detector_pool`: the projects' detectors, loaded
-- `sam_detectors`: SAM in the detector's place, or at its side
-- `preparation`: what was made of a version once: runtime, clusters
-- `prepare`: makes it, and verifies the runtime
-- `clusters`: groups of alike images
-- `average_precision`: COCO's, of masks and boxes
-- `runtimes`: what computes the network
+- `yolo11`: prepares images for the network, and reads detections from its outputs
+- `detector_pool`: the loaded detectors of the projects
+- `sam_detectors`: SAM instead of a detector, or SAM's masks for a detector's boxes
+- `preparation`: the record of a version's preparation: runtime, clusters
+- `prepare`: prepares a version, and verifies the runtime
+- `clusters`: groups of similar images
+- `average_precision`: COCO's average precision, of masks and boxes
+- `runtimes`: the engines that compute the network
 """

@@ -1,4 +1,4 @@
-"""Average precision of masks and of the boxes around them: COCO's (Lin et al. 2014), by faster-coco-eval."""
+"""COCO's average precision (Lin et al. 2014) of masks and of the boxes around them, by faster-coco-eval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backend.regions.mask_runs import runs_of
 
 logger = logging.getLogger(__name__)
 
-# `float64 (10, 101)` in `[0, 1]`: IoU from 0.5 to 0.95, by recall from 0 to 1.
+# `float64 (10, 101)` in `[0, 1]`: a row per IoU from 0.5 to 0.95, a column per recall from 0 to 1.
 Precisions = npt.NDArray[np.float64]
 
 
@@ -26,7 +26,7 @@ class Instance:
     """One garment as COCO counts it.
 
     Attributes:
-        size_wh: of its image, in pixels.
+        size_wh: size of its image, in pixels.
         runs: its mask, run-length encoded.
         box_xywh: the box around its mask: left, top, width and height in pixels.
         score: confidence in `[0, 1]`; 0 where a person drew it.
@@ -41,22 +41,22 @@ class Instance:
 
 
 def instances(masks: Sequence[LabelledMask | Detection]) -> tuple[Instance, ...]:
-    """One image's garments, encoded once for however often they are counted."""
+    """Encodes one image's garments once, so that they can be counted several times."""
     return tuple(map(_instance, masks))
 
 
 def precisions(
     truth: Sequence[Sequence[Instance]], found: Sequence[Sequence[Instance]], *, of: Literal["segm", "bbox"]
 ) -> dict[str, Precisions]:
-    """The precision of each label that is in the truth, at each IoU and recall.
+    """Returns the precision of each label in the ground truth, at each IoU and recall.
 
     Args:
-        truth: the garments of each image; labels without any count for nothing.
-        found: what was detected in the same images; masks have the truth's size.
-        of: whether masks overlap (`segm`), or the boxes around them (`bbox`).
+        truth: the ground truth of each image; detections of labels that are not in it are ignored.
+        found: the detections in the same images; masks have the size of the ground truth's masks.
+        of: measures IoU of masks (`segm`), or of the boxes around them (`bbox`).
 
     Returns:
-        The mean of all of them is a label's AP50-95, that of the first row its AP50.
+        Each label's precisions: their mean is the label's AP50-95, the mean of the first row its AP50.
     """
     labels = sorted({one.label for ones in truth for one in ones})
     numbers = {label: number for number, label in enumerate(labels, start=1)}
@@ -82,25 +82,25 @@ def precisions(
     evaluation = COCOeval_faster(expected, expected.loadRes(results), of, print_function=logger.debug)
     evaluation.evaluate()
     evaluation.accumulate()
-    # IoU, recall, label, size, most detections an image; of all sizes, with the most detections.
+    # Axes: IoU, recall, label, garment size, limit of detections per image. Takes all sizes and the highest limit.
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
     return {label: precision[:, :, number] for number, label in enumerate(labels)}
 
 
 def average_precisions(truth: Sequence[Sequence[Instance]], found: Sequence[Sequence[Instance]]) -> dict[str, float]:
-    """Average precision of masks over IoU from 0.5 to 0.95, in `[0, 1]`, of each label that is in the truth.
+    """Returns the average precision of masks over IoU from 0.5 to 0.95, in `[0, 1]`, of each label in the ground truth.
 
     Args:
-        truth, found: as `precisions` takes them.
+        truth, found: see `precisions`.
     """
     return {label: float(one.mean()) for label, one in precisions(truth, found, of="segm").items()}
 
 
 def mask_map(truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[Detection]]) -> float | None:
-    """Mean average precision over labels and IoU from 0.5 to 0.95, in `[0, 1]`; None where the truth is empty.
+    """Returns the mean average precision over labels and IoU from 0.5 to 0.95, in `[0, 1]`; None without ground truth.
 
     Args:
-        truth, found: garments of the same images, as `precisions` counts them.
+        truth, found: garments and detections of the same images; see `precisions`.
     """
     by_label = average_precisions([instances(ones) for ones in truth], [instances(ones) for ones in found])
     return float(np.mean(list(by_label.values()))) if by_label else None

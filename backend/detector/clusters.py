@@ -1,4 +1,4 @@
-"""Groups of images that look alike to a detector, so that annotators are not served the same thing over and over."""
+"""Groups of images that look similar to a detector, so that annotators do not get similar images over and over."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from backend.detector.runtimes.base import Floats
 from backend.errors import ModelError
 
 MOST_CLUSTERS = 32
-# Label Studio takes the largest number of all predictions of a task: a later version's stand above an earlier one's.
+# Label Studio takes the largest cluster number of a task's predictions, so a later version's numbers must be larger.
 NUMBERS_A_VERSION = 100
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Centres of the groups: `float32 (groups, channels)`, of features of length 1."""
+    """Centres of the groups, `float32 (groups, channels)`, of features that are normalised to length 1."""
 
     centres: Floats
 
     def nearest(self, features: Floats) -> int:
-        """Number of the group, from 0, that an image with `features` `(channels,)` belongs to."""
+        """Returns the number, from 0, of the group to which an image with `features` `(channels,)` belongs."""
         return int(np.linalg.norm(self.centres - _unit(features), axis=1).argmin())
 
     def number(self, features: Floats, *, version: int) -> int:
-        """The group's number among those of all versions of a project; `version` counts from 1."""
+        """Returns the group's number, unique over all versions of a project; `version` counts from 1."""
         return version * NUMBERS_A_VERSION + self.nearest(features)
 
     def save(self, path: Path) -> None:
-        """Writes them to a file."""
+        """Writes the centres to a file."""
         save_file({"centres": self.centres}, path)
 
 
 def find_clusters(features: Floats) -> Clusters:
-    """k-means over `features` `(images, channels)`, by direction.
+    """Groups `features` `(images, channels)` by direction, with k-means.
 
-    As many groups as the root of half the images (Mardia et al. 1979, Multivariate Analysis), at most 32. The same
-    features always give the same groups.
+    The number of groups is the square root of half the number of images (Mardia et al. 1979, Multivariate Analysis), at
+    most 32. The same features always give the same groups.
     """
     count = min(max(round(np.sqrt(len(features) / 2)), 1), MOST_CLUSTERS)
-    # Of images that are all the same some groups stay empty, at which SciPy would warn.
+    # With fewer distinct images than groups, some groups would stay empty, and SciPy would warn.
     count = min(count, len(np.unique(features, axis=0)))
     centres, _ = kmeans2(_unit(features), count, minit="++", iter=50, seed=0)
     return Clusters(np.ascontiguousarray(centres, np.float32))
 
 
 def load_clusters(path: Path) -> Clusters | None:
-    """What `Clusters.save` wrote; None where there is nothing.
+    """Returns the clusters that `Clusters.save` wrote; None if the file does not exist.
 
     Raises:
         ModelError: the file is damaged.

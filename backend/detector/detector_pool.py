@@ -1,4 +1,4 @@
-"""The projects' detectors, loaded: the current ones, and those that somebody asks for."""
+"""The loaded detectors: each project's current version, and versions that a caller asks for by name."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Each takes some 50 MB of a CPU's memory.
+# Each takes some 50 MB of memory on a CPU.
 LOADED = 4
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A version ready to detect; `clusters` are None until it is prepared."""
+    """A version that is ready to detect; `clusters` is None until the version is prepared."""
 
     version: Version
     detector: Detector
@@ -34,10 +34,10 @@ class Loaded:
 
 
 def load_detector(version: Version, *, device: str) -> Loaded:
-    """Loads a version by the runtime that was chosen when it was prepared, by PyTorch where it was not yet.
+    """Loads a version in the runtime that was chosen when it was prepared, or in PyTorch if it is not prepared yet.
 
     Raises:
-        ModelError: its weights are missing, changed, or do not load.
+        ModelError: the weights are missing, were changed, or do not load.
     """
     check_weights(version)
     preparation = read_preparation(version)
@@ -70,30 +70,30 @@ def _exported(version: Version, precision: Precision) -> Runtime | None:
 
 
 class Detectors:
-    """The loaded versions: each project's current one, and others that are asked for.
+    """The loaded versions: each project's current version, and versions that a caller asks for.
 
-    A new current one takes the place of the one before, which goes once nobody computes with it. Of too many the least
-    recently used goes.
+    A new current version replaces the previous one, whose memory is freed once no thread computes with it. If too many
+    versions are loaded, the least recently used one is dropped.
     """
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
         self._settings = settings
-        # By project and the name of the version that was asked for, '' for the current one.
+        # By project and the name of the requested version, '' for the current version.
         self._loaded: OrderedDict[tuple[int, str], Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
     def for_project(self, project_id: int, *, asked: str = "") -> Loaded | None:
-        """The project's current detector, loaded; None where it has no model yet.
+        """Returns the project's current detector, loaded; None if the project has no model yet.
+
+        While the weights of a new version cannot be fetched, the previous version stays in use.
 
         Args:
-            asked: the name of a version of the project that answers instead of the current one.
-
-        While the weights of a new one cannot be had, the one that answered before goes on.
+            asked: the name of a version of the project to use instead of the current version.
 
         Raises:
-            ModelError: there is no such version, or its weights are missing, changed, or do not load.
-            StorageError: its weights are not here, and the storage is away.
+            ModelError: the version does not exist, or its weights are missing, were changed, or do not load.
+            StorageError: the weights are not on this machine, and the storage is unreachable.
         """
         version = self._registry.champion(project_id)
         if asked and (version is None or version.name != asked):
@@ -105,7 +105,7 @@ class Detectors:
         place, is_prepared = (project_id, asked), read_preparation(version) is not None
         with self._lock:
             loaded = self._loaded.get(place)
-            # Loaded anew once it is prepared.
+            # A version is loaded again once it is prepared.
             if loaded is None or (loaded.version.name, loaded.is_prepared) != (version.name, is_prepared):
                 try:
                     loaded = load_detector(version, device=ready_device(self._settings))
@@ -119,6 +119,6 @@ class Detectors:
             while len(self._loaded) > LOADED:
                 self._loaded.popitem(last=False)
             if is_new:
-                # The one before, and what loading took besides.
+                # Frees the memory of the previous version, and the memory that only loading needed.
                 give_back()
             return loaded

@@ -1,6 +1,6 @@
-"""What was made of a model version once, before it pre-annotates: its fastest runtime, and clusters of images.
+"""The results of preparing a model version for pre-annotation: its fastest runtime, and clusters of images.
 
-Both lie in the version's folder, below `prepared`; `prepare` makes them, and can at any time make them again.
+Both lie in the version's folder, below `prepared`; `prepare` makes them, and can make them again at any time.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from backend.registry.registry import Version
 
 logger = logging.getLogger(__name__)
 
-# Its folder, in the version's.
+# The folder of the preparation, in the version's folder.
 PREPARED = "prepared"
 CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE = "clusters.safetensors", "openvino.xml", "preparation.json"
 RuntimeName = Literal["torch", "openvino-bf16", "openvino-f32"]
-# By OpenVINO's precision.
+# OpenVINO's precision → name of the runtime.
 RUNTIMES: dict[Precision, RuntimeName] = {"bf16": "openvino-bf16", "f32": "openvino-f32"}
 
 
@@ -32,10 +32,10 @@ class Preparation:
     """How a version is computed on the kind of machine that prepared it.
 
     Attributes:
-        runtime: the fastest whose masks are as good as PyTorch's.
-        note: a sentence that says why.
-        map_torch, map_runtime: mask mAP of both on the same images, in `[0, 1]`; None where nothing was compared.
-        images: how many those were.
+        runtime: the fastest runtime whose masks are as good as PyTorch's.
+        note: a sentence that gives the reason.
+        map_torch, map_runtime: mask mAP of both on the same images, in `[0, 1]`; None if it was not measured.
+        images: number of those images.
     """
 
     runtime: RuntimeName
@@ -49,16 +49,16 @@ _JSON = TypeAdapter(Preparation)
 
 
 def folder_of(version: Version) -> Path:
-    """Where a version's preparation lies.
+    """Returns the folder of a version's preparation; nothing is there if the version is not prepared.
 
     Raises:
-        StorageError: there is one, which is not on this machine, and the storage is away.
+        StorageError: the preparation exists but is not on this machine, and the storage is unreachable.
     """
     return version.files.current_folder(version.weights.parent / PREPARED)
 
 
 def read_preparation(version: Version) -> Preparation | None:
-    """What was prepared; None where nothing was yet, or it cannot be read, and is to be made again."""
+    """Returns the version's preparation; None if there is none yet, or if it cannot be read and must be made again."""
     try:
         return _JSON.validate_python(json.loads((folder_of(version) / RECORD_FILE).read_text()))
     except FileNotFoundError:

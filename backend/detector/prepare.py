@@ -36,11 +36,11 @@ from backend.storage.atomic_files import whole_folder
 
 logger = logging.getLogger(__name__)
 
-# How much mask mAP an exported model may lose against PyTorch on labelled images, and where PyTorch's own finds stand
-# in for labels: then each border that moves by a pixel counts in full.
+# How much mask mAP an exported model may lose against PyTorch: on labelled images, and where PyTorch's own detections
+# stand in for labels. In the second case each border that moves by a pixel counts in full.
 MOST_LOST = 0.005
 MOST_DISAGREED = 0.02
-# What PyTorch's finds must reach to stand in for labels.
+# The score that PyTorch's detections need to stand in for labels.
 SURE = 0.25
 LEAST_SCORE = 0.05
 VERIFIED_IMAGES = 48
@@ -49,15 +49,15 @@ VERIFIED_IMAGES = 48
 def prepare(
     version: Version, images: Sequence[Image], *, truth: Sequence[Sequence[LabelledMask]] | None = None, device: str
 ) -> Preparation:
-    """Prepares a version, unless that was done: several processes may ask at once, one does it.
+    """Prepares a version unless it is prepared already; of several processes that ask at once, one prepares it.
 
     Args:
-        images: some of the project's, for the clusters; the first of them are what is verified on.
-        truth: the garments of the first images, by their labels; None where nobody has labelled them.
+        images: images of the project, for the clusters; the first of them also serve to verify the runtime.
+        truth: ground truth of the first images; None if nobody has labelled them.
         device: as Ultralytics names it.
 
     Raises:
-        ModelError: the version's weights are missing, changed, or do not load.
+        ModelError: the version's weights are missing, were changed, or do not load.
     """
     target = folder_of(version)
     with FileLock(target.with_name("prepared.lock")):
@@ -70,7 +70,7 @@ def prepare(
             preparation = _prepare(version, images, truth, device, half)
             (half / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
             version.files.put_folder(half, target, first=True)
-    # Another machine's, where that was the first.
+    # If another machine was first, its preparation counts.
     preparation = read_preparation(version) or preparation
     logger.info(
         "Model version %s is computed by %s: %s (%.0f s)",
@@ -136,7 +136,7 @@ def _see(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Sc
 
 
 def sure_finds(found: Iterable[Detection]) -> Iterator[LabelledMask]:
-    """What may stand in for labels of one image's finds: those of at least `SURE`."""
+    """Yields the detections of one image that may stand in for labels: those with a score of at least `SURE`."""
     for one in found:
         if one.score >= SURE:
             yield LabelledMask(one.mask, one.class_name)

@@ -1,4 +1,4 @@
-"""SAM in the detector's place, or at its side: SAM 3's words before there is a model, SAM's masks for its boxes."""
+"""Detectors that use SAM: SAM 3 finds labels by words before a project has a model, or SAM redraws detected masks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from backend.segmenters.base import Segmenter, WordReader
 
 
 class WordsDetector:
-    """Looks for each label's phrase in each image: pre-annotation for a project that has no model of its own yet."""
+    """Looks for each label's phrase in each image, to pre-annotate a project that has no model of its own yet."""
 
     def __init__(self, reader: WordReader, config: LabelConfig) -> None:
         self._reader = reader
-        # Of labels with one phrase the first has it.
+        # If several labels have the same phrase, the first label gets its garments.
         self._labels = {label.phrase: label.value for label in reversed(config.labels) if not config.skips(label.value)}
 
     def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
-        """See `ImageDetector`."""
+        """See `ImageDetector.detect`."""
         for image in images:
             yield Scene(tuple(self._found(image, min_score)))
 
@@ -34,14 +34,14 @@ class WordsDetector:
 
 
 class RefinedDetector:
-    """A detector whose boxes prompt SAM: SAM's masks have the sleeves and the borders, the detector knows the class."""
+    """A detector whose boxes prompt SAM: the detector knows the class, and SAM's masks include sleeves and borders."""
 
     def __init__(self, detector: ImageDetector, segmenter: Segmenter) -> None:
         self._detector = detector
         self._segmenter = segmenter
 
     def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
-        """See `ImageDetector`; a mask that SAM finds nothing for stays the detector's."""
+        """See `ImageDetector.detect`; keeps the detector's mask where SAM finds nothing."""
         ahead: deque[Image] = deque()
 
         def passed() -> Iterator[Image]:
@@ -59,6 +59,6 @@ class RefinedDetector:
 
 
 def bounding_box(mask: Mask) -> Box:
-    """The box, in pixels, around a mask `bool (H, W)` that is not empty."""
+    """Returns the box, in pixels, around a mask `bool (H, W)` that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))

@@ -1,4 +1,4 @@
-"""YOLO11-seg over whole images: preparation, the network's runtime, and what its outputs mean."""
+"""YOLO11-seg over whole images: prepares images, runs the network, and reads detections from its outputs."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ import numpy as np
 from backend.detector.runtimes.base import Floats, Outputs, Runtime
 from backend.domain import Detection, Image, Mask, Pixels, Scene
 
-# As Ultralytics has it; how many are written is the pipeline's.
+# Ultralytics' own limit; the pipeline decides how many detections become regions.
 MAX_DETECTIONS = 300
-# The network halves the image five times.
+# The network halves the image's sides five times.
 STRIDE_PX = 32
 PROTOTYPE_STRIDE_PX = 4
-# Ultralytics' own: two boxes of one class that share more are one garment.
+# Ultralytics' own value: two boxes of one class with a larger IoU are one garment.
 SAME_BOX_IOU = 0.7
 PADDING_GREY = 114
-# Below this nothing is looked at, whatever is asked for.
+# Candidates with a lower score are ignored, whatever the caller's `min_score` is.
 LEAST_SCORE = 1e-3
 
 
 class ImageDetector(Protocol):
-    """What finds the garments of whole images."""
+    """A model that finds the garments in whole images."""
 
     def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
-        """What is in each image, in order, with masks `bool (H, W)` at the size of its pixels.
+        """Yields the scene in each image, in order, with masks `bool (H, W)` at the size of the image's pixels.
 
-        Takes images ahead of those that it has answered.
+        May take further images before it yields the scene of an earlier image.
 
         Args:
-            min_score: confidence in `[0, 1]` from which on a detection counts.
+            min_score: confidence in `[0, 1]` from which a detection counts.
         """
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """An image as the network sees it: fitted into a square, padded to whole strides.
+    """An image as the network's input: fitted into a square, padded to whole strides.
 
     Attributes:
         pixels: `uint8 (h, w, 3)`, RGB.
-        left_px, top_px: padding before the image.
-        fitted_wh: the image's size in there.
+        left_px, top_px: padding to the left of the image and above it.
+        fitted_wh: the image's size in `pixels`.
     """
 
     pixels: Pixels
@@ -75,10 +75,10 @@ def letterbox(pixels: Pixels, *, side_px: int) -> Letterbox:
 def read_outputs(
     outputs: Outputs, seen: Letterbox, classes: tuple[str, ...], *, size_wh: tuple[int, int], min_score: float
 ) -> list[Detection]:
-    """The garments that the network's outputs tell of, the most certain first.
+    """Returns the detections in the network's outputs, best score first.
 
     Args:
-        size_wh: what the masks' size shall be, in pixels.
+        size_wh: size of the returned masks, in pixels.
     """
     candidates = outputs.candidates
     scores = candidates[4 : 4 + len(classes)]
@@ -103,7 +103,7 @@ def read_outputs(
 
 
 def _mask_score(logits: Floats, box_xywh: Floats) -> float:
-    """The mean probability, in `[0, 1]`, of the mask's pixels in its box, at the prototypes' own size."""
+    """Returns the mean probability, in `[0, 1]`, of the mask's pixels in its box, at the prototypes' own size."""
     x, y, across, down = box_xywh / PROTOTYPE_STRIDE_PX
     inside = logits[max(int(y), 0) : int(np.ceil(y + down)), max(int(x), 0) : int(np.ceil(x + across))]
     inside = inside[inside > 0]
@@ -111,7 +111,7 @@ def _mask_score(logits: Floats, box_xywh: Floats) -> float:
 
 
 def _mask(logits: Floats, box_xywh: Floats, seen: Letterbox, size_wh: tuple[int, int]) -> Mask:
-    """One garment's mask at `size_wh`, nothing of it outside its box."""
+    """Returns one garment's mask at `size_wh`, cropped to its box."""
     height, width = seen.pixels.shape[:2]
     (wide, high), (left, top) = seen.fitted_wh, (seen.left_px, seen.top_px)
     enlarged = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)[top : top + high, left : left + wide]
@@ -127,17 +127,17 @@ def _mask(logits: Floats, box_xywh: Floats, seen: Letterbox, size_wh: tuple[int,
 
 
 class Detector:
-    """One loaded model; answers one caller at a time."""
+    """One loaded model; serves one caller at a time."""
 
     def __init__(self, runtime: Runtime, *, classes: tuple[str, ...], image_size_px: int) -> None:
-        """`classes`: names in the model's own order; `image_size_px`: the longer side that it sees best."""
+        """`classes`: names in the model's own order; `image_size_px`: longer side at which the model works best."""
         self.runtime = runtime
         self._classes = classes
         self._image_size_px = image_size_px
         self._lock = threading.Lock()
 
     def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
-        """See `ImageDetector`."""
+        """See `ImageDetector.detect`."""
         ahead: deque[tuple[Image, Letterbox]] = deque()
 
         def prepared() -> Iterator[Pixels]:

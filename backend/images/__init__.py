@@ -1,9 +1,9 @@
-"""A task's image: its address, fetching it safely, decoding it within limits.
+"""Finds a task's image, fetches it safely and decodes it within limits.
 
-- `task_image`: a task's image by its label config
-- `fetch`: from an address to pixels, by Label Studio's credentials, kept in memory
-- `pinned_host`: where a host name leads, looked up once
-- `decode`: an image file as upright RGB pixels, within limits
-- `open_picture`: Pillow's own way to open a file
-- `sample`: some images from all over a project
+- `task_image`: a task's image, by its label config
+- `fetch`: from an address to pixels, with Label Studio's credentials and a cache in memory
+- `pinned_host`: looks up a host's IP address once, and checks it
+- `decode`: from an image file to upright RGB pixels, within limits
+- `open_picture`: Pillow's own function that opens a file
+- `sample`: a sample of images from all over a project
 """

@@ -1,4 +1,4 @@
-"""An image file's bytes → upright RGB pixels, within limits on pixels, pieces and time."""
+"""Decodes an image file to upright RGB pixels, within limits on pixels, pieces and time."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from backend.images.open_picture import open_picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 WHITE_16 = 65_535
-# Addresses of images may be the images themselves (`data:`); a message shows no more of them than this.
+# An address may contain the image itself (`data:`); a message shows no more of it than this.
 SHOWN_CHARACTERS = 300
-# A larger picture is decoded alone, so that many at once do not fill the memory.
+# Larger pictures are decoded one at a time, so that several at once do not fill the memory.
 LARGE_PIXELS = 25_000_000
-# Pixels are converted a band of rows at a time: a large picture has no second copy on the way.
+# Pixels are converted one band of rows at a time, so that a large picture is never in memory twice.
 BAND_PIXELS = 1 << 20
-# Cameras and encoders write a dozen scans into a JPEG; each is a walk over all of its pixels.
+# Cameras and encoders write about a dozen scans into a JPEG; decoding each visits all pixels.
 MAX_SCANS = 100
-# Pillow takes microseconds for each chunk of a PNG and each segment of a JPEG, which may be empty.
+# Pillow takes microseconds for each chunk of a PNG and each segment of a JPEG, even if it is empty.
 MAX_PIECES = 20_000
 PNG_HEAD, JPEG_HEAD, SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xda"
-# Which place in a BMP says how it is packed, and what stands there where it is by run lengths of 8 or 4 bits a pixel.
+# The bytes of a BMP that say how it is packed, and their values for run lengths at 8 or 4 bits per pixel.
 BMP_HEAD, BMP_PACKING, RUN_LENGTHS = b"BM", slice(30, 34), (b"\x01\0\0\0", b"\x02\0\0\0")
-# What follows JPEG's 255 where no segment does: filling, and markers that stand alone.
+# The bytes that follow a 255 in a JPEG where no segment begins: fill bytes, and markers without content.
 ALONE = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD9)})
 ORIENTATION, TILE_WIDTH, TILE_HEIGHT = 0x0112, 0x0142, 0x0143
-# EXIF's orientation → what turns the pixels upright.
+# EXIF's orientation → the function that turns the pixels upright.
 UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -49,7 +49,7 @@ UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda pixels: pixels.transpose(1, 0, 2)[::-1, ::-1],
     8: lambda pixels: pixels.transpose(1, 0, 2)[::-1],
 }
-# What Pillow's readers raise, led astray by damaged files.
+# The exceptions that Pillow's readers raise for damaged files.
 DAMAGE = (
     OSError,
     SyntaxError,
@@ -74,23 +74,23 @@ def decode_image(
     side_px: int | None = None,
     alone: AbstractContextManager[object] | None = None,
 ) -> Image:
-    """Decodes a photograph, upright and in RGB; of an animated or layered file the first picture.
+    """Decodes a photograph to upright RGB; of an animated or layered file, the first picture.
 
-    What is transparent is shown on white, as Label Studio's page shows it; 16 bits a channel become 8. EXIF that cannot
-    be read turns nothing.
+    Transparent pixels are shown on white, as on Label Studio's page; 16 bits per channel become 8. An image whose EXIF
+    data cannot be read is not turned.
 
     Args:
-        side_px: makes a larger photograph so small that its longer side has this many pixels, of a JPEG without ever
-            decoding it whole.
-        alone: held while a large picture is decoded.
+        side_px: reduces a larger photograph so that its longer side has this many pixels; a JPEG is decoded at a
+            reduced size where that suffices.
+        alone: the lock that is held while a large picture is decoded.
 
     Raises:
-        ImageError: it is not an image of a known format, is damaged, or has more than `max_pixels`; names `source`.
+        ImageError: the format is unknown, the file is damaged, or it has more than `max_pixels`; names `source`.
     """
     _check_pieces(encoded, source=source)
     try:
         with warnings.catch_warnings():
-            # Our own limit is checked before any pixel is decoded; what else Pillow has to say of a file is no fault.
+            # `max_pixels` is checked before any pixel is decoded; Pillow's other warnings do not make a file unusable.
             for kind in (Pillow.DecompressionBombWarning, UserWarning):
                 warnings.simplefilter("ignore", kind)
             pixels, orientation, whole_wh = _read(encoded, source, max_pixels, side_px, alone)
@@ -115,7 +115,7 @@ def decode_image(
 def _read(
     encoded: bytes, source: str, max_pixels: int, side_px: int | None, alone: AbstractContextManager[object] | None
 ) -> tuple[Pixels, int, tuple[int, int]]:
-    """The pixels as they lie in the file, EXIF's orientation of them, and the size of the whole picture in pixels."""
+    """The pixels as stored in the file, their EXIF orientation, and the whole picture's width and height in pixels."""
     with open_picture(io.BytesIO(encoded), formats=FORMATS) as picture:
         whole_wh = picture.size
         tile_wh = _tile(picture)
@@ -126,28 +126,28 @@ def _read(
                     f"{max_pixels:,} (IMAGE_MAX_PIXELS)."
                 )
         if side_px is not None:
-            # Only JPEGs know how: they are decoded at the half, quarter or eighth that is no smaller.
+            # Has an effect on JPEGs only: they are decoded at a half, quarter or eighth, but no smaller than needed.
             picture.draft(None, _fitted(whole_wh, side_px))
         large = max(picture.width * picture.height, tile_wh[0] * tile_wh[1]) > LARGE_PIXELS
         with alone if large and alone is not None else nullcontext():
-            # A TIFF's reader turns the pixels as it loads them: its orientation is asked for afterwards.
+            # Pillow turns the pixels of a TIFF as it loads them, so the orientation is read afterwards.
             picture.load()
             return _rgb(picture), _orientation(picture), whole_wh
 
 
 def _tile(picture: Pillow.Image) -> tuple[int, int]:
-    """Width and height of the tiles of a TIFF, which are decoded whole, however small the picture is; else 0."""
+    """Width and height of a TIFF's tiles, which are decoded whole even if the picture is smaller; 0 without tiles."""
     if not isinstance(picture, TiffImageFile):
         return 0, 0
     return int(picture.tag_v2.get(TILE_WIDTH, 0)), int(picture.tag_v2.get(TILE_HEIGHT, 0))
 
 
 def _check_pieces(encoded: bytes, *, source: str) -> None:
-    """Refuses, before the file is opened, one whose pieces alone would take minutes."""
+    """Refuses a file, before it is opened, if its pieces alone would take minutes to read."""
     if next(islice(_pieces(encoded), MAX_PIECES, None), None) is not None:
         raise ImageError(f"The image '{source}' is in more than {MAX_PIECES:,} pieces, which takes too long to read.")
     if encoded.startswith(BMP_HEAD) and encoded[BMP_PACKING] in RUN_LENGTHS:
-        # Pillow unpacks them pixel by pixel: a kilobyte may take a minute.
+        # Pillow unpacks run lengths pixel by pixel: a kilobyte may take a minute.
         raise ImageError(f"The image '{source}' is a BMP packed by run lengths. Save it as a PNG.")
     if encoded.startswith(JPEG_HEAD) and encoded.count(SCAN) > MAX_SCANS:
         raise ImageError(
@@ -156,7 +156,7 @@ def _check_pieces(encoded: bytes, *, source: str) -> None:
 
 
 def _pieces(encoded: bytes) -> Iterator[int]:
-    """Where each chunk of a PNG begins, or each segment before the pixels of a JPEG; nothing of other files."""
+    """Offsets of the chunks of a PNG, or of the segments before the pixels of a JPEG; none for other files."""
     is_png = encoded.startswith(PNG_HEAD)
     at = len(PNG_HEAD) if is_png else len(JPEG_HEAD)
     while at + 4 <= len(encoded) and (is_png or encoded.startswith(JPEG_HEAD)):
@@ -172,7 +172,7 @@ def _pieces(encoded: bytes) -> Iterator[int]:
 
 
 def _orientation(picture: Pillow.Image) -> int:
-    """EXIF's orientation of the picture; 1, upright, where there is none to be read."""
+    """EXIF's orientation of the picture; 1 (upright) if none can be read."""
     try:
         orientation = picture.getexif().get(ORIENTATION)
     except DAMAGE:
@@ -197,16 +197,16 @@ def _rgb(picture: Pillow.Image) -> Pixels:
 
 
 def _white(picture: Pillow.Image) -> float:
-    """The value that is white, of a picture of more than 8 bits a pixel."""
+    """The value that stands for white in a picture of more than 8 bits per pixel."""
     if picture.mode.startswith("I;16"):
         return WHITE_16
-    # Wider values have no known white: their own largest is taken.
+    # Wider formats define no white, so the picture's own largest value is used.
     largest = float(np.nan_to_num(np.asarray(picture.getextrema(), np.float64)[1], posinf=0.0))
     return max(largest, WHITE_16) if largest > 255 else max(largest, 1e-9)
 
 
 def _grey_band(band: Pillow.Image, white: float) -> Pixels:
-    # Pillow would clip 16 bits at 255.
+    # Pillow's own conversion would clip 16-bit values at 255.
     values = np.asarray(band).astype(np.float64)
     seen = np.nan_to_num(np.clip(values * 255 / white, 0, 255)).round().astype(np.uint8)
     if "transparency" in band.info:
@@ -223,6 +223,6 @@ def _colour_band(band: Pillow.Image) -> Pillow.Image:
 
 
 def shown(text: str) -> str:
-    """As much of an address or a reason as a message needs, without what cannot be written."""
+    """Shortens an address or a reason for a message, and replaces characters that cannot be encoded."""
     text = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""A task's image address → decoded pixels: fetched with Label Studio's credentials, within limits, kept in memory."""
+"""Fetches a task's image with Label Studio's credentials, within limits, decodes it, and caches it in memory."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
-# Where Label Studio answers with an address that it signed; no other of its redirects is believed.
+# The path at which Label Studio redirects to an address that it has signed; its other redirects are not trusted.
 SIGNS = re.compile(r"/(tasks|projects)/\d+/presign/$")
 KNOWN_IMAGES = 100_000
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image that was read before: what is known of it, and how to read its pixels again. See `Photo`."""
+    """An image that was read before: its key and size, and a function that reads its pixels again. See `Photo`."""
 
     key: str
     source: str
@@ -41,30 +41,30 @@ class StoredImage:
 
     @property
     def pixels(self) -> Pixels:
-        """`uint8 (H, W, 3)`, RGB, upright; fetched and decoded again where they are not kept."""
+        """`uint8 (H, W, 3)`, RGB, upright; fetched and decoded again if they are no longer cached."""
         return self.read()
 
 
 class ImageStore:
-    """Loads images, and keeps the decoded ones that were used last, up to `image_cache_bytes`."""
+    """Loads images, and caches the most recently used ones decoded, up to `image_cache_bytes`."""
 
     def __init__(self, settings: Settings, *, bearer: Callable[[], str]) -> None:
-        """`bearer` gives the `Authorization` header for Label Studio; no other host ever sees it."""
+        """`bearer` returns the `Authorization` header for Label Studio; no other host ever receives it."""
         self._settings = settings
         self._bearer = bearer
         self._client = httpx.Client(timeout=settings.label_studio_timeout_s)
         self._cache: OrderedDict[str, Image] = OrderedDict()
         self._cached_bytes = 0
-        # Content and size by address, for images whose pixels are not kept any more.
+        # Address → key and size of an image, also of those whose pixels are no longer cached.
         self._known: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
         self._large = threading.Lock()
 
     def open(self, url: str, *, task_id: int) -> Photo:
-        """The image at `url`, without fetching or decoding it where that was done before; its pixels are read on use.
+        """The image at `url`; if it was read before, it is fetched and decoded only when its pixels are used.
 
         Raises:
-            ImageError, LabelStudioError: as `load`, for an image that is new.
+            ImageError, LabelStudioError: as `load`, for an image that was not read before.
         """
         with self._lock:
             known = self._known.get(url)
@@ -74,11 +74,11 @@ class ImageStore:
         return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
 
     def load(self, url: str, *, task_id: int) -> Image:
-        """The decoded image at `url`, as the task names it; a cached one needs no network.
+        """The decoded image at `url`, as the task names it; a cached image needs no network.
 
         Raises:
             ImageError: it is missing, refused, over a limit, or not an image.
-            LabelStudioError: Label Studio, which keeps it, is away or refuses the credentials.
+            LabelStudioError: Label Studio, which serves it, is unreachable or refuses the credentials.
         """
         with self._lock:
             cached = self._cache.get(url)
@@ -90,10 +90,10 @@ class ImageStore:
         return image
 
     def load_reduced(self, url: str, *, task_id: int, side_px: int) -> Image:
-        """The image no larger than a detector looks at it; it is not kept, as nobody asks for it again.
+        """The decoded image, reduced to a detector's size; it is not cached, as nobody asks for it again.
 
         Args:
-            side_px: the longer side of what comes back is at most this, see `decode_image`.
+            side_px: the largest length of its longer side, see `decode_image`.
 
         Raises:
             ImageError, LabelStudioError: as `load`.
@@ -114,9 +114,9 @@ class ImageStore:
             raise ImageError(f"The image '{source}' has no address that can be read.") from e
 
     def _local_file(self, address: str) -> Path | None:
-        """The file that Label Studio would serve, where LOCAL_FILES_ROOT says that it lies on this machine.
+        """The file that Label Studio would serve, if this machine has it below LOCAL_FILES_ROOT; else None.
 
-        Never one outside that folder, or outside a folder that a link directly in it points to: `drape up` links the
+        The file must lie in that folder, or in a folder that a link directly in it points to: `drape up` links the
         user's photographs there.
         """
         root = self._settings.local_files_root
@@ -162,7 +162,7 @@ class ImageStore:
         base = self._settings.label_studio_url.rstrip("/") + "/"
         scheme = urlsplit(url).scheme.lower()
         if scheme in CLOUD_SCHEMES:
-            # Only Label Studio holds the bucket's credentials: it answers with a signed address.
+            # Only Label Studio has the bucket's credentials: it redirects to a signed address.
             return urljoin(base, f"tasks/{task_id}/presign/?fileuri={quote(url, safe='')}")
         if scheme and scheme not in {"http", "https"}:
             raise ImageError(f"The image '{source}' is not at a web address.")
@@ -178,11 +178,11 @@ class ImageStore:
         for _ in range(MAX_REDIRECTS + 1):
             trusted = self._is_label_studio(address)
             host = (urlsplit(address).hostname or "").lower()
-            # An address that Label Studio itself signed for a bucket is as good as its own.
+            # An address that Label Studio itself signed for a bucket is trusted like its own.
             if not (trusted or signed or host in self._settings.allowed_image_hosts):
                 raise ImageError(f"The image '{source}' is at {host}, which IMAGE_HOSTS does not list.")
             signed = trusted and SIGNS.search(httpx.URL(address).path) is not None
-            # Not compressed again: a few bytes would unpack to gigabytes.
+            # No compression in transit: a few bytes could unpack to gigabytes.
             headers = {"Accept-Encoding": "identity", **({"Authorization": self._bearer()} if trusted else {})}
             following, body = self._get(address, headers, ends_at, source=source, from_label_studio=trusted)
             if following is None:
@@ -193,10 +193,10 @@ class ImageStore:
     def _get(
         self, address: str, headers: dict[str, str], ends_at: float, *, source: str, from_label_studio: bool
     ) -> tuple[str | None, bytes]:
-        """The address of a redirect, or the body."""
+        """Sends one request; returns the address of a redirect, or None and the body."""
         limit = self._settings.image_max_bytes
         try:
-            # Label Studio's own host is the operator's word; any other is where it says it is, or refused.
+            # The operator configured Label Studio's host, so it is trusted; the IP address of any other is checked.
             where = (
                 Pinned(httpx.URL(address))
                 if from_label_studio
@@ -218,7 +218,7 @@ class ImageStore:
                 for part in response.iter_raw():
                     body += part
                     if time.monotonic() > ends_at:
-                        # Each part comes in time, and the whole never does.
+                        # httpx limits the time of each part only: a slow server could send parts for ever.
                         raise ImageError(
                             f"The image '{source}' was not there after {self._settings.image_timeout_s:g} s "
                             "(IMAGE_TIMEOUT_S)."

@@ -1,7 +1,7 @@
-"""Pillow's own way to open an image file.
+"""Pillow's own function that opens an image file.
 
-Ultralytics puts another in the place of `PIL.Image.open`: at a file which is no image that one wants to install a
-package, and fails in a way of its own.
+Ultralytics replaces `PIL.Image.open` with a function that, for a file which is no image, tries to install a package and
+raises an error of its own.
 """
 
 from __future__ import annotations
@@ -10,5 +10,5 @@ import sys
 
 from PIL import Image
 
-# Ultralytics keeps Pillow's own under this name.
+# Ultralytics stores Pillow's own function under this name.
 open_picture = getattr(sys.modules[Image.open.__module__], "_image_open", Image.open)

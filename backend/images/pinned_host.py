@@ -1,7 +1,7 @@
-"""Where a host name leads: images are fetched from the address that was checked, and from no other.
+"""Looks up and checks a host's IP address: images are fetched from the checked address, and from no other.
 
-Names are looked up once and the connection made to what was found, so that a second answer of the same name server
-changes nothing (DNS rebinding).
+A name is looked up once, and the connection is made to the address that was found, so that a second answer of the name
+server changes nothing (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import httpx
 
 from backend.errors import ImageError
 
-# Addresses of the internet are given out of this block alone: the rest is local, reserved or out of use.
+# Public IPv6 addresses come from this block only: the rest is local, reserved or out of use.
 GIVEN_OUT = ipaddress.IPv6Network("2000::/3")
-# By it a network without IPv4 reaches addresses of IPv4, which are its last 32 bits.
+# With this prefix a network without IPv4 reaches IPv4 addresses, which are the last 32 bits.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Of the internet by their number, and a cloud's own service inside of it: Oracle's metadata, Azure's platform.
+# Addresses that look public, but lead to internal services of a cloud: Oracle's metadata, Azure's platform.
 OF_CLOUDS = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("168.63.129.16/32"))
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """A request's address with an IP address in the host's place, and what tells the server which host is meant."""
+    """A request's URL with an IP address instead of the host, and the parts that tell the server the host's name."""
 
     url: httpx.URL
     headers: dict[str, str] = field(default_factory=dict)
@@ -32,15 +32,15 @@ class Pinned:
 
 
 def pinned(address: str, *, private: bool, source: str) -> Pinned:
-    """The address, looked up.
+    """Looks up the host of a URL, and checks its IP addresses.
 
     Args:
-        private: whether it may lie in a private network, or on this machine.
+        private: whether the host may lie in a private network, or be this machine.
         source: the image, as messages name it.
 
     Raises:
-        ImageError: the host has no address, or one that is not of the internet.
-        ValueError, httpx.InvalidURL: that is no address.
+        ImageError: the host has no IP address, or one that is not public although it must be.
+        ValueError, httpx.InvalidURL: `address` is not a valid URL.
     """
     url = httpx.URL(address)
     host = url.host

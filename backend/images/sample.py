@@ -1,4 +1,4 @@
-"""Some images from all over a project."""
+"""A sample of images from all over a project."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from backend.label_studio.payloads import Task
 
 logger = logging.getLogger(__name__)
 
-# So many, in so many runs of neighbours: each run is one request.
+# The number of images, and of the runs of neighbouring tasks that they come from: each run is one request.
 IMAGES, RUNS = 128, 16
 
 
 def sample_images(label_studio: LabelStudio, images: ImageStore, *, project_id: int, side_px: int) -> list[Image]:
-    """About 128 of the project's images, their longer side at most `side_px`; those that cannot be read are left out.
+    """About 128 of the project's images, their longer side at most `side_px`; images that cannot be read are left out.
 
     Raises:
-        LabelStudioError: Label Studio is away.
+        LabelStudioError: Label Studio is unreachable.
         LabelConfigError: the project's label config cannot be served.
     """
     config = parse_label_config(label_studio.project(project_id).label_config)

@@ -13,7 +13,7 @@ def image_url(task: Task, config: LabelConfig) -> str:
     """The address of the task's image, under the label config's data key.
 
     Raises:
-        ImageError: the task holds no such key, or no text under it.
+        ImageError: the task's data lack the key, or hold no text under it.
     """
     url = image_in(task.data, config.image_key)
     if not isinstance(url, str) or not url:
@@ -22,20 +22,20 @@ def image_url(task: Task, config: LabelConfig) -> str:
 
 
 def open_image(images: ImageStore, task: Task, config: LabelConfig) -> Photo:
-    """The task's image, not fetched again where it was read before.
+    """The task's image; if it was read before, it is not fetched again until its pixels are used.
 
     Raises:
-        ImageError, LabelStudioError: as `load_image`, for an image that is new.
+        ImageError, LabelStudioError: as `load_image`, for an image that was not read before.
     """
     return images.open(image_url(task, config), task_id=task.id)
 
 
 def load_image(images: ImageStore, task: Task, config: LabelConfig, *, side_px: int | None = None) -> Image:
-    """The task's decoded image, its longer side at most `side_px` where that is given.
+    """The task's decoded image, its longer side at most `side_px` if that is given.
 
     Raises:
         ImageError: it is missing, refused, over a limit or not an image.
-        LabelStudioError: Label Studio, which keeps it, is away or refuses the credentials.
+        LabelStudioError: Label Studio, which serves it, is unreachable or refuses the credentials.
     """
     url = image_url(task, config)
     if side_px is not None:

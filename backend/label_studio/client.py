@@ -1,4 +1,4 @@
-"""The only client of Label Studio, on its own SDK: what a project holds, and what is written back."""
+"""The only client of Label Studio, built on its SDK: reads projects and tasks, writes predictions and annotations."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from backend.label_studio.connection import Connection
 
 logger = logging.getLogger(__name__)
 
-# In one answer: whole tasks, which predictions and annotations make large, and mere numbers.
+# The most in one answer: of whole tasks, which predictions and annotations make large, and of bare ids.
 PAGE_TASKS = 100
 PAGE_IDS = 1000
-# Their numbers stand in the address, whose length servers limit.
+# An export takes the ids in the URL, whose length servers limit.
 PAGE_EXPORTED = 200
 WAITING_FIELDS = "id,data,total_annotations,cancelled_annotations"
 NAMED_FIELDS = "id,data,total_annotations"
 PROJECT_FIELDS = "id,title,label_config,model_version,min_annotations_to_start_training,sampling"
-# What our webhooks carry.
+# The header of Drape's webhooks.
 SECRET_HEADER = "X-Drape-Secret"
 UNCERTAINTY = "Uncertainty sampling"
 
@@ -35,11 +35,11 @@ Filter = dict[str, Any]
 
 @dataclass(frozen=True)
 class Project:
-    """What Drape needs of a project.
+    """The facts about a project that Drape needs.
 
     Attributes:
-        min_annotations: its own training threshold, 0 for none.
-        by_uncertainty: whether annotators are served the least certain image first.
+        min_annotations: the project's own training threshold; 0 for none.
+        by_uncertainty: whether Label Studio serves annotators the least certain image first.
     """
 
     id: int
@@ -55,10 +55,10 @@ class TaskCounts:
     """How many tasks a project has.
 
     Attributes:
-        predicted: with a prediction of any version.
-        waiting: those of them that nobody has annotated, nor skipped.
-        doubtful: those of them whose predictions' score is low: of several predictions, by Label Studio's own mean, of
-            the project's current versions where it tells them apart.
+        predicted: tasks with a prediction of any version.
+        waiting: predicted tasks that nobody has annotated or skipped.
+        doubtful: waiting tasks whose score is low. The score of several predictions is Label Studio's own mean, over
+            the project's current versions where Label Studio distinguishes versions.
     """
 
     images: int
@@ -68,10 +68,10 @@ class TaskCounts:
 
 
 class LabelStudio(Connection):
-    """What is asked of one Label Studio, and told it, in the name of one account.
+    """Reads from one Label Studio and writes to it, in the name of one account.
 
-    Every method raises `LabelStudioError`: it refuses the key, or answers with an error; `LabelStudioAwayError`, which
-    is one, where it does not answer.
+    Every method raises `LabelStudioError` if Label Studio refuses the key or answers with an error, and its subclass
+    `LabelStudioAwayError` if Label Studio does not answer.
     """
 
     def project(self, project_id: int) -> Project:
@@ -87,7 +87,7 @@ class LabelStudio(Connection):
         )
 
     def projects_with_webhook(self, secret: str) -> list[int]:
-        """Ids of the projects whose webhook carries our secret: those that the backend was connected to."""
+        """Ids of the projects whose webhook carries `secret`: those that the backend is connected to."""
         sdk = self.sdk
         with self.said_plainly():
             hooks = sdk.webhooks.list()
@@ -95,7 +95,7 @@ class LabelStudio(Connection):
         return sorted(int(project) for project in ours if project is not None)
 
     def tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """The tasks that still exist of `task_ids`, with their predictions; by id, each once."""
+        """Those of `task_ids` that still exist, with their predictions; sorted by id, each once."""
         wanted = sorted(set(task_ids))
         found: list[dict[str, Any]] = []
         for first in range(0, len(wanted), PAGE_TASKS):
@@ -104,10 +104,9 @@ class LabelStudio(Connection):
         return found
 
     def unpredicted_tasks(self, project_id: int, task_ids: Sequence[int], *, version: str) -> list[dict[str, Any]]:
-        """Those of `task_ids` that exist and have no prediction of `version`: by id.
+        """Those of `task_ids` that exist and have no prediction of `version`, sorted by id.
 
-        Each with its `id`, its `data`, its `total_annotations`, and its `cancelled_annotations`: how often it was
-        skipped.
+        Each has `id`, `data`, `total_annotations`, and `cancelled_annotations`: how often it was skipped.
         """
         wanted = sorted(set(task_ids))
         found: list[dict[str, Any]] = []
@@ -118,20 +117,20 @@ class LabelStudio(Connection):
         return found
 
     def task_ids(self, project_id: int, *, among: Sequence[int] | None = None) -> list[int]:
-        """Every task of the project, or those of `among` that exist, in order."""
+        """Ids of all tasks of the project, or of those in `among` that exist, sorted."""
         return self._ids(project_id, [], among)
 
     def waiting_task_ids(self, project_id: int, *, version: str) -> list[int]:
-        """Tasks that nobody has annotated and `version` has not predicted, in order; '' stands for any version."""
+        """Sorted ids of tasks without annotations and without predictions of `version`; '' stands for any version."""
         filters = [_filter("total_annotations", "equal", 0)]
         filters.append(_not_predicted_by(version) if version else _filter("total_predictions", "equal", 0))
         return self._ids(project_id, filters)
 
     def task_counts(self, project_id: int, *, doubtful_below: float) -> TaskCounts:
-        """Counts the project's tasks, in four requests of which none lists them.
+        """Counts the project's tasks in four requests, none of which lists them.
 
         Args:
-            doubtful_below: the score, in `[0, 1]`, that those of doubtful tasks are below.
+            doubtful_below: a task whose score, in `[0, 1]`, is lower than this is doubtful.
         """
         predicted = [_filter("total_predictions", "greater", 0)]
         waiting = [*predicted, _filter("total_annotations", "equal", 0), _filter("cancelled_annotations", "equal", 0)]
@@ -144,12 +143,12 @@ class LabelStudio(Connection):
         )
 
     def tasks_after(self, project_id: int, task_id: int, *, count: int) -> list[dict[str, Any]]:
-        """The `count` tasks that follow `task_id` in the order of their numbers, as many as there are."""
+        """Up to `count` tasks that follow `task_id` in the order of their ids."""
         query = _query([_filter("id", "greater", task_id)])
         return self._page(project_id, query, size=count, fields="task_only")
 
     def sample_tasks(self, project_id: int, *, count: int, runs: int) -> list[dict[str, Any]]:
-        """About `count` tasks from all over the project, in `runs` pieces; all of a small project."""
+        """About `count` tasks from all over the project, in `runs` runs of neighbours; all tasks of a small project."""
         size = max(count // runs, 1)
         held = self._project(project_id, "task_number").task_number or 0
         last = max(-(-held // size), 1)
@@ -161,9 +160,9 @@ class LabelStudio(Connection):
         ]
 
     def annotated_tasks(self, project_id: int, *, among: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """Every task that has annotations, or those of `among`, with them (`annotations`, `data`, `id`, `updated_at`).
+        """All tasks with annotations, or those in `among`: their `annotations`, `data`, `id` and `updated_at`.
 
-        Only here Label Studio tells what prediction an annotation began with (`prediction`).
+        Only this export tells which prediction an annotation began with (`prediction`).
         """
         if among is None:
             return self._exported(project_id, {})
@@ -175,7 +174,7 @@ class LabelStudio(Connection):
         ]
 
     def all_tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
-        """Every task of the project in order, some at a time: its `id`, its `data`, its `total_annotations`."""
+        """Yields every task of the project by id, fetched in pages: its `id`, `data` and `total_annotations`."""
         last = 0
         while True:
             query = _query([_filter("id", "greater", last)])
@@ -186,17 +185,17 @@ class LabelStudio(Connection):
             last = int(page[-1]["id"])
 
     def annotated_task_ids(self, project_id: int) -> list[int]:
-        """Tasks that have annotations other than skips, in order: about a second for a thousand."""
+        """Sorted ids of tasks that have annotations other than skips; a thousand take about a second."""
         return self._ids(project_id, [_is_annotated()])
 
     def count_annotated(self, project_id: int) -> int:
-        """How many tasks have annotations other than skips."""
+        """Number of tasks that have annotations other than skips."""
         return self._total(project_id, [_is_annotated()])
 
     def changed_tasks(self, project_id: int, *, since: str) -> dict[int, str]:
-        """When each annotated task was changed that was, or whose annotations were, at `since` or later.
+        """The annotated tasks that changed at `since` or later, themselves or in their annotations, and when.
 
-        Tasks that were deleted, or have no annotations any more, tell nothing.
+        Tasks that were deleted, or have lost all their annotations, are not among them.
 
         Args:
             since: a time as Label Studio's filters read it.
@@ -214,15 +213,15 @@ class LabelStudio(Connection):
             listed = self._listed(project_id, _query(filters), PAGE_IDS, fields="task_only", include="id,updated_at")
             page = listed.items or []
             found |= {int(task.id): task.updated_at.isoformat() for task in page}
-            # Label Studio may give fewer than were asked for, where its own limit is lower.
+            # A short page need not be the last: Label Studio's own limit may be lower than `PAGE_IDS`.
             if not page or len(page) >= int(listed.response.total):
                 return found
 
     def write_predictions(self, project_id: int, predictions: Sequence[tuple[int, Prediction]]) -> None:
-        """Stores predictions, pairs of task id and prediction, in one request; their clusters are lost.
+        """Stores predictions, as pairs of task id and prediction, in one request, without their clusters.
 
-        Label Studio then counts anew what each task of the project has, unless a flag of its own tells it to keep to
-        these tasks (docs/guides/connect.md): with some thousand predictions that takes seconds.
+        Label Studio then recounts what every task of the project has, unless a flag of its own limits that to these
+        tasks (see docs/guides/connect.md): with some thousand predictions that takes seconds.
         """
         if not predictions:
             return
@@ -234,11 +233,11 @@ class LabelStudio(Connection):
         ]
         sdk = self.sdk
         with self.said_plainly():
-            # Never sent again unasked: an answer that was lost does not say that nothing was stored.
+            # No automatic retry: if only the answer was lost, the predictions are stored already.
             sdk.projects.import_predictions(project_id, request=request, request_options={"max_retries": 0})
 
     def write_prediction(self, task_id: int, prediction: Prediction) -> None:
-        """Stores one, with its cluster: dearer than one of many, but always at the same price."""
+        """Stores one prediction with its cluster; it costs more than one of many in bulk, but always the same."""
         sdk = self.sdk
         with self.said_plainly():
             sdk.predictions.create(
@@ -251,9 +250,9 @@ class LabelStudio(Connection):
             )
 
     def show_model_version(self, project_id: int, version: str) -> None:
-        """Makes `version` the one whose predictions Label Studio shows for the project.
+        """Makes Label Studio show the predictions of `version` for the project.
 
-        Label Studio refuses a version of which it holds no prediction yet.
+        Label Studio refuses a version that it holds no prediction of yet.
         """
         sdk = self.sdk
         with self.said_plainly():
@@ -262,7 +261,7 @@ class LabelStudio(Connection):
     def accept(
         self, task_id: int, regions: list[dict[str, Any]], *, unique_id: str, ground_truth: bool = False
     ) -> None:
-        """Stores an annotation in this account's name, unless one is stored under `unique_id` already."""
+        """Stores an annotation in this account's name, unless `unique_id` is stored already."""
         sdk = self.sdk
         with self.said_plainly():
             try:
@@ -272,7 +271,7 @@ class LabelStudio(Connection):
                     raise
 
     def annotation(self, annotation_id: int) -> dict[str, Any] | None:
-        """An annotation as it is now; None where it is gone."""
+        """An annotation as it is now; None if it no longer exists."""
         sdk = self.sdk
         with self.said_plainly():
             try:
@@ -283,15 +282,15 @@ class LabelStudio(Connection):
                 return None
 
     def has_draft(self, task_id: int, annotation_id: int) -> bool:
-        """Whether anybody has changed an annotation and not saved it yet."""
-        # The SDK gives the drafts of its own account alone.
+        """Whether anybody has changes to an annotation that are not saved yet."""
+        # The SDK returns the drafts of its own account only.
         answer = self.send("GET", f"/api/tasks/{task_id}/drafts")
         with self.said_plainly():
             answer.raise_for_status()
             return any(draft.get("annotation") == annotation_id for draft in answer.json())
 
     def delete_annotation(self, annotation_id: int) -> None:
-        """Deletes an annotation; one that is gone already is no failure."""
+        """Deletes an annotation; an annotation that no longer exists is no failure."""
         sdk = self.sdk
         with self.said_plainly():
             try:
@@ -301,7 +300,7 @@ class LabelStudio(Connection):
                     raise
 
     def write_cluster(self, prediction_id: int, cluster: int) -> None:
-        """Says which group a stored prediction's image belongs to: what is written in bulk cannot say it."""
+        """Sets the image's group on a stored prediction, since a bulk import cannot set it."""
         sdk = self.sdk
         with self.said_plainly():
             sdk.predictions.update(prediction_id, cluster=cluster)
@@ -315,27 +314,27 @@ class LabelStudio(Connection):
         return tasks
 
     def _project(self, project_id: int, fields: str) -> Any:
-        # Only those fields: what else Label Studio tells of a project it counts anew over all of its tasks.
+        # Only those fields: Label Studio would compute the others over all tasks of the project.
         sdk = self.sdk
         with self.said_plainly():
             wanted: RequestOptions = {"additional_query_parameters": {"include": fields}}
             return sdk.projects.get(project_id, request_options=wanted)
 
     def _ids(self, project_id: int, filters: list[Filter], among: Sequence[int] | None = None) -> list[int]:
-        # From id to id, not by page numbers: tasks that leave the filter meanwhile would shift others past the reader.
+        # Pages begin after the last id: with page numbers, tasks that leave the filter meanwhile would hide others.
         found: list[int] = []
         while True:
             query = _query([*filters, _filter("id", "greater", found[-1] if found else 0)])
             if among is not None:
                 query["selectedItems"] = {"all": False, "included": list(among)}
             page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include="id")
-            # Label Studio may give fewer than were asked for, where its own limit is lower.
+            # A short page need not be the last: Label Studio's own limit may be lower than `PAGE_IDS`.
             if not page:
                 return found
             found += [int(task["id"]) for task in page]
 
     def _total(self, project_id: int, filters: list[Filter]) -> int:
-        # Label Studio says with each page how many there are in all: to list 18,000 of them takes it 300 times as long.
+        # Label Studio reports the total with each page; listing 18,000 tasks takes 300 times as long.
         return int(self._listed(project_id, _query(filters), 1, fields="task_only", include="id").response.total)
 
     def _page(
@@ -354,12 +353,12 @@ def _query(filters: list[Filter]) -> dict[str, Any]:
 
 
 def _is_annotated() -> Filter:
-    # Skips apart.
+    # `total_annotations` does not count skips.
     return _filter("total_annotations", "greater", 0)
 
 
 def _not_predicted_by(version: str) -> Filter:
-    # A list: of a text Label Studio would look for every letter.
+    # A list, since Label Studio would look for each letter of a string.
     return _filter("predictions_model_versions", "not_contains", [version], kind="List")
 
 

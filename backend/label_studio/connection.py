@@ -1,4 +1,4 @@
-"""The connection to Label Studio: its SDK, the account's token, and failures in sentences."""
+"""The connection to Label Studio: its SDK, the account's token, and failures as sentences."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from label_studio_sdk.core.parse_error import ParsingError
 from backend.errors import LabelStudioAwayError, LabelStudioError
 from backend.settings import Settings
 
-# Access tokens last some minutes.
+# Access tokens are valid for some minutes.
 RENEWED_EARLY = timedelta(seconds=60)
 
 
 class Connection:
-    """One account at one Label Studio. Connects on first use; safe for threads.
+    """The connection of one account to one Label Studio. Connects on first use; thread-safe.
 
-    Every method raises `LabelStudioError`: it refuses the key, or answers with an error; `LabelStudioAwayError`, which
-    is one, where it does not answer.
+    Every method raises `LabelStudioError` if Label Studio refuses the key or answers with an error, and its subclass
+    `LabelStudioAwayError` if Label Studio does not answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,7 +38,7 @@ class Connection:
 
     @property
     def sdk(self) -> Sdk:
-        """The SDK's client, for calls that set a project up; use it inside `said_plainly`."""
+        """The SDK's client, for calls such as those that set up a project; make them inside `said_plainly`."""
         with self._lock:
             if self._sdk is None:
                 url, key = self._settings.label_studio_url, self._settings.label_studio_api_key
@@ -49,7 +49,7 @@ class Connection:
                     self._sdk = Sdk(
                         base_url=url, api_key=key, timeout=timeout_s, httpx_client=_connections(url, timeout_s)
                     )
-            # The SDK renews a token that has ended; one that ends on its way to a busy Label Studio is refused.
+            # The SDK renews only expired tokens, but one that expires on its way to a busy Label Studio is refused.
             tokens, soon = self._sdk._client_wrapper._tokens_client, datetime.now(timezone.utc) + RENEWED_EARLY
             if tokens._access_token_expiration is not None and tokens._access_token_expiration < soon:
                 tokens._access_token = None
@@ -57,7 +57,7 @@ class Connection:
 
     @contextmanager
     def said_plainly(self) -> Iterator[None]:
-        """Turns the SDK's failures into `LabelStudioError` with a sentence."""
+        """Turns the SDK's failures into a `LabelStudioError` with a plain sentence."""
         url = self._settings.label_studio_url
         try:
             yield
@@ -69,23 +69,23 @@ class Connection:
         except httpx.HTTPError as e:
             raise LabelStudioAwayError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
         except (json.JSONDecodeError, ParsingError) as e:
-            # A proxy's own page, while Label Studio behind it starts.
+            # A proxy answers with a page of its own while Label Studio behind it starts.
             raise LabelStudioAwayError(f"What answers at {url} is not Label Studio.") from e
 
     def bearer(self) -> str:
-        """The current value of the `Authorization` header; a personal access token is renewed as needed."""
+        """The current value of the `Authorization` header; renews a personal access token as needed."""
         sdk = self.sdk
         with self.said_plainly():
-            # The SDK exchanges the token in here, and has no public way to ask for the result.
+            # The SDK exchanges the token in this call, and has no public way to get the result.
             return str(sdk._client_wrapper.get_headers()["Authorization"])
 
     def send(self, method: str, path: str, *, timeout_s: float | None = None, **content: Any) -> httpx.Response:
-        """The answer, whatever its status, to a request that the SDK has no call for.
+        """Sends a request that the SDK has no call for; returns the answer, whatever its status.
 
         Args:
             path: begins with `/`.
-            timeout_s: None for the setting's.
-            content: such as `params`, `json`, `files`, as httpx has them.
+            timeout_s: in seconds; None for the setting's value.
+            content: arguments of `httpx.request`, such as `params`, `json`, `files`.
         """
         url, headers = f"{self._settings.label_studio_url.rstrip('/')}{path}", {"Authorization": self.bearer()}
         with self.said_plainly():
@@ -95,26 +95,26 @@ class Connection:
 
 
 def asked_for_version(url: str, *, timeout_s: float) -> httpx.Response:
-    """Label Studio's answer to who it is, which needs no account: `release` in its JSON.
+    """Asks Label Studio for its version, which needs no account; it is `release` in the answer's JSON.
 
     Raises:
-        httpx.HTTPError, httpx.InvalidURL: it does not answer, or answers with an error.
+        httpx.HTTPError, httpx.InvalidURL: Label Studio does not answer, or answers with an error.
     """
     answer = httpx.get(f"{url.rstrip('/')}/api/version/", timeout=timeout_s, follow_redirects=True)
     return answer.raise_for_status()
 
 
 def _connections(url: str, timeout_s: float) -> httpx.Client:
-    # Label Studio's own server writes an answer in two pieces, and the second waits 40 ms on a connection that is kept:
-    # for the first one's delayed acknowledgement. A new one costs less, unless a handshake comes with it.
+    # Label Studio's own server writes an answer in two pieces. On a kept-alive connection the second waits 40 ms, for
+    # the first one's delayed acknowledgement; a new connection costs less, unless it needs a TLS handshake.
     kept = None if url.startswith("https:") else 0
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=kept)
-    # Linux alone has it. Through a proxy it would say nothing of Label Studio.
+    # Only Linux has this option. Through a proxy it would watch the connection to the proxy, not to Label Studio.
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is None or (getproxies() and not proxy_bypass(urlsplit(url).hostname or "")):
         return httpx.Client(timeout=timeout_s, follow_redirects=True, limits=limits)
-    # What was sent into a cable that is out, and given up here, the system sends again once it is in: predictions that
-    # were stored anew meanwhile would be stored twice.
+    # Without it, the system sends the data of a timed-out request again as soon as a broken network works: predictions
+    # that a retry has stored meanwhile would be stored twice.
     given_up = (socket.IPPROTO_TCP, option, int(1000 * timeout_s))
     transport = httpx.HTTPTransport(limits=limits, socket_options=[given_up])
     return httpx.Client(timeout=timeout_s, follow_redirects=True, transport=transport)

@@ -1,9 +1,9 @@
-"""A label config read for what a model needs: what may be drawn, by which tag, under which name, above which score.
+"""A label config, read for what a model needs: what can be drawn, with which tag, label and threshold.
 
 Attributes of the label config that Label Studio's own YOLO backend defined mean the same here: `predicted_values` on a
 `<Label>` (model classes that count as this label, separated by commas), `model_score_threshold` and `model_skip` on a
-control tag. Two are Drape's own, both on a `<Label>`: `prompt`, the words that SAM 3 looks for, and `exclusive="true"`,
-by which a new region takes no pixel of those that are there already.
+control tag. Drape adds two: `prompt` on a `<Label>`, the words that SAM 3 looks for, and `exclusive="true"` on a
+`<Label>` or the tag around it, so that its new regions take no pixel of existing ones.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lxml import etree
 from backend.errors import LabelConfigError
 
 Kind = Literal["polygon", "brush", "bitmask", "rectangle"]
-# The best first: polygons can be edited, rectangles hold no shape.
+# In order of preference: polygons can be edited, rectangles hold no shape.
 KINDS: tuple[Kind, ...] = ("polygon", "brush", "bitmask", "rectangle")
 MAX_CHARACTERS = 1_000_000
 MAX_LABELS = 1_000
-# The same labels may stand in several tags.
+# Counts a label once per tag that contains it.
 MAX_LABELS_IN_ALL = 10_000
 MAX_CONTROLS = 200
-# Images times control tags: each control may belong to each image.
+# Limits images times control tags, as each control may belong to each image.
 MAX_TAGS = 2_000
 MESSAGE_NAME = "message"
 
@@ -37,7 +37,7 @@ class Label:
     """One label: `value` as the config spells it; `predicted_values` in lower case; `prompt` the words for it.
 
     Attributes:
-        exclusive: a new region of this label takes no pixel of the regions that are there already.
+        exclusive: whether a new region of this label takes no pixel of existing regions.
     """
 
     value: str
@@ -48,16 +48,16 @@ class Label:
 
     @property
     def phrase(self) -> str:
-        """What a model that reads words is asked for."""
+        """The words that a model which reads words looks for."""
         return self.prompt or self.value
 
 
 @dataclass(frozen=True)
 class OutputTag:
-    """A control tag that regions go into.
+    """A control tag that regions are written to.
 
     Attributes:
-        labels_tag: name of the `<Labels>` palette that names the regions of a bare tag; None for a `…Labels` tag.
+        labels_tag: name of the `<Labels>` palette that labels the regions of a bare tag; None for a `…Labels` tag.
     """
 
     name: str
@@ -71,12 +71,12 @@ class OutputTag:
 
 @dataclass(frozen=True)
 class _Control:
-    """A control tag as it stands in the config.
+    """A control tag as in the config.
 
     Attributes:
-        targets: names of the images that it belongs to.
-        kind: what it draws; None where it draws nothing.
-        labels: what it holds; `values` as the config spells them.
+        targets: names of the image tags that it belongs to.
+        kind: the kind of region that it draws; None if it draws nothing.
+        labels: the labels that it contains; `values` are their values.
     """
 
     tag: str
@@ -91,13 +91,13 @@ class _Control:
 
     @property
     def is_bare(self) -> bool:
-        """A tool whose regions a palette names."""
+        """Whether it has no labels of its own, so that a palette labels its regions."""
         return not self.tag.endswith("Labels")
 
 
 @dataclass(frozen=True)
 class TextTag:
-    """A `<TextArea>`: of the message control, or of the annotator's words."""
+    """A `<TextArea>`, for messages or for the annotator's words."""
 
     name: str
     to_name: str
@@ -105,7 +105,7 @@ class TextTag:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What a label config allows in one of its images."""
+    """What a label config allows for one of its images."""
 
     image_tag: str
     image_key: str
@@ -115,14 +115,14 @@ class LabelConfig:
 
     @property
     def label_values(self) -> tuple[str, ...]:
-        """Every label that can be drawn, in the config's order."""
+        """All labels that can be drawn, in the config's order."""
         return tuple(label.value for label in self.labels)
 
     def output_for(self, label: str) -> OutputTag:
-        """The best tag that holds `label`.
+        """The preferred tag that contains `label`, by the order of `KINDS`.
 
         Raises:
-            LabelConfigError: none does.
+            LabelConfigError: no tag contains it.
         """
         output = self._best_outputs.get(label)
         if output is None:
@@ -138,9 +138,9 @@ class LabelConfig:
         return best
 
     def label_for(self, class_name: str) -> str | None:
-        """The label that a model's class counts as, regardless of case; None where it counts as none.
+        """The label that a model's class counts as, regardless of case; None if there is no such label.
 
-        `predicted_values` come first, then a label's own value, then its alias.
+        `predicted_values` of all labels come first, then their own values and aliases.
         """
         wanted = _folded(class_name)
         for label in self.labels:
@@ -152,10 +152,10 @@ class LabelConfig:
         return None
 
     def label_named(self, phrase: str) -> str | None:
-        """The label that the annotator's words name, regardless of case; None where they name none.
+        """The label that the annotator's words name, regardless of case; None if they name none.
 
-        Its value, alias or prompt as a whole, else as words of the phrase: 'silk saree' names the label 'saree'. Of
-        several the last, which an English phrase is about, and of those that end there the longest.
+        The value, alias or prompt of the label is the phrase or whole words of it: 'silk saree' names 'saree'. Of
+        several matches the last counts, which an English phrase is about; of those that end there, the longest.
         """
         wanted = _folded(phrase).split()
         best: tuple[int, int, str] | None = None
@@ -168,21 +168,21 @@ class LabelConfig:
         return best[2] if best else None
 
     def is_exclusive(self, label: str) -> bool:
-        """True where a new region of `label` takes no pixel of those that are there already."""
+        """Whether a new region of `label` takes no pixel of existing regions."""
         return any(one.exclusive for one in self.labels if one.value == label)
 
     def threshold_for(self, label: str, default: float) -> float:
-        """Confidence below which detections of `label` are dropped: its tag's own, else `default`."""
+        """The score below which detections of `label` are dropped: its tag's threshold, else `default`."""
         threshold = self.output_for(label).score_threshold
         return default if threshold is None else threshold
 
     def skips(self, label: str) -> bool:
-        """True where the label's tag says `model_skip`: the model leaves it to people."""
+        """Whether the label's tag has `model_skip`, so that the model leaves the label to people."""
         return self.output_for(label).skip
 
 
 def parse_label_config(xml: str) -> LabelConfig:
-    """Reads a label config, for its first image.
+    """Reads a label config for the first image in which anything can be drawn.
 
     Raises:
         LabelConfigError: as `parse_label_configs`.
@@ -191,10 +191,10 @@ def parse_label_config(xml: str) -> LabelConfig:
 
 
 def parse_label_configs(xml: str) -> tuple[LabelConfig, ...]:
-    """Reads a label config: what it allows in each of its images, of those in which anything may be drawn.
+    """Reads a label config, for each image in which anything can be drawn.
 
     Raises:
-        LabelConfigError: it is not XML, is beyond the limits, or lacks a usable image or label tag; says which.
+        LabelConfigError: it is not XML, exceeds a limit, or lacks a usable image or label tag; the message says which.
     """
     if len(xml) > MAX_CHARACTERS:
         raise LabelConfigError(f"The label config is longer than {MAX_CHARACTERS:,} characters.")
@@ -216,14 +216,14 @@ def parse_label_configs(xml: str) -> tuple[LabelConfig, ...]:
 
 
 def config_of(configs: Sequence[LabelConfig], result: Iterable[Mapping[str, Any]]) -> LabelConfig:
-    """The config of the image that regions or prompts belong to; the first image's where they name none."""
-    # A list: what stands there may be anything, also what no set holds.
+    """The config of the image that regions or prompts belong to; the first image's if they name no image."""
+    # A list, since a request may hold any value there, even one that a set cannot hold.
     named = [region.get("to_name") for region in result]
     return next((config for config in configs if config.image_tag in named), configs[0])
 
 
 def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> LabelConfig:
-    """What may be drawn in one image, which may be nothing."""
+    """What can be drawn in one image, which may be nothing."""
     here = [control for control in controls if image_tag in control.targets]
     drawing = [control for control in here if control.name and control.kind and not control.smart_only]
     labelled = [control for control in drawing if control.labels]
@@ -248,25 +248,25 @@ def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> Label
 
 
 def _parse_xml(xml: str) -> etree._Element:
-    # Entities and DTDs are refused whole: a config needs neither, and both have been used to exhaust parsers.
+    # Entities and DTDs are refused altogether: a config needs neither, and both have been used to exhaust parsers.
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(xml.encode(), parser)
     except (etree.XMLSyntaxError, UnicodeEncodeError, LookupError) as e:
         raise LabelConfigError(f"The label config is not valid XML: {e}") from e
-    # Asked of the parser, not of the text: the text may be declared in an encoding that spells it another way.
+    # The parser knows, but the text may not show it: it may declare an encoding that spells a DTD another way.
     if root.getroottree().docinfo.internalDTD is not None:
         raise LabelConfigError("The label config holds a document type definition, which is not allowed.")
     return root
 
 
 def _controls(root: etree._Element, *, images: int) -> list[_Control]:
-    """The tags that matter here, in the document's order; refuses, before any is read, more than can be served."""
+    """The control tags, palettes and text areas in the document's order; refuses too many before it reads any."""
     palettes = ("Labels", *(f"{kind.capitalize()}Labels" for kind in KINDS))
     tags = list(root.iter(*palettes, *(kind.capitalize() for kind in KINDS), "TextArea"))
     if len(tags) > MAX_CONTROLS or images * len(tags) > MAX_TAGS:
         raise LabelConfigError(f"The label config has too many tags: {images:,} images and {len(tags):,} controls.")
-    # A label counts in every tag around it.
+    # A label counts in every tag that contains it.
     counted = islice((label for tag in tags for label in tag.iter("Label")), MAX_LABELS_IN_ALL + 1)
     if sum(1 for _ in counted) > MAX_LABELS_IN_ALL:
         raise LabelConfigError(f"The label config has more than {MAX_LABELS_IN_ALL:,} labels in all its tags.")

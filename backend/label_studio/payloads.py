@@ -1,4 +1,4 @@
-"""Label Studio's requests as typed models: keys that we do not need are ignored, those that we need are required."""
+"""Label Studio's requests as typed models: keys that Drape needs are required, all others are ignored."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 
 def _project_number(value: Any) -> Any:
-    # Label Studio names a project `<id>.<created timestamp>`.
+    # Label Studio sends a project as `<id>.<created timestamp>`.
     if isinstance(value, str):
         head = value.split(".")[0]
         return int(head) if head.isdecimal() else None if not value else value
     return value
 
 
-# As large as a database's: JSON's integers know no bounds, but names of files and jobs do.
+# At most a database's 64 bits: integers in JSON have no limit, but the names of files and jobs have.
 Number = Annotated[int, Field(ge=0, lt=1 << 63)]
 ProjectId = Annotated[Number | None, BeforeValidator(_project_number, json_schema_input_type=int | str | None)]
 
 
-# Before the address of a file that Label Studio serves from a folder.
+# URL path of files that Label Studio serves from a folder.
 LOCAL_FILES = "/data/local-files/"
-# The data key of an image that was uploaded before there was a label config.
+# The data key of an image that was uploaded before the project had a label config.
 UNDEFINED = "$undefined$"
 
 
 class Wire(BaseModel):
-    """Base of all requests."""
+    """Base class of all requests."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -42,14 +42,14 @@ class Task(Wire):
 
 
 class Drawn(Wire):
-    """What is drawn in a task already, submitted or not; Label Studio sends lists of both with a prompt."""
+    """What is already drawn in a task, submitted or not; Label Studio sends both lists with a prompt."""
 
     annotations: Any = None
     drafts: Any = None
 
 
 class DrawnRequest(Wire):
-    """`POST /predict`, read for what is drawn alone."""
+    """`POST /predict`, parsed only for what is already drawn."""
 
     tasks: list[Drawn]
 
@@ -71,10 +71,10 @@ class PredictRequest(Wire):
 
     @classmethod
     def read(cls, body: bytes) -> PredictRequest:
-        """The request in a JSON body.
+        """Parses the request from a JSON body.
 
         Raises:
-            pydantic.ValidationError: it is none.
+            pydantic.ValidationError: the body holds no such request.
         """
         request = cls.model_validate_json(body)
         request._body = body
@@ -82,16 +82,16 @@ class PredictRequest(Wire):
 
     @classmethod
     def described(cls, place: str) -> dict[str, Any]:
-        """The body for the OpenAPI document, where the JSON schema stands at `place`."""
+        """The JSON schema of the body, for an OpenAPI document that holds it at `place`."""
         return cls.model_json_schema(ref_template=f"{place}/$defs/{{model}}")
 
     def drawn(self) -> Drawn:
-        """What is drawn in the first task; read only now, as it may be hundreds of regions that most answers ignore."""
+        """What is drawn in the first task. Parsed on demand: it may be hundreds of regions that most answers ignore."""
         return DrawnRequest.model_validate_json(self._body).tasks[0] if self._body else Drawn()
 
     @property
     def context(self) -> dict[str, Any] | None:
-        """The annotator's prompts; None where the request is for whole images."""
+        """The annotator's prompts; None if the request is for whole images."""
         context = self.params.context
         result = context.get("result") if context else None
         return context if isinstance(result, list) and result else None
@@ -111,13 +111,13 @@ class VersionsRequest(Wire):
 
 
 class WebhookProject(Wire):
-    """The project a webhook speaks of."""
+    """The project that a webhook is about."""
 
     id: Number
 
 
 class WebhookEvent(Wire):
-    """`POST /webhook`. Only what the event hints at is read: the truth is asked of Label Studio."""
+    """`POST /webhook`, read only as a hint that something changed: Label Studio is then asked for the facts."""
 
     action: str
     project: WebhookProject
@@ -126,10 +126,10 @@ class WebhookEvent(Wire):
 
     @property
     def project_id(self) -> int:
-        """Number of the project."""
+        """Id of the project."""
         return self.project.id
 
 
 def image_in(data: Mapping[str, Any], key: str) -> Any:
-    """What a task's data hold in the place of its image's address; None where they hold nothing."""
+    """The value in a task's data that should be its image's address; None if there is none."""
     return data.get(key) or data.get(UNDEFINED)

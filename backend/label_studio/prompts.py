@@ -1,4 +1,4 @@
-"""Label Studio's context → points, boxes, words and the chosen label."""
+"""Turns Label Studio's context into points, boxes, words and the chosen label."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from backend.domain import Box, Point, Prompt
 from backend.errors import PromptError
 from backend.label_studio.label_config import LabelConfig
 
-# Where a region's chosen label stands, by the tag it came from; `labels` is the palette's.
+# The keys that may hold a region's chosen label, depending on the tag that it came from; `labels` is the palette's.
 LABEL_KEYS = ("labels", "keypointlabels", "rectanglelabels")
-# More is no phrase: what reads words reads the first few dozen.
+# A longer text is no phrase: the models read only its first few dozen words.
 MAX_CHARACTERS = 500
-# No position is so far from the image.
+# No valid position is this far from the image.
 FAR_PERCENT = 1e6
 
 
 def parse_context(
     context: dict[str, Any], config: LabelConfig, *, size_wh: tuple[int, int], example_tag: str
 ) -> Prompt:
-    """What the annotator asked for, in pixels of an image of `size_wh`.
+    """The annotator's prompt, in pixels of an image of `size_wh`.
 
     All prompts of the pending suggestion arrive together, in order; with a palette each arrives twice under one id, as
-    a shape and as its label. The last chosen label counts. A rectangle of the tag, or under the label, that
-    `example_tag` names is an example.
+    a shape and as its label. The last chosen label counts. A rectangle whose tag or label has the name `example_tag`
+    is an example.
 
     Raises:
-        PromptError: there is no prompt that can be read, or the chosen label cannot be drawn; says so to the annotator.
+        PromptError: there is no readable prompt, or the chosen label cannot be drawn; the message is for the annotator.
     """
     points: dict[str, Point] = {}
     boxes: dict[str, Box] = {}
@@ -71,7 +71,7 @@ def _regions(context: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _kind(region: dict[str, Any]) -> str:
-    # The label half of a pair, type `labels`, becomes '' here: it repeats the shape, which the other half gives once.
+    # The label half of a pair has the type `labels`, which becomes '': it repeats the shape that the other half gives.
     return str(region.get("type", "")).removesuffix("labels")
 
 
@@ -85,7 +85,7 @@ def _chosen(value: dict[str, Any]) -> str | None:
 
 def _drawable(chosen: str | None, config: LabelConfig) -> str | None:
     if chosen is None:
-        # One label needs no choosing.
+        # A single label need not be chosen.
         return config.labels[0].value if len(config.labels) == 1 else None
     if chosen not in config.label_values:
         raise PromptError(
@@ -97,7 +97,7 @@ def _drawable(chosen: str | None, config: LabelConfig) -> str | None:
 
 def _number(value: dict[str, Any], key: str) -> float:
     number = value.get(key)
-    # JSON's integers know no bounds: one that no float holds is no position either.
+    # Integers in JSON have no limit: one that is too large for a float is no position either.
     if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < FAR_PERCENT:
         raise PromptError("The click came without a position. Click again.")
     return float(number)

@@ -1,4 +1,4 @@
-"""How tasks name their images, and come in: what Label Studio calls an upload, where it serves local files from."""
+"""How tasks name their images and are imported: the names of uploads, and the local files that Label Studio serves."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from backend.errors import LabelStudioAwayError, LabelStudioError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.payloads import LOCAL_FILES
 
-# What Label Studio takes; one file of another kind makes it refuse the whole request.
+# The file types that Label Studio accepts; one file of another type makes it refuse the whole request.
 UPLOADABLE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 TIMEOUT_S = 300.0
 SYNC_TIMEOUT_S = 600
-# Many tasks with their regions in one request.
+# Long, because one request may hold many tasks with their regions.
 IMPORT_TIMEOUT_S = 600
-# `/data/upload/<project>/<8 hex digits>-<name>`, as Label Studio keeps an upload.
+# The address of an upload in Label Studio: `/data/upload/<project>/<8 hex digits>-<name>`.
 UPLOADED = re.compile(r"/data/upload/\d+/[0-9a-f]{8}-(?P<name>[^/]+)$")
-# Label Studio cuts the path of an upload off at 100 characters.
+# Label Studio truncates the path of an upload at 100 characters.
 LONGEST_NAME = 64
-# A storage that is there to serve files only: synchronising it brings nothing.
+# A storage that only serves files: its filter matches no file name, so that synchronising it imports nothing.
 SERVING_TITLE = "Imported sets"
 NOTHING = r"^$"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded file: its number, its address as tasks have it, and its size in bytes where Label Studio tells."""
+    """An uploaded file: its id, its address as tasks name it, and its size in bytes if Label Studio reports it."""
 
     id: int
     address: str
@@ -43,9 +43,9 @@ class Upload:
 
 
 def kept_name(relative: Path | PurePosixPath) -> str:
-    """The name that Label Studio gives an uploaded file, after its own random beginning.
+    """The name that Label Studio gives an uploaded file, without its random prefix.
 
-    One that is too long keeps its end, behind a digest of the whole.
+    A name that is too long becomes a digest of the whole name, followed by its end.
     """
     joined = re.sub(r"[^-\w.]", "", "__".join(relative.parts).replace(" ", "_"))
     if len(joined) <= LONGEST_NAME:
@@ -54,7 +54,7 @@ def kept_name(relative: Path | PurePosixPath) -> str:
 
 
 def image_name(url: str) -> str:
-    """What stays the same of an image's address: an upload's name, a local file's path, else the address."""
+    """The stable part of an image's address: an upload's name, a local file's path, else the whole address."""
     uploaded = UPLOADED.search(unquote(url))
     if uploaded:
         return uploaded["name"]
@@ -70,7 +70,7 @@ def local_address(relative: PurePosixPath) -> str:
 
 
 def served_path(path: Path, root: Path) -> PurePosixPath | None:
-    """Where Label Studio's document root `root` holds a file or folder; None where it does not.
+    """The path of a file or folder below Label Studio's document root `root`; None if the root does not contain it.
 
     Links directly in the root are followed: `drape up` links the user's photographs there.
     """
@@ -86,8 +86,8 @@ def served_path(path: Path, root: Path) -> PurePosixPath | None:
 def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -> None:
     """Lets the project's annotators see the files in a folder of the document root, through a storage.
 
-    Those that are there already are synchronised: what they hold are tasks then, and comes no second time. A new one
-    serves only.
+    Existing storages of the folder are synchronised first: their files become tasks now, and not a second time later.
+    A new storage only serves the files.
     """
     sdk = label_studio.sdk
     options: RequestOptions = {"timeout_in_seconds": SYNC_TIMEOUT_S}
@@ -111,16 +111,16 @@ def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -
 def upload(
     label_studio: LabelStudio, *, project_id: int, named: Sequence[tuple[str, Path | bytes]], as_tasks: bool
 ) -> list[int]:
-    """Uploads files under the given names, in one request; the numbers of the uploads, in that order.
+    """Uploads files under the given names in one request; returns the ids of the uploads, in that order.
 
     Args:
-        as_tasks: each becomes a task, too.
+        as_tasks: whether each file becomes a task, too.
 
     Raises:
-        LabelStudioError: it is away, or refuses.
+        LabelStudioError: Label Studio is unreachable, or refuses the files.
     """
     query = {"commit_to_project": "true" if as_tasks else "false"}
-    # The SDK has no call for files.
+    # The SDK has no call that uploads files.
     with label_studio.said_plainly(), ExitStack() as opened:
         files: list[tuple[str, tuple[str, IO[bytes] | bytes]]] = [
             (name, (name, source if isinstance(source, bytes) else opened.enter_context(source.open("rb"))))
@@ -136,7 +136,7 @@ def upload(
 
 
 def uploads(label_studio: LabelStudio, *, project_id: int, upload_ids: Sequence[int] | None = None) -> list[Upload]:
-    """What was uploaded into a project, all of it or some."""
+    """A project's uploads: all of them, or those in `upload_ids`."""
     sdk = label_studio.sdk
     with label_studio.said_plainly():
         if upload_ids is None:
@@ -147,11 +147,11 @@ def uploads(label_studio: LabelStudio, *, project_id: int, upload_ids: Sequence[
 
 
 def import_tasks(label_studio: LabelStudio, *, project_id: int, tasks: Sequence[dict[str, Any]]) -> None:
-    """Makes tasks, with the annotations and predictions that they carry: all of them, or none where it fails."""
+    """Creates tasks with the annotations and predictions that they carry: all of them, or none if it fails."""
     if not tasks:
         return
     sdk = label_studio.sdk
-    # Never sent again unasked: an answer that was lost does not say that nothing was stored.
+    # No automatic retry: if only the answer was lost, the tasks are stored already.
     options: RequestOptions = {"max_retries": 0, "timeout_in_seconds": IMPORT_TIMEOUT_S}
     with label_studio.said_plainly():
         sdk.projects.import_tasks(project_id, request=list(tasks), request_options=options)

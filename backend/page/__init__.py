@@ -1,6 +1,6 @@
-"""The status page, `GET /`: what a project manager keeps open. Served whole by the backend; live by asking again.
+"""The status page, `GET /`, for project managers. The backend renders it whole; the page polls to stay current.
 
-- `overview`: what it says of one project
-- `render`: its HTML
-- `routes`: its addresses and buttons
+- `overview`: gathers what the page shows of one project
+- `render`: renders its HTML
+- `routes`: its routes and buttons
 """

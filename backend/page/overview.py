@@ -1,4 +1,4 @@
-"""What the status page says of one project: gathered from what workers left in Redis and beside the models' weights."""
+"""Gathers what the status page shows of one project, from Redis and from the files beside the models' weights."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from backend.status.survey import Survey
 from backend.telemetry.metrics import Latency
 from backend.telemetry.problems import Problem
 
-# Garments of a label that a model is solid with, as those who train them say: at least, and better.
+# Approved garments per label for a solid model, by the experience of people who train them: the least, and better.
 ENOUGH, PLENTY = 2000, 5000
 PROBLEMS = 10
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One label: garments of it that people approved, and the current model's mask mAP50-95 on held-out images.
+    """One label: its garments that people approved, and the current model's mask mAP50-95 on held-out images.
 
     Attributes:
-        change: against the model that answered before; None where either has no figure.
+        change: difference to the champion that the model was compared with; None where either has no mask mAP.
     """
 
     name: str
@@ -42,7 +42,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class Model:
-    """One version, and what came of it; `has_report` where its page is kept."""
+    """One version with its verdict; `has_report` tells whether its report is stored."""
 
     version: Version
     verdict: Verdict | None
@@ -52,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Training:
-    """A training that runs; without epochs while its images are prepared or its model is judged.
+    """A running training; `epochs` is 0 until the first epoch is reported.
 
     Attributes:
         curve: mask mAP after each epoch so far.
@@ -66,14 +66,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Jobs:
-    """What Redis knows of jobs.
+    """The jobs in Redis, and the workers.
 
     Attributes:
-        left: images of the project that wait for the model.
-        minutes_left: at the present pace; None where nothing moves.
-        waiting: queue → jobs.
-        workers: what each does, in words.
-        failed: sentences on jobs that ended badly.
+        left: number of the project's images that wait for the model.
+        minutes_left: estimate from the present pace; None where no image waits or none is predicted.
+        waiting: queue → number of waiting jobs.
+        workers: each worker's queues and state, as text.
+        failed: a sentence on each of the project's failed jobs.
     """
 
     training: Training | None
@@ -88,7 +88,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Answering:
-    """Which models answer, where, and how fast."""
+    """The models that answer, their devices, and their speed; `hits` of `lookups` found a cached embedding."""
 
     segmenter: str
     detector: str
@@ -102,10 +102,10 @@ class Overview:
     """Everything on the page.
 
     Attributes:
-        projects: number → title, of all that there is something to say of.
-        survey: None until a worker has counted the project, and while Redis is away.
-        jobs: None while Redis is away.
-        own_settings: what the project has of its own, `NAME=value` each; what is wrong with it, where that is so.
+        projects: project id → title, of every project that has a survey or a model.
+        survey: None until a worker has counted the project, and while Redis does not answer.
+        jobs: None while Redis does not answer.
+        own_settings: the project's own settings, `NAME=value` each, or the error in them.
     """
 
     project_id: int | None
@@ -126,7 +126,7 @@ class Overview:
 
 
 def overview(service: Service, project_id: int | None) -> Overview:
-    """What is known now; `project_id` None stands for the first project."""
+    """Gathers the page's content; `project_id` None stands for the first project."""
     surveys = service.project_status.surveys()
     known = sorted({*surveys, *service.connections.registry.project_ids()})
     projects = {number: surveys[number].title if number in surveys else f"Project {number}" for number in known}
@@ -168,7 +168,7 @@ def _models(service: Service, project_id: int) -> tuple[Model, ...]:
 
 
 def _labels(survey: Survey | None, current: Version | None) -> tuple[LabelRow, ...]:
-    """The label config's, in its order, and then what else the model was judged on."""
+    """The labels of the label config, in its order, then any other labels that the model was evaluated on."""
     compared = read_scores(current) if current else None
     own = {one.label: one.mask_map for one in compared.own.labels} if compared else {}
     before = {one.label: one.mask_map for one in compared.champion.labels} if compared and compared.champion else {}
@@ -244,7 +244,7 @@ def _detector(service: Service, project_id: int | None) -> str:
     champion = service.connections.registry.champion(project_id) if project_id is not None else None
     if champion is None:
         return "SAM 3, by words" if service.connections.settings.may_read_words else "none yet"
-    # Workers do it, all but what is asked of `/predict`.
+    # The workers' device: they run the detector, except for `/predict`.
     device, preparation = _device(service.connections.settings.for_work("batch")), read_preparation(champion)
     runtime = preparation.runtime if preparation and device == "cpu" else "torch"
     return f"{champion.name}, {runtime} on {device}"

@@ -1,4 +1,4 @@
-"""The status page as HTML. Whatever people have named is text in it: everything is escaped but our own plots."""
+"""Renders the status page as HTML. Everything is escaped except Drape's own plots, so that names stay text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from backend.status.survey import Work
 
 TEMPLATE = "status.html.jinja"
 UNKNOWN = "\u2013"
-# In the order of the legend.
+# Origin → name in the legend, in the legend's order.
 ORIGINS = {"scratch": "from scratch", "prediction": "from a prediction"}
 
 
 class StatusPage:
-    """Renders the page; plots that did not change are not drawn again. Safe for threads."""
+    """Renders the page, and draws only plots that have changed. Thread-safe."""
 
     def __init__(self) -> None:
         environment = jinja2.Environment(
@@ -34,14 +34,14 @@ class StatusPage:
         )
         environment.filters |= {"seconds": seconds, "share": share}
         self._template = environment.get_template(TEMPLATE)
-        # Matplotlib draws for one thread at a time.
+        # Matplotlib is not thread-safe.
         self._drawing = threading.Lock()
         self._generations = lru_cache(maxsize=8)(_generations)
         self._curve = lru_cache(maxsize=8)(_curve)
         self._work = lru_cache(maxsize=8)(_work)
 
     def render(self, overview: Overview, *, said: str = "") -> str:
-        """The whole page; `said` is what came of a button."""
+        """Renders the whole page; `said` is the message about the button that was pressed."""
         line = [(one.version, one.verdict) for one in reversed(overview.models)]
         current, survey, jobs = overview.current, overview.survey, overview.jobs
         curve = jobs.training.curve if jobs and jobs.training else ()
@@ -85,7 +85,7 @@ def _work(work: Sequence[Work]) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A time as people say it: `0.12 s`, `14 s`, `3 min`, `2.1 h`; a dash for None."""
+    """Formats a time in seconds for people: `0.12 s`, `14 s`, `3 min`, `2.1 h`; a dash for None."""
     if value is None:
         return UNKNOWN
     if value < 1:
@@ -96,5 +96,5 @@ def seconds(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share of one in percent; a dash for None."""
+    """Formats a share in `[0, 1]` as percent; a dash for None."""
     return UNKNOWN if value is None else f"{100 * value:.0f} %"

@@ -1,4 +1,4 @@
-"""The status page's addresses: the page, what it is made of, the models' reports, and its buttons."""
+"""The status page's routes: the page, its assets, the models' reports, and its buttons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
     "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# What came of a button. Only the key stands in the address: nobody can have the page say something else.
+# Messages about a pressed button. The address holds only the key, so that no link can put other text on the page.
 SAID = {
     "promoted": "The project works with another model now; it pre-annotates what nobody has annotated.",
     "queued": "A training is queued.",
@@ -37,7 +37,7 @@ REPORT_POLICY = (
 
 
 def page_routes(service: Service) -> APIRouter:
-    """The routes, without authentication: the application adds that."""
+    """Returns the routes, without authentication, which the application adds."""
     routes, page = APIRouter(), StatusPage()
     button = [Depends(of_this_page)]
     registry, queues = service.connections.registry, service.connections.queues
@@ -46,7 +46,7 @@ def page_routes(service: Service) -> APIRouter:
     def status_page(request: Request, project: int | None = None, said: str = "") -> Response:
         """The status page for a browser; to all others what `GET /health` says."""
         if "text/html" not in request.headers.get("accept", ""):
-            # As the reference backend answers.
+            # Like Label Studio's reference backend.
             return JSONResponse(service.health())
         return HTMLResponse(page.render(overview(service, project), said=SAID.get(said, "")), headers=HEADERS)
 

@@ -1,7 +1,7 @@
-"""The answers of `/predict`, stage by stage.
+"""Answers `/predict`, stage by stage.
 
-- `interactive`: prompts; the file to read first
-- `batch`: whole images
-- `prewarm`: encodes images before they are asked for
+- `interactive`: answers prompts; the file to read first
+- `batch`: predicts whole images
+- `prewarm`: encodes images before the first prompt
 - `sticky_words`: the phrase that last found something in a project
 """

@@ -1,7 +1,7 @@
-"""The answer for whole images, stage by stage: label config → images → detector → garments → regions.
+"""Predicts whole images, stage by stage: label config → images → detector → garments → regions.
 
-The stages overlap: images are loaded ahead of the detector, and it computes ahead of the regions that are made of its
-answers.
+The stages overlap: images are loaded ahead of the detector, and the detector runs ahead of the stage that turns its
+detections into regions.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from backend.telemetry.request_ids import request_id, work_for
 logger = logging.getLogger(__name__)
 
 FETCH_THREADS = 4
-# Decoded images that wait for the detector; more than are fetched at a time, so that a slow one stops nothing.
+# Images loaded ahead of the detector; more than FETCH_THREADS, so that one slow image does not hold up the others.
 IMAGES_AHEAD = 8
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task: a prediction, the reason why there is none, or both where some images of it failed."""
+    """The result for one task: a prediction, the reason why there is none, or both where some of its images failed."""
 
     task_id: int
     prediction: Prediction | None = None
@@ -49,16 +49,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Current:
-    """What answers for a project now.
+    """The model that predicts for a project now.
 
     Attributes:
-        version: its name as a model version.
-        detector: made for what one image's labels are; a trained one does not depend on them.
-        classes: what it can find; None where that is whatever the labels say.
-        number: its place in the project's line of models; 0 for words.
-        clusters: None where it knows none.
-        side_px: longer side of the image as it sees it; None where it wants all of it.
-        settings: those of the project.
+        version: name of the model version.
+        detector: returns the detector for one image's label config; a trained detector is the same for every config.
+        classes: the classes that the detector knows; None where it looks for the words of the label config.
+        number: the version's number in the project; 0 where SAM 3's words answer.
+        clusters: None where the version has none.
+        side_px: longer side of the image that the detector gets; None where it needs the full resolution.
+        settings: the project's settings.
     """
 
     version: str
@@ -72,7 +72,7 @@ class Current:
 
 @dataclass(frozen=True)
 class _View:
-    """One image of a task: what the label config allows in it, and the image, or why it cannot be had."""
+    """One image of a task: its label config, and the image or the reason why it cannot be loaded."""
 
     task: Task
     config: LabelConfig
@@ -80,7 +80,7 @@ class _View:
 
 
 class Batch:
-    """Answers whole images with the project's current detector, or, before it has one, with SAM 3's words."""
+    """Predicts whole images with the project's current detector, or with SAM 3's words before the project has one."""
 
     def __init__(
         self,
@@ -90,21 +90,21 @@ class Batch:
         detectors: Detectors,
         segmenter: Callable[[], Segmenter],
     ) -> None:
-        """`segmenter` is called, and may take its time to load, where its words or its masks are needed."""
+        """`segmenter` returns the loaded segmenter, perhaps after a long load; called only for SAM's words or masks."""
         self.settings = settings
         self.images = images
         self.detectors = detectors
         self.segmenter = segmenter
 
     def current(self, project_id: int, *, asked: str = "") -> Current | None:
-        """What answers for the project; None where nothing does.
+        """The model that predicts for the project; None where there is none.
 
         Args:
-            asked: the name of a version that shall answer; '' for the project's current one.
+            asked: the name of the version to use; '' for the project's current one.
 
         Raises:
             ModelError: there is no such version, or its weights do not load.
-            SettingsError: what the project has of its own cannot be.
+            SettingsError: the project's own settings are invalid.
         """
         settings = self.settings.for_project(project_id)
         loaded = self.detectors.for_project(project_id, asked=asked)
@@ -128,21 +128,21 @@ class Batch:
         *,
         deadline_s: float | None = None,
     ) -> Iterator[Outcome]:
-        """Outcomes in the order of `tasks`, as they are ready.
+        """Yields outcomes in the order of `tasks`, as they are ready.
 
-        Ends early once `deadline_s` seconds have passed; the tasks not yielded are left to the caller.
+        Ends early once `deadline_s` seconds have passed; the caller handles the tasks that have no outcome.
 
         Args:
-            configs: one for each image of a task.
-            current: what answers, see `current`; another may be promoted meanwhile.
+            configs: one label config for each image of a task.
+            current: the model that predicts, from `current`; it stays in use even if another is promoted meanwhile.
 
         Raises:
-            LabelStudioError: Label Studio is away; what was yielded before stands.
+            LabelStudioError: Label Studio does not answer; outcomes yielded before that are valid.
         """
         ends_at = None if deadline_s is None else time.monotonic() + deadline_s
         views = _until(ends_at, self._views(tasks, configs, current.side_px), every=len(configs))
         parts: list[Outcome] = []
-        # Images under one config go through the detector together: all of them, where a task has one.
+        # Consecutive images with one config share a run of the detector: all of them, where each task has one image.
         for config, ones in groupby(views, key=attrgetter("config")):
             for part in self._outcomes(ones, current, config):
                 parts.append(part)
@@ -195,7 +195,7 @@ class Batch:
         return Prediction(regions, image_score(certainties), current.version, tuple(certainties), cluster)
 
     def _views(self, tasks: Sequence[Task], configs: Sequence[LabelConfig], side_px: int | None) -> Iterator[_View]:
-        """Each task's images, in order; some are loaded ahead."""
+        """Yields each task's images, in order, and loads some ahead."""
         with ThreadPoolExecutor(FETCH_THREADS, initializer=work_for, initargs=(request_id(),)) as pool:
             ahead: deque[Future[_View]] = deque()
             try:
@@ -217,21 +217,21 @@ class Batch:
 
 
 def image_score(certainties: Sequence[Certainty]) -> float:
-    """How sure a whole image is, in `[0, 1]`: as sure as its least sure garment; 0 where none was found.
+    """The score of a whole image, in `[0, 1]`: the lowest score of its garments; 0 without detections.
 
-    Label Studio's uncertainty sampling serves the lowest first: what is most likely to need a person.
+    Label Studio's uncertainty sampling serves the lowest score first: the image most likely to need a person.
     """
     return min((one.score for one in certainties), default=0.0)
 
 
 def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
-    """The confidence below which no label of the config keeps a detection: what the detector is asked for."""
+    """The lowest threshold of all labels of the config: the least score that the detector has to report."""
     kept = [config.threshold_for(label, default_threshold) for label in config.label_values if not config.skips(label)]
     return min(kept, default=default_threshold)
 
 
 def _until(ends_at: float | None, views: Iterable[_View], *, every: int) -> Iterator[_View]:
-    """The views of whole tasks, `every` a task, until the time is over; those of the first however little there is."""
+    """Yields the views of whole tasks, `every` views a task, until `ends_at`; the first task is never cut off."""
     for number, view in enumerate(views):
         if number and number % every == 0 and ends_at is not None and time.monotonic() > ends_at:
             return
@@ -239,13 +239,13 @@ def _until(ends_at: float | None, views: Iterable[_View], *, every: int) -> Iter
 
 
 def _problems(waiting: deque[_View]) -> Iterator[Outcome]:
-    """Takes the views at the head away that have no image."""
+    """Removes views without an image from the head of `waiting`, and yields their outcomes."""
     while waiting and isinstance(reason := waiting[0].image, str):
         yield Outcome(task_id=waiting.popleft().task.id, problem=reason)
 
 
 def _joined(parts: Sequence[Outcome]) -> Outcome:
-    """One outcome of those of a task's images."""
+    """Joins the outcomes of a task's images into one."""
     if len(parts) == 1:
         return parts[0]
     predictions = [part.prediction for part in parts if part.prediction]

@@ -1,4 +1,4 @@
-"""The answer to an annotator's prompt, stage by stage. The file to read first; `batch` answers whole images.
+"""Answers an annotator's prompt, stage by stage. Read this file first; `batch` predicts whole images.
 
 Label config → prompt → image → segmenter → labels and layers → regions.
 """
@@ -33,7 +33,7 @@ from backend.settings import Settings
 logger = logging.getLogger(__name__)
 
 LOADING_PATIENCE_S = 5.0
-# More instances of a phrase than a person can look through are no help.
+# An annotator cannot check more instances of a phrase than this.
 MAX_INSTANCES = 100
 
 
@@ -49,12 +49,12 @@ class Interactive:
         self.sticky = sticky
 
     def answer(self, request: PredictRequest, config: LabelConfig) -> Prediction:
-        """Regions for what the annotator clicked, boxed or wrote in one task.
+        """Returns regions for the annotator's clicks, boxes, examples or words in one task.
 
-        Words that found something are remembered for the project.
+        Words that found something are stored for the project (`StickyWords`).
 
         Raises:
-            PromptError: the prompt cannot be answered; the message says why, to the annotator.
+            PromptError: the prompt cannot be answered; the message tells the annotator why.
             ImageError, LabelStudioError: the image cannot be read.
             ModelError: no segmenter is ready.
         """
@@ -71,7 +71,7 @@ class Interactive:
         return prediction
 
     def answer_again(self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
-        """Regions for a remembered phrase in a task that is opened; None where it finds nothing, or nothing reads it.
+        """Returns regions for a stored phrase in an opened task; None without detections or a segmenter for words.
 
         Raises:
             ImageError, LabelStudioError: the image cannot be read.
@@ -88,7 +88,7 @@ class Interactive:
             return None
 
     def excuse(self, reason: str, config: LabelConfig) -> Prediction:
-        """The reason why a prompt was not answered, in the config's message control; empty where it has none."""
+        """Puts the reason why a prompt was not answered into the config's message control, where it has one."""
         return Prediction(regions=message(reason, config), score=0.0, model_version=self.segmenter.name)
 
     def _answer(
@@ -107,12 +107,12 @@ class Interactive:
         try:
             segments = segmenter.segment(image, prompt)
         except RuntimeError as e:
-            # Torch's own, of which running out of memory is the most likely.
+            # PyTorch raises RuntimeError, most likely because it is out of memory.
             logger.exception("The segmenter %s failed", segmenter.name)
             raise ModelError(f"The model {segmenter.name} failed: {first_line(e)}") from e
         if not segments:
             raise PromptError(_nothing_found(prompt))
-        # A click or a box means one garment, of which the best candidate is taken; words mean every one.
+        # A click or a box asks for one garment: the best candidate. Words and examples ask for every instance.
         wanted = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
         labelled = [_labelled(segment, prompt, config) for segment in wanted]
         labelled = _below_what_is_there(labelled, read_drawn, config)
@@ -126,7 +126,7 @@ class Interactive:
 
 
 def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
-    """The segment under the label that its words name, else the chosen one, else the config's first."""
+    """The segment under the label that its words name, else the chosen label, else the config's first label."""
     named = config.label_named(segment.words) if segment.words else None
     return LabelledMask(segment.mask, named or prompt.label or config.label_values[0], segment.score)
 
@@ -134,7 +134,7 @@ def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> Labelled
 def _below_what_is_there(
     labelled: list[LabelledMask], read_drawn: Callable[[], Drawn], config: LabelConfig
 ) -> list[LabelledMask]:
-    """Masks of exclusive labels without the pixels of accepted regions; those that lose all are left out."""
+    """Removes the pixels of accepted regions from masks of exclusive labels; drops masks that lose every pixel."""
     if not any(config.is_exclusive(one.label) for one in labelled):
         return labelled
     height, width = labelled[0].mask.shape

@@ -1,4 +1,4 @@
-"""Encodes images before they are asked for: the opened task's and those that come next, in the background."""
+"""Encodes images before the first prompt, in the background: those of the opened task and of the next tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backend.telemetry.request_ids import request_id, work_for
 
 logger = logging.getLogger(__name__)
 
-# Opened tasks that wait; with more annotators than this the longest waiting is given up.
+# At most this many opened tasks wait; beyond it, the task that has waited longest is dropped.
 WAITING = 32
 
 
@@ -33,7 +33,7 @@ class _Opened:
 
 
 class Prewarmer:
-    """One background thread, started with the first task; who waits for an answer always goes first in the encoder."""
+    """A background thread, started with the first task; the encoder always serves annotators' prompts first."""
 
     def __init__(
         self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, label_studio: LabelStudio
@@ -43,20 +43,20 @@ class Prewarmer:
         self._segmenter = segmenter
         self._label_studio = label_studio
         self._waiting: deque[_Opened] = deque(maxlen=WAITING)
-        # Every prompt says that its task is open: of several annotators' tasks, none is taken up again at each click.
+        # Every prompt reports its task as opened: the tasks listed here are not encoded ahead again at each click.
         self._recent: deque[tuple[int, int]] = deque(maxlen=WAITING)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def opened(self, project_id: int, task: Task, config: LabelConfig) -> None:
-        """Says that somebody looks at the task now. Returns at once; a segmenter that encodes nothing is left alone."""
+        """Reports that an annotator has the task open. Returns at once; does nothing without an image encoder."""
         if not isinstance(self._segmenter.ready, ImageEncoder):
             return
         with self._changed:
             if (project_id, task.id) in self._recent:
                 return
             self._recent.append((project_id, task.id))
-            # The newest first: that is where somebody waits.
+            # The newest task first: its annotator is waiting now.
             self._waiting.appendleft(_Opened(project_id, task, config, request_id()))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="prewarm", daemon=True)
@@ -72,10 +72,10 @@ class Prewarmer:
             try:
                 self._encode(opened)
             except DrapeError as e:
-                # Whoever prompts in the task reads the reason then.
+                # The annotator gets the reason with the first prompt in the task.
                 logger.info("Task %s was not encoded ahead: %s", opened.task.id, e)
             except Exception:
-                # The thread serves every later task too.
+                # The thread must survive: it serves every later task, too.
                 logger.exception("Task %s was not encoded ahead", opened.task.id)
 
     def _encode(self, opened: _Opened) -> None:
@@ -91,5 +91,5 @@ class Prewarmer:
         for task in following:
             with self._changed:
                 if self._waiting:
-                    return  # Somebody has opened another task: what they look at comes first.
+                    return  # An annotator has opened another task: its image comes first.
             encoder.prepare(open_image(self._images, Task.model_validate(task), opened.config))

@@ -1,4 +1,4 @@
-"""The phrase that last found something in a project, remembered for its next images."""
+"""Stores the phrase that last found something in a project, for the project's next images."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ KEY = "drape:sticky-words"
 
 @dataclass(frozen=True)
 class Phrase:
-    """What the annotator wrote, and the label that was chosen with it (None where none was)."""
+    """The annotator's words, and the label chosen with them (None where no label was chosen)."""
 
     words: tuple[str, ...]
     label: str | None
 
 
 class StickyWords:
-    """One phrase a project, in Redis. Without Redis nothing is remembered, and nothing fails."""
+    """One phrase per project, in Redis. While Redis does not answer, no phrase is stored or read, and no call fails."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def remember(self, project_id: int, phrase: Phrase) -> None:
-        """Keeps the phrase in place of the one before."""
+        """Stores the phrase in place of the project's previous phrase."""
         try:
             self._redis.hset(KEY, str(project_id), json.dumps(asdict(phrase)))
         except RedisError as e:
             logger.warning("The words '%s' are not remembered: Redis is away (%s)", ", ".join(phrase.words), e)
 
     def recall(self, project_id: int) -> Phrase | None:
-        """The phrase that was remembered last; None where there is none."""
+        """The project's stored phrase; None where there is none."""
         try:
             kept = self._redis.hget(KEY, str(project_id))
         except RedisError:

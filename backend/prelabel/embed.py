@@ -1,4 +1,4 @@
-"""The RQ job that encodes images ahead of anyone opening them: fills the disk tier of the embeddings."""
+"""The RQ job that encodes images before an annotator opens them, and fills the disk tier of the embedding cache."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 def embed(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
-    """Encodes the tasks' images; one whose embedding is kept already is passed over, so that it can be run again.
+    """Encodes the tasks' images; skips images whose embedding is cached, so that the job can be run again.
 
-    One image that cannot be read never stops the rest: it is reported.
+    An image that cannot be read is reported, and does not stop the rest.
 
     Returns:
-        Counts: `done` (now or before) and `failed`.
+        Counts of tasks: `done` (in this run or before) and `failed`.
 
     Raises:
-        ModelError: the segmenter encodes nothing, or embeddings are not kept on disk.
-        LabelStudioError: Label Studio is away, so that nothing can be done.
+        ModelError: the segmenter does not load, or encodes no images.
+        LabelStudioError: Label Studio does not answer.
     """
     settings = Settings().for_work("batch")
     segmenter = choose(settings, Metrics())

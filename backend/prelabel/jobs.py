@@ -1,7 +1,6 @@
-"""The RQ jobs that pre-annotate: share tasks out, predict them with the project's model, write back.
+"""The RQ jobs that pre-annotate: they share tasks out, predict them with the project's model, and write predictions.
 
-Whatever is lost on the way (a job, a worker, all of Redis) is found again by `plan`, which asks Label Studio what has
-no prediction yet.
+`plan` makes up for any loss (a job, a worker, all of Redis): it asks Label Studio which tasks have no prediction yet.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ def plan(project_id: int) -> dict[str, int]:
     """Queues every task that nobody has annotated and the current model has not predicted.
 
     Returns:
-        Counts: `tasks` that wait, in how many `jobs`.
+        Counts: `tasks` that wait, and the `jobs` that hold them.
 
     Raises:
-        LabelStudioError: Label Studio stayed away, or refuses the key.
-        QueueError: Redis is away.
+        LabelStudioError: Label Studio did not answer in time, or refuses the key.
+        QueueError: Redis does not answer.
     """
     models = worker_models(Settings())
     models.connections.queues.begin_plan(project_id)
-    # Another machine may have promoted, and queued this, a moment ago.
+    # Another machine may have promoted a version, and queued this job, a moment ago.
     models.connections.registry.look_anew(project_id)
     if not models.answers(project_id):
         logger.info("Project %s has no model yet: its tasks wait for its first", project_id)
@@ -49,10 +48,10 @@ def plan(project_id: int) -> dict[str, int]:
 
 
 def share_out(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
-    """Queues tasks that were just imported; Label Studio named them, and need not be asked.
+    """Queues tasks that were just imported; the webhook named them, so Label Studio is not asked.
 
     Raises:
-        QueueError: Redis is away.
+        QueueError: Redis does not answer.
     """
     models = worker_models(Settings())
     if not models.answers(project_id):
@@ -63,22 +62,22 @@ def share_out(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
 
 
 def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: bool = False) -> dict[str, int]:
-    """Predicts and stores; a task that has a prediction of this version already is passed over.
+    """Predicts tasks and stores the predictions; skips tasks that have a prediction of this version already.
 
-    One image that cannot be read, one vanished task or one refused write never stops the rest: each is reported. While
-    Label Studio is away the job waits for it.
+    An unreadable image, a deleted task or a refused write is reported, and does not stop the rest. While Label Studio
+    does not answer, the job retries.
 
     Args:
-        version: the model that it was queued for, see `Queues.enqueue_prelabel`. Where another is the project's by
-            now, nothing is done: that one's jobs are queued.
-        asked: somebody wants this version's predictions, whichever is the project's.
+        version: the model that the job was queued for, see `Queues.enqueue_prelabel`. If the project's model is another
+            by now, the job does nothing: jobs for that model are queued.
+        asked: a person asked for this version's predictions, whichever version is the project's model.
 
     Returns:
-        Counts: tasks `written`, of which `accepted` without a person; `skipped`, `failed`.
+        Counts of tasks: `written`, of which `accepted` without a person; `skipped`, `failed`.
 
     Raises:
-        LabelStudioError: Label Studio stayed away, or refuses the key.
-        LabelConfigError, ModelError: as their names say.
+        LabelStudioError: Label Studio did not answer in time, or refuses the key.
+        LabelConfigError, ModelError: the label config or the model cannot be used.
     """
     models = worker_models(Settings())
     models.connections.registry.look_anew(project_id)
@@ -102,13 +101,13 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
 
 
 def write_clusters(project_id: int, version: str, clusters: dict[int, int]) -> dict[str, int]:
-    """Writes into `version`'s predictions which group, by task id, their image belongs to.
+    """Writes cluster numbers, given by task id, into `version`'s predictions.
 
-    Bulk writing cannot say it, and one by one costs Label Studio 20 ms: so it comes after all else, and only where the
-    project is served by uncertainty, which alone reads it.
+    Predictions written in bulk have no cluster, and each single update takes Label Studio 20 ms. So this job runs after
+    all else, and only in projects that use uncertainty sampling, which alone reads the cluster.
 
     Raises:
-        LabelStudioError: Label Studio stayed away, or refuses the key.
+        LabelStudioError: Label Studio did not answer in time, or refuses the key.
     """
     models = worker_models(Settings())
     written = 0

@@ -1,4 +1,4 @@
-"""How many images are predicted a minute, counted in Redis by whoever predicts. All of it may be lost."""
+"""Counts in Redis how many images all workers predict per minute. The counts may be lost without harm."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ RATE_MINUTES = 5
 
 
 class Pace:
-    """Counts of predicted images, minute by minute. While Redis is away nothing is counted."""
+    """Counts of predicted images, minute by minute. While Redis does not answer, nothing is counted."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def predicted(self, images: int) -> None:
-        """So many images were predicted just now."""
+        """Adds images that were predicted just now."""
         key = _minute_key(time.time())
         try:
             with self._redis.pipeline() as pipeline:
@@ -32,10 +32,10 @@ class Pace:
             logger.debug("Redis is away: %s images are not counted", images)
 
     def images_a_minute(self) -> float:
-        """Images predicted a minute, over the last five whole minutes in which any were.
+        """Mean images per minute, over those of the last five whole minutes in which images were predicted.
 
         Raises:
-            RedisError: Redis is away.
+            RedisError: Redis does not answer.
         """
         now = time.time()
         counts = self._redis.mget([_minute_key(now - ago * MINUTE_S) for ago in range(1, RATE_MINUTES + 1)])

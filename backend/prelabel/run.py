@@ -1,4 +1,4 @@
-"""One pre-labelling job: from numbers of tasks to stored predictions, whatever fails on the way."""
+"""One pre-annotation job: from task ids to stored predictions. A task that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from backend.telemetry.request_ids import request_id, work_for
 logger = logging.getLogger(__name__)
 
 WRITE_TASKS = 8
-# Longer than any write takes that keeps to its own tasks.
+# Longer than any write in which Label Studio updates only the tasks written.
 SLOW_S = 5.0
 SLOW = (
     "Label Studio took %.0f s to store %s predictions: it counts those of all tasks anew, unless one of its flags is "
@@ -42,10 +42,10 @@ SLOW = (
 
 @dataclass
 class Prelabelling:
-    """What a job works on, and what came of it so far. `run` may be called again after it failed.
+    """The tasks of a job, and the results so far. `run` may be called again after it failed.
 
     Attributes:
-        holder: has claimed the tasks, for the version that they were `queued_for`.
+        holder: the holder of the task claims, which are for the version in `queued_for`.
         asked: the name of the version that predicts; '' for the project's current one.
     """
 
@@ -62,7 +62,7 @@ class Prelabelling:
     clusters: dict[int, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """By what became of the tasks."""
+        """Numbers of tasks by result."""
         return {
             "written": len(self.written),
             "accepted": len(self.accepted),
@@ -71,7 +71,7 @@ class Prelabelling:
         }
 
     def run(self) -> None:
-        """Predicts and writes what has no prediction yet."""
+        """Predicts the tasks that have no prediction yet, and writes the predictions."""
         models = self.models
         self._prepare()
         current = models.batch.current(self.project_id, asked=self.asked)
@@ -80,7 +80,7 @@ class Prelabelling:
             return
         version = current.version
         with ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as pool:
-            # Each takes Label Studio a while.
+            # In parallel, as Label Studio is slow to answer each of these two requests.
             later = pool.submit(models.connections.label_studio.project, self.project_id)
             tasks = models.connections.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
             project = later.result()
@@ -92,10 +92,10 @@ class Prelabelling:
         for vanished in sorted(others - self.had):
             self._fail(vanished, "The task is gone.")
         waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
-        # Whoever skipped an image has judged it, too.
+        # A skip is a person's decision about the image, too.
         judged = ("total_annotations", "cancelled_annotations")
         annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
-        # Closed for certain: a job that is tried again needs the detector back.
+        # Closes the generator even after an error: it holds the detector, which a retry needs.
         with (
             ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as writer,
             closing(self._outcomes(waiting, configs, current)) as outcomes,
@@ -104,7 +104,7 @@ class Prelabelling:
             pending: Future[None] | None = None
             for outcome in outcomes:
                 ready.append(outcome)
-                # The longer one write takes, the more the next one holds.
+                # Outcomes collect while a write goes on: the slower the writes, the larger the batches.
                 if len(ready) >= WRITE_TASKS and (pending is None or pending.done()):
                     if pending is not None:
                         pending.result()
@@ -120,7 +120,7 @@ class Prelabelling:
     def _outcomes(
         self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: Current
     ) -> Generator[Outcome, None, None]:
-        """What can be written; what cannot be predicted is reported."""
+        """Yields the outcomes that have a prediction; reports all problems."""
         for outcome in self.models.batch.predict(tasks, configs, current):
             if outcome.prediction is None:
                 self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
@@ -132,9 +132,9 @@ class Prelabelling:
             yield outcome
 
     def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
-        """Accepts what is sure enough, and tells annotators why the rest is not; all are stored as predictions too.
+        """Accepts predictions that pass the gate, and adds to others a note why not; the caller stores all predictions.
 
-        Accepted first: a job that ends between the two finds no prediction, and comes here again.
+        Accepts before they are stored: if the job dies in between, its retry finds no prediction and comes here again.
         """
         version = self.models.connections.registry.champion(self.project_id)
         gate = gate_of(version, self.models.connections.settings.for_project(self.project_id)) if version else SHUT
@@ -181,7 +181,7 @@ class Prelabelling:
         self._show_progress()
 
     def _still_ours(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Those whose tasks nobody has taken over: a worker that was silent for long is given up, and comes back."""
+        """Outcomes whose task claims still hold: a later run takes over from a worker that was silent for too long."""
         task_ids = [one.task_id for one in outcomes]
         held = self.models.claims.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
         lost = set(task_ids) - held
@@ -191,7 +191,7 @@ class Prelabelling:
         return [one for one in outcomes if one.task_id in held]
 
     def _stored(self, pairs: list[tuple[int, Prediction]]) -> list[int]:
-        """Which of the tasks have their prediction now."""
+        """Writes the predictions; returns the ids of the tasks whose prediction is stored."""
         begun = time.monotonic()
         try:
             self.models.connections.label_studio.write_predictions(self.project_id, pairs)
@@ -218,21 +218,21 @@ class Prelabelling:
 
     def _finish(self, project: Project, version: str) -> None:
         if self.asked and self.asked != self.models.version(self.project_id):
-            # Only to compare: what annotators are shown stays the current model's.
+            # Predictions for comparison only: annotators still see those of the current model.
             return
-        # Not at the promotion: Label Studio refuses a version of which it holds no prediction yet.
+        # Not done at the promotion, as Label Studio refuses a version of which it holds no prediction yet.
         if self.written and project.model_version != version:
             self.models.connections.label_studio.show_model_version(self.project_id, version)
         if self.clusters and project.by_uncertainty:
             self.models.connections.queues.enqueue_clusters(self.project_id, version, self.clusters)
 
     def _prepare(self) -> None:
-        """Prepares a model version that was not prepared when it was promoted: the starter, or one from elsewhere."""
+        """Prepares a model version that was not prepared at its promotion: the starter, or a version from elsewhere."""
         registry = self.models.connections.registry
         version = registry.version(self.project_id, self.asked) if self.asked else registry.champion(self.project_id)
         if version is None or read_preparation(version) is not None:
             return
-        # Not at the top: it brings PyTorch along.
+        # Not at the top: it imports PyTorch.
         from backend.detector.prepare import prepare
 
         images = sample_images(
@@ -244,7 +244,7 @@ class Prelabelling:
         prepare(version, images, device=ready_device(self.models.connections.settings))
 
     def _say_unknown(self, current: Current, configs: Sequence[LabelConfig]) -> None:
-        """Says, once a day and version, which labels the model leaves to people, and which classes nobody asks for."""
+        """Reports, once a day per version, labels that the model does not know; logs its classes that are no labels."""
         if current.classes is None or not self.models.marks.first_time(f"{self.project_id}:{current.version}:labels"):
             return
         unknown = sorted({label for config in configs for label in unknown_labels(config, current.classes)})

@@ -1,4 +1,4 @@
-"""Task claims: which run of which job predicts a task, so that no two do. All of it may be lost."""
+"""Task claims: which run of which job predicts a task, so that no two runs do. Claims may be lost without harm."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
-# Longer than a job may run: a claim that nobody releases ends by itself.
+# Longer than a job may run; a claim that is not released expires after it.
 CLAIM_S = 2 * 3600
-# Takes what is free, or held for the same job by a worker that was given up; the places of the keys that it took.
+# Claims keys that are free, or that an earlier run of the job holds, whose worker is lost; returns their positions.
 CLAIM = """
 local taken = {}
 for place, key in ipairs(KEYS) do
@@ -26,7 +26,7 @@ for place, key in ipairs(KEYS) do
 end
 return taken
 """
-# Gives free what is still held so.
+# Releases the keys that this holder still holds.
 RELEASE = """
 for _, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
@@ -36,7 +36,7 @@ end
 
 @dataclass(frozen=True)
 class Holder:
-    """Who predicts a task: one `run` of a `job`. A later run of the job takes its tasks over from an earlier one."""
+    """The holder of a task claim: one `run` of a `job`. A later run of the job takes over an earlier run's claims."""
 
     job: str
     run: str
@@ -51,13 +51,13 @@ class Holder:
 
 
 class TaskClaims:
-    """Claims of tasks, in Redis. While it is away every task may be predicted."""
+    """The task claims, in Redis. While Redis does not answer, every claim is granted."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def take(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> set[int]:
-        """Those of the tasks that `holder` may predict: nobody else does, but for a later run of the same job."""
+        """Claims and returns the tasks that no other job holds; a later run of the same job may take them over."""
         keys = [_claim_key(project_id, version, task_id) for task_id in task_ids]
         try:
             taken = self._redis.eval(CLAIM, len(keys), *keys, f"{holder.job}:", holder.run, CLAIM_S) if keys else []
@@ -66,7 +66,7 @@ class TaskClaims:
         return {task_ids[place - 1] for place in taken}
 
     def held(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> set[int]:
-        """Those of the tasks that `holder` has claimed and nobody has taken over since, as far as is known."""
+        """Those of the claimed tasks that no later run has taken over; a claim that Redis has lost still counts."""
         if not task_ids:
             return set()
         try:
@@ -76,7 +76,7 @@ class TaskClaims:
         return {task_id for task_id, one in zip(task_ids, holders, strict=True) if one in (None, str(holder).encode())}
 
     def release(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> None:
-        """Gives tasks free that `holder` claimed."""
+        """Releases the claims of `holder` on the tasks."""
         keys = [_claim_key(project_id, version, task_id) for task_id in task_ids]
         try:
             if keys:

@@ -1,6 +1,6 @@
-"""Which tasks were answered or failed lately: what the processes that pre-annotate leave in Redis for each other.
+"""Marks in Redis which tasks were answered or failed lately, shared by all processes that pre-annotate.
 
-All of it may be lost.
+The marks may be lost without harm.
 """
 
 from __future__ import annotations
@@ -14,50 +14,50 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
-# Label Studio waits 100 s for `/predict`, and then stores its answer.
+# Label Studio waits up to 100 s for `/predict`, and then stores the answer.
 ANSWERED_S = 150
 FAILED_S = 24 * 3600
 
 
 class TaskMarks:
-    """Small facts with a short life. While Redis is away nothing is marked, and nothing is found."""
+    """Marks that expire. While Redis does not answer, nothing is marked, and every task counts as unmarked."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def answered(self, project_id: int, version: str, task_ids: Sequence[int]) -> None:
-        """`/predict` gave these predictions to Label Studio, which stores them itself."""
+        """Marks tasks whose predictions `/predict` gave to Label Studio, which stores them itself."""
         self._add(f"drape:answered:{project_id}:{version}", task_ids, life_s=ANSWERED_S)
 
     def just_answered(self, project_id: int, version: str, task_ids: Sequence[int]) -> set[int]:
-        """Those of the tasks whose prediction Label Studio has, or is about to store."""
+        """Those of the tasks whose prediction Label Studio has just stored or is about to store."""
         return self._among(f"drape:answered:{project_id}:{version}", task_ids)
 
     def failed(self, project_id: int, version: str, task_ids: Iterable[int]) -> None:
-        """These could not be predicted, for reasons of their own: no plan takes them up again for a day."""
+        """Marks tasks whose prediction failed because of the task itself: for a day no plan queues them again."""
         self._add(f"drape:unpredictable:{project_id}:{version}", list(task_ids), life_s=FAILED_S)
 
     def without_failed(self, project_id: int, version: str, task_ids: Sequence[int]) -> list[int]:
-        """The tasks without those that failed lately."""
+        """The tasks without those marked as failed."""
         failed = self._among(f"drape:unpredictable:{project_id}:{version}", task_ids)
         return [task_id for task_id in task_ids if task_id not in failed]
 
     def forgive(self, project_id: int, version: str) -> None:
-        """Forgets what failed: somebody asks for it again."""
+        """Removes all marks of failed tasks, as a person asks for their predictions again."""
         try:
             self._redis.delete(f"drape:unpredictable:{project_id}:{version}")
         except RedisError:
             logger.debug("Redis is away: nothing is forgotten")
 
     def first_time(self, what: str) -> bool:
-        """True once a day: whether `what` was not said yet."""
+        """True once a day for each `what`: whether its message is due."""
         try:
             return bool(self._redis.set(f"drape:said:{what}", 1, nx=True, ex=FAILED_S))
         except RedisError:
             return False
 
     def _add(self, key: str, task_ids: Sequence[int], *, life_s: int) -> None:
-        """Marks them, each until its own time is over: others that are marked later do not lengthen it."""
+        """Marks tasks, each with its own expiry time, which later marks under the same key do not extend."""
         if not task_ids:
             return
         now = time.time()

@@ -1,4 +1,4 @@
-"""The loaded models that the jobs of one worker process share, and what they leave in Redis."""
+"""The loaded models that the jobs of one worker process share, and the records that the jobs write to Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backend.telemetry.metrics import Metrics
 
 @dataclass(frozen=True)
 class WorkerModels:
-    """Above all the models, in `batch`."""
+    """The models, in `batch`, and the records in Redis."""
 
     connections: Connections
     batch: Batch
@@ -28,19 +28,19 @@ class WorkerModels:
     pace: Pace
 
     def version(self, project_id: int) -> str:
-        """The name of the project's current model; '' where it has none, and words answer, if anything does."""
+        """The name of the project's current model; '' where it has none, and at most SAM 3's words answer."""
         champion = self.connections.registry.champion(project_id)
         return champion.name if champion else ""
 
     def answers(self, project_id: int) -> bool:
-        """Whether anything pre-annotates the project."""
+        """Whether a model, or SAM 3's words, can pre-annotate the project."""
         registry, settings = self.connections.registry, self.connections.settings
         return registry.champion(project_id) is not None or settings.may_read_words
 
 
 @functools.lru_cache(maxsize=1)
 def worker_models(settings: Settings) -> WorkerModels:
-    """The process's models: a worker that stays keeps them from job to job."""
+    """The process's models, cached: a worker that runs all jobs in one process loads them once."""
     settings = settings.for_work("batch")
     connections = Connections.of(settings)
     redis = connections.queues.redis

@@ -1,14 +1,14 @@
 """Redis and RQ.
 
-- `queues`: what is queued, by job names; each of its Redis keys
-- `redis_connection`: how long Redis is waited for
-- `job_records`: RQ's records of jobs: open, lost, making room
-- `job_progress`: how far jobs are, and why they failed
+- `queues`: queues jobs by their dotted names; names Drape's own Redis keys
+- `redis_connection`: timeouts and retries for Redis
+- `job_records`: RQ's job records: open jobs, lost jobs, removing ended jobs
+- `job_progress`: progress of jobs, and why they failed
 - `job_claims`: which worker has taken which job
-- `lost_jobs`: puts jobs of dead workers back
+- `lost_jobs`: requeues the jobs of dead workers
 - `fair_turns`: projects take turns in a queue
-- `worker`: RQ's workers, which give their job back when they stop
-- `timer`: what is done by the clock
-- `event_inbox`: events that are acknowledged, and not queued yet
-- `queue_metrics`: what Redis knows, in Prometheus' form
+- `worker`: RQ workers that requeue their job when they stop
+- `timer`: queues checks of every project at fixed intervals
+- `event_inbox`: webhook events that are acknowledged but not queued yet
+- `queue_metrics`: metrics of queues and workers for Prometheus
 """

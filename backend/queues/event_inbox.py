@@ -1,7 +1,7 @@
-"""Events that are acknowledged, and whose work is still to be queued: Label Studio waits for no Redis.
+"""Holds webhook events that are acknowledged but not queued yet, so that Label Studio never waits for Redis.
 
-It sends a webhook within the request that caused it, waits a second at most, and sends none again. So an event is
-answered as soon as it is read; one thread queues what it calls for, and while Redis is away it waits with it.
+Label Studio sends a webhook within the request that caused it, waits for at most a second, and never sends it again. So
+the service answers as soon as it has read the event; one thread queues the work, and waits while Redis does not answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backend.telemetry.request_ids import request_id, work_for
 
 logger = logging.getLogger(__name__)
 
-# Equal ones count once: so many stand for as many projects, or imports, in an outage.
+# Equal events count once: this is room for as many projects, or imports, while Redis does not answer.
 MOST = 10_000
 RETRY_S = 30
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -26,25 +26,25 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
 @dataclass(frozen=True)
 class EventWork:
-    """What one event calls for.
+    """The work that one event calls for.
 
     Attributes:
         kind: `check` (count the approved labels), `prelabel` (predict the imported tasks) or `train`.
-        task_ids: those that were imported.
+        task_ids: the imported tasks.
     """
 
     kind: str
     project_id: int
     task_ids: tuple[int, ...] = ()
-    # Of the first event that called for it.
+    # The id of the request with the first event that called for this work.
     request: str = field(default_factory=request_id, compare=False)
     job_id: str = field(default_factory=lambda: secrets.token_hex(16), compare=False)
 
     def queue(self, queues: Queues) -> None:
-        """Queues it.
+        """Queues the job.
 
         Raises:
-            QueueError: Redis is away.
+            QueueError: Redis does not answer.
             SettingsError: the project's own settings are wrong.
         """
         match self.kind:
@@ -59,7 +59,7 @@ class EventWork:
 
 
 class Inbox:
-    """Hints in the order in which they came, each once; a thread of its own queues them."""
+    """Waiting work in order of arrival, without duplicates; the inbox's own thread queues it."""
 
     def __init__(self, queues: Queues, problems: Problems) -> None:
         self._queues = queues
@@ -71,10 +71,10 @@ class Inbox:
         self._closing = threading.Event()
 
     def put(self, work: EventWork) -> None:
-        """Takes work; returns at once.
+        """Adds work to the inbox; returns at once.
 
         Raises:
-            OverloadedError: as many wait as may, since Redis has been away for long.
+            OverloadedError: `MOST` events wait, as Redis has not answered for long.
         """
         with self._changed:
             if len(self._waiting) >= MOST and work not in self._waiting:
@@ -84,12 +84,12 @@ class Inbox:
             self._changed.notify_all()
 
     def wait_until_empty(self, *, timeout_s: float) -> bool:
-        """Whether all that was put is queued within that time."""
+        """Waits until all work is queued; False if that takes longer than `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and self._in_hand is None, timeout_s)
 
     def close(self, *, timeout_s: float) -> None:
-        """Ends the thread once all is queued, or the time is over; what is lost then, the timer finds."""
+        """Ends the thread once all work is queued or `timeout_s` is over; the timer makes up for lost work."""
         whole = self.wait_until_empty(timeout_s=timeout_s)
         with self._changed:
             if not whole:
@@ -99,7 +99,7 @@ class Inbox:
             self._changed.notify_all()
 
     def _begin(self) -> None:
-        # Of a process that was forked the thread is in the other.
+        # After a fork the thread runs only in the parent process.
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
             self._thread.start()
@@ -119,21 +119,21 @@ class Inbox:
                 pause_s = min(2 * pause_s or FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 self._closing.wait(pause_s)
                 continue
-            # The border of the thread: what none foresaw, of one event, must not take the others along.
+            # The thread must survive an unexpected error in one event, to queue the others.
             except Exception as e:
                 logger.error("What an event calls for is not done: %s", work, exc_info=not isinstance(e, DrapeError))
                 self._problems.report(f"What an event calls for is not done: {e}", project_id=work.project_id)
             pause_s = 0.0
 
     def _next(self) -> EventWork | None:
-        """The work that came first; None once it is closed."""
+        """Waits for work and returns the oldest; None once the inbox is closed."""
         with self._changed:
             self._in_hand = None
             self._changed.notify_all()
             self._changed.wait_for(lambda: bool(self._waiting) or self._closing.is_set())
             if self._closing.is_set():
                 return None
-            # Taken out before it is queued: an equal one that comes meanwhile may be of later changes.
+            # Removed before it is queued: an equal event that arrives meanwhile may stand for later changes.
             self._in_hand = next(iter(self._waiting))
             del self._waiting[self._in_hand]
             return self._in_hand

@@ -1,4 +1,4 @@
-"""Projects take turns in a queue: whoever imports a few images does not wait for another's thousands."""
+"""Lets projects take turns in a queue: a project with a few images does not wait for another's thousands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from rq import Queue
 
 _PROJECT = re.compile(r"[A-Za-z]+-(\d+)")
-# One script, as workers take jobs off the queue at any moment. A job's id says whose it is: `prelabel-7-…`; others,
-# should there be any, count as one project. The first to have its turn is whoever is first now, so that doing it again
-# changes nothing, and each project's own jobs stay in their order.
+# One script, as workers take jobs off the queue at any moment. A job's id names its project: `prelabel-7-…`; ids that
+# name none count as one project. The project at the head of the queue has the first turn, so that running the script
+# again changes nothing. Each project's jobs keep their order.
 _TAKE_TURNS = """
 local ids = redis.call('LRANGE', KEYS[1], 0, -1)
 local projects, jobs = {}, {}
@@ -38,15 +38,15 @@ return #turns
 
 
 def take_turns(queue: Queue) -> None:
-    """Puts the waiting jobs in an order in which the projects alternate; to be called after jobs were queued.
+    """Reorders the waiting jobs so that the projects alternate; call this after queueing jobs.
 
     Raises:
-        RedisError: Redis is away; the jobs then wait in the order in which they came.
+        RedisError: Redis does not answer; the jobs then stay in the order in which they were queued.
     """
     queue.connection.register_script(_TAKE_TURNS)(keys=[queue.key])
 
 
 def project_of(job_id: str) -> str:
-    """The number of the project that a job is for, as the script reads it; '' where its id names none."""
+    """The number of the job's project, as the script reads it; '' where the job's id names none."""
     found = _PROJECT.match(job_id)
     return found[1] if found else ""

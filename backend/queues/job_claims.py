@@ -1,7 +1,7 @@
-"""Which worker has taken which job off its queue, until RQ counts the job among those that run.
+"""Job claims: which worker has taken which job off its queue, until RQ lists the job as running.
 
-RQ takes a job off several queues in one step, and notes a few steps later that it runs: a worker that is killed in
-between, or that Redis' answer does not reach, takes the job along. Here taking and noting is one step.
+RQ takes a job off a queue in one step, and records a few steps later that it runs. A worker that is killed in between,
+or does not receive Redis' answer, loses the job. Here one script takes the job and records the claim.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from rq.exceptions import DequeueTimeout, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.utils import as_text
 
-# Redis can wait for several queues only by taking a job off them (BLPOP), which notes nothing.
+# Polls, as Redis can wait on several queues only with BLPOP, which takes the job and records no claim.
 POLL_S = 0.1
-# Asked again by a worker that the answer did not reach, it gives the same.
+# Returns the same job again to a worker that did not receive the first answer.
 _TAKE = """
 for n = 1, #KEYS, 2 do
   local held = redis.call('HGET', KEYS[n + 1], ARGV[1])
@@ -34,7 +34,7 @@ for n = 1, #KEYS, 2 do
 end
 return false
 """
-# Whoever takes the note away puts the job back: two workers may find it at once.
+# The worker that deletes the claim requeues the job: two workers may notice the same dead worker at once.
 _PUT_BACK = """
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
@@ -52,46 +52,46 @@ CLAIMS = "drape:claims:"
 
 
 def claims_key(queue: str) -> str:
-    """Hash, worker's name → id of the job that it has taken off the queue and not begun."""
+    """Key of the hash worker's name → id of the job that it has taken off the queue and not started."""
     return f"{CLAIMS}{queue}"
 
 
 def claims(queue: Queue) -> dict[str, str]:
-    """Worker's name → id of the job that it has taken off the queue and not begun.
+    """Worker's name → id of the job that it has taken off the queue and not started.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis does not answer.
     """
     found = queue.connection.hgetall(claims_key(queue.name))
     return {as_text(worker): as_text(job_id) for worker, job_id in found.items()}
 
 
 def claimed_ids(queue: Queue) -> list[str]:
-    """Ids of the jobs that are taken off the queue and not begun.
+    """Ids of the jobs that workers have taken off the queue and not started.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis does not answer.
     """
     return list(claims(queue).values())
 
 
 def holds(queue: Queue, job_id: str, *, worker: str) -> bool:
-    """Whether the worker is still the one that has taken the job, and the job is still there.
+    """Whether the worker still holds the claim on the job, and the job still exists.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis does not answer.
     """
     return claims(queue).get(worker) == job_id and Job.exists(job_id, connection=queue.connection)
 
 
 def take(connection: Redis, queues: Sequence[Queue], *, worker: str) -> tuple[Queue, str] | None:
-    """Takes the first job off the first queue that holds one; None where all are empty.
+    """Takes the first job off the first queue that is not empty; None where all are empty.
 
     Returns:
-        The queue, and the job's id: the one that the worker has taken already, if it has not begun it.
+        The queue, and the job's id; a job that the worker has claimed before and not started comes first.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis does not answer.
     """
     keys = [key for queue in queues for key in (queue.key, claims_key(queue.name))]
     found: list[bytes | str] | None = connection.register_script(_TAKE)(keys=keys, args=[worker])
@@ -102,13 +102,13 @@ def take(connection: Redis, queues: Sequence[Queue], *, worker: str) -> tuple[Qu
 
 
 def begun(queues: Iterable[Queue], job_id: str, *, worker: str) -> None:
-    """Says that the job which the worker took now counts among those that run, or is none of its any more.
+    """Releases the worker's claim on a job that RQ now lists as running, or that the worker does not run.
 
     Args:
-        queues: those that the worker takes jobs off.
+        queues: the queues that the worker takes jobs off.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis does not answer.
     """
     for queue in queues:
         if claims(queue).get(worker) == job_id:
@@ -116,13 +116,13 @@ def begun(queues: Iterable[Queue], job_id: str, *, worker: str) -> None:
 
 
 def put_back(queue: Queue, job_id: str, *, worker: str) -> bool:
-    """Puts back, at the head of the queue, a job that a worker which is no more had taken off it.
+    """Requeues, at the head of the queue, a job that a dead worker had claimed.
 
     Returns:
-        False where the worker holds it no longer, where it runs or has run, and where it waits already.
+        False where the worker no longer holds the claim, or the job runs, has run, or waits already.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis does not answer.
     """
     script = queue.connection.register_script(_PUT_BACK)
     keys = [queue.key, claims_key(queue.name)]
@@ -130,14 +130,14 @@ def put_back(queue: Queue, job_id: str, *, worker: str) -> bool:
 
 
 def _waits(queue: Queue, job_id: str) -> bool:
-    """False for one that its worker had begun, which the record of its run tells of, and for one that is gone."""
+    """Whether the job still waits; False where its worker had started it, by its execution record, or it is gone."""
     status = queue.connection.hget(Job.key_for(job_id), "status")
     waits = status is not None and as_text(status) == JobStatus.QUEUED.value
     return waits and job_id not in queue.started_job_registry.get_job_ids(cleanup=False)
 
 
 class ClaimedQueue(Queue):
-    """A queue of which a worker takes jobs in such a way that none is lost with it."""
+    """A queue whose worker claims each job as it takes it, so that no job is lost if the worker dies."""
 
     # The worker's name.
     worker = ""
@@ -152,14 +152,14 @@ class ClaimedQueue(Queue):
         serializer: Any = None,
         death_penalty_class: Any = None,
     ) -> tuple[Job, Queue] | None:
-        """The next job, as RQ's own gives it.
+        """Takes the next job, in place of RQ's method.
 
         Args:
-            timeout: seconds to wait for a job where there is none; None to return None at once.
+            timeout: seconds to wait where all queues are empty; None to return None at once.
 
         Raises:
             DequeueTimeout: no job came.
-            RedisError: Redis is away.
+            RedisError: Redis does not answer.
         """
         ordered = list(queues)
         worker = next(one.worker for one in ordered if isinstance(one, ClaimedQueue))
@@ -175,7 +175,7 @@ class ClaimedQueue(Queue):
                 except RedisError:
                     raise
                 except Exception:
-                    # Its record cannot be read: nobody could begin it, and RQ says so.
+                    # The job's record cannot be read, so no worker could run it; RQ reports the error.
                     begun([queue], job_id, worker=worker)
                     raise
             elif timeout is None:

@@ -1,4 +1,4 @@
-"""What RQ's jobs tell of themselves: how far they are, and why they failed."""
+"""The progress that RQ jobs report, and why they failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backend.telemetry.request_ids import JOB_META
 
 @dataclass(frozen=True)
 class JobProgress:
-    """Tasks that jobs have `done` and that `failed`; jobs that wait or run; why jobs failed as a whole."""
+    """Tasks that are `done` and that `failed`; number of jobs that wait or run; why whole jobs failed."""
 
     done: int
     failed: int
@@ -27,10 +27,10 @@ class JobProgress:
 
 
 def progress_of(redis: Redis, job_ids: Sequence[str]) -> JobProgress:
-    """How far the jobs are, as they count themselves; a job whose record is gone counts as ended.
+    """The progress of the jobs, by their own counts; a job without a record counts as ended.
 
     Raises:
-        QueueError: Redis is away.
+        QueueError: Redis does not answer.
     """
     with redis_errors():
         jobs = [job for job in Job.fetch_many(job_ids, connection=redis) if job is not None]
@@ -40,7 +40,7 @@ def progress_of(redis: Redis, job_ids: Sequence[str]) -> JobProgress:
         done=sum(int(meta.get("done", 0)) for meta in metas),
         failed=sum(int(meta.get("failed", 0)) for meta in metas),
         open_jobs=sum(still_open),
-        # A job that is tried again has failed before.
+        # An open job may hold the reason of a failed attempt that RQ retries.
         reasons=tuple(
             reason
             for job, is_open in zip(jobs, still_open, strict=True)
@@ -50,10 +50,10 @@ def progress_of(redis: Redis, job_ids: Sequence[str]) -> JobProgress:
 
 
 def snapshot(redis: Redis) -> dict[str, Any]:
-    """What waits, runs and failed, with each running job's progress: for `GET /status`.
+    """The jobs that wait, run and failed, with the progress of running jobs: for `GET /status`.
 
     Raises:
-        QueueError: Redis is away.
+        QueueError: Redis does not answer.
     """
     with redis_errors():
         queues = {name: Queue(name, connection=redis) for name in QUEUES}
@@ -81,7 +81,7 @@ def snapshot(redis: Redis) -> dict[str, Any]:
 
 
 def _tasks_left(queue: Queue) -> dict[str, int]:
-    """Project id → tasks in open jobs that are not done yet."""
+    """Project id → number of tasks in open jobs that are neither done nor failed yet."""
     left: dict[str, int] = {}
     for job in open_jobs(queue):
         meta = job.get_meta(refresh=False)
@@ -98,9 +98,9 @@ def _described(job: Job) -> dict[str, Any]:
     result = job.latest_result()
     reason = (result.exc_string or "").strip().splitlines()[-1:] if result else []
     progress = job.get_meta()
-    # Which request it came from is no part of how far it is.
+    # The request id is no progress: it is reported in its own field.
     of_request = progress.pop(JOB_META, "")
-    # The look after all projects is of none.
+    # `look_after` has no arguments, as it is for all projects.
     return {
         "id": job.id,
         "queue": job.origin,

@@ -1,4 +1,4 @@
-"""Jobs whose worker is dead: they are put back at the head of their queues."""
+"""Requeues the jobs of dead workers at the head of their queues."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from backend.queues.redis_connection import workers_of
 
 logger = logging.getLogger(__name__)
 
-# A process's start and a worker's birth are stamped by different clocks' roundings.
+# The process's start time and the worker's birth date come from clocks that round differently.
 CLOCK_SLACK_S = 5.0
 
 
 def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
-    """Puts jobs back whose worker was killed outright, at the head of their queues.
+    """Requeues the jobs of workers that were killed, at the head of their queues.
 
-    RQ itself finds them after minutes, and then only marks them as failed. To be called before a worker starts.
+    RQ itself notices such jobs only after minutes, and then marks them as failed. Call this before a worker starts.
 
     Returns:
-        Ids of the jobs that were put back.
+        Ids of the requeued jobs.
     """
     for worker in workers_of(connection):
         if is_dead(worker):
@@ -39,7 +39,7 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
     alive = _alive(connection)
     for name in queues:
         queue = Queue(name, connection=connection)
-        # Without RQ's own clean-up, which would fail them.
+        # Without RQ's clean-up, which would mark these jobs as failed.
         for job_id, execution_id in queue.started_job_registry.get_job_and_execution_ids(cleanup=False):
             execution = Execution(execution_id, job_id, connection)
             if _worker_of(execution) not in alive and put_back_execution(queue, execution):
@@ -48,12 +48,12 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
 
 
 def put_back_claims(connection: Redis, queues: Sequence[str]) -> list[str]:
-    """Puts jobs back that a worker took off a queue and died before it began them.
+    """Requeues the jobs that a worker took off a queue but did not start before it died.
 
     Returns:
-        Ids of the jobs that were put back.
+        Ids of the requeued jobs.
     """
-    # Before it is asked who is alive: a worker that begins meanwhile is then not taken for one that is no more.
+    # Read the claims before the list of living workers: a worker that starts in between is then not taken for dead.
     claimed = [(queue, noted) for name in queues if (noted := claims(queue := Queue(name, connection=connection)))]
     if not claimed:
         return []
@@ -74,7 +74,7 @@ def _alive(connection: Redis) -> set[str]:
 
 
 def is_dead(worker: BaseWorker) -> bool:
-    """Whether the worker ran on this machine and does no longer; of others only their heartbeat tells."""
+    """Whether the worker's process on this machine has ended; False for other machines, where only heartbeats tell."""
     if worker.hostname != socket.gethostname() or worker.pid is None or worker.birth_date is None:
         return False
     try:
@@ -84,7 +84,7 @@ def is_dead(worker: BaseWorker) -> bool:
         started_at = process.create_time()
     except psutil.NoSuchProcess:
         return True
-    # The number may belong to another process by now.
+    # The process id may belong to another process by now.
     return started_at > worker.birth_date.timestamp() + CLOCK_SLACK_S
 
 
@@ -92,13 +92,13 @@ def _worker_of(execution: Execution) -> str:
     try:
         execution.refresh()
     except ValueError:
-        # Its record lives as long as heartbeats come.
+        # The record of the execution expires when heartbeats stop.
         return ""
     return execution.worker_name
 
 
 def put_back_execution(queue: Queue, execution: Execution) -> bool:
-    # Whoever takes the entry away puts the job back: two workers may start at once.
+    # The worker that removes the entry requeues the job: two workers may start at once.
     if not queue.connection.zrem(queue.started_job_registry.key, execution.composite_key):
         return False
     try:

@@ -1,4 +1,4 @@
-"""What Redis knows of queues, workers and problems, in Prometheus' form; asked for anew at every scrape."""
+"""Metrics of queues, workers and problems in Prometheus' format, read from Redis at every scrape."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from backend.telemetry.problems import COUNT
 
 logger = logging.getLogger(__name__)
 
-# Prometheus gives a scrape ten seconds, and what else it asks for shall still arrive.
+# Prometheus gives a scrape ten seconds, and the service's other metrics must still arrive.
 PATIENCE_S = 2.0
 
 
 class QueueMetrics(Collector):
-    """A collector: while Redis is away it tells that alone, and nothing of what it cannot know."""
+    """The Prometheus collector; while Redis does not answer it yields `drape_redis_up` alone."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def describe(self) -> Iterator[Metric]:
-        """Every metric without values: for the documentation."""
+        """Yields every metric without values: for the documentation."""
         yield _reachable()
         yield from (_jobs(), _oldest(), _workers(), _timers(), _problems())
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric that is known now."""
+        """Yields every metric that can be read now."""
         try:
             known = list(self._ask())
         except RedisError as e:
@@ -51,7 +51,7 @@ class QueueMetrics(Collector):
         yield from known
 
     def _ask(self) -> Iterator[Metric]:
-        # Not the service's own connection, which waits for an answer for as long as it takes.
+        # A connection of its own, with short timeouts and no retry: a Redis that hangs must not hold up the scrape.
         url = self._settings.redis_address
         with closing(Redis.from_url(url, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S)) as redis:
             jobs, oldest, workers = _jobs(), _oldest(), _workers()
@@ -59,7 +59,7 @@ class QueueMetrics(Collector):
             for name in QUEUES:
                 queue = Queue(name, connection=redis)
                 jobs.add_metric([name, "waiting"], len(queue))
-                # Without RQ's cleaning: who only looks changes nothing.
+                # Without RQ's clean-up: a scrape must not change anything.
                 jobs.add_metric([name, "running"], len(queue.started_job_registry.get_job_ids(cleanup=False)))
                 jobs.add_metric([name, "failed"], len(queue.failed_job_registry.get_job_ids(cleanup=False)))
                 oldest.add_metric([name], _waited_s(queue))
@@ -71,9 +71,9 @@ class QueueMetrics(Collector):
 
 
 def _waited_s(queue: Queue) -> float:
-    """How long the job has waited that has waited longest, in seconds; 0 where none waits.
+    """The longest time that a waiting job has waited, in seconds; 0 where no job waits.
 
-    Each project's first is asked: as they take turns, what comes next may have come last.
+    Checks each project's first job: projects take turns, so the head of the queue need not be the oldest job.
     """
     firsts = {project_of(job_id): job_id for job_id in reversed(queue.get_job_ids())}
     jobs = Job.fetch_many(list(firsts.values()), connection=queue.connection)

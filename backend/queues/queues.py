@@ -1,6 +1,6 @@
-"""RQ queues, job names, and the hints of new labels and tasks.
+"""RQ queues, job names, and the marks that keep hints of new labels and tasks from queueing a job twice.
 
-Jobs are enqueued by their dotted names: the backend never imports `training`.
+Jobs are queued by their dotted names: the backend never imports `training`.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from backend.telemetry.request_ids import meta_of_request
 logger = logging.getLogger(__name__)
 
 CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED = "checks", "prelabel", "train", "clusters", "embed"
-# A worker takes from the first that holds a job: what no annotator waits for comes last.
+# A worker takes from the first queue that holds a job: queues that no annotator waits for come last.
 QUEUES = (CHECKS, PRELABEL, TRAIN, CLUSTERS, EMBED)
-# A hint whose job is gone is passed over at the next; one that nothing follows is forgotten after this long.
+# The next hint replaces a mark whose job is gone; without another hint the mark expires after this long.
 HINT_LIFE_S = 600
-# Its job is queued right after it is set.
+# A mark younger than this is valid without a job: the job is queued right after the mark is set.
 HINT_GRACE_S = 5
 PRELABEL_TIMEOUT_S = 3600
 CHECK_TIMEOUT_S = 600
-# Of it, for a Label Studio that restarts: imported tasks wait in the same queue, and the clock brings the next.
+# Part of it, for a Label Studio that restarts: imported tasks wait in the same queue, and the timer checks again.
 CHECK_PATIENCE_S = 240
-# On a CPU SAM 3 encodes an image a minute.
+# SAM 3 encodes one image a minute on a CPU.
 EMBED_TIMEOUT_S = 6 * 3600
 KEEP_RESULT_S = 3600
-# A worker that dies takes its job along; one that kills every worker shall not go on for ever.
+# A job whose worker died is retried; a job that kills every worker must not be retried for ever.
 RETRIES = 3
 LOCK_S = 60
 KEEP_FAILURE_S = 7 * 24 * 3600
 
 
 class Jobs:
-    """Dotted names of the functions that workers run: what they are in is imported where it runs, and not here."""
+    """Dotted names of the functions that workers run; only the worker imports their modules."""
 
     PLAN = "backend.prelabel.jobs.plan"
     SHARE_OUT = "backend.prelabel.jobs.share_out"
@@ -58,37 +58,36 @@ class Jobs:
     EMBED = "backend.prelabel.embed.embed"
     CHECK_APPROVALS = "training.jobs.check_approvals"
     TRAIN = "training.jobs.train"
-    # Not a job of its own: called when a training is stopped.
+    # Not a job: RQ calls it when a training is stopped.
     FORGET_RUN = "training.runs.forget"
 
 
 class Keys:
-    """Names in Redis besides RQ's own."""
+    """Names of Redis keys other than RQ's own."""
 
     @staticmethod
     def check_pending(project_id: int, *, all_of_it: bool) -> str:
-        """Set while a check of the project's approvals, of changes or of all, waits in the queue."""
+        """Mark that a count of the project's approved labels (of changes, or of all) waits in the queue."""
         return f"drape:check-{'all-' if all_of_it else ''}pending:{project_id}"
 
     @staticmethod
     def plan_pending(project_id: int) -> str:
-        """Set while a plan of what is to be pre-annotated waits in the queue."""
+        """Mark that a plan of the project's pre-annotation waits in the queue."""
         return f"drape:plan-pending:{project_id}"
 
     @staticmethod
     def prelabel_lock(project_id: int) -> str:
-        """Held while the project's tasks are shared out among jobs."""
+        """Lock that is held while the project's tasks are shared out among jobs."""
         return f"drape:prelabel-lock:{project_id}"
 
 
 class Queues:
-    """What is to be done, for any worker. Every method raises `QueueError` while Redis is away."""
+    """Queues jobs for the workers. Every method raises `QueueError` while Redis does not answer."""
 
     def __init__(self, settings: Settings, *, answer_within_s: float | None = None) -> None:
-        """`answer_within_s` is how long Redis may take; None for those that wait for it, such as workers."""
+        """`answer_within_s` is the timeout for Redis; None for processes that wait for Redis, such as workers."""
         self._settings = settings
-        # Once more, for a connection that was dropped while nobody used it; otherwise redis-py tries eleven times, and
-        # connects eleven times for each.
+        # One retry, for a connection that was dropped while it was idle.
         attempts = {} if answer_within_s is None else {"retry": Attempts(NoBackoff(), 1)}
         self.redis = Redis.from_url(
             settings.redis_address,
@@ -99,19 +98,19 @@ class Queues:
         )
 
     def enqueue_plan(self, project_id: int) -> bool:
-        """Queues a look for tasks that wait for pre-annotation; False where one waits already.
+        """Queues a plan, which finds the tasks that wait for pre-annotation; False where a plan waits already.
 
-        The mark is taken away as the look begins (`begin_plan`), so that what arrives during it brings another.
+        The mark is removed when the plan begins (`begin_plan`), so that a hint that arrives during it queues another.
         """
         return self._enqueue_hint(Keys.plan_pending(project_id), Jobs.PLAN, (project_id,))
 
     def begin_plan(self, project_id: int) -> None:
-        """Says that a plan begins: what arrives from now on is not in it."""
+        """Removes the mark as a plan begins: a hint that arrives from now on queues another plan."""
         with redis_errors():
             self.redis.delete(Keys.plan_pending(project_id))
 
     def enqueue_imported(self, project_id: int, task_ids: Sequence[int]) -> bool:
-        """Queues the sharing out of tasks that were imported, in one step however many; the same event once."""
+        """Queues one job that shares out imported tasks; the same event within the hour queues no second job."""
         digest = hashlib.sha256(str(list(task_ids)).encode()).hexdigest()[:16]
         return self._enqueue(
             CHECKS,
@@ -125,16 +124,16 @@ class Queues:
     def enqueue_prelabel(
         self, project_id: int, task_ids: Sequence[int], *, version: str, asked: bool = False
     ) -> list[str]:
-        """Queues pre-annotation by `version` in jobs of a few dozen tasks.
+        """Queues pre-annotation by `version` in jobs of a few dozen tasks (`prelabel_chunk`).
 
-        Tasks that an open job of the same version holds are left to it. Projects take turns, a job each.
+        Tasks in an open job of the same version are not queued again. Projects take turns, a job each.
 
         Args:
-            version: a model version's name; '' for whatever answers for a project that has no model.
-            asked: somebody wants this version's predictions, whichever is the current one when the jobs run.
+            version: a model version's name; '' for a project without a model, where SAM 3's words answer.
+            asked: a person asked for this version's predictions, whichever version is current when the jobs run.
 
         Returns:
-            Ids of the jobs that hold the tasks, new and open ones.
+            Ids of the jobs that hold the tasks: those that were open, and the new jobs.
         """
         size = self._settings.prelabel_chunk
         queue = Queue(PRELABEL, connection=self.redis)
@@ -142,7 +141,7 @@ class Queues:
             holders = {
                 task_id: job.id
                 for job in open_jobs(queue)
-                # A job that nobody asked for is dropped once there is a newer model.
+                # A job without `asked` does nothing once there is a newer model, so it cannot serve an `asked` call.
                 if tuple(job.args[:2]) == (project_id, version) and job.kwargs.get("asked", False) == asked
                 for task_id in job.args[2]
             }
@@ -167,7 +166,7 @@ class Queues:
         return sorted(held) + [str(one.job_id) for one in made]
 
     def enqueue_clusters(self, project_id: int, version: str, clusters: Mapping[int, int]) -> None:
-        """Queues the writing of groups, by task id, into `version`'s predictions."""
+        """Queues a job that writes cluster numbers, by task id, into `version`'s predictions."""
         self._enqueue(
             CLUSTERS,
             Jobs.WRITE_CLUSTERS,
@@ -178,7 +177,7 @@ class Queues:
         self._take_turns(CLUSTERS)
 
     def enqueue_embed(self, project_id: int, task_ids: Sequence[int]) -> list[str]:
-        """Queues the encoding of the tasks' images in chunks; returns the jobs' ids, those that wait already too."""
+        """Queues jobs that encode the tasks' images, a chunk each; returns all ids, also of open jobs."""
         ids = []
         size = self._settings.prelabel_chunk
         for first in range(0, len(task_ids), size):
@@ -189,24 +188,24 @@ class Queues:
         return ids
 
     def enqueue_check(self, project_id: int, *, all_of_it: bool = False, job_id: str = "") -> bool:
-        """Queues one count of the project's approved labels; False where one waits already.
+        """Queues one count of the project's approved labels; False where a count waits already.
 
-        The mark is taken away as the count begins (`begin_check`), so that an event during it queues another.
+        The mark is removed when the count begins (`begin_check`), so that an event during it queues another.
 
         Args:
-            all_of_it: counts everything anew, and not what changed since the last count.
-            job_id: the same whenever it is tried again, as Redis may have done what it did not answer; '' for another.
+            all_of_it: counts everything again, and not only the changes since the last count.
+            job_id: the same id for every retry, as Redis may have run a command without answering; '' for a new id.
         """
         mark = Keys.check_pending(project_id, all_of_it=all_of_it)
         return self._enqueue_hint(mark, Jobs.CHECK_APPROVALS, (project_id,), {"all_of_it": all_of_it}, given=job_id)
 
     def begin_check(self, project_id: int, *, all_of_it: bool = False) -> None:
-        """Says that a count begins: what arrives from now on is not in it."""
+        """Removes the mark as a count begins: a hint that arrives from now on queues another count."""
         with redis_errors():
             self.redis.delete(Keys.check_pending(project_id, all_of_it=all_of_it))
 
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
-        """Queues a training; False where one waits or runs already for the project."""
+        """Queues a training; False where a training of the project waits or runs already."""
         return self._enqueue(
             TRAIN,
             Jobs.TRAIN,
@@ -225,7 +224,7 @@ class Queues:
                 return False
 
     def cancel_training(self, project_id: int) -> bool:
-        """Ends the project's training, or takes it off the queue; False where none waits or runs."""
+        """Stops the project's training, or removes it from the queue; False where none waits or runs."""
         job_id = _training_id(project_id)
         with redis_errors():
             try:
@@ -254,21 +253,21 @@ class Queues:
     ) -> bool:
         job_id = given or secrets.token_hex(16)
         with redis_errors():
-            # In one go: on a busy machine each answer of Redis waits for Python's one lock.
+            # One pipeline: on a busy machine each answer of Redis waits for Python's global interpreter lock.
             with self.redis.pipeline(transaction=False) as pipeline:
                 pipeline.set(mark, job_id, nx=True, ex=HINT_LIFE_S)
                 pipeline.ttl(mark)
                 pipeline.get(mark)
                 made, left_s, holder = pipeline.execute()
             if made and given and Job.exists(given, connection=self.redis):
-                # Queued before, by an attempt whose answer got lost, and begun: what came since is not in it.
+                # An earlier attempt, whose answer got lost, queued this job, and it has begun: it misses later changes.
                 job_id = secrets.token_hex(16)
                 self.redis.set(mark, job_id, ex=HINT_LIFE_S)
-            # Its own, where Redis set it and the answer got lost.
+            # A mark with this job's id was set by an earlier attempt whose answer got lost.
             if not made and (holder is None or as_text(holder) != job_id):
                 if left_s > HINT_LIFE_S - HINT_GRACE_S or self._is_open(holder):
                     return False
-                # Whoever set it died, or lost Redis, before the job was queued: it would swallow what comes.
+                # The process that set the mark died or lost Redis before it queued the job: the mark would block hints.
                 self.redis.set(mark, job_id, ex=HINT_LIFE_S)
         return self._enqueue(CHECKS, function, args, job_id=job_id, timeout_s=CHECK_TIMEOUT_S, named=named)
 
@@ -292,7 +291,7 @@ class Queues:
         on_stopped: str | None = None,
         named: Mapping[str, Any] | None = None,
     ) -> bool:
-        """False where a job of that id is open, or, unless it may be repeated, was done within the hour."""
+        """Queues a job; False where a job of that id is open, or finished within the hour and `repeat` is False."""
         target = Queue(queue, connection=self.redis)
         with redis_errors():
             if not make_room(target, job_id, repeat=repeat):
@@ -318,5 +317,5 @@ class Queues:
 
 
 def _training_id(project_id: int) -> str:
-    # One a project, waiting or running.
+    # One id per project: at most one training of a project waits or runs.
     return f"train-{project_id}"

@@ -1,4 +1,4 @@
-"""The connection to Redis: how long it is waited for, and what is said when it is away."""
+"""Timeouts and retries for Redis, and the error when it does not answer."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from backend.errors import QueueError
 logger = logging.getLogger(__name__)
 
 REDIS_PATIENCE_S = 2.0
-# For those that wait: of a cable that is out nothing tells but silence.
+# Timeout of processes that wait for Redis: silence is the only sign of an unplugged cable.
 ANSWER_S = 30.0
 LONGEST_PAUSE_S = 5.0
-# As redis-py counts attempts.
+# redis-py retries without limit at a negative count.
 FOR_EVER = -1
-# Attempts that fail before it is said.
+# The failed attempt at which the wait is logged; earlier failures are not.
 SILENT_ATTEMPTS = 3
 
 
 def workers_of(redis: Redis) -> list[BaseWorker]:
-    """All workers that Redis knows.
+    """All workers that are registered in Redis.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis does not answer.
     """
     settings = redis.connection_pool.connection_kwargs
     patience_s = settings.get("socket_timeout")
     try:
         return list(Worker.all(connection=redis))
     finally:
-        # RQ has each worker that it reads wait for Redis as long as one that waits for jobs does.
+        # RQ raises the pool's timeout for each worker that it reads, to what a worker needs that waits for jobs.
         settings["socket_timeout"] = patience_s
 
 
 class _Waiting(AbstractBackoff):
-    """Pauses between attempts, longer each time; says once that Redis is waited for."""
+    """Growing pauses between attempts; logs once per wait that Redis does not answer."""
 
     def compute(self, failures: int) -> float:
         if failures == SILENT_ATTEMPTS:
@@ -52,18 +52,18 @@ class _Waiting(AbstractBackoff):
 
 
 def wait_for_redis(redis: Redis) -> None:
-    """From now on every command to a Redis that is away waits until it is there: for processes that live by it."""
+    """Makes every command wait until Redis answers: for processes that can do nothing without Redis."""
     redis.set_retry(Attempts(_Waiting(), FOR_EVER))
 
 
 def wait_no_longer(redis: Redis) -> None:
-    """Takes back what `wait_for_redis` asked for, for a process that is to end: whoever ends it waits for no Redis."""
+    """Undoes `wait_for_redis` in a process that stops: stopping must not wait for Redis."""
     redis.set_retry(Attempts(NoBackoff(), 1))
 
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Says in a sentence that Redis is away."""
+    """Turns `RedisError` into `QueueError`, whose message says that Redis does not answer."""
     try:
         yield
     except RedisError as e:

@@ -1,4 +1,4 @@
-"""What is done by the clock: whatever a lost webhook would have told is found all the same."""
+"""Queues checks of every project at fixed intervals, which make up for lost webhooks."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ logger = logging.getLogger(__name__)
 
 
 def look_after() -> dict[str, int]:
-    """The RQ job: queues a count of approved labels, and a look for images without a prediction, for every project.
+    """The RQ job that queues, for every project, a count of approved labels and a plan of its pre-annotation.
 
-    Projects are those that have a model, and those whose webhook in Label Studio carries our secret.
+    Every project counts that has a model, or a webhook in Label Studio with Drape's secret.
 
     Returns:
-        How many `projects`; none where Label Studio stayed away, as the clock brings the next look.
+        The number of `projects`; 0 where Label Studio did not answer in time: the timer soon queues the next job.
 
     Raises:
         LabelStudioError: Label Studio refuses the credentials, or the request.
-        QueueError: Redis is away.
+        QueueError: Redis does not answer.
     """
     settings = Settings()
     queues = Queues(settings)
     try:
-        # No longer than until the clock brings the next: they would pile up.
+        # Retries end before the timer queues this job again: otherwise jobs would pile up.
         for attempt in patiently(for_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
             with attempt:
                 connected = LabelStudio(settings).projects_with_webhook(settings.webhook_secret)
@@ -52,10 +52,10 @@ def look_after() -> dict[str, int]:
 
 
 class _Patient(CronScheduler):
-    """Waits for a Redis that is away; RQ's own ends."""
+    """A scheduler that waits while Redis does not answer; RQ's own scheduler ends."""
 
     def start(self) -> None:
-        """Queues what is due, until it is stopped."""
+        """Queues due jobs until it is stopped."""
         wait_for_redis(self.connection)
         super().start()
 
@@ -64,7 +64,7 @@ class _Patient(CronScheduler):
         super()._request_stop(signum, frame)
 
     def register_death(self, pipeline: Pipeline | None = None) -> None:
-        """Takes it off the list of schedulers; Redis does so by itself, later, where it is away."""
+        """Removes it from RQ's list of schedulers; if Redis does not answer, the entry expires later."""
         try:
             super().register_death(pipeline)
         except RedisError as e:
@@ -72,7 +72,7 @@ class _Patient(CronScheduler):
 
 
 def timer(connection: Redis, *, every_s: int) -> CronScheduler:
-    """RQ's scheduler, which queues `look_after` when it starts and every `every_s` seconds."""
+    """Returns the scheduler, which queues `look_after` when it starts and every `every_s` seconds."""
     scheduler = _Patient(connection=connection)
     scheduler.register(look_after, queue_name=CHECKS, interval=every_s, job_timeout=CHECK_TIMEOUT_S)
     return scheduler

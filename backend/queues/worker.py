@@ -1,4 +1,4 @@
-"""The RQ workers: they give their job back when they are stopped, and look for what dead ones left."""
+"""RQ workers that requeue their job when they are stopped, and requeue the claimed jobs of dead workers."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from backend.telemetry.request_ids import job_of_request
 
 logger = logging.getLogger(__name__)
 
-# How long a worker that has nothing to do waits for a job at a time.
+# An idle worker waits for a job this long before it checks for claims of dead workers again.
 WAIT_S = 10
-# RQ's life of a worker's record, of which it waits all but the last 15 seconds for a job.
+# RQ's `worker_ttl`: RQ waits for a job for all of it but the last 15 seconds.
 WORKER_TTL_S = WAIT_S + 15
-# RQ's, after the heart beat that did not come.
+# As in RQ: this long after a heartbeat is due, the worker and its job count as lost.
 GIVEN_UP_S = 60
-# A heart beat that hangs is not waited for when the job is over.
+# When the job is over, the worker waits no longer than this for a heartbeat that hangs.
 BEAT_PATIENCE_S = 2.0
-# A job may be in the middle of a write that Label Studio, which stops as well, never answers. Less than a supervisor's
-# patience, which would kill the worker with its job.
+# A job may be in the middle of a write that Label Studio, which is stopping too, never answers. Must be less than the
+# supervisor's stop timeout, after which it kills the worker with its job.
 GIVE_BACK_S = 3.0
 
 
 class PutBack(BaseException):
-    """The running job is ended because its worker stops; another takes it up. No library takes it for an error."""
+    """Ends the running job because its worker stops; the job runs again. Not an `Exception`, which libraries catch."""
 
 
 class _GivesBack(BaseWorker):
-    """Stops at once: a running job is ended and put back at the head of its queue.
+    """A worker that stops at once: it ends the running job and requeues it at the head of its queue.
 
-    RQ's own workers wait for the job, and are killed with it when patience ends; the job then counts as failed.
+    RQ's own workers wait for the job until the stop timeout kills both; the job then counts as failed.
     """
 
     queue_class = ClaimedQueue
@@ -57,8 +57,8 @@ class _GivesBack(BaseWorker):
                 queue.worker = self.name
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Works until it is stopped; while Redis is away it waits for it."""
-        # RQ's own workers end, some of them in the middle of a job, or forget the job that they have just done.
+        """Runs jobs until it is stopped; waits while Redis does not answer."""
+        # Without Redis, RQ's own workers end, some in the middle of a job, or do not record that a job is done.
         wait_for_redis(self.connection)
         return super().work(*args, **kwargs)
 
@@ -68,7 +68,7 @@ class _GivesBack(BaseWorker):
         super().request_stop(signum, frame)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Tells that it is there, and who it is: Redis forgets a worker that was silent for long."""
+        """Sends the heartbeat with the whole worker record, which Redis drops after a long silence."""
         told = self.connection.pipeline() if pipeline is None else pipeline
         super().heartbeat(timeout, told)
         told.hset(self.key, mapping=self.serialize())
@@ -79,7 +79,7 @@ class _GivesBack(BaseWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        """Waits for a job; meanwhile looks, again and again, for those that others took and can no longer begin."""
+        """Waits for a job; every `WAIT_S` it requeues jobs that dead workers took but did not start."""
         while True:
             put_back_claims(self.connection, self.queue_names())
             found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time or (timeout and WAIT_S))
@@ -87,7 +87,7 @@ class _GivesBack(BaseWorker):
                 return found
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Runs a job, unless it was given to another, or taken back, since it was taken off the queue."""
+        """Runs a job, unless the worker has lost its claim or the job was deleted since it was taken off the queue."""
         if holds(queue, job.id, worker=self.name):
             super().execute_job(job, queue)
         else:
@@ -95,56 +95,56 @@ class _GivesBack(BaseWorker):
             begun(self.queues, job.id, worker=self.name)
 
     def prepare_execution(self, job: Job) -> Execution:
-        """Notes that the job runs."""
+        """Records that the job runs, and releases the claim on it."""
         execution = super().prepare_execution(job)
         begun(self.queues, job.id, worker=self.name)
         return execution
 
     def maintain_heartbeats(self, job: Job) -> None:
-        """Tells that the job goes on, unless it was given up meanwhile, and is another worker's."""
+        """Sends the heartbeats of worker and job; only the worker's once the job was given up and is another's."""
         if self.execution is not None and not self.connection.exists(self.execution.key):
-            # RQ would leave half a record, which nobody can read.
+            # RQ would write an incomplete execution record, which cannot be read.
             self.heartbeat(self.job_monitoring_interval + GIVEN_UP_S)
         else:
             super().maintain_heartbeats(job)
 
     def cleanup_execution(self, job: Job, pipeline: Pipeline) -> None:
-        """Takes the job off the list of those that run."""
-        # RQ does so once more where Redis did not answer, and would have forgotten what to take off.
+        """Removes the job from the running jobs."""
+        # RQ repeats this where Redis did not answer, but has reset `self.execution` the first time.
         execution = self.execution
         super().cleanup_execution(job, pipeline)
         self.execution = execution
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
-        """Runs a job, in the name of the request that it came from."""
+        """Runs a job under the id of the request that queued it."""
         with job_of_request(job.id, job.get_meta(refresh=False)):
             return super().perform_job(job, queue)
 
     def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
-        """Handles a job that ended without a result."""
+        """Decides whether a job that ended without a result is retried."""
         if self.interrupted:
             logger.info("Job %s is put back, as the worker stops", job.id)
             job.retries_left = (job.retries_left or 0) + 1
             job.enqueue_at_front_on_retry = True
         elif not self.killed:
-            # It failed by itself, and would again: its retries are for workers that die.
+            # The job itself failed, and would fail again: retries are for jobs whose process died.
             job.retries_left = 0
         self.killed = False
         super().handle_job_failure(job, queue, *args, **kwargs)
 
 
 class GarmentWorker(_GivesBack, Worker):
-    """Runs each job in a process of its own, which ends with it: for trainings, which take hours and all memory."""
+    """Runs each job in its own process, which ends with the job: for trainings, which take hours and all memory."""
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """Gives the job its process; ends it at once where the worker was asked to end as it took the job."""
+        """Starts the job's process; kills it at once where the worker was asked to stop while it took the job."""
         super().fork_work_horse(job, queue)
         if self._stop_requested:
             self.interrupted = True
             self.kill_horse()
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
-        """Handles a job whose process was killed, most likely for want of memory: it is tried again."""
+        """Lets a job be retried whose process was killed, most likely for lack of memory."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)
         self.killed = True
 
@@ -157,12 +157,12 @@ class GarmentWorker(_GivesBack, Worker):
 
 
 class ResidentWorker(_GivesBack, SimpleWorker):
-    """Runs all jobs in its own process, where models stay loaded: for jobs that can be ended anywhere and run again."""
+    """Runs all jobs in its own process, where models stay loaded: for jobs that can be interrupted and run again."""
 
     _performing = False
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Handles SIGTERM and SIGINT; ends the running job by an exception."""
+        """Handles SIGTERM and SIGINT; ends the running job with `PutBack`."""
         performing = self._performing
         threading.Thread(target=self._end_anyhow, daemon=True).start()
         super().request_stop(signum, frame)
@@ -171,7 +171,7 @@ class ResidentWorker(_GivesBack, SimpleWorker):
             raise PutBack
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
-        """Runs a job, and goes on telling that it is alive meanwhile."""
+        """Runs a job while a thread sends heartbeats."""
         over = threading.Event()
         beats = threading.Thread(target=self._beat, args=(job, over), daemon=True)
         beats.start()
@@ -184,7 +184,7 @@ class ResidentWorker(_GivesBack, SimpleWorker):
             beats.join(BEAT_PATIENCE_S)
 
     def _end_anyhow(self) -> None:
-        """Ends this process where its job, or a thread of it, goes on regardless; the job is put back first."""
+        """Requeues a job that has not ended within `GIVE_BACK_S`, and ends this process whatever still runs in it."""
         time.sleep(GIVE_BACK_S)
         try:
             execution = self.execution
@@ -194,13 +194,13 @@ class ResidentWorker(_GivesBack, SimpleWorker):
                     logger.warning("Job %s does not end: it is put back, and its process ended", execution.job_id)
             self.register_death()
         except RedisError as e:
-            # Whoever starts next finds it.
+            # The next worker that starts finds the job and requeues it.
             logger.warning("Redis is away: %s", e)
         finally:
             os._exit(0)
 
     def get_heartbeat_ttl(self, job: Job) -> int:
-        """Seconds until the job counts as abandoned: not its whole time limit, as RQ has it for such workers."""
+        """Seconds without a heartbeat until the job counts as lost; RQ's `SimpleWorker` waits for the job's timeout."""
         return self.job_monitoring_interval + GIVEN_UP_S
 
     def _beat(self, job: Job, over: threading.Event) -> None:

@@ -1,15 +1,15 @@
-"""Masks to Label Studio's regions and back: no stage here knows a model or a framework.
+"""Converts masks to Label Studio's regions and back; no module here depends on a model or a framework.
 
-- `encode`: masks as regions
-- `decode`: regions as masks
-- `polygons`: masks and outlines of few vertices
-- `mask_borders`: borders along pixels' edges; parts and holes mended
-- `line_fit`: a pixel border as few straight lines
-- `brush`: Label Studio's run-length code
-- `bitmask`: its PNG in a data URL
-- `mask_size`: a mask at another size of its image
-- `mask_runs`: a mask as COCO's runs
-- `content_hash`: what an annotation shows, as one hash
-- `exclusive`: a new region takes no pixel of those accepted
-- `selection`: which detections become regions, under which label
+- `encode`: writes masks as regions
+- `decode`: reads regions as masks
+- `polygons`: converts masks to outlines with few vertices, and outlines to masks
+- `mask_borders`: traces mask borders along pixel edges; removes, cuts and joins parts and holes
+- `line_fit`: replaces a pixel border by few straight lines
+- `brush`: Label Studio's brush: masks in a run-length code
+- `bitmask`: Label Studio's bitmask: masks as a PNG in a data URL
+- `mask_size`: resizes a mask to another size of its image
+- `mask_runs`: encodes a mask in COCO's run-length encoding
+- `content_hash`: a hash of the visible content of an annotation
+- `exclusive`: keeps a new region off the pixels of accepted regions
+- `selection`: chooses which detections become regions, and under which label
 """

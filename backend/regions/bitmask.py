@@ -1,4 +1,4 @@
-"""Label Studio's bitmask: masks ↔ a PNG in a data URL, whose alpha is the mask."""
+"""Label Studio's bitmask: converts a mask to a PNG in a data URL, whose alpha channel is the mask, and back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from backend.domain import Mask
 from backend.errors import RegionError
 from backend.images.open_picture import open_picture
 
-# What stands in a PNG before its width and height.
+# The bytes of a PNG that precede its width and height.
 HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
 def mask_to_data_url(mask: Mask) -> str:
-    """A PNG whose alpha is the mask: an opaque one would paint the whole image."""
+    """Encodes the mask as the alpha channel of a PNG: an opaque PNG would paint the whole image."""
     rgba = np.zeros((*mask.shape, 4), np.uint8)
     rgba[..., 3] = mask * np.uint8(255)
     encoded = cv2.imencode(".png", rgba)[1].tobytes()
@@ -30,10 +30,10 @@ def mask_to_data_url(mask: Mask) -> str:
 
 
 def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
-    """The mask `bool (H, W)` of a bitmask: the pixels whose alpha is not 0.
+    """Decodes a bitmask to a mask `bool (H, W)`, True where the PNG's alpha is not 0.
 
     Raises:
-        RegionError: the URL holds no PNG, or one of another size.
+        RegionError: the URL holds no PNG, or a PNG of another size than `size_wh`.
     """
     try:
         encoded = base64.b64decode(url.partition(",")[2], validate=True)
@@ -41,7 +41,7 @@ def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
         if (width, height) != size_wh:
             raise RegionError(f"its bitmask is {width} x {height}, its image {size_wh[0]} x {size_wh[1]}.")
         with warnings.catch_warnings():
-            # As large as the image, and no larger: no bomb.
+            # The PNG is exactly as large as its image, so it is no decompression bomb.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
             with open_picture(io.BytesIO(encoded), formats=["PNG"]) as picture:
                 return np.asarray(picture.convert("RGBA").getchannel("A")) > 0
@@ -52,7 +52,7 @@ def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
 
 
 def _size_wh(encoded: bytes) -> tuple[int, int]:
-    """The size that a PNG's head gives, in pixels; read before Pillow takes any memory for it."""
+    """Reads the size in pixels from a PNG's header, before Pillow allocates memory for the picture."""
     if not encoded.startswith(HEAD):
         raise RegionError("its bitmask is not a PNG.")
     width, height = struct.unpack_from(">II", encoded, len(HEAD))

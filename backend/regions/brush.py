@@ -1,15 +1,15 @@
-"""Label Studio's brush: masks ↔ its run-length code.
+"""Label Studio's brush: converts masks to its run-length code and back.
 
-The code is a bit stream, most significant bit first (thi.ng's `rle-pack`; `label_studio_sdk.converter.brush` is the
-reference that this module must agree with bit for bit):
+The code is a bit stream, most significant bit first (thi.ng's `rle-pack`). This module must agree bit for bit with the
+reference implementation, `label_studio_sdk.converter.brush`:
 
-    32 bits   number of values that follow once decoded (4 a pixel: RGBA, row by row)
-     5 bits   bits of a value, less 1
-    4 x 4     the four widths in which a run's length may be written, each less 1
-    then runs: 1 bit 'repeated', 2 bits which width, the length less 1 in that width, and
-               the value once where it is repeated, or as many values as the length says.
+    32 bits   number of decoded values (4 per pixel: RGBA, row by row)
+     5 bits   bits per value, minus 1
+    4 x 4     the four widths, in bits, in which a run's length may be written, each minus 1
+    then runs: 1 bit 'repeated', 2 bits that select the width, the length minus 1 in that width, and
+               the value once if the run is repeated, else as many values as the length says.
 
-Label Studio reads the alpha of each pixel; the SDK, and so this module, writes the mask into all four channels.
+Label Studio reads only the alpha of each pixel; the SDK, and so this module, writes the mask into all four channels.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ Bits = npt.NDArray[np.uint8]
 
 
 def mask_to_rle(mask: Mask) -> list[int]:
-    """The brush code of the mask `bool (H, W)`, bytes as integers: equal to the SDK's `mask2rle(mask * 255)`.
+    """Encodes a mask `bool (H, W)` as brush code, bytes as integers; equals the SDK's `mask2rle(mask * 255)`.
 
     Raises:
-        RegionError: the mask has no pixel, or more than 2**30 - 1: the code counts its values in 32 bits.
+        RegionError: the mask has no pixels, or more than 2**30 - 1, because the code counts its values in 32 bits.
     """
     if not 0 < mask.size < 1 << 30:
         raise RegionError(f"a brush cannot hold {mask.size} pixels.")
     head = f"{mask.size * CHANNELS:032b}{VALUE_BITS - 1:05b}" + "".join(f"{bits - 1:04b}" for bits in LENGTH_BITS)
     bits = np.concatenate([np.frombuffer(head.encode(), np.uint8) - ord("0"), _run_bits(mask)])
-    # The reference pads a stream that ends on a whole byte with another one.
+    # The reference appends a zero byte to a stream that ends on a byte boundary.
     return [*np.packbits(bits).tolist(), *([0] if bits.size % 8 == 0 else [])]
 
 
 def rle_to_mask(rle: Sequence[int], *, size_wh: tuple[int, int]) -> Mask:
-    """The mask `bool (H, W)` of a brush code: the pixels whose alpha is not 0.
+    """Decodes brush code to a mask `bool (H, W)`, True where the alpha is not 0.
 
-    Nothing is allocated before the code proves long enough for the pixels that it claims.
+    The mask is allocated only after the code has proved long enough for the number of pixels that it claims.
 
     Raises:
-        RegionError: the code is no list of bytes, claims another number of pixels, or is damaged.
+        RegionError: the code is not a list of bytes, claims another number of pixels than `size_wh`, or is damaged.
     """
     width, height = size_wh
     code = _bytes(rle)
@@ -61,20 +61,20 @@ def rle_to_mask(rle: Sequence[int], *, size_wh: tuple[int, int]) -> Mask:
     if values != width * height * CHANNELS:
         raise RegionError(f"its brush holds {values // CHANNELS} pixels, its image {width * height}.")
     longest = max(length_bits)
-    # The most values for the fewest bits: runs of the widest length.
+    # Repeated runs of the widest length hold the most values per bit: they bound the values that the code can hold.
     if values * (3 + longest + value_bits) > (len(bits) - HEAD_BITS) << longest:
         raise RegionError(f"its brush of {len(code)} bytes is too short for {width * height} pixels.")
     return _painted(bits, values, value_bits, length_bits).reshape(height, width)
 
 
 def _run_bits(mask: Mask) -> Bits:
-    """The stream of the mask's runs, all repeated: flag 1, width, length less 1, value 0 or 255; one byte a bit."""
+    """Returns the bits of the mask's runs, a byte per bit: flag 1 (repeated), width, length minus 1, value 0 or 255."""
     flat = np.ascontiguousarray(mask).ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges = np.concatenate([[0], changes, [flat.size]])
     length, inside = np.diff(edges) * CHANNELS, flat[edges[:-1]]
     which = np.searchsorted([8, 16, 256], length)
-    # A run that is longer than can be written is several; the last, however short, has their width too.
+    # A run longer than `LONGEST_RUN` is split; its last piece, however short, uses the same width as the others.
     pieces = -(-length // LONGEST_RUN)
     last = np.cumsum(pieces) - 1
     rest = length - (pieces - 1) * LONGEST_RUN
@@ -85,7 +85,7 @@ def _run_bits(mask: Mask) -> Bits:
     words = (((0b100 | which) << width | (length - 1)) << VALUE_BITS) | np.where(inside, 255, 0)
     size = 3 + width + VALUE_BITS
     longest = 3 + int(LENGTH_BITS[-1]) + VALUE_BITS
-    # Each word at the left end of 32 bits, of which the first `size` are kept.
+    # Each word is aligned to the left of 32 bits, and its first `size` bits are used.
     left = (words << (32 - size)).astype(">u4")
     spread = np.unpackbits(left.view(np.uint8).reshape(-1, 4), axis=1)[:, :longest]
     return spread[np.arange(longest) < size[:, None]]
@@ -93,7 +93,7 @@ def _run_bits(mask: Mask) -> Bits:
 
 def _bytes(rle: Sequence[int]) -> bytes:
     try:
-        # A number alone would be taken for a length and allocated.
+        # `bytes` would take a single number for a length and allocate that many bytes; `list` rejects it.
         code = bytes(list(rle))
     except (TypeError, ValueError) as e:
         raise RegionError("its brush is not a list of bytes.") from e
@@ -103,7 +103,7 @@ def _bytes(rle: Sequence[int]) -> bytes:
 
 
 def _painted(bits: str, values: int, value_bits: int, length_bits: list[int]) -> npt.NDArray[np.bool_]:
-    """`bool (values / 4,)`: where the last of every four values is not 0."""
+    """Decodes the runs to `bool (values / 4,)`, True where the last of a pixel's four values, its alpha, is not 0."""
     alpha = np.zeros(values // CHANNELS, bool)
     at, value = HEAD_BITS, 0
     while value < values:

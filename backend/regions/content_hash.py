@@ -1,4 +1,4 @@
-"""What an annotation shows, as one hash: by it is known whether a person has touched it."""
+"""A hash of the visible content of an annotation, which tells whether a person has changed the annotation."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# What names other regions: the one above in a group, and the two ends of a relation.
+# The keys that refer to other regions: the parent in a group, and the two ends of a relation.
 LINKS = ("parentID", "from_id", "to_id")
 
 
 def content_hash(result: Sequence[Mapping[str, Any]]) -> str:
-    """SHA-256, 64 hex digits, of the regions' shapes, labels, groups and relations, whatever their ids and scores."""
+    """Returns the SHA-256 (64 hex digits) of shapes, labels, groups and relations, regardless of ids and scores."""
     result = [region for region in result if isinstance(region, Mapping)]
     place = {str(region["id"]): number for number, region in enumerate(result) if "id" in region}
     shown = [
@@ -20,7 +20,7 @@ def content_hash(result: Sequence[Mapping[str, Any]]) -> str:
         + [place.get(str(region[key])) for key in LINKS if region.get(key)]
         for region in result
     ]
-    # Label Studio's page writes 50 where 50.0 was stored.
+    # Label Studio's page writes 50 where 50.0 was stored: both must give the same hash.
     plain = json.loads(json.dumps(shown), parse_float=_plain)
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 

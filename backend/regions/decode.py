@@ -1,4 +1,4 @@
-"""Label Studio's regions → masks: polygon, brush, bitmask, rectangle and ellipse."""
+"""Reads Label Studio's regions as masks: polygon, brush, bitmask, rectangle and ellipse."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from backend.regions.bitmask import data_url_to_mask
 from backend.regions.brush import rle_to_mask
 from backend.regions.polygons import Outline, outline_to_mask
 
-# A region that claims a larger image is damaged: its mask would take a quarter of a gigabyte.
+# A region that claims a larger image counts as damaged: its mask would take more than a quarter of a gigabyte.
 MOST_PIXELS = 1 << 28
-# Percent or degrees: what is no less is damaged, or no number at all.
+# Percentages, degrees and scores must be smaller than this: larger values, infinity and NaN are invalid.
 FAR = 1e6
 SHAPES = ("polygon", "brush", "bitmask", "rectangle", "ellipse")
 LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
@@ -24,7 +24,7 @@ LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
 
 @dataclass(frozen=True)
 class Shape:
-    """A region that has a shape: itself, which of `SHAPES` it is, and its label; None where it has none."""
+    """A region that has a shape, its kind (one of `SHAPES`), and its label; None if it has no label."""
 
     region: dict[str, Any]
     kind: str
@@ -32,9 +32,9 @@ class Shape:
 
 
 def decode(result: Sequence[Any]) -> tuple[list[LabelledMask], list[str]]:
-    """The labelled masks of an annotation, in drawing order, and a sentence for each region that could not be read.
+    """Returns an annotation's labelled masks in drawing order, and a sentence for each region that cannot be read.
 
-    Prompts (key points, words), messages and regions without a label are no masks and are passed over.
+    Prompts (key points, words) and messages have no shape and are skipped; a shape without a label is reported.
     """
     masks: list[LabelledMask] = []
     problems: list[str] = []
@@ -47,10 +47,10 @@ def decode(result: Sequence[Any]) -> tuple[list[LabelledMask], list[str]]:
 
 
 def decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = None) -> Iterator[LabelledMask | str]:
-    """What `decode` gives, one by one: hundreds of masks of a large photograph do not fit into memory together.
+    """Yields the results of `decode` singly: hundreds of masks of a large photograph do not fit into memory together.
 
     Args:
-        size_wh: regions of images of any other size are passed over, before anything is painted.
+        size_wh: skips regions of images of any other size, before it draws their masks; None skips none.
     """
     for identity, shape in shapes(result).items():
         if shape.label is None:
@@ -65,7 +65,7 @@ def decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = None) ->
 
 
 def shapes(result: Sequence[Any]) -> dict[str, Shape]:
-    """An annotation's regions that have a shape, by id, in drawing order; none is drawn."""
+    """Returns an annotation's regions that have a shape, by id, in drawing order; draws no mask."""
     found: dict[str, dict[str, Any]] = {}
     labels: dict[str, str] = {}
     for number, region in enumerate(result):
@@ -82,7 +82,7 @@ def shapes(result: Sequence[Any]) -> dict[str, Shape]:
 
 
 def _original_wh(region: dict[str, Any]) -> tuple[int, int]:
-    """Size of the region's image, in pixels."""
+    """Returns the size of the region's image, in pixels."""
     try:
         width, height = int(region["original_width"]), int(region["original_height"])
     except (KeyError, TypeError, ValueError, OverflowError) as e:
@@ -121,7 +121,7 @@ def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: s
         label=label,
         kind=kind,
         region_id=identity,
-        # JSON's integers know no bounds, which a score has.
+        # JSON integers are unbounded, and `float` fails on a huge one.
         score=float(score) if isinstance(score, int | float) and abs(score) < FAR else None,
     )
 
@@ -131,7 +131,7 @@ def _kind(region: Mapping[str, Any]) -> str:
 
 
 def _points(points: object) -> Outline:
-    """`(N, 2)`, percent."""
+    """Returns the points as an outline `(N, 2)`, in percent."""
     outline = np.array(points, np.float64).reshape(-1, 2)
     if len(outline) < 3:
         raise RegionError("it has fewer than 3 points.")
@@ -149,7 +149,7 @@ def _number(value: dict[str, Any], key: str) -> float:
 
 def _turned(corners: Outline, pivot: Outline, degrees: float) -> Outline:
     angle = np.deg2rad(degrees)
-    # Clockwise on the screen, where y points down.
+    # Clockwise on the screen, because y points down.
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return np.asarray(pivot + (corners - pivot) @ rotation)
 
@@ -157,7 +157,7 @@ def _turned(corners: Outline, pivot: Outline, degrees: float) -> Outline:
 def _rectangle(value: dict[str, Any], size_wh: tuple[int, int]) -> Outline:
     x, y, width, height = (_number(value, key) for key in ("x", "y", "width", "height"))
     corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]) * size_wh / 100
-    # Label Studio turns a rectangle about its upper left corner.
+    # Label Studio rotates a rectangle about its upper left corner.
     return _turned(corners, corners[0], _number({"rotation": value.get("rotation") or 0}, "rotation"))
 
 

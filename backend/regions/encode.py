@@ -1,4 +1,4 @@
-"""Masks → Label Studio's regions: polygon, brush, bitmask and rectangle; and sentences for annotators."""
+"""Writes masks as Label Studio's regions (polygon, brush, bitmask, rectangle), and messages to annotators."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def encode(
     model_version: str,
     original_wh: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Regions in the config's own tag for the label: one, a pair where a palette names it, several for several parts.
+    """Returns a mask's regions for the config's tag: one region, or a pair if the label is in a `<Labels>` palette.
 
-    Parts after the first lie below it in Label Studio's tree of regions: so they stay one garment. Specks and pinholes
-    are in none of them. Brush and bitmask keep every other hole and part; of polygons `mask_to_outlines` says what
-    becomes of holes.
+    A mask in several parts may give several polygons. Those after the first become children of the first in Label
+    Studio's region tree, so that they stay one garment. Specks and pinholes are removed. Brush and bitmask regions
+    keep every other hole and part; `mask_to_outlines` describes how polygons treat holes.
 
     Args:
         labelled: an empty mask gives no region.
-        original_wh: size of the photograph in pixels, where the mask is of a smaller picture of it.
+        original_wh: size of the photograph in pixels, if the mask belongs to a smaller picture of it.
 
     Raises:
         LabelConfigError: the config has no tag for the label.
@@ -62,11 +62,11 @@ def encode_outlines(
     model_version: str,
     original_wh: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Polygon regions of outlines as they are, the parts of one garment: for a label whose tag is of polygons.
+    """Returns the outlines, unchanged, as polygon regions of one garment; the label's tag must be a polygon tag.
 
     Args:
-        outlines: `(N, 2)` each, pixels, x before y, of a picture of `size_wh`.
-        original_wh: size of the photograph in pixels, where that picture is not as large.
+        outlines: `(N, 2)` each, pixels, x before y, in a picture of `size_wh`.
+        original_wh: size of the photograph in pixels, if that picture is smaller.
 
     Raises:
         LabelConfigError: the config has no tag for the label.
@@ -88,7 +88,7 @@ def _area(mask: Mask, kind: str) -> dict[str, Any]:
 
 
 def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
-    """A sentence for the annotator in the config's message control; nothing where it has none."""
+    """Returns a message to the annotator in the config's message control; empty if the config has no such control."""
     tag = config.message_tag
     if tag is None:
         return []
@@ -97,7 +97,7 @@ def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
 
 
 def fresh_id() -> str:
-    """A region id that no other region has: Label Studio overwrites a region whose id comes again."""
+    """Returns an id that no other region has: Label Studio overwrites a region whose id it receives again."""
     return secrets.token_urlsafe(9)
 
 
@@ -109,7 +109,7 @@ def _grouped(
     model_version: str,
     size_wh: tuple[int, int],
 ) -> list[dict[str, Any]]:
-    """Regions of one garment's parts: those after the first lie below it."""
+    """Returns the regions of one garment's parts; those after the first are children of the first."""
     parts = [_regions(value, label, score, output, model_version, size_wh) for value in values]
     for part in parts[1:]:
         for region in part:

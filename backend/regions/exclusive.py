@@ -1,4 +1,4 @@
-"""Garments in layers, front to back: a new region takes no pixel of those that the annotator has accepted already."""
+"""Garments in layers, drawn front to back: a new region gets no pixel of the regions that are accepted already."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from backend.regions.decode import decoded
 
 
 def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:
-    """`bool (H, W)`: what the regions cover that the task's open annotation holds.
+    """Returns `bool (H, W)`: the pixels that the regions of the task's open annotation cover.
 
-    Label Studio sends them with each prompt, as it last saved them: a draft some seconds after a change. A region that
-    cannot be read, or was drawn on an image of another size, takes nothing.
+    Label Studio sends these regions with each prompt, as it last saved them; it saves a draft some seconds after a
+    change. A region that cannot be read, or was drawn on an image of another size, covers no pixel.
     """
     width, height = size_wh
     taken = np.zeros((height, width), bool)
@@ -26,7 +26,7 @@ def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:
 
 
 def _regions(drawn: Drawn) -> list[dict[str, Any]]:
-    """The regions of the draft that was changed last; without a draft, of such an annotation."""
+    """Returns the regions of the draft that changed last or, without drafts, of the annotation that changed last."""
     for versions in (drawn.drafts, drawn.annotations):
         known = [version for version in versions if isinstance(version, dict)] if isinstance(versions, list) else []
         if known:

@@ -1,4 +1,4 @@
-"""The borders of masks, traced along the edges between pixels; parts and holes mended where nobody would want them."""
+"""Traces the borders of masks along the edges between pixels; removes, cuts and joins parts and holes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SPECK_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Border:
-    """One closed border, a part's or a hole's, as the upright pixel edges along it, `(N,)` each.
+    """One closed border, of a part or of a hole, as the upright pixel edges along it, `(N,)` each.
 
     Attributes:
-        x: where the edge is, in pixels.
-        row: of the pixels beside it: it reaches from `row` to `row + 1`.
-        up: walked upwards, with the mask on the right: a part's border turns clockwise as seen on the screen.
-        area_px: what it surrounds, in pixels; negative for a hole.
+        x: x of each edge, in pixels.
+        row: row of the pixels beside the edge, which reaches from `row` to `row + 1`.
+        up: True if the edge is walked upwards; the mask is on the right, so a part's border turns clockwise on screen.
+        area_px: area that the border surrounds, in pixels; negative for a hole.
     """
 
     x: Integers
@@ -34,9 +34,9 @@ class Border:
     area_px: int
 
     def corners(self) -> Integers:
-        """`(M, 2)`, x before y: the pixels' corners along it, each one pixel from the next."""
+        """Returns the pixel corners along the border, `(M, 2)`, x before y, each one pixel from the next."""
         to_next = np.append(self.x[1:], self.x[0]) - self.x
-        # Each upright edge gives its head, then one point for each pixel of the level edge that follows.
+        # Each upright edge gives its head, then a corner for each pixel of the level edge that follows.
         count = np.abs(to_next) + 1
         number = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
         x = np.repeat(self.x, count) + number * np.repeat(np.sign(to_next), count)
@@ -44,21 +44,21 @@ class Border:
         return np.stack([x, y], axis=1)
 
     def surrounds(self, other: Border) -> bool:
-        """Whether the other border, which does not cross this one, lies inside."""
-        # Upright edges to the left of the other's, on its row: an odd number of them where it is inside.
+        """Returns whether the other border, which must not cross this one, lies inside it."""
+        # The other is inside if an odd number of this border's edges are left of the other's first edge, on its row.
         return bool(np.count_nonzero((self.row == other.row[0]) & (self.x <= other.x[0])) % 2)
 
     def ring(self) -> shapely.LinearRing:
-        """The border as Shapely has it, in pixels; made ready to be measured against many others."""
+        """Returns the border as a Shapely ring, in pixels, prepared for many distance measurements."""
         ring = shapely.LinearRing(self.corners())
         shapely.prepare(ring)
         return ring
 
 
 def trace(mask: Mask) -> list[Border]:
-    """The borders of all parts and holes of the mask `bool (H, W)`; pixels that touch at a corner only are apart."""
+    """Returns the borders of all parts and holes of a mask `bool (H, W)`; pixels that share only a corner are apart."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    # A frame at the sides closes every row, so that rows can be read as one.
+    # An empty column on both sides closes every row, so that all rows can be scanned as one.
     framed = np.zeros((height, width + 2), np.uint8)
     framed[:, 1:-1] = mask[top : top + height, left : left + width]
     flat = framed.ravel()
@@ -75,36 +75,36 @@ def trace(mask: Mask) -> list[Border]:
 
 
 def sorted_out(borders: Sequence[Border], *, speck_px: float) -> tuple[list[Border], list[Border]]:
-    """The borders that stay, and those of specks and pinholes, each with the largest first.
+    """Splits borders into those that stay and those of specks and pinholes, both with the largest first.
 
-    Less than `speck_px` pixels are a speck or a pinhole where they are also less than a fiftieth of the largest part:
-    what is a speck on a saree may be half of a small blouse.
+    A part or hole is a speck or pinhole if it has less than `speck_px` pixels and less than a fiftieth of the largest
+    part: the area of a speck on a saree may be half of a small blouse.
     """
     ordered = sorted(borders, key=lambda border: -abs(border.area_px))
     least = min(speck_px, SPECK_SHARE * ordered[0].area_px) if ordered else 0
-    # What lies in a speck or pinhole is smaller still.
+    # Anything inside a speck or pinhole is smaller still, and so is among the rest.
     stays = sum(abs(border.area_px) >= least for border in ordered)
     return ordered[:stays], ordered[stays:]
 
 
 def tidied(mask: Mask, *, speck_px: float) -> Mask:
-    """The mask `bool (H, W)` without specks and pinholes, as `sorted_out` knows them."""
+    """Returns the mask `bool (H, W)` without specks and pinholes, as `sorted_out` defines them."""
     return mended(mask, sorted_out(trace(mask), speck_px=speck_px)[1])
 
 
 def mended(mask: Mask, unwanted: Sequence[Border]) -> Mask:
-    """The mask without the unwanted parts and holes, and what lies in them."""
+    """Returns the mask without the unwanted parts and holes, and without anything inside them."""
     if not unwanted:
         return mask
     changed = mask.copy()
-    # The innermost first: what surrounds it paints it over.
+    # The innermost first, so that the border around it paints it over.
     for border in sorted(unwanted, key=lambda border: abs(border.area_px)):
         fill(changed, border.row, border.x, inside=border.area_px < 0)
     return changed
 
 
 def fill(mask: Mask, row: Integers, x: Integers, *, inside: bool) -> None:
-    """Sets the pixels between the crossings `x` of each row, taken in pairs from the left."""
+    """Sets the pixels between the crossings `x` of each row, paired from left to right."""
     order = np.lexsort((x, row))
     ordered = x[order].tolist()
     for here, first, last in zip(row[order][0::2].tolist(), ordered[0::2], ordered[1::2], strict=True):
@@ -112,12 +112,12 @@ def fill(mask: Mask, row: Integers, x: Integers, *, inside: bool) -> None:
 
 
 def cut_open(mask: Mask, hole: Border, around: Border) -> None:
-    """Draws a slit, one pixel wide, from a hole to the nearest place outside the part around it."""
+    """Cuts a slit, one pixel wide, from a hole to the nearest place outside the part around it."""
     _draw(mask, shapely.shortest_line(around.ring(), hole.ring()), inside=False)
 
 
 def bridged(mask: Mask, borders: Sequence[Border]) -> Mask:
-    """The mask with its parts joined by bridges, one pixel wide, each from the nearest part that is joined already."""
+    """Joins the mask's parts by bridges, one pixel wide, each from the nearest part that is joined already."""
     last, *apart = [border.ring() for border in sorted(borders, key=lambda b: -b.area_px) if border.area_px > 0]
     whole = mask.copy()
     bridges = [shapely.shortest_line(last, ring) for ring in apart]
@@ -131,16 +131,16 @@ def bridged(mask: Mask, borders: Sequence[Border]) -> Mask:
 
 
 def _successors(keys: Integers, stride: int, enters: npt.NDArray[np.uint8]) -> list[int]:
-    """For each upright edge the next one along its border, which is walked up where it enters the mask, else down.
+    """Returns, for each upright edge, the next one along its border.
 
-    Along a line between two rows, the ends of the upright edges that meet it pair up from left to right: between the
-    two of a pair runs a level edge. Where four edges meet, the order of the two in the middle keeps the pixels apart.
+    Edges that enter the mask are walked up, others down. On a line between two rows, ends of upright edges pair up from
+    left to right; a level edge joins each pair. Where four meet, the order of the middle two keeps the pixels apart.
     """
     ends = np.concatenate([keys, keys + stride]) * 2 + np.concatenate([enters, enters])
     order = np.argsort(ends, kind="stable")
     count = len(keys)
     edge = order % count
-    # An edge's head is its upper end where it enters.
+    # The head of an edge that enters the mask is its upper end.
     is_head = (order < count) == enters[edge].astype(bool)
     after = np.empty(count, np.int64)
     after[np.where(is_head[0::2], edge[0::2], edge[1::2])] = np.where(is_head[0::2], edge[1::2], edge[0::2])
@@ -148,7 +148,7 @@ def _successors(keys: Integers, stride: int, enters: npt.NDArray[np.uint8]) -> l
 
 
 def _walks(after: list[int]) -> tuple[list[int], list[int]]:
-    """The cycles of a permutation one behind the other, and where each begins."""
+    """Returns the cycles of a permutation, one after the other, and where each begins."""
     seen = bytearray(len(after))
     walk: list[int] = []
     begins: list[int] = []
@@ -164,12 +164,12 @@ def _walks(after: list[int]) -> tuple[list[int], list[int]]:
 
 
 def _draw(mask: Mask, line: shapely.LineString, *, inside: bool) -> None:
-    """Sets the pixels along a line between two corners of pixels; all four around each end, so that both are met."""
+    """Sets the pixels along a line between two pixel corners, and all four around each end, so that it reaches both."""
     height, width = mask.shape
     start, end = np.rint(shapely.get_coordinates(line)).astype(int)
     for x, y in (start, end):
         mask[max(y - 1, 0) : y + 1, max(x - 1, 0) : x + 1] = inside
     limits = (width - 1, height - 1)
     first, last = np.minimum(start, limits).tolist(), np.minimum(end, limits).tolist()
-    # Pixels that share an edge: those that share a corner alone would be apart.
+    # Neighbouring pixels of the line must share an edge: pixels that share only a corner count as apart.
     cv2.line(mask.view(np.uint8), first, last, int(inside), lineType=cv2.LINE_4)

@@ -1,4 +1,4 @@
-"""A mask as COCO's runs: some hundred bytes for a quarter of a megabyte."""
+"""Encodes a mask in COCO's run-length encoding: some hundred bytes instead of a quarter of a megabyte."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from backend.domain import Mask
 
 
 def runs_of(mask: Mask) -> dict[str, Any]:
-    """COCO's compressed runs: `size`, height before width, and `counts`, bytes."""
+    """Returns COCO's compressed runs: `size`, height before width, and `counts`, bytes."""
     runs: dict[str, Any] = rle.encode(np.asfortranarray(mask.view(np.uint8)))
     return runs

@@ -1,6 +1,6 @@
-"""Masks ↔ polygons: outlines of few vertices along the pixels' edges, which nobody needs to tidy.
+"""Converts masks to outlines with few vertices, which annotators need not tidy, and outlines to masks.
 
-How a border becomes straight lines is in `lines.py`; here is what becomes of parts and holes, and how good it must be.
+`line_fit` turns a border into straight lines; this module handles parts and holes, and the required accuracy.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from backend.regions.mask_borders import Border, Integers, bridged, cut_open, fi
 Outline = npt.NDArray[np.float64]
 
 LEAST_IOU = 0.985
-# Where specks and filled holes are more than this share of the parts, the IoU is that with the tidied mask.
+# If specks and filled holes are more than this share of the parts, the IoU is measured against the tidied mask.
 MOST_LOST = 0.01
-# By how much lines are made finer at a time: as much as their error asks for, between these.
+# Each time lines have to be finer, their distance is multiplied by a factor between these, according to the error.
 MOST_TIGHTENED, TIGHTEN = 0.64, 0.8
-# Pixels that an outline paints otherwise than its part, a pixel of border, where lines are as coarse as the tolerance
-# allows; and the finest share of the tolerance that is begun with.
+# How many pixels per pixel of border an outline usually paints wrongly if lines are as coarse as the tolerance allows;
+# and the smallest share of the tolerance with which fitting starts.
 USUAL_WRONG, LEAST_START = 0.08, 0.6
-# A hole of less than this share of its part is filled, a larger one cut open.
+# A hole smaller than this share of its part is filled, a larger hole is cut open.
 HOLE_SHARE = 0.01
-# Nobody tidies more: a mask in more parts is no garment, and the smallest are left out.
+# A mask in more parts is not a garment, and nobody tidies so many outlines: the smallest parts are left out.
 MOST_PARTS = 40
 
 
 def mask_to_outlines(mask: Mask, outlining: Outlining) -> list[Outline]:
-    """Outlines `(N, 2)` in pixels, x before y, one for each part that is no speck, 40 at most; the largest first.
+    """Returns outlines `(N, 2)` in pixels, x before y, the largest first: one per part, without specks, 40 at most.
 
-    The outlines paint the mask again with IoU of at least 0.985 (the tidied mask, where specks and filled holes are
-    more than a hundredth of it). No place on the border is farther from them than the tolerance, nor they from the
-    border, and none meets itself.
+    Painted again, the outlines have an IoU of at least 0.985 with the mask (with the tidied mask if specks and filled
+    holes are more than a hundredth of it). No place on the border is farther from the outlines than the tolerance, nor
+    the other way round, and no outline touches or crosses itself.
 
-    A polygon holds no hole. A small one is filled. A hole of more than a hundredth of its part (between an arm and
-    the body, in a bag's handle) is cut open along a slit one pixel wide: what shows through it is not the garment, and
-    an annotator can close a slit by deleting its vertices, but cannot cut a hole.
+    A polygon cannot have a hole. A small hole is filled. A hole of more than a hundredth of its part (between an arm
+    and the body, in a bag's handle) is cut open by a slit one pixel wide: the hole does not show the garment, and an
+    annotator can close a slit by deleting its vertices, but cannot cut a hole.
 
     Args:
-        mask: `bool (H, W)`; an empty one has no outline.
+        mask: `bool (H, W)`; an empty mask has no outline.
     """
     speck_px = outlining.speck_px(mask.size)
     height, width = mask.shape
@@ -65,20 +65,20 @@ def mask_to_outlines(mask: Mask, outlining: Outlining) -> list[Outline]:
 
 
 def joined_outline(mask: Mask, *, tolerance_px: float) -> Outline:
-    """One outline `(N, 2)` in pixels, x before y, around every part of the mask `bool (H, W)`, which is not empty.
+    """Returns one outline `(N, 2)` in pixels, x before y, around all parts of a mask `bool (H, W)` that is not empty.
 
-    A YOLO label holds one outline an instance.
+    A YOLO label holds one outline per instance.
     """
     return mask_to_outlines(mask, Outlining(tolerance_px=tolerance_px, parts="joined"))[0]
 
 
 def outline_to_mask(outline: Outline, *, size_wh: tuple[int, int]) -> Mask:
-    """`bool (H, W)` of the pixels whose middle the closed `outline` `(N, 2)`, pixels, x before y, surrounds.
+    """Returns `bool (H, W)`: the pixels whose centre lies inside the closed `outline` `(N, 2)`, pixels, x before y.
 
-    What it surrounds twice, where it runs over itself, is outside.
+    An area that the outline surrounds twice, because it overlaps itself, is outside.
 
     Args:
-        outline: finite; it may leave the image.
+        outline: all values are finite; it may leave the image.
     """
     mask = np.zeros(size_wh[::-1], bool)
     row, x = _crossings(outline, size_wh)
@@ -87,12 +87,12 @@ def outline_to_mask(outline: Outline, *, size_wh: tuple[int, int]) -> Mask:
 
 
 def decimals(size_wh: tuple[int, int]) -> int:
-    """Decimals of a percentage that tell a twentieth of a pixel in an image of this size."""
+    """Returns how many decimals of a percentage resolve a twentieth of a pixel in an image of this size."""
     return max(int(np.ceil(np.log10(max(size_wh) / 5))), 0)
 
 
 def _without_holes(borders: Sequence[Border]) -> tuple[list[Border], list[Border], list[tuple[Border, Border]]]:
-    """The parts that are left, the small holes that are filled, and the large ones, each with the part around it."""
+    """Returns the remaining parts, the small holes to fill, and the large holes, each with the part around it."""
     parts = [border for border in borders if border.area_px > 0]
     filled, large = [], []
     for hole in (border for border in borders if border.area_px < 0):
@@ -101,31 +101,31 @@ def _without_holes(borders: Sequence[Border]) -> tuple[list[Border], list[Border
             large.append((hole, around))
         else:
             filled.append(hole)
-    # A part that lies in a hole which is filled is no part any more.
+    # A part inside a filled hole is not a part any more.
     parts = [part for part in parts if not any(hole.surrounds(part) for hole in filled)]
     return parts, filled, large
 
 
 def _outlines(parts: list[Border], tolerance_px: float, *, size_wh: tuple[int, int], lost_px: int) -> list[Outline]:
-    """Outlines of the parts, each as coarse as the tolerance and their common IoU allow.
+    """Returns the outlines of the parts, each as coarse as the tolerance and their common IoU allow.
 
     Args:
-        lost_px: pixels that are in the mask and not in the parts, or the other way round.
+        lost_px: number of pixels that are in the mask and not in the parts, or the other way round.
     """
-    # Vertices lie where their percentages can be written down.
+    # Vertices are rounded to positions that the decimals of their percentages can express.
     grid_px = np.array(size_wh) / 100 / 10 ** decimals(size_wh)
     tracks = [Track(part, size_wh=size_wh, grid_px=grid_px) for part in parts]
     area_px = sum(part.area_px for part in parts)
     share = 1 - LEAST_IOU
     if lost_px < MOST_LOST * area_px:
         share -= lost_px / area_px
-    # A thin part can bear less: begun near what it can, it needs no second round.
+    # A thin part tolerates less: if fitting starts near the distance that it tolerates, it needs no second round.
     bearable = [share * part.area_px / track.count / USUAL_WRONG for part, track in zip(parts, tracks, strict=True)]
     line_px = [tolerance_px * min(max(one, LEAST_START), 1.0) for one in bearable]
     outlines = [track.outline(line_px=px, tolerance_px=tolerance_px) for track, px in zip(tracks, line_px, strict=True)]
     wrong = [_difference(outline, part, size_wh) for outline, part in zip(outlines, parts, strict=True)]
     while sum(wrong) > share * area_px:
-        # At least one part is worse than all may be together.
+        # At least one part exceeds the share that holds for all parts together.
         for i, part in enumerate(parts):
             if wrong[i] > share * part.area_px:
                 line_px[i] *= min(max(share * part.area_px / wrong[i], MOST_TIGHTENED), TIGHTEN)
@@ -135,17 +135,17 @@ def _outlines(parts: list[Border], tolerance_px: float, *, size_wh: tuple[int, i
 
 
 def _difference(outline: Outline, part: Border, size_wh: tuple[int, int]) -> int:
-    """How many pixels the outline paints otherwise than the part."""
+    """Returns how many pixels the outline paints differently from the part."""
     row, x = _crossings(outline, size_wh)
     stride = size_wh[0] + 1
-    # From the left, past the first edge of either one is inside one alone, past the second in both or none.
+    # From left to right, pixels after an odd number of edges are in one of the two, else in both or none.
     keys = np.concatenate([row * stride + x, part.row * stride + part.x])
     keys.sort()
     return int((keys[1::2] - keys[0::2]).sum())
 
 
 def _crossings(outline: Outline, size_wh: tuple[int, int]) -> tuple[Integers, Integers]:
-    """Where the outline crosses the middles of the image's rows: the row, and the first column beyond, at most W."""
+    """Returns where the outline crosses the middles of rows: the row, and the first column beyond, at most W."""
     width, height = size_wh
     start, end = outline, np.concatenate([outline[1:], outline[:1]])
     rows = np.ceil(np.clip(np.stack([start[:, 1], end[:, 1]]) - 0.5, 0, height)).astype(np.int64)

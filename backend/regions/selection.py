@@ -1,4 +1,4 @@
-"""Which of a detector's finds become regions, and under which label."""
+"""Chooses which detections become regions, and under which label."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from backend.label_studio.label_config import LabelConfig
 
 logger = logging.getLogger(__name__)
 
-# Two masks that share this much (IoU) are one garment under two names.
+# Two masks with at least this IoU are one garment under two names.
 SAME_GARMENT_IOU = 0.7
-# Masks are compared on every fourth pixel: enough to tell garments apart, a sixteenth of the work.
+# Masks are compared on every fourth row and column: enough to tell garments apart, at a sixteenth of the work.
 COMPARED_STEP = 4
-# Label Studio shows no more, and what is stored is what is decided on.
+# Label Studio shows no more digits, and later decisions use the stored score.
 SCORE_DIGITS = 4
 
 
 def garments(
     detections: Sequence[Detection], config: LabelConfig, *, default_threshold: float, most: int
 ) -> list[LabelledMask]:
-    """The finds under the project's labels, above each label's threshold, the most certain `most` of them.
+    """Returns the detections that reach their label's threshold, under the project's labels, the best `most` of them.
 
-    Classes that are no label, and labels that the config leaves to people (`model_skip`), are passed over. Of several
-    finds of one garment the most certain stays.
+    Detections of classes without a label, and of labels that the config leaves to people (`model_skip`), are left out.
+    Of several detections of one garment, the one with the highest score stays.
     """
     wanted = []
     for one in detections:
@@ -45,7 +45,7 @@ def garments(
 
 
 def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
-    """The detections, the most certain first, without those that cover the same pixels as a more certain one."""
+    """Returns the detections, best score first, without those that cover the same pixels as a better detection."""
     ranked = sorted(detections, key=lambda one: -one.region_score)
     if len(ranked) < 2:
         return ranked
@@ -61,11 +61,11 @@ def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def unknown_labels(config: LabelConfig, classes: Iterable[str]) -> list[str]:
-    """Labels that a model of these classes never finds, and that the config does not leave to people."""
+    """Returns the labels that a model of these classes never detects and that the config does not leave to people."""
     known = {config.label_for(name) for name in classes}
     return [label for label in config.label_values if label not in known and not config.skips(label)]
 
 
 def unused_classes(config: LabelConfig, classes: Iterable[str]) -> list[str]:
-    """Classes of a model that count as no label of the config."""
+    """Returns the classes of a model that match no label of the config."""
     return [name for name in classes if config.label_for(name) is None]

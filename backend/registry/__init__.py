@@ -1,10 +1,10 @@
-"""Model versions: stored, shared among machines, and the records kept with each.
+"""Model versions: stored, shared among machines, and the records that are stored with each.
 
-- `registry`: versions, one line a project, and the champion
-- `files`: the files of versions, as the registry sees them
-- `shared_files`: this machine's copies of what several machines share
-- `remote_listing`: what the shared storage holds, and how old that is
+- `registry`: each project's line of versions, and its champion
+- `files`: how the registry reads and writes the files of versions
+- `shared_files`: this machine's copies of versions that several machines share
+- `remote_listing`: the cached listing of the shared storage, and its refreshing
 - `records`: small JSON files and a report beside a version's weights
-- `scores`: a version's figures on held-out images
-- `verdict`: whether it took the champion's place, and why
+- `scores`: a version's metrics on held-out images
+- `verdict`: whether a version became the champion, and why
 """

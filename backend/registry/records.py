@@ -1,6 +1,6 @@
-"""What is found out about a model version after it was stored: small JSON files, and a report, beside its weights.
+"""Facts about a model version that become known after it was stored: small JSON files and a report beside its weights.
 
-Where machines share the version they share these files, too.
+Machines that share the version share these files, too.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ Record = TypeVar("Record")
 
 
 def write_facts(version: Version, file: str, facts: dict[str, Any]) -> None:
-    """Keeps them with the version, whole or not at all; errors as `write_text` has them."""
+    """Stores the facts with the version as JSON, whole or not at all; raises what `write_text` raises."""
     write_text(version, file, json.dumps(facts, indent=1))
 
 
 def write_text(version: Version, file: str, text: str) -> Path:
-    """Keeps a text with the version, whole or not at all; its path.
+    """Stores a text with the version, whole or not at all, and returns its path.
 
     Raises:
-        FileNotFoundError: the version was deleted meanwhile.
-        OSError, StorageError: it cannot be written.
+        FileNotFoundError: the version has been deleted.
+        OSError, StorageError: the text cannot be written.
     """
     path = _path(version, file)
     if not version.files.has(_path(version, MANIFEST)):
-        # It must not come back as a folder without weights.
+        # Writing would bring the deleted version back, as a folder without weights.
         raise FileNotFoundError(f"Model version {version.name} is gone.")
     version.files.put(path, text)
     return path
 
 
 def read_text(version: Version, file: str) -> str:
-    """What is kept with the version.
+    """Returns a text that is stored with the version.
 
     Raises:
-        FileNotFoundError: nothing is.
-        OSError, StorageError: it cannot be read.
+        FileNotFoundError: the version has no such file.
+        OSError, StorageError: the file cannot be read.
     """
     return version.files.current(_path(version, file)).read_text()
 
 
 def read_facts(version: Version, file: str) -> dict[str, Any] | None:
-    """What is kept with the version; None where nothing is, or it cannot be read, which is logged."""
+    """Returns facts that are stored with the version; None if it has none, or if reading fails, which is logged."""
     try:
         facts = json.loads(read_text(version, file))
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def read_facts(version: Version, file: str) -> dict[str, Any] | None:
 
 
 def read_record(version: Version, file: str, record: TypeAdapter[Record]) -> Record | None:
-    """What is kept with the version, as a dataclass; None where nothing is, or it cannot be read, which is logged."""
+    """Returns a version's stored facts as a dataclass; None if it has none, or if reading fails, which is logged."""
     facts = read_facts(version, file)
     if facts is None:
         return None
@@ -80,15 +80,15 @@ def read_record(version: Version, file: str, record: TypeAdapter[Record]) -> Rec
 
 
 def has_report(version: Version) -> bool:
-    """Whether the version has a report."""
+    """Returns whether the version has a report."""
     return version.files.has(_path(version, REPORT))
 
 
 def report_path(version: Version) -> Path:
-    """Where the version's report is, if it has one.
+    """Returns the path of the version's report; no file is there if the version has no report.
 
     Raises:
-        StorageError: it has one, which is not on this machine, and the storage is away.
+        StorageError: the report exists but is not on this machine, and the storage is unreachable.
     """
     return version.files.current(_path(version, REPORT))
 

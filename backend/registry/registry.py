@@ -1,8 +1,8 @@
-"""Model versions, one line a project: immutable folders, and a pointer to the champion.
+"""Model versions, one line per project: immutable folders, and a pointer to the champion.
 
 Layout under the registry's root: `<project>/<version>/weights.pt`, `<project>/<version>/manifest.json`, and the file
-`<project>/champion` that holds a version's name. Everything is written beside its place and moved there in one step;
-where several machines share the versions (`STORAGE_URL`), the root holds this machine's copies.
+`<project>/champion` that holds a version's name. Everything is written beside its place and moved there in one step.
+Where several machines share the versions (`STORAGE_URL`), the root holds this machine's copies.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ NAME = re.compile(r"[a-z0-9]{1,20}-seg-v(\d+)-[0-9a-f]{6}")
 
 @dataclass(frozen=True)
 class Version:
-    """One model.
+    """One stored model.
 
     Attributes:
-        weights: path of the `.pt` file, which `check_weights` sees to being there.
+        weights: path of the `.pt` file; `check_weights` fetches the file if it is not there.
         classes: the model's class names, in its own order.
         parent: the version it was fine-tuned from; None for the first.
         created_at: ISO 8601, UTC.
-        metrics: by name, such as `mask_map50` in `[0, 1]`.
+        metrics: name → value, such as `mask_map50` in `[0, 1]`.
         annotations: id → content hash of every annotation it was trained on.
-        image_size_px: the size it was trained at, and sees best.
-        dataset: hash of what it was trained and judged on; empty where that is not known.
-        settings: those that it was trained under.
-        packages: name → release, of what trained it.
-        files: what the files of its folder are read and written through.
+        image_size_px: the image size at which it was trained and works best.
+        dataset: hash of the data it was trained and evaluated on; empty if unknown.
+        settings: the settings it was trained with.
+        packages: name → release of the packages that trained it.
+        files: the interface through which its files are read and written.
     """
 
     name: str
     project_id: int
-    # Each machine has a copy of its own.
+    # Not compared, because each machine has its own copy.
     weights: Path = field(compare=False)
     weights_sha256: str
     classes: tuple[str, ...]
@@ -69,23 +69,23 @@ class Version:
 
     @property
     def number(self) -> int:
-        """Its place in the project's line, from 1."""
+        """The version's number in the project's line, from 1."""
         return _number(self.name)
 
 
 class Registry:
-    """All versions of all projects under one folder. Safe for several processes, and machines where they share them."""
+    """All versions of all projects under one folder. Safe for several processes, and for machines that share it."""
 
     def __init__(self, root: Path, files: Files = OWN_FILES) -> None:
         self.root = root
         self._files = files
-        # Manifests never change, name all that was learnt, and are asked for with every request.
+        # Manifests are cached: they never change, are long (they list every annotation), and every request reads them.
         self._read_before: dict[Path, tuple[int, Version]] = {}
         self._champions: dict[int, Version] = {}
 
     @classmethod
     def of(cls, settings: Settings, *, report: Callable[[str], None] = logger.warning) -> Registry:
-        """The registry that the settings name; `report` is told when shared versions are out of reach."""
+        """Returns the registry that the settings name; `report` receives a message when the storage is unreachable."""
         storage = storage_of(settings)
         if storage is None:
             return cls(settings.models_path)
@@ -93,26 +93,26 @@ class Registry:
 
     @classmethod
     def shared(cls, storage: Storage, cache: Path, *, report: Callable[[str], None] = logger.warning) -> Registry:
-        """The registry in a storage; copies of what is read lie below `cache`, which is this machine's own."""
+        """Returns the registry in a storage; copies of the files read lie below `cache`, a folder of this machine."""
         root = cache / MODELS
         return cls(root, SharedFiles(storage, root, under=MODELS, report=report))
 
     def look_anew(self, project_id: int) -> None:
-        """Whatever another machine has done to the project's versions up to now is seen from now on."""
+        """Makes all changes visible that other machines have made to the project's versions up to now."""
         self._files.look_anew(self._folder(project_id))
 
     def project_ids(self) -> list[int]:
-        """Projects that have at least one version, in order."""
+        """Returns the ids of the projects that have versions, in ascending order."""
         return sorted(int(name) for name in self._files.names(self.root) if PROJECT.fullmatch(name))
 
     def versions(self, project_id: int) -> list[Version]:
-        """The project's versions, oldest first; those that cannot be read are passed over and logged."""
+        """Returns the project's versions, oldest first; versions that cannot be read are logged and left out."""
         folder = self._folder(project_id)
         found = [self._read(folder / name, project_id) for name in self._files.names(folder)]
         return sorted((version for version in found if version), key=lambda version: _number(version.name))
 
     def version(self, project_id: int, name: str) -> Version:
-        """The project's version of that name.
+        """Returns the project's version of that name.
 
         Raises:
             NotFoundError: the project has no such version.
@@ -123,10 +123,10 @@ class Registry:
         return version
 
     def version_before(self, project_id: int) -> Version:
-        """The version that the champion was trained from, to which one rolls back.
+        """Returns the version that the champion was trained from: rolling back promotes it.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such version.
         """
         champion = self.champion(project_id)
         if champion is None or champion.parent is None:
@@ -134,12 +134,12 @@ class Registry:
         return self.version(project_id, champion.parent)
 
     def champion(self, project_id: int) -> Version | None:
-        """The version that pre-annotates; None before the first.
+        """Returns the version that pre-annotates; None before the first.
 
-        While the storage is away, the one that was it last.
+        While the storage is unreachable, it returns the last known champion.
 
         Raises:
-            StorageError: that is not known here.
+            StorageError: the storage is unreachable, and this process does not know the last champion.
         """
         folder = self._folder(project_id)
         try:
@@ -172,15 +172,15 @@ class Registry:
         packages: Mapping[str, str] | None = None,
         beside: Mapping[str, str] | None = None,
     ) -> Version:
-        """Stores a copy of `weights` as the project's next version; it is not the champion yet.
+        """Stores a copy of `weights` as the project's next version, which is not the champion yet.
 
         Args:
-            architecture: what its name begins with.
-            beside: file name → text of what else is kept in its folder.
+            architecture: the beginning of the version's name.
+            beside: file name → text of further files in the version's folder.
 
         Raises:
-            ModelError: it cannot be stored, as when the disk is full; nothing of it is seen then.
-            StorageError: the storage is away, or refuses it; likewise.
+            ModelError: the version cannot be stored, for example on a full disk; nothing of it is visible then.
+            StorageError: the storage is unreachable or refuses the version; nothing of it is visible then.
         """
         folder = self._folder(project_id)
         try:
@@ -218,17 +218,17 @@ class Registry:
             shutil.copyfile(weights, half / "weights.pt")
             for file, text in beside.items():
                 (half / file).write_text(text)
-            # Not `asdict`, which would copy what the files are read through.
+            # Not `asdict`, which would also copy the objects behind `files`.
             facts = {key: value for key, value in vars(version).items() if key not in ("weights", "files")}
             (half / MANIFEST).write_text(json.dumps(facts, indent=1))
             self._files.add(half, target)
 
     def promote(self, project_id: int, name: str) -> None:
-        """Makes a stored version the champion, in one step; also how one rolls back.
+        """Makes a stored version the champion, in one step; rolling back uses it, too.
 
         Raises:
             NotFoundError: the project has no such version.
-            StorageError: the storage is away, or refuses it.
+            StorageError: the storage is unreachable or refuses the change.
         """
         folder = self._folder(project_id)
         self.version(project_id, name)
@@ -237,15 +237,15 @@ class Registry:
             self._files.put(folder / CHAMPION, name + "\n", durable=True)
             self._files.look_anew(folder)
             if not self._files.has(folder / name / MANIFEST):
-                # Another machine removed it in the same moment.
+                # Another machine removed the version at the same time.
                 self._files.put(folder / CHAMPION, f"{before.name if before else ''}\n", durable=True)
                 raise NotFoundError(f"Project {project_id} has no model version '{name}'.")
 
     def remove(self, project_id: int, name: str) -> None:
-        """Deletes a stored version; one that is gone already is no failure.
+        """Deletes a stored version; does nothing if the version is gone already.
 
         Raises:
-            ModelError: it is the champion.
+            ModelError: the version is the champion.
         """
         folder = self._folder(project_id)
 
@@ -282,7 +282,7 @@ class Registry:
                 return known[1]
             facts = json.loads(manifest.read_text())
             if (facts["name"], facts["project_id"]) != (folder.name, project_id):
-                # Whoever changed it there may have named any path: files and messages are named after it.
+                # A changed manifest may contain any path as its name, and files and messages are named after it.
                 raise ValueError("It is not this version's manifest.")
             facts["classes"] = tuple(facts["classes"])
             version = Version(**facts, weights=folder / "weights.pt", files=self._files)
@@ -295,15 +295,15 @@ class Registry:
 
 
 def check_weights(version: Version) -> None:
-    """Compares the weights on disk with the version's manifest; where machines share them they are fetched first.
+    """Compares the weights on disk with the version's manifest; fetches them first if machines share them.
 
     Raises:
-        ModelError: they are missing or were changed.
-        StorageError: they are not here, and the storage is away.
+        ModelError: the weights are missing or were changed.
+        StorageError: the weights are not on this machine, and the storage is unreachable.
     """
     if _digest(version) == version.weights_sha256:
         return
-    # What is here may be a damaged copy.
+    # This machine's copy may be damaged: it is fetched again.
     version.files.current(version.weights, anew=True)
     if _digest(version) != version.weights_sha256:
         raise ModelError(f"The weights of model version '{version.name}' were changed after they were stored.")

@@ -1,7 +1,7 @@
-"""What a storage that several machines share holds: how old that is, and asking it anew.
+"""A cached listing of a storage that several machines share, and its refreshing.
 
-It is asked at most every `FRESH_S` seconds for each project, with one listing, for which hardly anybody waits. While it
-is away what was known last holds.
+Each project's listing is refreshed at most every `FRESH_S` seconds, with one request, and callers rarely wait for it.
+While the storage is unreachable, the last known listing is used.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
 
-# Older than the first, what is known is asked for anew in the background; older than the second, one waits for that a
-# little.
+# A listing older than `FRESH_S` is refreshed in the background; if it is older than `STALE_S`, the caller waits for the
+# refresh, at most `PATIENCE_S`.
 FRESH_S, STALE_S, PATIENCE_S = 2.0, 5.0, 2.0
-# How long a storage that was away is left alone by those who only read.
+# How long readers send no request to a storage that was unreachable.
 AWAY_S = 5.0
-# What lies here for an hour and is gone there was removed.
+# A local version that is older than this and missing from the storage was removed there.
 REMOVED_S = 3600.0
 LISTING = ".listing.json"
-# The listing of the projects' folders themselves.
+# The name of the listing of the projects' folders.
 ALL = ""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What the storage held: by name; `at` by the monotonic clock."""
+    """A listing of the storage, by name; `at` is its time on the monotonic clock, in seconds."""
 
     kept: Mapping[str, StoredObject]
     at: float
 
 
 class RemoteListing:
-    """Names of what the storage keeps under `under/`, project by project; `root` is where copies lie. Thread-safe."""
+    """The objects below `under/` in the storage, listed per project; local copies lie in `root`. Thread-safe."""
 
     def __init__(self, storage: Storage, root: Path, *, under: str, report: Callable[[str], None]) -> None:
-        """`report` is told, once each time, that the storage is away."""
+        """`report` receives a message each time the storage becomes unreachable."""
         self._storage = storage
         self._root = root
         self._under = under
@@ -59,7 +59,7 @@ class RemoteListing:
         self._away_until = 0.0
 
     def kept(self, line: str) -> Mapping[str, StoredObject]:
-        """What the storage holds of a line, as known by now; the lines themselves for `ALL`."""
+        """Returns the cached listing of a line, or of the lines themselves for `ALL`; refreshes it if it is old."""
         look, now = self._looks.get(line), time.monotonic()
         if look is None:
             return self._look_patiently(line, now)
@@ -70,23 +70,23 @@ class RemoteListing:
         return self._looks[line].kept
 
     def look(self, line: str) -> Mapping[str, StoredObject]:
-        """Asks the storage now.
+        """Lists a line in the storage now.
 
         Raises:
-            StorageError: it is away.
+            StorageError: the storage is unreachable.
         """
         with self._lock_of(line):
             return self._ask(line)
 
     def look_anew(self, line: str) -> None:
-        """Asks the storage now; where that is away it is reported, and what was known last holds."""
+        """Lists a line in the storage now; if the storage is unreachable, reports that and uses the last listing."""
         try:
             self.look(line)
         except StorageError:
             self._look_patiently(line, time.monotonic())
 
     def wrote(self, path: Path, kept: StoredObject) -> None:
-        """Says what this process has written to the storage: no older listing shall hide it."""
+        """Notes that this process has written an object to the storage, so that no older listing hides it."""
         line = self.line(path)
         with self._guard:
             self._written_at[line] = time.monotonic()
@@ -97,11 +97,11 @@ class RemoteListing:
                 del self._looks[ALL]
 
     def line(self, path: Path) -> str:
-        """The project's folder that a path lies in."""
+        """Returns the name of the project folder in which a path lies."""
         return path.relative_to(self._root).parts[0]
 
     def name(self, path: Path) -> str:
-        """What the storage calls a path below the root."""
+        """Returns the storage's name for a path below the root."""
         return f"{self._under}/{path.relative_to(self._root).as_posix()}"
 
     def _look_meanwhile(self, line: str, now: float) -> threading.Thread:
@@ -114,7 +114,7 @@ class RemoteListing:
             return looking
 
     def _look_patiently(self, line: str, asked_at: float) -> Mapping[str, StoredObject]:
-        """What the storage holds, or held when it last answered; who waited while another asked takes its answer."""
+        """Returns the new or last known listing; a thread that waited while another one asked takes that answer."""
         with self._lock_of(line):
             look = self._looks.get(line)
             if look is not None and look.at >= asked_at:
@@ -140,7 +140,7 @@ class RemoteListing:
             else:
                 kept = self._storage.kept_under(f"{self._under}/{line}")
             with self._guard:
-                # What this process wrote meanwhile may be missing from it.
+                # The listing may lack an object that this process wrote after `began`: then the storage is asked again.
                 if self._written_at.get(line, -1.0) < began:
                     before = self._looks.get(line)
                     self._looks[line] = _Look(kept, began)
@@ -153,7 +153,7 @@ class RemoteListing:
         return kept
 
     def _remember(self, line: str, kept: Mapping[str, StoredObject]) -> None:
-        """For a process that begins while the storage is away; and removes versions that are gone."""
+        """Saves the listing for processes that start while the storage is unreachable; deletes removed versions."""
         folder = self._root / line
         try:
             write_whole(folder / LISTING, json.dumps({name: astuple(one) for name, one in kept.items()}))

@@ -1,4 +1,4 @@
-"""How good a model is on held-out images, label by label. `training.evaluation.score` finds it; here it is kept."""
+"""A version's metrics on held-out images, per label: `training.evaluation.score` computes, this module stores them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FILE = "scores.json"
 
 @dataclass(frozen=True)
 class LabelScores:
-    """One label's figures, in `[0, 1]`; None where nothing defines one, as where no held-out image shows the label.
+    """One label's metrics, in `[0, 1]`; None for an undefined metric, for example if no held-out image shows the label.
 
     Attributes:
-        instances: how many garments of the label the held-out images show.
+        instances: number of garments of the label in the held-out images.
         box_map, mask_map: average precision over IoU from 0.5 to 0.95, of the boxes around masks and of masks.
         box_map50, mask_map50: average precision at an IoU of 0.5.
-        precision: share of the finds that are right; None where there are none.
-        recall: share of the garments that are found.
-        iou, accuracy, dice: of pixels: intersection over union, share of the label's pixels that are found, and Dice.
+        precision: share of the detections that are right; None without detections.
+        recall: share of the garments that are detected.
+        iou, accuracy, dice: pixel metrics: intersection over union, share of the label's pixels that are found, Dice.
         boundary_iou: IoU of the pixels near the border alone.
     """
 
@@ -42,15 +42,15 @@ class LabelScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """A model's figures on held-out images, in `[0, 1]`: means over the labels that have them; None where none has.
+    """A model's metrics on held-out images, in `[0, 1]`: means over the labels with a value; None if no label has one.
 
-    `miou`, `mean_accuracy` and `dice` count the background as one label more, as papers on garment parsing do. What
-    each figure is, `LabelScores` says.
+    `miou`, `mean_accuracy` and `dice` count the background as an additional label, as papers on garment parsing do.
+    `LabelScores` describes each metric.
 
     Attributes:
         overall_accuracy: share of all pixels that have the right label or are rightly background.
-        ms_an_image: time of detection, when many images are detected in a row; None where there was no image.
-        labels: all of the project's, in the label config's order.
+        ms_an_image: milliseconds of detection per image, many images in a row; None if it was not measured.
+        labels: all labels of the project, in the label config's order.
     """
 
     images: int
@@ -71,10 +71,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Compared:
-    """A version's own scores, and those of the champion it was compared with, on the same images.
+    """A version's own metrics, and those of the champion that it was compared with, on the same images.
 
     Attributes:
-        champion: None where there was none, or it did not load.
+        champion: None if there was no champion, or if it did not load.
     """
 
     own: Scores
@@ -85,10 +85,10 @@ _JSON = TypeAdapter(Compared)
 
 
 def write_scores(version: Version, compared: Compared) -> None:
-    """Keeps them with the version, whole or not at all."""
+    """Stores the metrics with the version, whole or not at all."""
     write_facts(version, FILE, asdict(compared))
 
 
 def read_scores(version: Version) -> Compared | None:
-    """What is kept with the version; None where it was never scored."""
+    """Returns the metrics that are stored with the version; None if it was never evaluated."""
     return read_record(version, FILE, _JSON)

@@ -1,7 +1,7 @@
-"""Copies, on this machine, of model versions that several machines share.
+"""This machine's copies of model versions that several machines share.
 
-What the storage holds `RemoteListing` knows. Files are fetched when they are needed, and again when they have changed.
-While the storage is away everything goes on with what is here.
+`RemoteListing` lists the files in the storage. A file is fetched when it is needed, and again when it has changed.
+While the storage is unreachable, this machine's copies are used.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
 
-# What lies in the storage for a day without a manifest is what somebody's killed process left.
+# A version that has been in the storage for a day without a manifest was left by a killed process.
 ABANDONED_S = 86_400.0
-# What is here and not in the listing may have been put here since by another process.
+# A copy younger than this that the listing lacks may be newer than the listing: another process may have stored it.
 JUST_PUT_S = 60.0
 CLAIMS, PACKED = "claims", ".tar"
 
 
 class SharedFiles:
-    """Files below `root`, each a copy of what the storage keeps under `under/` and the same path. Thread-safe."""
+    """Files below `root`, each a copy of the object with the same path below `under/` in the storage. Thread-safe."""
 
     def __init__(
         self, storage: Storage, root: Path, *, under: str, report: Callable[[str], None] = logger.warning
     ) -> None:
-        """`report` is told, once each time, that the storage is away."""
+        """`report` receives a message when the storage becomes unreachable, and when an older copy stays in use."""
         self._storage = storage
         self._root = root
         self._report = report
         self._listing = RemoteListing(storage, root, under=under, report=report)
-        # By copy: when its tag was noted, and the tag.
+        # Copy → modification time of its tag file in nanoseconds, and the tag.
         self._tags: dict[Path, tuple[int, str]] = {}
 
     def names(self, folder: Path) -> list[str]:
-        """Names of the folders directly below."""
+        """Returns the names of the folders directly below a folder."""
         parts = folder.relative_to(self._root).parts
         if not parts:
             return sorted(self._listing.kept(ALL))
@@ -57,14 +57,14 @@ class SharedFiles:
         return sorted({name.partition("/")[0] for name in found if "/" in name})
 
     def has(self, path: Path) -> bool:
-        """Whether the storage has it; it need not be here."""
+        """Returns whether the storage has the file; this machine need not have a copy."""
         return self._listing.name(path) in self._listing.kept(self._listing.line(path))
 
     def current(self, path: Path, *, anew: bool = False) -> Path:
-        """The path, after a copy of what the storage has lies there.
+        """Returns the path after it has put a current copy of the stored file there.
 
         Raises:
-            StorageError: there is no copy, and the storage is away.
+            StorageError: the storage is unreachable, and there is no copy or `anew` asks for a new copy.
         """
         kept = self._listing.kept(self._listing.line(path)).get(self._listing.name(path))
         if kept is None:
@@ -75,7 +75,7 @@ class SharedFiles:
         return path
 
     def current_folder(self, folder: Path) -> Path:
-        """The same for a folder, which the storage keeps as one archive: it never holds parts of two."""
+        """Does the same for a folder, which the storage holds as one archive, so that it never mixes two folders."""
         packed = _packed(folder)
         kept = self._listing.kept(self._listing.line(packed)).get(self._listing.name(packed))
         if kept is None:
@@ -86,7 +86,7 @@ class SharedFiles:
         return folder
 
     def put(self, path: Path, content: str, *, durable: bool = False) -> None:
-        """Writes it to the storage first: whoever reads it here can rely on its being there."""
+        """Writes the file to the storage first, so that a file with a copy here is always in the storage, too."""
         encoded = content.encode()
         kept = self._storage.write(self._listing.name(path), encoded)
         with self._alone(path):
@@ -96,7 +96,7 @@ class SharedFiles:
         self._listing.wrote(path, kept)
 
     def put_folder(self, made: Path, folder: Path, *, first: bool = False) -> None:
-        """Packs it, uploads the archive, and moves the folder to its place."""
+        """Packs the folder, uploads the archive, and moves the folder to its place."""
         packed = _packed(folder)
         name = self._listing.name(packed)
         with tempfile.TemporaryDirectory(prefix=".packed-", dir=made.parent) as aside:
@@ -119,7 +119,7 @@ class SharedFiles:
 
     @contextmanager
     def locked(self, line: Path) -> Iterator[None]:
-        """Holds off this machine's other processes, and has seen what other machines did."""
+        """Locks out this machine's other processes, then lists the storage to see what other machines did."""
         line.mkdir(parents=True, exist_ok=True)
         with FileLock(line / ".lock"):
             for attempt in insistently():
@@ -128,7 +128,7 @@ class SharedFiles:
             yield
 
     def next_number(self, line: Path, *, last: int) -> int:
-        """The first number that no machine has claimed; one whose process was killed stays unused."""
+        """Claims the first number that no machine has claimed; the number of a killed process stays unused."""
         claims = f"{self._listing.name(line)}/{CLAIMS}/"
         kept = self._listing.kept(line.name)
         self._clear(line, kept)
@@ -138,7 +138,7 @@ class SharedFiles:
         return number
 
     def add(self, made: Path, folder: Path) -> None:
-        """Uploads all of it, the manifest last, and keeps it here too."""
+        """Uploads the version's files, the manifest last, and moves the version to its place on this machine."""
         sent = {}
         for path in sorted(made.iterdir(), key=lambda path: path.name == MANIFEST):
             sent[path.name] = self._storage.write(self._listing.name(folder / path.name), path)
@@ -148,7 +148,7 @@ class SharedFiles:
             self._listing.wrote(folder / name, kept)
 
     def remove(self, folder: Path, *, is_needed: Callable[[], bool]) -> bool:
-        """Removes its manifest first; where another machine made it the champion meanwhile, that comes back."""
+        """Removes the manifest first, and restores it if another machine has made the version the champion."""
         line, manifest = folder.parent, folder / MANIFEST
         content = self.current(manifest).read_bytes()
         self._storage.remove(self._listing.name(manifest))
@@ -163,7 +163,7 @@ class SharedFiles:
         return True
 
     def look_anew(self, line: Path) -> None:
-        """Asks the storage now; where that is away it is reported, and what was known last holds."""
+        """Lists the line in the storage now; if the storage is unreachable, reports that and uses the last listing."""
         self._listing.look_anew(line.name)
 
     def _fetch(
@@ -194,7 +194,7 @@ class SharedFiles:
                 self._know(path, kept)
 
     def _clear(self, line: Path, kept: Mapping[str, StoredObject]) -> None:
-        """Removes what was uploaded of versions whose processes were killed: after a day, nobody uploads it still."""
+        """Removes uploads that have had no manifest for a day: the processes that made them were killed."""
         versions = {name.removesuffix(f"/{MANIFEST}") for name in kept if name.endswith(f"/{MANIFEST}")}
         for name, one in kept.items():
             version = "/".join(name.split("/")[: len(self._listing.name(line).split("/")) + 1])
@@ -203,10 +203,10 @@ class SharedFiles:
                 self._storage.remove(name)
 
     def _is_known(self, path: Path, kept: StoredObject) -> bool:
-        """Whether the copy that is here, if one is, is of that."""
+        """Returns whether the tag of this machine's copy matches `kept`; the copy itself may be missing."""
         note = _note(path)
         try:
-            # Another process may have fetched another one.
+            # Another process may have fetched a newer copy and written its tag.
             noted_at = note.stat().st_mtime_ns
             known = self._tags.get(path)
             if known is None or known[0] != noted_at:
@@ -219,7 +219,7 @@ class SharedFiles:
         write_whole(_note(path), kept.tag)
 
     def _forget(self, path: Path) -> None:
-        """First of all: a copy that is replaced is never taken for what it was."""
+        """Deletes a copy's tag before the copy is replaced, so that the old tag never describes the new content."""
         _note(path).unlink(missing_ok=True)
 
     def _was_just_put(self, path: Path) -> bool:
@@ -236,13 +236,13 @@ class SharedFiles:
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Makes the one archive that the storage keeps of a folder."""
+    """Packs a folder into the one archive that the storage holds for it."""
     with tarfile.open(archive, "w") as file:
         file.add(folder, arcname=".")
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Makes a folder of such an archive."""
+    """Unpacks an archive that `pack` made into a folder."""
     with tarfile.open(archive) as file:
         file.extractall(folder, filter="data")
 
@@ -252,7 +252,7 @@ def _packed(folder: Path) -> Path:
 
 
 def _note(path: Path) -> Path:
-    """Where it stands which content a copy is of."""
+    """Returns the path of the tag file, which records the content of a copy."""
     return path.with_name(f".{path.name}.tag")
 
 

@@ -1,5 +1,4 @@
-"""Whether a newly trained model took the champion's place, and why. `training.evaluation.promotion`
-finds it; here it is kept."""
+"""Whether a challenger became the champion, and why: `training.evaluation.promotion` decides, this module stores it."""
 
 from __future__ import annotations
 
@@ -16,11 +15,11 @@ FILE = "verdict.json"
 
 @dataclass(frozen=True)
 class LabelVerdict:
-    """One label's average precision over IoU from 0.5 to 0.95, in `[0, 1]`, of both models.
+    """One label's average precision over IoU from 0.5 to 0.95, in `[0, 1]`, of challenger and champion.
 
     Attributes:
-        instances: how many garments of the label the held-out images show.
-        champion: None where there was none to compare with.
+        instances: number of garments of the label in the held-out images.
+        champion: None if there was no champion to compare with.
     """
 
     label: str
@@ -31,13 +30,13 @@ class LabelVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a challenger.
+    """Whether a challenger was promoted, and the comparison that decided it.
 
     Attributes:
-        reason: a sentence for people.
-        images: held-out images that both were judged on.
-        champion: the name of the version it was compared with; None where there was none.
-        challenger_map, champion_map: mask mAP50-95 in `[0, 1]`; None where there was nothing to judge on.
+        reason: the reason, as a sentence for people.
+        images: number of held-out images on which both were evaluated.
+        champion: name of the version that the challenger was compared with; None if there was none.
+        challenger_map, champion_map: mask mAP50-95 in `[0, 1]`; None if there was nothing to evaluate on.
         gain_95: lower and upper end of the 95 % interval of the difference, by a paired bootstrap over images.
     """
 
@@ -55,18 +54,18 @@ _JSON = TypeAdapter(Verdict)
 
 
 def write_verdict(version: Version, verdict: Verdict) -> None:
-    """Keeps it with the version, whole or not at all."""
+    """Stores the verdict with the version, whole or not at all."""
     write_facts(version, FILE, asdict(verdict))
 
 
 def read_verdict(version: Version) -> Verdict | None:
-    """What is kept with the version; None where it was never judged."""
+    """Returns the verdict that is stored with the version; None if the version has none."""
     return read_record(version, FILE, _JSON)
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One version of a project: its number, its mask mAP50-95 on its own held-out images, whether it was taken."""
+    """One version of a project: its number, mask mAP50-95 on its own held-out images, and whether it was promoted."""
 
     number: int
     name: str
@@ -75,7 +74,7 @@ class Generation:
 
 
 def generations_of(line: Iterable[tuple[Version, Verdict | None]]) -> tuple[Generation, ...]:
-    """Those of a project's versions, each with what came of it, that were judged by a figure; in the order given."""
+    """Returns the project's versions whose verdict has a challenger's mAP, in the given order."""
     return tuple(
         Generation(version.number, version.name, verdict.challenger_map, verdict.promoted)
         for version, verdict in line

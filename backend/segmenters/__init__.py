@@ -1,13 +1,13 @@
-"""Promptable models behind one small protocol, and kept image embeddings.
+"""Promptable models behind one small protocol, and cached image embeddings.
 
-- `base`: the protocols. A new model is a module here and a line in `loader`
-- `loader`: which one answers; loaded once, in the background
+- `base`: the protocols; a new model needs a module here and a line in `loader`
+- `loader`: chooses the segmenter and loads it once, in the background
 - `sam3`: SAM 3: clicks and boxes, words and examples
-- `sam3_checkpoint`: its checkpoint's two heads on one backbone
+- `sam3_checkpoint`: loads SAM 3's checkpoint as two heads on one backbone
 - `sam`: SAM 2.1 and MobileSAM
-- `classical`: no weights: regions of like colour
-- `region_growing`: what a click or a box means by colour alone
-- `embedding_cache`: an image is encoded once, kept in tiers
-- `embedding_tiers`: memory of a device, disk, shared storage
-- `embedding_files`: an embedding as a safetensors file
+- `classical`: a segmenter without weights: regions of similar colour
+- `region_growing`: finds the region that a click or a box means by colour alone
+- `embedding_cache`: encodes each image once and caches its embeddings in tiers
+- `embedding_tiers`: the tiers: memory of a device, disk, shared storage
+- `embedding_files`: writes and reads an embedding as a safetensors file
 """

@@ -1,4 +1,4 @@
-"""Promptable models behind one small protocol. Adding one is a module here and a line in `loader.choose`."""
+"""The protocols of promptable models. A new model needs a module in this folder and a line in `loader.choose`."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ logger = logging.getLogger(__name__)
 
 
 class Segmenter(Protocol):
-    """A model that turns a prompt into masks. Thread-safe: it keeps no state between calls but its caches."""
+    """A model that turns a prompt into masks. Thread-safe: it has no state between calls except its caches."""
 
     @property
     def name(self) -> str:
-        """What answers, as it stands in `model_version`, `/health` and the log."""
+        """The segmenter's name in `model_version`, `/health` and the log."""
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
-        """Masks `bool (H, W)` for the prompt, best first; `[]` when nothing was found.
+        """Returns masks `bool (H, W)` for the prompt, best first; `[]` if nothing was found.
 
         Raises:
-            PromptError: the prompt is not one that the model can answer.
+            PromptError: the model cannot answer this prompt.
             ImageError, LabelStudioError: the image is needed and cannot be read.
         """
 
 
 @runtime_checkable
 class ImageEncoder(Protocol):
-    """A segmenter that has to see an image once, at length, before its prompts are answered at once."""
+    """A segmenter that first encodes an image, which takes long, and then answers prompts for it quickly."""
 
     def prepare(self, image: Photo) -> None:
-        """Encodes the image ahead of its first prompt; who waits for an answer goes first.
+        """Encodes the image ahead of its first prompt; prompts that wait for an answer go first.
 
         Raises:
             ImageError, LabelStudioError: the image cannot be read.
         """
 
     def finish(self) -> None:
-        """Waits until everything that was encoded is kept; to be called before the process ends."""
+        """Waits until all embeddings are stored; to be called before the process ends."""
 
 
 @runtime_checkable
 class WordReader(Protocol):
-    """A segmenter that also finds what words name."""
+    """A segmenter that also finds garments by words."""
 
     @property
     def name(self) -> str:
-        """As of `Segmenter`."""
+        """See `Segmenter.name`."""
 
     def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
-        """Every instance of every phrase with a confidence above `min_score`, best first; `Segment.words` says which.
+        """Returns all instances of all phrases with a confidence above `min_score`, best first; see `Segment.words`.
 
         Raises:
             ImageError, LabelStudioError: the image is needed and cannot be read.

@@ -1,4 +1,4 @@
-"""A segmenter without weights: regions of like colour around clicks and in boxes, chosen by what garments look like."""
+"""A segmenter without weights: of the regions of similar colour at clicks and boxes, it takes the most garment-like."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ from backend.segmenters.region_growing import (
 )
 
 WORK_SIDE_PX = 400
-# A box is seen with this share of its longer side around it, at this size.
+# A box is cropped with a margin of this share of its longer side, and the crop is scaled down to this size.
 BOX_MARGIN = 0.3
 BOX_SIDE_PX = 256
 KEPT_SHARE = 0.6
-# A later click may always add this share of the picture: the first may have been on something small.
+# A later click may always add this share of the picture: the first click may have hit something small.
 LATER_SHARE = 0.03
 LARGEST_TAKEN_SHARE = 0.7
-# How far, in cells, the last cut moves the border of what is found, and how deep inside it is certain.
+# In cells: how far the last cut may move the region's border, and at which depth inside the region is certain.
 BAND_PX, CORE_PX = 10, 4
 SPECK_SHARE = 0.08
-# Who has waited this long for a core looks elsewhere by now.
+# How long a prompt waits for a core (its annotator has moved on by then), and the pause before a retry.
 PATIENCE_S, RETRY_S = 10.0, 2
 
 
 class ClassicalSegmenter:
-    """Works anywhere at once; a model with weights sees far more. Deterministic, whoever else it works for."""
+    """Needs no weights and no loading, but a model with weights is far better. Deterministic, also under load."""
 
     name = "classical"
 
     def __init__(self) -> None:
-        # As many at once as there are cores: more take Python's one lock from each other, and from whoever has to
-        # answer a webhook, for seconds in all.
+        # One prompt per core: more would take Python's global lock from each other, and from the thread that answers a
+        # webhook, for seconds in all.
         self._turns = threading.Semaphore(os.cpu_count() or 1)
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
-        """At most one mask `bool (H, W)`: what the positive clicks and boxes mean, without what the negative ones do.
+        """Returns at most one mask `bool (H, W)`: the region of positive clicks and boxes minus that of negative ones.
 
         Raises:
             PromptError: there is neither a positive click nor a box.
-            OverloadedError: others' prompts took all cores for too long.
+            OverloadedError: other prompts occupied all cores for too long.
         """
         if not prompt.boxes and not any(point.positive for point in prompt.points):
             raise PromptError("Click on the garment first; Alt-click only takes away from it.")
@@ -83,10 +83,10 @@ class ClassicalSegmenter:
 
 @dataclass(frozen=True)
 class _Crop:
-    """A part of the picture, made smaller.
+    """A part of the picture, scaled down; its pixels are called cells.
 
     Attributes:
-        left_top_xy: its corner in the picture, in pixels.
+        left_top_xy: position of its upper left corner in the picture, in pixels.
         size_wh: its size in the picture, in pixels.
     """
 
@@ -96,24 +96,24 @@ class _Crop:
 
     @property
     def scale_xy(self) -> npt.NDArray[np.float64]:
-        """Cells of the crop for one pixel of the picture."""
+        """Cells of the crop per pixel of the picture, `(2,)`."""
         height, width = self.pixels.shape[:2]
         return np.array([width, height]) / self.size_wh
 
     def cells(self, points: npt.NDArray[np.float64]) -> Seeds:
-        """The cells, `(N, 2)` x before y, under points of the picture; points beyond the crop at its border."""
+        """Returns the cells, `(N, 2)` x before y, under points of the picture; clips them to the crop."""
         height, width = self.pixels.shape[:2]
         cells = np.floor((points - self.left_top_xy) * self.scale_xy)
         return np.clip(cells, 0, (width - 1, height - 1)).astype(np.intp)
 
     def holds(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Which points `(N, 2)` of the picture lie in the crop."""
+        """Returns which points `(N, 2)` of the picture lie in the crop."""
         offset = points - self.left_top_xy
         return np.asarray(((offset >= 0) & (offset <= self.size_wh)).all(axis=1))
 
     def enlarged(self, region: Mask, shape: tuple[int, ...]) -> Mask:
-        """The region of the crop as a mask of the picture."""
-        # Interpolated: the border of the small mask is a slope in the large one, cut at its middle.
+        """Returns the region of the crop as a mask of the picture."""
+        # Interpolation turns the small mask's border into a slope, which is cut at its middle.
         large = cv2.resize(region.astype(np.float32), self.size_wh, interpolation=cv2.INTER_LINEAR) >= 0.5
         whole = np.zeros(shape[:2], bool)
         (left, top), (width, height) = self.left_top_xy, self.size_wh
@@ -139,7 +139,7 @@ def _around_clicks(
     scores: list[float] = []
     for seed in wanted:
         if not region[seed[1], seed[0]]:
-            # A later click adds what was missed: no more than there is already, or it has run into the background.
+            # A later click adds a missed part; a part larger than the region so far has run into the background.
             largest_share = max(float(region.mean()), LATER_SHARE) if scores else LARGEST_SHARE
             part, score = _around_click(seen, seed, unwanted, largest_share=largest_share)
             region |= part
@@ -150,12 +150,12 @@ def _around_clicks(
 
 
 def _around_click(seen: View, seed: Seeds, unwanted: Seeds, *, largest_share: float) -> tuple[Mask, float]:
-    """The region that one click means, with its score; a small disk where nothing ends anywhere."""
+    """Returns the region that one click means, and its score; a small disk if no region ends anywhere."""
     grown = grow(seen, seed, unwanted[:0], largest_share=largest_share)
     if grown is None:
         return _disk(seen, seed), 0.05
     if grown.region[unwanted[:, 1], unwanted[:, 0]].any():
-        # A smaller region that leaves the negative clicks out, unless it leaves nearly everything out.
+        # A smaller region that leaves the negative clicks out is better, unless it loses too much.
         smaller = grow(seen, seed, unwanted, largest_share=largest_share)
         if smaller is not None and smaller.region.sum() > KEPT_SHARE * grown.region.sum():
             grown = smaller
@@ -163,12 +163,12 @@ def _around_click(seen: View, seed: Seeds, unwanted: Seeds, *, largest_share: fl
 
 
 def _recut(seen: View, pixels: Pixels, region: Mask, wanted: Seeds, unwanted: Seeds) -> Mask:
-    """The region with its border where the clicks' colours part: it moves within a band along the border only."""
+    """Returns the region with its border moved, within a band, to where the colours on its two sides part."""
     small = region.astype(np.uint8)
     band = cv2.dilate(small, np.ones((2 * BAND_PX + 1,) * 2, np.uint8)) > 0
     core = cv2.erode(small, np.ones((2 * CORE_PX + 1,) * 2, np.uint8)) > 0
     clicked = _disks(seen, wanted)
-    # Only what is near: quicker, and the colours that it learns are those on either side of this border.
+    # Only the surroundings of the region: this is quicker, and the cut learns the colours on either side of its border.
     near = _bounds(band | clicked, margin_px=BAND_PX)
     cut = region.copy()
     never = _disks(seen, unwanted)
@@ -183,7 +183,7 @@ def _recut(seen: View, pixels: Pixels, region: Mask, wanted: Seeds, unwanted: Se
 
 
 def _bounds(region: Mask, *, margin_px: int) -> tuple[slice, slice]:
-    """Rows and columns of a `region` that is not empty, with a margin where the picture has one."""
+    """Returns the rows and columns of a `region` that is not empty, with a margin as far as the picture reaches."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return (
         slice(max(int(rows[0]) - margin_px, 0), int(rows[-1]) + margin_px + 1),
@@ -230,15 +230,15 @@ def _crop_around(pixels: Pixels, box: Box) -> _Crop:
 
 
 def _cut(pixels: Pixels, inside: Mask, region: Mask, sure: Mask, never: Mask) -> Mask:
-    """GrabCut (Rother et al. 2004) begun at `region`; what it leaves nearly empty stays as it was."""
+    """Runs GrabCut (Rother et al. 2004) from `region`; returns the mask it began with if it leaves nearly nothing."""
     state = np.full(inside.shape, cv2.GC_BGD, np.uint8)
     state[inside], state[region] = cv2.GC_PR_BGD, cv2.GC_PR_FGD
     state[sure], state[never] = cv2.GC_FGD, cv2.GC_BGD
     kept = (state == cv2.GC_PR_FGD) | (state == cv2.GC_FGD)
-    # Its mixture models have five colours each, and need that many pixels at the least.
+    # GrabCut's two mixture models have five colours each and need at least as many pixels.
     if kept.sum() < 16 or (~kept).sum() < 16:
         return kept
-    # They start at random: the same start for the same question.
+    # The models start at random: a fixed seed gives the same prompt the same mask.
     cv2.setRNGSeed(0)
     cv2.grabCut(pixels, state, None, np.zeros((1, 65)), np.zeros((1, 65)), 1, cv2.GC_INIT_WITH_MASK)
     found = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
@@ -253,10 +253,10 @@ def _without(seen: View, region: Mask, wanted: Seeds, unwanted: Seeds) -> Mask:
 
 
 def _taken_away(seen: View, seed: Seeds, wanted: Seeds, region: Mask) -> Mask:
-    """What a negative click takes from `region`: the region that it means by itself, unless that is nearly everything.
+    """Returns what a negative click takes from `region`: its own region, unless that is nearly all of `region`.
 
-    Else what around it is more like it than like the nearest positive click, no further than three fifths of the way
-    to that click, and at least a small disk.
+    Otherwise it takes the part around it whose colour is more like its own than like the nearest positive click's, up
+    to three fifths of the way to that click, and at least a small disk.
     """
     other = grow(seen, seed, wanted)
     if other is not None and (other.region & region).sum() < LARGEST_TAKEN_SHARE * region.sum():
@@ -275,7 +275,7 @@ def _taken_away(seen: View, seed: Seeds, wanted: Seeds, region: Mask) -> Mask:
 
 
 def _tidy(region: Mask, wanted: Seeds) -> Mask:
-    """Smoothed; parts that hold no click are kept only where they are not much smaller than the largest."""
+    """Smooths the region, and drops parts that hold no click and are much smaller than the largest part."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     closed = cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
     smooth = cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel)

@@ -1,8 +1,8 @@
-"""Embeddings of encoded images, kept in tiers: on the device, in the host's memory, on disk, in a shared storage.
+"""Caches embeddings of images in tiers: on the device, in the host's memory, on disk, in a shared storage.
 
-An embedding is a dictionary of named tensors. It is named by the image's content, the model, its precision and the head
-that reads it, so that a changed image or model never meets another's. One image is encoded once however many ask for
-it, and who asks for a kept one never waits for another image's encoding.
+An embedding is a dictionary of named tensors. Its key names the image's content, the model, its precision and the head
+that reads it, so that a changed image or model never gets another's embedding. An image is encoded once, however many
+callers ask for it, and a caller whose embedding is cached never waits for another image's encoding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNWRITTEN = 4
 
 
 class EncoderTurns:
-    """Lets one thread encode at a time, and who answers an annotator go before those who work ahead."""
+    """Lets one thread encode at a time; threads that answer an annotator go before threads that work ahead."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -37,7 +37,7 @@ class EncoderTurns:
 
     @contextmanager
     def turn(self, *, urgent: bool) -> Iterator[None]:
-        """Waits for the encoder and holds it for the block."""
+        """Waits for the encoder and holds it during the block."""
         with self._changed:
             self._urgent += urgent
             try:
@@ -54,13 +54,12 @@ class EncoderTurns:
 
 
 class EmbeddingCache:
-    """The tiers, fastest first, and the rule that an image is encoded once."""
+    """Looks embeddings up in its tiers, fastest first, and ensures that an image is encoded once."""
 
     def __init__(
         self, memory: Sequence[Tier], *, disk: DiskTier | None, metrics: Metrics, shared: SharedTier | None = None
     ) -> None:
-        """`disk` and `shared` receive every embedding as it is made, in the background; without them nothing is kept
-        beyond this process, or this machine."""
+        """Writes embeddings in the background to `disk` (outlives the process) and `shared` (for all machines)."""
         self._memory = tuple(memory)
         self._disk = disk
         self._shared = shared
@@ -70,7 +69,7 @@ class EmbeddingCache:
         self._encoding: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-embedding")
-        # What waits to be written takes memory beyond the tiers' bounds: who encodes faster than the disk writes waits.
+        # Embeddings that wait to be written take memory beyond the tiers' limits, so a faster encoder has to wait.
         self._unwritten = threading.Semaphore(UNWRITTEN)
         self._sharer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="share-embedding")
         self._unshared = threading.Semaphore(UNWRITTEN)
@@ -79,19 +78,19 @@ class EmbeddingCache:
     def get(
         self, image: str, head: str, encode: Callable[[], Mapping[str, Tensors]], *, urgent: bool = True
     ) -> Tensors:
-        """What the head reads of the image: from the fastest tier that has it, else encoded now.
+        """Returns the image's embedding for a head, from the fastest tier that has it; encodes the image if none has.
 
         Args:
             image: name of the image, the model and the precision.
-            head: which of the embeddings that `encode` makes is wanted.
-            encode: the embeddings of the image by head; called by one thread at a time.
-            urgent: whether an annotator waits; who works ahead lets them go first.
+            head: the head whose embedding is wanted.
+            encode: returns the image's embeddings by head; one thread at a time calls it.
+            urgent: whether an annotator waits; other calls let urgent calls go first.
         """
         found = self._look(f"{image}-{head}", counted=True)
         if found is not None:
             return found
         with self._alone(image):
-            # Whoever held the lock before may have encoded it.
+            # The thread that held the lock before may have encoded the image.
             found = self._look(f"{image}-{head}", counted=False)
             if found is not None:
                 return found
@@ -104,12 +103,12 @@ class EmbeddingCache:
             return made[head]
 
     def has(self, image: str, head: str) -> bool:
-        """Whether the embedding is kept in any tier; reads nothing from disk."""
+        """Returns whether any tier has the embedding; reads no embedding from disk."""
         key = f"{image}-{head}"
         return any(tier.get(key) is not None for tier in self._memory) or any(tier.has(key) for tier in self._lasting)
 
     def close(self) -> None:
-        """Waits until everything that was made is written."""
+        """Waits until all embeddings are written."""
         self._writer.shutdown(wait=True)
         self._sharer.shutdown(wait=True)
 
@@ -124,7 +123,7 @@ class EmbeddingCache:
                 self._write_later(self._disk, key, found)
             if number:
                 self._hold(key, found)
-                # As the fastest tier holds it: in the memory of the device that computes.
+                # The fastest tier's copy is in the memory of the device that computes.
                 return tiers[0].get(key) or found
             return found
         self._count("miss", counted)
@@ -135,7 +134,7 @@ class EmbeddingCache:
             self._metrics.embedding_lookups.labels(outcome=outcome).inc()
 
     def _hold(self, key: str, tensors: Tensors) -> None:
-        """Keeps it in memory; what a tier lets go moves to the next slower one."""
+        """Stores the embedding in memory; embeddings that a tier evicts move to the next slower memory tier."""
         moving: Sequence[tuple[str, Tensors]] = [(key, tensors)]
         for tier in self._memory:
             gone = [evicted for name, kept in moving for evicted in tier.put(name, kept)]
@@ -146,7 +145,7 @@ class EmbeddingCache:
         self._hold(key, tensors)
         if self._disk:
             self._write_later(self._disk, key, tensors)
-        # An annotator does not wait for a storage that is slow: then another machine encodes the image itself.
+        # An annotator does not wait for a slow storage: it gets no copy then, and another machine encodes the image.
         if self._shared and self._unshared.acquire(blocking=not urgent):
             self._sharer.submit(self._write, self._shared, key, tensors, self._unshared)
 
@@ -164,7 +163,7 @@ class EmbeddingCache:
 
     @contextmanager
     def _alone(self, image: str) -> Iterator[None]:
-        """Holds the image's own lock: who wants another image does not wait."""
+        """Holds the image's own lock, so that callers of other images do not wait."""
         with self._guard:
             lock = self._encoding.setdefault(image, threading.Lock())
         try:
@@ -172,12 +171,12 @@ class EmbeddingCache:
                 yield
         finally:
             with self._guard:
-                # Who waits for it holds a reference of their own, and finds the embedding kept.
+                # Waiting threads hold their own reference to the lock, and then find the embedding in the cache.
                 self._encoding.pop(image, None)
 
 
 def embedding_cache(settings: Settings, *, device: str, metrics: Metrics) -> EmbeddingCache:
-    """The tiers that the settings name, for a model on `device`; a tier of 0 bytes is left out."""
+    """Returns a cache with the tiers that the settings name, for a model on `device`, without tiers of 0 bytes."""
     memory = []
     if device != "cpu" and settings.embedding_device_bytes:
         memory.append(MemoryTier("device", device=device, max_bytes=settings.embedding_device_bytes))

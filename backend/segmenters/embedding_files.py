@@ -1,4 +1,4 @@
-"""An embedding as a safetensors file, its memory layout included."""
+"""Writes and reads an embedding as a safetensors file, including its memory layout."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FINGERPRINT_BYTES = 1_000_000
 
 
 def write_tensors(tensors: Tensors, path: Path) -> None:
-    """Writes safetensors, which knows one memory layout, and beside them which have their channels last.
+    """Writes safetensors, a format with one memory layout, and notes in it which tensors have their channels last.
 
-    The layout is kept because it decides in which order sums are taken, and so the last bits of what a head answers.
+    The layout is stored because it decides the order of sums in a head, and so the last bits of the head's results.
     """
     last = [name for name, tensor in tensors.items() if _has_channels_last(tensor)]
     rows = {name: tensor.permute(0, 2, 3, 1) if name in last else tensor for name, tensor in tensors.items()}
@@ -31,7 +31,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     with safe_open(path, framework="pt") as file:
         last = (file.metadata() or {}).get(CHANNELS_LAST, "").split(",")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    # Copied out of the mapped file, which may be removed, to an address aligned as torch's own.
+    # The tensors are copied from the mapped file, which may be removed, to memory that is aligned as torch's own.
     return {name: (tensor.permute(0, 3, 1, 2) if name in last else tensor).clone() for name, tensor in tensors.items()}
 
 
@@ -40,12 +40,12 @@ def _has_channels_last(tensor: torch.Tensor) -> bool:
 
 
 def size_of(tensors: Tensors) -> int:
-    """Bytes that the tensors take."""
+    """Returns how many bytes the tensors take."""
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def fingerprint(weights: Path) -> str:
-    """16 hex digits that change with the weights: of the file's size and end, where torch keeps a checksum of each."""
+    """Returns 16 hex digits that change with the weights: a hash of the file's size and end (torch's checksums)."""
     size = weights.stat().st_size
     with weights.open("rb") as file:
         file.seek(max(0, size - FINGERPRINT_BYTES))

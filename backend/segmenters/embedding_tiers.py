@@ -1,4 +1,4 @@
-"""The places where embeddings are kept, each bounded by bytes: a device's memory, a disk, a shared storage."""
+"""The tiers that store embeddings, each with a limit in bytes: a device's memory, a disk, a shared storage."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
 
-# Of the shared storage: where in it, how old a list of it may be, after how many writings there is a new one, and how
-# long it is left alone when it was away.
+# Of the shared storage: the folder in it, the greatest age of a listing, the number of writes between two listings, and
+# how long it gets no requests after it was unreachable.
 SHARED = "embeddings"
 LISTED_S, LISTED_EVERY_PUTS, AWAY_S = 10.0, 20, 30.0
 
 
 class Tier(Protocol):
-    """One place where embeddings are kept, bounded by bytes; the least recently used go first. Thread-safe."""
+    """One store of embeddings with a limit in bytes; it evicts the least recently used first. Thread-safe."""
 
     @property
     def name(self) -> str:
-        """As metrics call it."""
+        """The tier's name in the metrics."""
 
     @property
     def used_bytes(self) -> int:
-        """What is kept now, in bytes."""
+        """Size of the stored embeddings, in bytes."""
 
     def get(self, key: str) -> Tensors | None:
-        """The embedding, on this tier's device; None where it is not here."""
+        """Returns the embedding, on this tier's device; None if the tier does not have it."""
 
     def put(self, key: str, tensors: Tensors) -> Sequence[tuple[str, Tensors]]:
-        """Keeps it. Returns what had to go for it: one that is larger than the whole tier goes itself."""
+        """Stores the embedding; returns the evicted ones, or the embedding itself if it is larger than the tier."""
 
 
 class MemoryTier:
@@ -60,18 +60,18 @@ class MemoryTier:
 
     @property
     def used_bytes(self) -> int:
-        """What is kept now, in bytes."""
+        """Size of the stored embeddings, in bytes."""
         return self._used_bytes
 
     def get(self, key: str) -> Tensors | None:
-        """The embedding, on this tier's device; None where it is not here."""
+        """Returns the embedding, on this tier's device; None if the tier does not have it."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
-        """Keeps it, moved to this tier's device; returns what had to go for it."""
+        """Moves the embedding to this tier's device and stores it; returns as `Tier.put` does."""
         if size_of(tensors) > self._max_bytes:
             return [(key, tensors)]
         moved = {name: tensor.to(self._device) for name, tensor in tensors.items()}
@@ -86,7 +86,7 @@ class MemoryTier:
 
 
 class DiskTier:
-    """Embeddings as safetensors files; the folder may be shared by several processes, and outlives them."""
+    """Embeddings as safetensors files, in a folder that several processes may share and that outlives them."""
 
     name = "disk"
 
@@ -96,15 +96,15 @@ class DiskTier:
 
     @property
     def used_bytes(self) -> int:
-        """What is kept now, in bytes."""
+        """Size of the stored embeddings, in bytes."""
         return sum(size for _, size, _ in self._files())
 
     def get(self, key: str) -> Tensors | None:
-        """The embedding, in the host's memory; None where it is not here. A damaged file is removed."""
+        """Returns the embedding, in the host's memory; None if it is not stored. Removes a damaged file."""
         path = self._path(key)
         try:
             tensors = read_tensors(path)
-            # Its time of change says when it was used last; reading alone does not set it everywhere.
+            # The modification time records the last use; not every system records that a file was read.
             os.utime(path)
         except FileNotFoundError:
             return None
@@ -115,7 +115,7 @@ class DiskTier:
         return tensors
 
     def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
-        """Writes it, whole or not at all, and removes the files used longest ago; what is removed is not returned."""
+        """Writes the embedding, whole or not at all, and removes the files used longest ago; returns an empty list."""
         path = self._path(key)
         self._folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
@@ -128,14 +128,14 @@ class DiskTier:
         return []
 
     def has(self, key: str) -> bool:
-        """Whether it is here, without reading it."""
+        """Returns whether the embedding is stored, without reading it."""
         return self._path(key).is_file()
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{SUFFIX}"
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """Time of last use, size in bytes and path of each file."""
+        """Returns time of last use, size in bytes and path of each file."""
         found = []
         for path in self._folder.glob(f"*{SUFFIX}"):
             try:
@@ -158,14 +158,14 @@ class DiskTier:
 class SharedTier:
     """Embeddings as safetensors in a storage that several machines share.
 
-    It is bounded by bytes as the others are, but those that were written longest ago go first: what a bucket remembers
-    is when something was written. A storage that is away is left alone for a while; nobody waits for it then.
+    It has a limit in bytes as the other tiers have, but evicts those that were written longest ago, because a bucket
+    records only the time of writing. An unreachable storage gets no requests for a while, so that nobody waits for it.
     """
 
     name = "shared"
 
     def __init__(self, storage: Storage, aside: Path, *, max_bytes: int) -> None:
-        """`aside` is a folder of this machine's for what is on its way."""
+        """`aside` is a folder on this machine for files on their way to or from the storage."""
         self._storage = storage
         self._aside = aside
         self._max_bytes = max_bytes
@@ -176,12 +176,12 @@ class SharedTier:
 
     @property
     def used_bytes(self) -> int:
-        """What was kept when this process looked last, in bytes."""
-        # Others write meanwhile.
+        """Size of the stored embeddings, in bytes, when this process last listed them."""
+        # The list is a copy, because other threads change the dictionary.
         return sum(one.size for one in list(self._kept.values()))
 
     def get(self, key: str) -> Tensors | None:
-        """The embedding, in the host's memory; None where it is not there, or cannot be had now."""
+        """Returns the embedding, in the host's memory; None if it is not stored or cannot be fetched now."""
         if time.monotonic() < self._away_until:
             return None
         try:
@@ -197,7 +197,7 @@ class SharedTier:
         return None
 
     def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
-        """Writes it, whole or not at all, and now and then removes those written longest ago; returns none of them."""
+        """Writes the embedding, whole or not at all, and at intervals removes the oldest; returns an empty list."""
         if time.monotonic() < self._away_until:
             return []
         try:
@@ -214,7 +214,7 @@ class SharedTier:
         return []
 
     def has(self, key: str) -> bool:
-        """Whether it was there some seconds ago."""
+        """Returns whether the last listing, normally some seconds old, contains the embedding."""
         now = time.monotonic()
         if now > max(self._listed_at + LISTED_S, self._away_until):
             try:

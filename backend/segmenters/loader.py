@@ -1,4 +1,4 @@
-"""Chooses the segmenter, and loads it once, beside the running service: the first requests are answered at once."""
+"""Chooses the segmenter, and loads it once in the background: the service answers its first requests at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class SegmenterLoader:
-    """One background load of `choose(settings, metrics)`, awaited with a time limit."""
+    """Runs `choose(settings, metrics)` once in the background; callers wait for the result with a timeout."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load-segmenter")
@@ -25,25 +25,25 @@ class SegmenterLoader:
 
     @property
     def name(self) -> str:
-        """Name of the segmenter that answers; `loading` while it loads; `failed` where it cannot."""
+        """Name of the segmenter; `loading` while it loads; `failed` if it cannot be loaded."""
         if not self._future.done():
             return "loading"
         return "failed" if self._future.exception() else self._future.result().name
 
     @property
     def ready(self) -> Segmenter | None:
-        """The segmenter where it is loaded; None while it loads, and where it cannot be."""
+        """The segmenter once it is loaded; None while it loads, or if it cannot be loaded."""
         try:
             return self._future.result(0)
         except (FutureTimeout, ModelError):
             return None
 
     def get(self, *, timeout_s: float) -> Segmenter:
-        """The loaded segmenter.
+        """Returns the loaded segmenter.
 
         Raises:
-            ModelLoadingError: it is not ready after `timeout_s` seconds.
-            ModelError: it cannot be loaded.
+            ModelLoadingError: the segmenter is not ready after `timeout_s` seconds.
+            ModelError: the segmenter cannot be loaded.
         """
         try:
             return self._future.result(timeout_s)
@@ -52,12 +52,12 @@ class SegmenterLoader:
 
 
 def choose(settings: Settings, metrics: Metrics) -> Segmenter:
-    """The best segmenter whose weights are there, loaded: SAM 3, else SAM, else the classical one. Says which, and why.
+    """Loads the best segmenter that has weights: SAM 3, else SAM, else the classical one. Logs the choice and why.
 
     Raises:
-        ModelError: `SEGMENTER` asks for one alone, and it does not load.
+        ModelError: `SEGMENTER` names the segmenter, and it does not load.
     """
-    # What is not chosen is not loaded: SAM brings torch.
+    # Each loader imports its module only when it is called, because SAM imports torch.
     for name, weights, load in (("sam3", settings.sam3_weights, _load_sam3), ("sam", settings.sam_weights, _load_sam)):
         if settings.segmenter != name and not (settings.segmenter == "auto" and weights):
             continue

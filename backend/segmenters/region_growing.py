@@ -1,4 +1,4 @@
-"""What one click or one box means, seen by colour alone: of all regions of like colour, the one most like a garment."""
+"""Finds the region that a click or a box means by colour: of all regions of similar colour, the most garment-like."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Grey = npt.NDArray[np.float32]
 # `(2,)` or `(N, 2)`, x before y: cells of the picture.
 Seeds = npt.NDArray[np.intp]
 
-# Colour distances at which a region may end: CIE Lab, lightness counted less, because folds change it most.
+# Colour distances at which a region may end, in CIE Lab; lightness has less weight, because folds change it most.
 THRESHOLDS = (6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56)
 BOX_THRESHOLDS = (8, 13, 20, 31, 46)
 LIGHTNESS_WEIGHT = 0.45
-# The fine view follows the cloth's edge; the coarse one sees the fabric where the fine one sees its stripes.
+# Sigmas of the blur: the fine view follows the cloth's edge; the coarse view merges a fabric's stripes into one colour.
 FINE_PX, COARSE_PX = 1.2, 4.0
 SEED_RADIUS_PX = 3
-# Where the two colours of a patterned cloth are looked for, around the click.
+# The two colours of a patterned cloth are taken from the square within this distance of the click.
 PATTERN_RADIUS_PX = 9
 LARGEST_SHARE = 0.6
-# A change of colour per pixel below this is no edge.
+# A change of colour per pixel below this is not an edge.
 EDGE = 3.0
 STRONGEST_EDGE = 60.0
-# What counts as another part of the same garment: its area as shares of the region's, its distance as a share of the
+# Limits for another part of the same garment: its area as shares of the region's area, its distance as a share of the
 # region's width, its distance in colour, and the share of its border that may lie on no edge.
 PART_SHARES = (0.12, 3.0)
 PART_GAP = 0.6
 PART_COLOUR = 5.0
 PART_WEAK = 0.3
-# Where in a box, as shares of its sides, regions are begun.
+# Where in a box regions start, as shares of its sides.
 BOX_GRID = (0.14, 0.38, 0.62, 0.86)
 SQUARE = np.ones((3, 3), np.uint8)
 ROUND = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
@@ -43,7 +43,7 @@ ROUND = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 
 @dataclass(frozen=True)
 class View:
-    """The picture as regions grow in it.
+    """The picture in the forms in which regions grow.
 
     Attributes:
         fine, coarse: `float32 (H, W, 3)`, weighted Lab, smoothed by `FINE_PX` and `COARSE_PX`.
@@ -57,12 +57,12 @@ class View:
 
 @dataclass(frozen=True)
 class Border:
-    """What runs along a region's border.
+    """Measurements along a region's border.
 
     Attributes:
         weak: share of the border, in `[0, 1]`, that lies on no edge.
         contrast: mean change of colour per pixel.
-        length_px: its length.
+        length_px: length of the border.
     """
 
     weak: float
@@ -72,12 +72,12 @@ class Border:
 
 @dataclass(frozen=True)
 class Grown:
-    """A region with what speaks for it.
+    """A region and how much it looks like a garment.
 
     Attributes:
-        alike: everything in the picture that is as like the click as the region is.
-        value: the higher, the more like a garment; comparable for one picture only.
-        score: a guess at its IoU with what was meant, in `[0, 1]`.
+        alike: all pixels of the picture whose colour is as near to the click's as the region's is.
+        value: the higher, the more garment-like; comparable within one picture only.
+        score: estimated IoU with the region that the annotator means, in `[0, 1]`.
     """
 
     region: Mask
@@ -87,7 +87,7 @@ class Grown:
 
 
 def view(pixels: Pixels) -> View:
-    """Prepares `uint8 (H, W, 3)` RGB for any number of clicks."""
+    """Prepares a picture, `uint8 (H, W, 3)`, RGB, for any number of clicks."""
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab[..., 0] *= LIGHTNESS_WEIGHT
     fine, coarse = (np.asarray(cv2.GaussianBlur(lab, (0, 0), px), np.float32) for px in (FINE_PX, COARSE_PX))
@@ -97,10 +97,10 @@ def view(pixels: Pixels) -> View:
 
 
 def grow(seen: View, seed: Seeds, avoid: Seeds, *, largest_share: float = LARGEST_SHARE) -> Grown | None:
-    """The best region around `seed` `(2,)` that holds none of `avoid` `(N, 2)`; None where there is none.
+    """Returns the best region around `seed` `(2,)` that contains none of `avoid` `(N, 2)`; None if there is none.
 
     Args:
-        largest_share: of the picture, in `[0, 1]`; a larger region is none.
+        largest_share: the largest share of the picture, in `[0, 1]`, that the region may have.
     """
     found = [
         grown for distance in _distances(seen, seed) for grown in _around(seen, distance, seed, avoid, largest_share)
@@ -109,14 +109,14 @@ def grow(seen: View, seed: Seeds, avoid: Seeds, *, largest_share: float = LARGES
 
 
 def grow_in_box(seen: View, inside: Mask, wanted: Seeds, unwanted: Seeds) -> Grown | None:
-    """The best region of the box: it reaches the box's sides, and little outside the box looks like it.
+    """Returns the best region of the box: it reaches the box's sides, and little outside the box has its colour.
 
     Args:
         inside: True in the box.
-        wanted, unwanted: `(N, 2)`, cells that the region should and should not hold.
+        wanted, unwanted: `(N, 2)`, cells that the region should and should not contain.
 
     Returns:
-        None where nothing is larger than a twentieth of the box.
+        The region; None if all regions are smaller than a twentieth of the box.
     """
     best = None
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
@@ -137,10 +137,10 @@ def grow_in_box(seen: View, inside: Mask, wanted: Seeds, unwanted: Seeds) -> Gro
 
 
 def with_other_parts(seen: View, grown: Grown, avoid: Seeds) -> Mask:
-    """The region with parts of the same cloth near it: the other sleeve or trouser leg, a saree's end.
+    """Returns the region with nearby parts of the same cloth: the other sleeve or trouser leg, a saree's end.
 
-    A part is of like size and colour, ends at edges, does not touch the frame of the picture, is no further away than
-    the region is large, and holds none of `avoid`.
+    A part has a similar size and colour, ends at edges, does not touch the frame of the picture, lies near the region
+    (see the `PART_` constants), and contains none of `avoid`.
     """
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(grown.alike.astype(np.uint8), connectivity=4)
     area, (height, width) = float(grown.region.sum()), grown.region.shape
@@ -161,7 +161,7 @@ def with_other_parts(seen: View, grown: Grown, avoid: Seeds) -> Mask:
 
 
 def filled(region: Mask) -> Mask:
-    """`region` without holes smaller than a fiftieth of it."""
+    """Returns `region` with holes filled that are smaller than a fiftieth of it."""
     contours, hierarchy = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     whole = region.astype(np.uint8)
     largest_hole = 0.02 * float(region.sum())
@@ -172,13 +172,13 @@ def filled(region: Mask) -> Mask:
 
 
 def component(like: npt.NDArray[np.generic], seed: Seeds) -> Mask:
-    """The connected part of `like` around a `seed` that is in it, its small holes filled."""
+    """Returns the connected part of `like` around `seed`, which must lie in `like`, with its small holes filled."""
     _, numbers = cv2.connectedComponents(like.astype(np.uint8), connectivity=4)
     return filled(numbers == numbers[seed[1], seed[0]])
 
 
 def _around(seen: View, distance: Grey, seed: Seeds, avoid: Seeds, largest_share: float) -> Iterator[Grown]:
-    """Regions of one distance map, the smaller first: each waits for the next, whose size says how stable it is."""
+    """Yields regions of one distance map, smallest first: each waits for the next, whose size shows its stability."""
     waiting = None
     for threshold in THRESHOLDS:
         alike = _opened(distance < threshold)
@@ -195,14 +195,14 @@ def _around(seen: View, distance: Grey, seed: Seeds, avoid: Seeds, largest_share
 
 
 def _judged(seen: View, region: Mask, alike: Mask, *, growth: float) -> Grown:
-    """How much `region` looks like a garment.
+    """Rates how much `region` looks like a garment.
 
-    The weights were fitted on 60 drawn figures by maximising the mean IoU of what is chosen; the rule is plain: a
-    garment ends at an edge all around, stays what it is when colours may differ a little more, is no thread, does not
-    run along the frame of the picture, and is rather the garment than one fold of it.
+    The weights were fitted on 60 drawn figures by maximising the mean IoU of the chosen regions. The rule: a garment
+    ends at an edge all around, hardly grows when colours may differ a little more, is not a thread, does not run along
+    the frame of the picture, and is the whole garment rather than one fold of it.
 
     Args:
-        growth: how many times larger it becomes at the next threshold.
+        growth: how many times larger the region becomes at the next threshold.
     """
     border = _border(seen, region)
     frame = float(np.concatenate([region[0], region[-1], region[:, 0], region[:, -1]]).mean())
@@ -220,7 +220,7 @@ def _judged(seen: View, region: Mask, alike: Mask, *, growth: float) -> Grown:
 
 
 def _judged_in_box(seen: View, region: Mask, inside: Mask, *, beyond: float, missed: int) -> Grown:
-    """As `_judged`, of a region in a box; `beyond` is the share of the picture outside the box that is like it."""
+    """Rates a region in a box, as `_judged` does; `beyond` is the share outside it that has the region's colour."""
     border = _border(seen, region)
     value = (
         -4.0 * border.weak
@@ -235,7 +235,7 @@ def _judged_in_box(seen: View, region: Mask, inside: Mask, *, beyond: float, mis
 
 def _border(seen: View, region: Mask) -> Border:
     small = region.astype(np.uint8)
-    # Two pixels wide; the frame of the picture is no border.
+    # A band two pixels wide; the frame of the picture is not a border.
     change = seen.edges[(cv2.dilate(small, SQUARE) > 0) & (cv2.erode(small, SQUARE) == 0)]
     if not change.size:
         return Border(weak=1.0, contrast=0.0, length_px=0.0)
@@ -247,13 +247,13 @@ def _score(border: Border) -> float:
 
 
 def _bounds_iou(region: Mask, inside: Mask) -> float:
-    """IoU of the bounding box of `region`, which lies inside, with the box."""
+    """Returns the IoU of the box with the bounding box of `region`, which lies inside the box."""
     height, width = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
     return float((height[-1] - height[0] + 1) * (width[-1] - width[0] + 1) / inside.sum())
 
 
 def _whole_and_largest(region: Mask) -> list[Mask]:
-    """The region, and its largest part where it has several: a garment may be in parts, or its colour is elsewhere."""
+    """Returns the region and, if it has several parts, the largest: parts may be the garment, or only its colour."""
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=4)
     if count <= 2:
         return [region]
@@ -261,12 +261,12 @@ def _whole_and_largest(region: Mask) -> list[Mask]:
 
 
 def _opened(like: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """`uint8 (H, W)`: thin leaks cut."""
+    """Cuts thin leaks by a morphological opening; returns `uint8 (H, W)`."""
     return np.asarray(cv2.morphologyEx(like.astype(np.uint8), cv2.MORPH_OPEN, ROUND), np.uint8)
 
 
 def _distances(seen: View, seed: Seeds) -> Iterator[Grey]:
-    """`float32 (H, W)` each: how far every pixel's colour is from the click's, seen finely, coarsely, as a pattern."""
+    """Yields colour distances from the click, `float32 (H, W)`: in the fine and coarse views, and from a pattern."""
     for lab in (seen.fine, seen.coarse):
         yield _distance(lab, np.median(_window(lab, seed, SEED_RADIUS_PX), axis=0))
     first, second = _two_colours(_window(seen.fine, seed, PATTERN_RADIUS_PX))
@@ -278,14 +278,14 @@ def _distance(lab: Lab, colour: npt.NDArray[np.float32]) -> Grey:
 
 
 def _window(lab: Lab, seed: Seeds, radius_px: int) -> npt.NDArray[np.float32]:
-    """`float32 (N, 3)`: the colours of the square around the seed."""
+    """Returns the colours of the square around the seed, `float32 (N, 3)`."""
     x, y = int(seed[0]), int(seed[1])
     rows, columns = slice(max(y - radius_px, 0), y + radius_px + 1), slice(max(x - radius_px, 0), x + radius_px + 1)
     return lab[rows, columns].reshape(-1, 3)
 
 
 def _two_colours(colours: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """2-means, begun by halves of the main axis: no chance in it."""
+    """Finds two colours by 2-means, which starts from the halves of the main axis and so is deterministic."""
     mean = colours.mean(axis=0)
     _, _, axes = np.linalg.svd(colours - mean, full_matrices=False)
     nearer_first = (colours - mean) @ axes[0] < 0

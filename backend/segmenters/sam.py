@@ -1,4 +1,4 @@
-"""SAM 2.1 and MobileSAM through Ultralytics: an image is encoded once, each prompt then runs only the decoder."""
+"""SAM 2.1 and MobileSAM through Ultralytics: encodes an image once, then runs only the decoder for each prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLICKS = "clicks"
 
 
 class SamSegmenter:
-    """One loaded SAM, with the embeddings of images."""
+    """One loaded SAM and its cache of embeddings."""
 
     def __init__(
         self, predictor: Any, *, name: str, fingerprint: str, embeddings: EmbeddingCache, metrics: Metrics
@@ -37,7 +37,7 @@ class SamSegmenter:
         self._metrics = metrics
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
-        """Masks `bool (H, W)`, best first; of one point alone, SAM's several readings; see `Segmenter`.
+        """Returns masks `bool (H, W)`, best first; for a single point, SAM's several readings; see `Segmenter`.
 
         Raises:
             PromptError: there is no point and no box, or several boxes; words alone need SAM 3.
@@ -50,7 +50,7 @@ class SamSegmenter:
         points = [[[point.x, point.y] for point in prompt.points]] if prompt.points else None
         labels = [[int(point.positive) for point in prompt.points]] if prompt.points else None
         boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in prompt.boxes] or None
-        # One click is ambiguous (the border, the pallu, the saree): SAM's three readings; more prompts mean one thing.
+        # A single click is ambiguous (the border, the pallu or the saree): SAM gives three readings, else only one.
         ambiguous = len(prompt.points) == 1 and not prompt.boxes
         features = self._embedding(image)
         with self._metrics.decode_seconds.labels(head=CLICKS).time():
@@ -72,12 +72,12 @@ class SamSegmenter:
         return sorted((segment for segment in segments if segment.mask.any()), key=lambda segment: -segment.score)
 
     def prepare(self, image: Photo) -> None:
-        """Encodes the image ahead of its first prompt; who waits for an answer goes first."""
+        """Encodes the image ahead of its first prompt; prompts that wait for an answer go first."""
         if not self._embeddings.has(self._image_name(image), CLICKS):
             self._embedding(image, urgent=False)
 
     def finish(self) -> None:
-        """Waits until everything that was encoded is kept; to be called before the process ends."""
+        """Waits until all embeddings are stored; to be called before the process ends."""
         self._embeddings.close()
 
     def _image_name(self, image: Photo) -> str:
@@ -90,8 +90,8 @@ class SamSegmenter:
         return {"image_embed": embed, "high_res_feats": fine} if fine else embed
 
     def _encode(self, image: Photo) -> Mapping[str, Tensors]:
-        """Called by one thread at a time: the predictor holds the image that it encodes."""
-        # Ultralytics takes arrays as BGR.
+        """Encodes the image; one thread at a time calls it, because the predictor holds the image that it encodes."""
+        # Ultralytics expects arrays as BGR.
         self._predictor.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))
         encoded = self._predictor.features
         self._predictor.reset_image()
@@ -105,12 +105,12 @@ def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: 
     """Loads SAM 2.1 or MobileSAM.
 
     Args:
-        weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`, `mobile_sam.pt`). Ultralytics tells the
-            architecture by the file's name, which must end in one of its own.
+        weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`, `mobile_sam.pt`). Ultralytics derives the
+            architecture from the file's name, which must end in one of Ultralytics' own names.
         device: as Ultralytics names it: `cpu`, `cuda:0`, `mps`.
 
     Raises:
-        ModelError: the file is not there, cannot be downloaded, or is no such model.
+        ModelError: the file does not exist, cannot be downloaded, or does not contain such a model.
     """
     quiet_ultralytics()
     from ultralytics.models.sam import Predictor, SAM2Predictor

@@ -1,7 +1,7 @@
 """SAM 3: clicks and boxes through its interactive head, words and examples through its concept head.
 
-One pass through the vision backbone serves both. The image is stretched to a square for it, as SAM 3 was trained and as
-Ultralytics' `SAM3SemanticPredictor` does.
+One pass through the vision backbone serves both heads. The backbone gets the image stretched to a square, as in SAM 3's
+training and in Ultralytics' `SAM3SemanticPredictor`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from backend.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 CLICKS, CONCEPT = "clicks", "concept"
-# Candidates whose predicted IoU is this near to the best count as equal: the largest, the whole garment, is taken.
+# Candidates whose predicted IoU is this near to the best count as equal; the largest, the whole garment, is taken.
 EQUAL_SCORE = 0.02
-# As SAM 2's predictor bounds the logits that go back in.
+# SAM 2's predictor has the same bound on the logits that go back into the decoder.
 LOGIT_BOUND = 32.0
-# What Ultralytics makes SAM 3 read where an example comes without words.
+# The phrase that Ultralytics gives SAM 3 for an example without words.
 EXAMPLE_ALONE = "visual"
 KEPT_LOGITS = 256
 KEPT_PHRASES = 256
 
 
 class Sam3Segmenter:
-    """One loaded SAM 3 with its embeddings."""
+    """One loaded SAM 3 and its cache of embeddings."""
 
     def __init__(
         self, sam3: Sam3, *, name: str, min_score: float, embeddings: EmbeddingCache, metrics: Metrics
@@ -50,18 +50,18 @@ class Sam3Segmenter:
         self._embeddings = embeddings
         self._metrics = metrics
         self._precision = str(sam3.precision).removeprefix("torch.")
-        # Logits of the clicks so far, by image and clicks: the next click refines them.
+        # The mask's logits by image, clicks and boxes: the next click refines them.
         self._logits: OrderedDict[object, torch.Tensor] = OrderedDict()
         self._logits_lock = threading.Lock()
-        # The concept head keeps the words that it looks for in the model itself.
+        # The concept head stores the phrase of a search in the model itself, so that searches must not overlap.
         self._concept_lock = threading.Lock()
         self._phrases: OrderedDict[str, Any] = OrderedDict()
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
-        """Masks `bool (H, W)`, best first: one for clicks and boxes, every instance for words and examples.
+        """Returns masks `bool (H, W)`, best first: one for clicks and boxes, every instance for words and examples.
 
         Raises:
-            PromptError: the prompt is empty, or combines what SAM 3 cannot; says what to leave out.
+            PromptError: the prompt is empty, or SAM 3 cannot combine its parts; the message says which to remove.
             ImageError, LabelStudioError: the image is not encoded yet and cannot be read.
         """
         if prompt.asks_for_all:
@@ -77,7 +77,7 @@ class Sam3Segmenter:
         return self._find_one(image, prompt.points, prompt.boxes)
 
     def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
-        """Every instance of every phrase with a confidence above `min_score`, best first; `Segment.words` says which.
+        """Returns all instances of all phrases with a confidence above `min_score`, best first; see `Segment.words`.
 
         Raises:
             ImageError, LabelStudioError: the image is not encoded yet and cannot be read.
@@ -85,7 +85,7 @@ class Sam3Segmenter:
         return self._find_all(image, tuple(phrases), (), min_score=min_score)
 
     def prepare(self, image: Photo) -> None:
-        """Encodes the image ahead of its first prompt; who waits for an answer goes first.
+        """Encodes the image ahead of its first prompt; prompts that wait for an answer go first.
 
         Raises:
             ImageError, LabelStudioError: the image cannot be read.
@@ -94,11 +94,11 @@ class Sam3Segmenter:
             self._embedding(image, CLICKS, urgent=False)
 
     def finish(self) -> None:
-        """Waits until everything that was encoded is kept; to be called before the process ends."""
+        """Waits until all embeddings are stored; to be called before the process ends."""
         self._embeddings.close()
 
     def warm_up(self) -> None:
-        """Answers each kind of prompt once on a blank image: no annotator waits for what a first run prepares."""
+        """Answers each kind of prompt once on a blank image, so that no annotator waits for the slow first run."""
         size_wh = (INPUT_SIZE_PX, INPUT_SIZE_PX)
         blank = Image(np.zeros((*size_wh, 3), np.uint8), key="blank", source="a blank image")
         features = {head: self._for_head(embedding) for head, embedding in self._encode(blank).items()}
@@ -114,16 +114,16 @@ class Sam3Segmenter:
         return self._for_head(self._embeddings.get(name, head, lambda: self._encode(image), urgent=urgent))
 
     def _for_head(self, embedding: Tensors) -> Tensors:
-        """Where the heads compute, and in what they compute."""
+        """Moves the embedding to the heads' device, and converts it to their data type."""
         clicks = self._sam3.clicks
         return {name: tensor.to(clicks.device, clicks.torch_dtype) for name, tensor in embedding.items()}
 
     def _encode(self, image: Photo) -> Mapping[str, Tensors]:
-        """What each head reads of the image; called by one thread at a time."""
+        """Returns the image's embedding for each head; one thread at a time calls it."""
         concept, precision = self._sam3.concept, self._sam3.precision
         mixed = torch.autocast("cpu", precision, enabled=precision is torch.bfloat16)
         with torch.inference_mode(), mixed:
-            # Ultralytics takes arrays as BGR.
+            # Ultralytics expects arrays as BGR.
             concept.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))
             encoded = concept.features
             concept.reset_image()
@@ -132,13 +132,13 @@ class Sam3Segmenter:
         levels = {f"level{number}": level for number, level in enumerate(encoded["backbone_fpn"])}
         concepts = {**levels, "position": encoded["vision_pos_enc"][-1]}
         return {
-            # As its decoder reads it: every click would wait for the conversion.
+            # Converted to the decoder's data type here: otherwise every click would wait for the conversion.
             CLICKS: self._for_head({"embed": clicks["image_embed"], "fine": fine, "middle": middle}),
             CONCEPT: {name: tensor.to(precision) for name, tensor in concepts.items()},
         }
 
     def _find_one(self, image: Photo, points: Sequence[Point], boxes: Sequence[Box]) -> list[Segment]:
-        """The garment that the box and the clicks mean, each click refining the mask of those before it."""
+        """Returns the garment that the box and the clicks mean; each click refines the mask of those before it."""
         features = self._embedding(image, CLICKS)
         with self._metrics.decode_seconds.labels(head=CLICKS).time(), torch.inference_mode():
             logits, score = self._refined(image, features, tuple(points), tuple(boxes))
@@ -148,9 +148,9 @@ class Sam3Segmenter:
     def _refined(
         self, image: Photo, features: Tensors, points: tuple[Point, ...], boxes: tuple[Box, ...]
     ) -> tuple[torch.Tensor, float]:
-        """Logits `(h, w)` of the mask and its predicted IoU in `[0, 1]`.
+        """Returns logits `(h, w)` of the mask, and its predicted IoU in `[0, 1]`.
 
-        A pure function of the clicks in their order: what was kept of earlier clicks only saves computing them again.
+        The result depends only on the prompts and their order: cached logits of earlier clicks only save time.
         """
         previous = None
         if points and (len(points) > 1 or boxes):
@@ -186,7 +186,7 @@ class Sam3Segmenter:
             points=clicked * scale if points else None,
             labels=[[int(point.positive) for point in points]] if points else None,
         )
-        # One click is ambiguous (the border, the pallu, the saree): SAM's three readings; more prompts mean one thing.
+        # A single click is ambiguous (the border, the pallu or the saree): SAM gives three readings, else only one.
         candidates, scores = clicks._inference_features(
             {"image_embed": features["embed"], "high_res_feats": [features["fine"], features["middle"]]},
             *prompts[:2],
@@ -203,7 +203,7 @@ class Sam3Segmenter:
         if examples and len(words) > 1:
             raise PromptError("An example goes with one phrase: remove the other words.")
         features = self._embedding(image, CONCEPT)
-        # One after another: each takes 0.6 GB, and no other answer depends on it.
+        # One phrase after another: each takes 0.6 GB, and none depends on another's answer.
         found = [
             self._instances(features, image.size_wh, phrase, examples, min_score=min_score)
             for phrase in words or (EXAMPLE_ALONE,)
@@ -214,7 +214,7 @@ class Sam3Segmenter:
     def _instances(
         self, features: Tensors, size_wh: tuple[int, int], phrase: str, examples: Sequence[Box], *, min_score: float
     ) -> list[Segment]:
-        """Every instance of the phrase that is like the examples, by Ultralytics' own concept predictor."""
+        """Returns every instance of the phrase that is like the examples, from Ultralytics' own concept predictor."""
         boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in examples] or None
         levels = [features["level0"], features["level1"], features["level2"]]
         with self._concept_lock, self._metrics.decode_seconds.labels(head=CONCEPT).time():
@@ -222,7 +222,7 @@ class Sam3Segmenter:
             concept.args.conf = min_score
             self._look_for(phrase)
             masks, found = concept.inference_features(
-                # Of the positions, only those of the coarsest level are read.
+                # The predictor reads only the positions of the coarsest level.
                 {"backbone_fpn": levels, "vision_pos_enc": [features["position"]] * len(levels)},
                 src_shape=size_wh[::-1],
                 bboxes=boxes,
@@ -237,7 +237,7 @@ class Sam3Segmenter:
         ]
 
     def _look_for(self, phrase: str) -> None:
-        """Sets the words in the model; those of the last phrases are kept, as encoding them takes a second on a CPU."""
+        """Sets the phrase in the model; recent phrases are cached, because encoding one takes a second on a CPU."""
         model = self._sam3.concept.model
         if phrase not in self._phrases:
             with torch.inference_mode():
@@ -250,13 +250,13 @@ class Sam3Segmenter:
 
 
 def _best(candidates: torch.Tensor, scores: torch.Tensor) -> int:
-    """Index of the mask to take of `(n, h, w)` logits: of those that score as the best does, the largest."""
+    """Returns the index of the mask to take from `(n, h, w)` logits: the largest of those that score as the best."""
     areas = (candidates > 0).sum(dim=(1, 2))
     return int(torch.where(scores >= scores.max() - EQUAL_SCORE, areas, -1).argmax())
 
 
 def _enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """The mask `bool (H, W)` of logits `(h, w)`: interpolated first, so that its border runs between their cells."""
+    """Returns the mask `bool (H, W)` of logits `(h, w)`, interpolated first so that its border runs between cells."""
     width, height = size_wh
     large = functional.interpolate(logits[None, None], (height, width), mode="bilinear", align_corners=False)
     return np.asarray((large[0, 0] > 0).cpu().numpy())

@@ -1,7 +1,7 @@
-"""SAM 3's checkpoint → its concept head and its interactive head, on one vision backbone.
+"""Loads SAM 3's checkpoint as a concept head and an interactive head, on one vision backbone.
 
-Both of Meta's layouts are read, SAM 3 and SAM 3.1, through Ultralytics' own mapping of names. Ultralytics loads what it
-finds and says nothing of the rest; here a file that lacks a weight is refused, as its masks would be noise.
+This module reads both of Meta's layouts, SAM 3 and SAM 3.1, through Ultralytics' own mapping of names. Ultralytics does
+not report missing weights; this module refuses a file that lacks any, because the masks would be noise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from backend.errors import ModelError, first_line
 from backend.segmenters.embedding_files import fingerprint
 
 INPUT_SIZE_PX = 1008
-# What an image needs of the interactive model; its other parts follow objects through videos.
+# The parts of the interactive model that an image needs; its other parts follow objects through videos.
 IMAGE_PARTS = ("sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
 VIDEO_PARTS = ("memory_attention", "memory_encoder", "obj_ptr_proj", "obj_ptr_tpos_proj", "mask_downsample")
 HOW_TO_GET_THEM = (
@@ -36,10 +36,10 @@ NAMED_KEYS = 5
 
 @dataclass(frozen=True)
 class Sam3:
-    """Both heads as Ultralytics' predictors, set up on one device. `concept` encodes images for both.
+    """Both heads as Ultralytics' predictors, set up on one device. `concept` encodes images for both heads.
 
     Attributes:
-        precision: what an image is encoded in.
+        precision: the data type in which images are encoded.
         fingerprint: 16 hex digits that change with the weights.
     """
 
@@ -54,11 +54,11 @@ def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: b
 
     Args:
         device: as Ultralytics names it: `cpu`, `cuda:0`, `mps`.
-        precision: compute in float16 or float32; in bfloat16 on a CPU, where the heads compute in float32.
+        precision: float16 or float32; or, on a CPU, bfloat16, in which case the heads compute in float32.
         compiled: compile the backbone with `torch.compile`.
 
     Raises:
-        ModelError: the file is missing, is no SAM 3 checkpoint, or lacks weights, and which; or the device cannot.
+        ModelError: the file is missing, not SAM 3, or lacks weights (the message names them); or the device fails.
     """
     if not weights.is_file():
         raise ModelError(f"SAM 3's weights are not at '{weights}'. {HOW_TO_GET_THEM}")
@@ -82,17 +82,17 @@ def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: b
         concept.setup_model(model=semantic, verbose=False)
         clicks.setup_model(model=interactive, verbose=False)
     except (RuntimeError, ValueError) as e:
-        # No such device, or too little memory on it.
+        # The device does not exist, or has too little memory.
         raise ModelError(f"SAM 3 does not load on the device '{device}' (DEVICE): {first_line(e)}") from e
     give_back()
     return Sam3(concept, clicks, precision, fingerprint(weights))
 
 
 class EncodedBackbone(torch.nn.Module):
-    """Stands where the interactive model has its own vision backbone: takes what the concept head's has computed."""
+    """Replaces the interactive model's own vision backbone, and takes the features that the concept head's computed."""
 
     def forward_image_sam2(self, encoded: dict[str, Any]) -> dict[str, Any]:
-        """The features as Ultralytics expects them of a backbone; a copy, as it writes into the list."""
+        """Returns the features as Ultralytics expects them from a backbone; copied, because it writes into the list."""
         return {**encoded, "backbone_fpn": list(encoded["backbone_fpn"])}
 
 
@@ -110,7 +110,7 @@ def _check_is_checkpoint(weights: Path) -> None:
 
 
 def _mapped(weights: Path) -> Any:
-    """The file's content; tensors alone are read, so that a crafted file cannot run code, and mapped, not loaded."""
+    """Returns the file's content, mapped, not loaded; it reads tensors only, so that a crafted file cannot run code."""
     return torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
 
 
@@ -118,7 +118,7 @@ def _build(weights: Path, *, compiled: bool) -> tuple[torch.nn.Module, torch.nn.
     from ultralytics.models.sam.build_sam3 import build_interactive_sam3, build_sam3_image_model
 
     with tempfile.TemporaryDirectory() as folder, clip_tokenizer():
-        # Built empty and filled afterwards, to see what the file did not fill.
+        # The models are built without weights and filled afterwards, to see which weights the file lacks.
         empty = Path(folder) / "empty.pt"
         torch.save({}, empty)
         semantic = build_sam3_image_model(str(empty), compile=compiled)
@@ -136,9 +136,9 @@ def _build(weights: Path, *, compiled: bool) -> tuple[torch.nn.Module, torch.nn.
 
 
 def fuse_attention(model: torch.nn.Module) -> None:
-    """Leaves out what attention returns of its weights by default: nobody reads it, and it bars torch's fused kernels.
+    """Stops attention from returning its attention weights: nobody reads them, and they bar torch's fused kernels.
 
-    For a phrase at full size that is half the time and 1.1 GB.
+    For a phrase at full size this saves half the time and 1.1 GB.
     """
 
     def without_weights(_: torch.nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -150,7 +150,7 @@ def fuse_attention(model: torch.nn.Module) -> None:
 
 
 def _fill(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[str]:
-    """Loads what the file has; returns the names that it lacks."""
+    """Loads the weights that the file has; returns the names of those that it lacks."""
     from ultralytics.models.sam.build_sam3 import _load_checkpoint
 
     missing: list[str] = []
@@ -163,7 +163,7 @@ def _fill(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[s
         with _reading_mapped():
             _load_checkpoint(model, str(weights), interactive=interactive)
     except RuntimeError as e:
-        # A weight of another shape.
+        # A weight has another shape.
         raise ModelError(f"'{weights}' is not a checkpoint of SAM 3: {str(e).splitlines()[-1].strip()}") from e
     finally:
         handle.remove()
@@ -172,7 +172,7 @@ def _fill(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[s
 
 @contextmanager
 def _reading_mapped() -> Iterator[None]:
-    """Ultralytics reads the whole file into memory, where it stands beside the model and needs as much again."""
+    """Makes Ultralytics map the file: read into memory beside the model, it would need as much memory again."""
     from ultralytics.models.sam import build_sam3
 
     before = build_sam3.torch_load
@@ -185,7 +185,7 @@ def _reading_mapped() -> Iterator[None]:
 
 @contextmanager
 def clip_tokenizer() -> Iterator[None]:
-    """Ultralytics takes CLIP's tokenizer from a module `clip` that no registry holds; open_clip has the same one."""
+    """Provides CLIP's tokenizer from open_clip as the module `clip`, which Ultralytics imports and no registry has."""
     from open_clip.tokenizer import SimpleTokenizer
 
     before = sys.modules.get("clip")

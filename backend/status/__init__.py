@@ -1,7 +1,7 @@
-"""What `GET /status` and the page know of projects.
+"""The state of projects, for `GET /status` and the status page.
 
-- `project_status`: models, settings, queues, gathered for both
-- `survey`: where a project stands, as workers counted it
-- `audits`: what audits of accepted regions found
-- `plots`: plots as SVG
+- `project_status`: gathers models, settings and queues for both
+- `survey`: stores where a project stands, as workers counted it
+- `audits`: stores the results of audits
+- `plots`: draws plots as SVG
 """

@@ -1,4 +1,4 @@
-"""Plots as SVG that stands in a page and takes its text colour."""
+"""Draws plots as SVG for use inside a page, in the page's text colour."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from matplotlib.ticker import MaxNLocator
 
 from backend.registry.verdict import Generation
 
-# Stands for the page's own text colour, light or dark.
+# Placeholder for the page's text colour, light or dark; `svg` replaces it.
 INK = "#0a0b0c"
-# Legible on white and on near-black, and apart for colour-blind people.
+# Legible on white and on near-black, and distinct for colour-blind people.
 BLUE, ORANGE, GREEN = "#2e8bc9", "#d55e00", "#009e73"
 SVG = "{http://www.w3.org/2000/svg}"
 UNNEEDED = (f"{SVG}metadata", f"{SVG}style")
-# More figures beside their dots would cover each other.
+# With more versions, the numbers beside the dots would overlap.
 MOST_FIGURES = 12
 
 
 def generations_plot(generations: Sequence[Generation], *, current: int) -> str:
-    """Mask mAP by version number: dots were taken, crosses were not; a ring is the `current` one."""
+    """Plots mask mAP by version number: dots were promoted, crosses were not; a ring marks version `current`."""
     with drawing("generations", size_in=(4.8, 2.4)) as figure:
         axes = figure.add_subplot()
         taken = [one for one in generations if one.promoted]
@@ -59,7 +59,7 @@ def generations_plot(generations: Sequence[Generation], *, current: int) -> str:
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a plot: its name, and y at each of x; its marker tells it from others where colours do not."""
+    """One line of a plot: its name, and its y values at its x values; a marker tells it apart without colours."""
 
     name: str
     x: tuple[float, ...]
@@ -67,12 +67,12 @@ class Series:
 
 
 def lines_plot(series: Sequence[Series], *, name: str, xlabel: str, ylabel: str, ticks: Sequence[str] = ()) -> str:
-    """Lines over whole numbers from 0 up, or over `ticks`, their names; `name` tells the page's plots apart."""
+    """Plots lines, y from 0 up, over whole numbers or the names in `ticks`; `name` must be unique in a page."""
     with drawing(name, size_in=(4.8, 2.2)) as figure:
         axes = figure.add_subplot()
         for one, colour, marker in zip(series, (BLUE, ORANGE, GREEN), "os^", strict=False):
             axes.plot(one.x, one.y, f"-{marker}", color=colour, label=one.name, markersize=5)
-        # Room for the highest marker.
+        # Leaves room for the highest marker.
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.1 * max(max(one.y) for one in series) or 1))
         if ticks:
             every = max(1, len(ticks) // 6)
@@ -86,8 +86,8 @@ def lines_plot(series: Sequence[Series], *, name: str, xlabel: str, ylabel: str,
 
 @contextmanager
 def drawing(name: str, *, size_in: tuple[float, float]) -> Iterator[Figure]:
-    """A figure of its own; `name` salts the ids in it, which must differ from plot to plot of one page."""
-    # Text stays text: it can be searched, and is set in fonts that have the label's script.
+    """Yields a new figure in Drape's style; `name` salts its SVG ids, which must be unique in a page."""
+    # `svg.fonttype` none keeps text as text: searchable, and in the page's fonts, which have the labels' scripts.
     style = mpl.rc_context(
         {
             "text.color": INK,
@@ -103,13 +103,13 @@ def drawing(name: str, *, size_in: tuple[float, float]) -> Iterator[Figure]:
         }
     )
     with style, warnings.catch_warnings():
-        # Matplotlib's own font is without many scripts; the page's has them.
+        # Matplotlib's font lacks many scripts, which the page's fonts have.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         yield Figure(figsize=size_in, layout="constrained")
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element without what is of no use in a page, hidden from readers: words stand beside."""
+    """Returns the figure as a minimal `<svg>` element, hidden from screen readers: the page gives a text as well."""
     written = io.BytesIO()
     figure.savefig(
         written, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -118,7 +118,7 @@ def svg(figure: Figure) -> str:
     etree.strip_elements(root, *UNNEEDED, with_tail=False)
     used = set(re.findall(r"#([\w-]+)", etree.tostring(root, encoding="unicode")))
     for element in root.iter():
-        # Its names of parts are the same in every plot.
+        # Matplotlib uses the same ids in every plot, but ids must be unique in a page.
         if element.get("id") not in used:
             element.attrib.pop("id", "")
     for attribute in ("width", "height"):

@@ -1,4 +1,4 @@
-"""What is known of projects and of queues: for `GET /status` and for the page, which tell the same."""
+"""Gathers the state of projects and queues for `GET /status` and for the status page, so that both agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backend.status.survey import Survey, Surveys
 
 
 class ProjectStatus:
-    """Gathered from what workers left in Redis, and beside the models' weights."""
+    """Reads the state that workers stored in Redis and beside the models' weights."""
 
     def __init__(
         self, connections: Connections, *, segmenter: SegmenterLoader, surveys: Surveys, audits: Audits, pace: Pace
@@ -33,7 +33,7 @@ class ProjectStatus:
         self._pace = pace
 
     def model_version(self, project_id: int | None) -> str:
-        """What pre-annotates the project: its champion's name, or the segmenter's where it has none yet."""
+        """Name of the project's champion, or of the segmenter while the project has no champion."""
         champion = None if project_id is None else self._connections.registry.champion(project_id)
         return champion.name if champion else self._segmenter.name
 
@@ -44,10 +44,10 @@ class ProjectStatus:
         return [version.name for version in self._connections.registry.versions(project_id)]
 
     def own_settings(self, project_id: int | None) -> tuple[Settings, dict[str, Any]]:
-        """The settings that hold for the project, and those of them that it has of its own.
+        """The settings that apply to the project, and those among them that are set for this project alone.
 
         Raises:
-            SettingsError: they cannot be read.
+            SettingsError: the project's own settings cannot be read.
         """
         settings = self._connections.settings
         effective = settings.for_project(project_id)
@@ -55,7 +55,7 @@ class ProjectStatus:
         return effective, {name: getattr(effective, name) for name in own}
 
     def projects(self) -> dict[str, dict[str, Any]]:
-        """Project id → its models, its own settings and what its gate does."""
+        """Project id → its models, its own settings and the state of its auto-accept gate."""
         return {
             str(project_id): {
                 "model_version": self.model_version(project_id),
@@ -67,22 +67,22 @@ class ProjectStatus:
         }
 
     def surveys(self) -> dict[int, Survey]:
-        """Project id → where it stands; nothing while Redis is away."""
+        """Project id → its last survey; empty while Redis does not answer."""
         try:
             return self._surveys.all()
         except QueueError:
             return {}
 
     def jobs(self) -> tuple[dict[str, Any], float]:
-        """What waits, runs and failed, see `snapshot`; and images predicted a minute.
+        """The jobs that wait, run and failed, see `snapshot`; and the images predicted per minute.
 
         Raises:
-            QueueError, RedisError: Redis is away.
+            QueueError, RedisError: Redis does not answer.
         """
         return snapshot(self._connections.queues.redis), self._pace.images_a_minute()
 
     def queues(self) -> dict[str, Any]:
-        """All that Redis knows; where it is away, that alone."""
+        """Everything that Redis stores; only the error while Redis does not answer."""
         try:
             surveys, audits = self._surveys.all(), self._audits.all()
             jobs, images_a_minute = self.jobs()
@@ -96,7 +96,7 @@ class ProjectStatus:
         }
 
     def _last_verdict(self, project_id: int) -> dict[str, Any] | None:
-        """What came of the last model that was trained; None before the first."""
+        """The verdict on the last trained model; None before the first training."""
         for version in reversed(self._connections.registry.versions(project_id)):
             verdict = read_verdict(version)
             if verdict is not None:
@@ -104,7 +104,7 @@ class ProjectStatus:
         return None
 
     def _settings(self, project_id: int) -> dict[str, Any]:
-        """The project's own settings and what its gate does; or what is wrong with them."""
+        """The project's own settings and the state of its gate, or the error in its settings."""
         try:
             settings, own = self.own_settings(project_id)
         except SettingsError as e:
@@ -112,7 +112,7 @@ class ProjectStatus:
         return {"settings": own, "auto_accept": self._auto_accept(project_id, settings)}
 
     def _auto_accept(self, project_id: int, settings: Settings) -> dict[str, Any]:
-        """What the gate does for the project, and on what evidence."""
+        """The state of the project's gate, and the evidence for it."""
         champion = self._connections.registry.champion(project_id)
         mode = settings.auto_accept
         if champion is None or mode == "off":

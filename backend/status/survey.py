@@ -1,6 +1,6 @@
-"""Where a project stands: what is annotated, how long that takes, how much of what is shown people change.
+"""Where a project stands: what is annotated, how long that takes, and how much people change predictions.
 
-`training.annotations.survey` counts it, with every count of approved labels; here it is kept for whoever shows it.
+`training.annotations.survey` takes a survey with every count of approved labels; this module stores it for display.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from backend.queues.redis_connection import redis_errors
 
 logger = logging.getLogger(__name__)
 
-# Hash, project id → JSON of its last survey; a hint that the next count gives anew.
+# Hash, project id → JSON of its last survey; if it is lost, the next count stores it again.
 KEY = "drape:surveys"
 
 Origin = Literal["scratch", "prediction", "accepted"]
@@ -24,17 +24,17 @@ Origin = Literal["scratch", "prediction", "accepted"]
 
 @dataclass(frozen=True)
 class Work:
-    """Annotations of one origin that were made on one day, or on all.
+    """The annotations of one origin that were made on one day, or on all days.
 
     Attributes:
         day: ISO 8601, UTC; None for all days together.
-        origin: `scratch`: by people, on a blank image; `prediction`: by people who began with a prediction, or with
-            what the service had accepted; `accepted`: by the service alone.
-        images: how many images they are of.
-        timed: of how many of these Label Studio knows what they took.
-        median_s: the median of what those took, in seconds; None where it is known of none. Label Studio counts all the
-            time that an annotation was open, and adds to it when somebody opens it again and saves: a later correction
-            makes it longer, and so does a pause.
+        origin: `scratch`: by people, on a blank image; `prediction`: by people who began with a prediction or with an
+            auto-accepted annotation; `accepted`: by auto-accept alone.
+        images: number of annotated images.
+        timed: number of these whose working time Label Studio knows.
+        median_s: median of those working times, in seconds; None where none is known. Label Studio counts all the time
+            that an annotation was open, and adds to it when a person opens it again and saves: so a pause or a later
+            correction makes it longer.
     """
 
     day: str | None
@@ -46,16 +46,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Corrections:
-    """How much people change of what is shown to them.
+    """How much people change the predictions that they are shown.
 
     Attributes:
-        shown: approved annotations of people's that began with a prediction, of which Label Studio has kept what it
-            showed, and which were compared with it.
-        unchanged: those of them that show the same as it did, pixel by pixel.
-        garments: how many garments they show, or it did.
-        mean_iou, median_iou: of the masks of each garment, as shown and as approved, in `[0, 1]`; a garment that was
-            added, removed, given another label or moved by more than half counts 0. None where there are none.
-        left: how many annotations are still to be compared, at the next counts.
+        shown: number of people's approved annotations that began with a prediction, which Label Studio still stores,
+            and that were compared with it.
+        unchanged: how many of these equal their prediction, pixel by pixel.
+        garments: number of garments in these annotations, including those only in their predictions.
+        mean_iou, median_iou: IoU of each garment's masks, as shown and as approved, in `[0, 1]`; a garment that was
+            added, removed, given another label or moved by more than half counts 0. None without garments.
+        left: number of annotations that later counts still have to compare.
     """
 
     shown: int
@@ -68,22 +68,21 @@ class Corrections:
 
 @dataclass(frozen=True)
 class Survey:
-    """A project at one time.
+    """The state of a project at one time.
 
     Attributes:
         at: when it was counted, ISO 8601, UTC.
-        images: tasks of the project.
+        images: number of tasks in the project.
         predicted: tasks that have a prediction.
-        approved: tasks with an approved annotation of a person's.
-        auto_accepted: tasks that the service alone has annotated.
-        waiting: tasks with a prediction that nobody has annotated or skipped.
-        doubtful: those of them whose prediction's score is below 0.5: Label Studio serves them first, where it serves
-            by uncertainty.
-        new, needed: approved annotations that the latest model has not learnt from, and how many start a training;
-            those that the service accepted are among them where they are trained on.
-        instances: how many garments of each label of the label config people have approved, in its order.
-        work: of each origin and day, by day: what is approved of people's, and all that the service accepted alone.
-        totals: the same of each origin that there is, all days together.
+        approved: tasks with a person's approved annotation.
+        auto_accepted: tasks annotated by auto-accept alone.
+        waiting: tasks with a prediction that no person has annotated or skipped.
+        doubtful: waiting tasks whose prediction's score is below 0.5; uncertainty sampling serves them first.
+        new, needed: approved annotations that the latest model was not trained on, and how many start a training;
+            auto-accepted annotations count where the settings train on them.
+        instances: label → number of garments that people have approved, in the label config's order.
+        work: people's approved annotations, and all by auto-accept alone, by day and origin.
+        totals: the same by origin, for all days together.
     """
 
     at: str
@@ -106,18 +105,18 @@ _JSON = TypeAdapter(Survey)
 
 
 class Surveys:
-    """The last survey of each project. Every method raises `QueueError` while Redis is away."""
+    """The last survey of each project. Every method raises `QueueError` while Redis does not answer."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def remember(self, project_id: int, survey: Survey) -> None:
-        """Keeps a project's survey in the place of its last."""
+        """Stores a project's survey in place of its previous one."""
         with redis_errors():
             self._redis.hset(KEY, str(project_id), _JSON.dump_json(survey))
 
     def all(self) -> dict[int, Survey]:
-        """Project id → its last survey, by id; what cannot be read is passed over until it is counted anew."""
+        """Project id → its last survey, ordered by id; skips unreadable surveys, which the next count replaces."""
         with redis_errors():
             rows = self._redis.hgetall(KEY)
         found = {}

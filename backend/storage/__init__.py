@@ -1,6 +1,6 @@
 """Files and objects that outlive a process.
 
-- `atomic_files`: files and folders that are whole or not there
-- `retry`: attempts while Label Studio or a storage is away
-- `store`: a folder or a bucket of S3 that several machines share
+- `atomic_files`: files and folders that appear complete or not at all
+- `retry`: retries while Label Studio or the storage is unreachable
+- `store`: the folder or S3 bucket that several machines share
 """

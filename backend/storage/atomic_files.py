@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written beside their place, and moved there in one step."""
+"""Files and folders that appear complete or not at all: written beside their place, and moved there in one step."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What the names of folders begin with that are not whole yet; whoever comes after a killed process removes them.
+# Prefix of the names of incomplete folders. A killed process leaves them behind; the next one removes them.
 HALF = ".half-"
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Writes a file, UTF-8 where it is text; folders are made as needed, and what stood there is replaced.
+    """Writes a file (text as UTF-8), with its parent folders; replaces an existing file.
 
     Args:
-        durable: it is on the disk when this returns, whatever happens to the machine.
+        durable: waits until the content is on the disk, where it survives a crash of the machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     half = _beside(path)
@@ -28,13 +28,13 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> N
             sync(half)
         half.replace(path)
     except OSError:
-        # On a full disk it would take what little is left.
+        # On a full disk the incomplete file would take up the little space that is left.
         half.unlink(missing_ok=True)
         raise
 
 
 def copy_whole(source: Path, target: Path, *, durable: bool = False) -> None:
-    """Copies a file likewise."""
+    """Copies a file in the same way."""
     target.parent.mkdir(parents=True, exist_ok=True)
     half = _beside(target)
     try:
@@ -49,10 +49,10 @@ def copy_whole(source: Path, target: Path, *, durable: bool = False) -> None:
 
 @contextmanager
 def whole_folder(place: Path, *, private: bool = True) -> Iterator[Path]:
-    """A new folder beside `place`, which whoever writes it moves there when it is whole; what is left of it is removed.
+    """Yields a new folder beside `place` for the caller to fill and move to `place`; removes it if it was not moved.
 
     Args:
-        private: only its owner may read it.
+        private: only the owner may read the folder.
     """
     if private:
         half = Path(tempfile.mkdtemp(prefix=HALF, dir=place.parent))
@@ -66,7 +66,7 @@ def whole_folder(place: Path, *, private: bool = True) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Waits until what was written to a file is on the disk."""
+    """Waits until the content of a file is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -75,5 +75,5 @@ def sync(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    # Hidden, and not another process's or machine's.
+    # A hidden name that no other process or machine uses.
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")

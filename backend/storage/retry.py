@@ -1,4 +1,4 @@
-"""Waiting for a Label Studio that restarts, or a storage that is away, while a job runs."""
+"""Retries for jobs, while Label Studio restarts or the storage is unreachable."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from backend.errors import LabelStudioAwayError, StorageAwayError
 
 logger = logging.getLogger(__name__)
 
-# Together some ten minutes of waiting, however long the work between them takes.
+# The pauses add up to about ten minutes, besides the time of the attempts themselves.
 ATTEMPTS = 35
 LONGEST_PAUSE_S = 20
-# Of who writes to a storage, and has nothing else to go on with.
+# For work that cannot continue without writing to the storage.
 WRITE_ATTEMPTS, WRITE_PAUSE_S = 4, 4.0
-# What is quick, and waits in the same queue as all else that Label Studio is asked.
+# For quick jobs: others that need Label Studio wait behind them in the same queue.
 SHORT_PAUSE_S = 5
 
 
 def patiently(*, for_s: float | None = None) -> Retrying:
-    """Attempts at a piece of work that can be begun again, while one of them is away; the last failure is raised.
+    """Retries repeatable work while Label Studio or the storage is unreachable; raises the last failure.
 
     Args:
-        for_s: seconds that it may take in all, for work that others wait behind: it is then tried more often, too.
+        for_s: seconds for all attempts together, for work that other jobs wait behind; its pauses are shorter, too.
     """
     return Retrying(
         retry=retry_if_exception_type((LabelStudioAwayError, StorageAwayError)),
@@ -42,7 +42,7 @@ def patiently(*, for_s: float | None = None) -> Retrying:
 
 
 def insistently() -> Retrying:
-    """Attempts at something that cannot go on without the storage; the last failure is raised."""
+    """Retries work that cannot continue without the storage; raises the last failure."""
     return Retrying(
         retry=retry_if_exception_type(StorageAwayError),
         wait=wait_exponential(multiplier=0.5, max=WRITE_PAUSE_S),

@@ -1,6 +1,6 @@
-"""Where lies what several machines share: a folder that all of them reach (NFS), or a bucket of S3; one interface.
+"""The storage that several machines share, behind one interface: a folder that all of them reach (NFS) or an S3 bucket.
 
-Names are such as `models/7/champion`. Whatever is written is seen whole or not at all, and by everybody from then on.
+A name looks like `models/7/champion`. A write is visible completely or not at all, and from then on to every machine.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from backend.storage.retry import insistently
 logger = logging.getLogger(__name__)
 
 BUCKETS = "s3://"
-# Who reads has copies to go on with, and gives up soon; who writes has nothing else, and tries again.
+# Short, since a reader has copies to continue with; a writer has no alternative and retries.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One thing that is kept.
+    """Description of one stored file or object.
 
     Attributes:
-        tag: another one for other content.
+        tag: differs if the content differs.
         size: in bytes.
         written_at: seconds since 1970, by the storage's clock.
     """
@@ -44,45 +44,44 @@ class StoredObject:
 
 
 class Storage(Protocol):
-    """What is kept under names. Thread-safe; all methods raise `StorageError`, and `StorageAwayError` where the same
-    may succeed later."""
+    """Stores content by name; thread-safe. Methods raise `StorageError`: `StorageAwayError` if a retry may succeed."""
 
     @property
     def url(self) -> str:
-        """Where it is; holds no secret."""
+        """The storage's address; holds no secret."""
 
     def kept_under(self, under: str) -> dict[str, StoredObject]:
-        """Everything whose name begins with `under/`, at any depth; the names are whole ones. Empty for nothing."""
+        """Everything whose name begins with `under/`, at any depth, by its full name; empty if there is nothing."""
 
     def folders(self, under: str) -> list[str]:
-        """First parts, after `under/`, of the names of what lies deeper, in order."""
+        """Names of the folders directly below `under`, sorted."""
 
     def read(self, name: str) -> bytes:
-        """What is kept under the name.
+        """The content stored under the name.
 
         Raises:
-            FileNotFoundError: nothing is.
+            FileNotFoundError: nothing is stored under the name.
         """
 
     def fetch(self, name: str, to: Path) -> None:
-        """Writes what is kept under the name into a file.
+        """Writes the content stored under the name into a file.
 
         Raises:
-            FileNotFoundError: nothing is.
+            FileNotFoundError: nothing is stored under the name.
         """
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
-        """Keeps it, or a file's content, whole; what was kept under the name is replaced."""
+        """Stores bytes or a file's content in one step; replaces any content that the name had."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Keeps it where nothing is kept under the name; False where something is. Of many at once one succeeds."""
+        """Stores content if the name is free, and returns whether it was. Of concurrent calls, one succeeds."""
 
     def remove(self, name: str) -> None:
-        """Forgets it; what is not kept anyway is no failure."""
+        """Removes the content stored under the name; a free name is no failure."""
 
 
 class Folder:
-    """A folder that every machine has, under whatever path."""
+    """A folder that every machine reaches, each under a path of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -93,19 +92,19 @@ class Folder:
         return str(self._folder)
 
     def kept_under(self, under: str) -> dict[str, StoredObject]:
-        """Everything below; hidden files are others' unfinished ones."""
+        """All files below, except for hidden ones, which are unfinished writes."""
         found: dict[str, StoredObject] = {}
         with self._said("read"):
             for folder, folders, files in os.walk(self._folder / under, onerror=_unless_gone):
                 folders[:] = [one for one in folders if not one.startswith(".")]
                 for path in (Path(folder, one) for one in files if not one.startswith(".")):
-                    # Removed meanwhile.
+                    # Another process may have removed the file meanwhile.
                     with suppress(FileNotFoundError):
                         found[path.relative_to(self._folder).as_posix()] = _kept(path)
         return found
 
     def folders(self, under: str) -> list[str]:
-        """Folders directly below."""
+        """Names of the folders directly below, sorted; hidden ones are left out."""
         folder = self._folder / under
         with self._said("read"):
             if not folder.is_dir():
@@ -123,7 +122,7 @@ class Folder:
             copy_whole(self._folder / name, to)
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
-        """Writes beside its place, and moves it there."""
+        """Writes the file beside its place, and moves it there."""
         path = self._folder / name
         with self._said("written to"):
             if isinstance(content, Path):
@@ -133,13 +132,13 @@ class Folder:
             return _kept(path)
 
     def create(self, name: str, content: bytes) -> bool:
-        """By a hard link, which NFS has too."""
+        """Creates the file by a hard link, which NFS supports too."""
         path = self._folder / name
         half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         with self._said("written to"):
             write_whole(half, content, durable=True)
             try:
-                # Unlike a renaming it replaces nothing.
+                # Unlike a rename, a link never replaces a file.
                 path.hardlink_to(half)
             except FileExistsError:
                 return False
@@ -148,11 +147,11 @@ class Folder:
         return True
 
     def remove(self, name: str) -> None:
-        """Removes a file, and the folders that it leaves empty."""
+        """Removes a file, and the folders that become empty."""
         path = self._folder / name
         with self._said("written to"):
             path.unlink(missing_ok=True)
-        # Not the outermost, without which it would look as if it were not mounted.
+        # The outermost folder stays: without it the storage would look as if it were not mounted.
         for folder in list(path.relative_to(self._folder).parents)[:-1]:
             with suppress(OSError):
                 (self._folder / folder).rmdir()
@@ -168,26 +167,26 @@ class Folder:
 
 
 class Bucket:
-    """A bucket of S3, or the part of one below a prefix; credentials and endpoint are those of the AWS_* variables."""
+    """An S3 bucket, or the part of it below a prefix; credentials and endpoint come from the AWS_* variables."""
 
     def __init__(self, url: str) -> None:
         self._root = url.removeprefix(BUCKETS).strip("/")
 
     @property
     def url(self) -> str:
-        """As settings have it."""
+        """The URL as the settings spell it."""
         return f"{BUCKETS}{self._root}"
 
     def kept_under(self, under: str) -> dict[str, StoredObject]:
-        """By the bucket's own listing, a thousand names a request; it shows what was written before it was asked."""
+        """Lists the bucket, a thousand names per request; the listing shows everything written before the request."""
         with self._said("read"):
             found: dict[str, dict[str, Any]] = self._s3.find(self._key(under), detail=True)
-        # Where it finds nothing it looks once more, and what has come since then is described as a directory.
+        # If s3fs finds nothing, it looks again, and describes an object that was written meanwhile as a directory.
         files = {key: facts for key, facts in found.items() if facts["type"] == "file" and "ETag" in facts}
         return {key[len(self._root) + 1 :]: _described(facts) for key, facts in files.items()}
 
     def folders(self, under: str) -> list[str]:
-        """By a listing that stops at each slash."""
+        """Uses a listing that stops at the next slash."""
         try:
             with self._said("read"):
                 found = self._s3.ls(self._key(under), detail=True, refresh=True)
@@ -206,7 +205,7 @@ class Bucket:
             self._s3.get_file(self._key(name), str(to))
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
-        """Uploads an object, large ones in parts: S3 shows it once it is whole."""
+        """Uploads an object, a large one in parts: S3 shows it once it is complete."""
         key = self._key(name)
         for attempt in insistently():
             with attempt, self._said("written to", writing=True):
@@ -218,7 +217,7 @@ class Bucket:
         raise StorageError(f"{self.url} cannot be written to.")
 
     def create(self, name: str, content: bytes) -> bool:
-        """By If-None-Match, which S3 has had since 2024."""
+        """Uploads with If-None-Match, which S3 has supported since 2024."""
         for attempt in insistently():
             with attempt, self._said("written to", writing=True):
                 try:
@@ -237,7 +236,7 @@ class Bucket:
 
     @cached_property
     def _s3(self) -> Any:
-        # Half a second to import, for those alone who have a bucket.
+        # Imported here, as it takes half a second that only installations with a bucket need to spend.
         from s3fs import S3FileSystem
 
         s3 = S3FileSystem(
@@ -249,7 +248,7 @@ class Bucket:
                 "retries": {"max_attempts": 2},
             },
         )
-        # Its own five attempts come on top of each of ours, and of botocore's.
+        # By default s3fs makes five attempts, within each of Drape's and on top of botocore's.
         s3.retries = 1
         return s3
 
@@ -278,7 +277,7 @@ class Bucket:
 
 
 def storage_of(settings: Settings) -> Storage | None:
-    """The storage that the settings name; None for none, where one machine keeps all in its data directory."""
+    """The storage that the settings name; None if they name none: one machine stores all in its data directory."""
     url = settings.storage_url
     if not url:
         return None
@@ -288,13 +287,13 @@ def storage_of(settings: Settings) -> Storage | None:
 
 
 def _unless_gone(error: OSError) -> None:
-    # Else what cannot be read would look as if nothing were there.
+    # `os.walk` would skip the error: a folder that cannot be read would look empty.
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 def _kept(path: Path) -> StoredObject:
-    # Opened first: NFS looks whether a file has changed then, and answers from what it remembers else.
+    # The file is opened first: only then does NFS check whether it has changed; otherwise it answers from its cache.
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
     return StoredObject(f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}", status.st_size, status.st_mtime)
@@ -305,6 +304,6 @@ def _described(facts: dict[str, Any]) -> StoredObject:
 
 
 def _was_refused(error: OSError) -> bool:
-    """Whether an exclusive write found something there. Not every server of S3 says which condition did not hold."""
+    """Whether an exclusive write found the name taken. Not every S3 server says which condition did not hold."""
     answer = getattr(error.__cause__, "response", None) or {}
     return isinstance(error, FileExistsError) or answer.get("Error", {}).get("Code") == "PreconditionFailed"

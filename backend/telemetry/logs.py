@@ -1,4 +1,4 @@
-"""How a log record is written: as text for people or as JSON for collectors, with the ids of its request and job."""
+"""Formats log records, as text for people or as JSON for collectors, with the ids of request and job."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ LogFormat = Literal["text", "json"]
 
 
 class WithIds(logging.Filter):
-    """Gives each record `request_id` and `job_id`; it filters nothing out. For handlers, which see all loggers."""
+    """Adds `request_id` and `job_id` to each record, and drops none. For handlers, which see all loggers' records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always true."""
+        """Adds the ids; always returns True."""
         record.request_id, record.job_id = request_id(), job_id()
         return True
 
 
 class TextLines(logging.Formatter):
-    """`time LEVEL logger: message [request id, job id]`; a traceback follows on lines of its own."""
+    """Formats a record as `time LEVEL logger: message [request id, job id]`; a traceback follows on its own lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of the record."""
+        """The record as one line."""
         named = {"request": getattr(record, "request_id", ""), "job": getattr(record, "job_id", "")}
         ids = ", ".join(f"{what} {value}" for what, value in named.items() if value)
-        # A message may quote what somebody has sent, and must not look like records of its own.
+        # A message may quote text that somebody has sent: a line break in it could fake a further record.
         line = one_line(super().formatMessage(record))
         return f"{line} [{ids}]" if ids else line
 
     def formatException(self, ei: Any) -> str:
-        """The traceback; its last line may quote, too."""
+        """The traceback with control characters escaped, as its last line may quote text that somebody has sent."""
         return lines(super().formatException(ei))
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: `time` (ISO 8601, UTC), `level`, `logger`, `message`; where there are any also
-    `request_id`, `job_id` and `exception`, the traceback."""
+    """One JSON object per line. `time` is ISO 8601 in UTC, `exception` a traceback; empty values are left out."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
@@ -56,12 +55,12 @@ class JsonLines(logging.Formatter):
             "job_id": getattr(record, "job_id", ""),
             "exception": self.formatException(record.exc_info) if record.exc_info else "",
         }
-        # JSON lets stand what some collectors end a line at; spelled out it means the same.
+        # JSON allows characters at which some collectors end a line; as escapes they mean the same.
         return one_line(json.dumps({name: value for name, value in facts.items() if value}, ensure_ascii=False))
 
 
 def handler_of(log_format: LogFormat) -> logging.Handler:
-    """A handler that writes to standard error."""
+    """A handler that writes to standard error in that format."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     handler.addFilter(WithIds())

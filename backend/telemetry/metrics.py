@@ -1,4 +1,4 @@
-"""Counters and timings in Prometheus' form, one registry a service."""
+"""Counters and timings in Prometheus' format, in one registry per service."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-# Of each kind, for the status page; Prometheus keeps counts of all.
+# Latencies stored per kind for the status page; Prometheus' histogram counts all answers.
 RECENT = 500
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 100.0)
 
 
 class Sized(Protocol):
-    """A place whose fill is watched."""
+    """A cache tier whose size is exported."""
 
     @property
     def name(self) -> str: ...
@@ -28,7 +28,7 @@ class Sized(Protocol):
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds that the last `count` answers took: the median, and what 95 of 100 stay below."""
+    """Seconds that the latest `count` answers took: the median and the 95th percentile."""
 
     count: int
     median_s: float
@@ -36,7 +36,7 @@ class Latency:
 
 
 class Metrics:
-    """What is counted: answers of `/predict` by kind, with their times in seconds; webhooks by action; embeddings."""
+    """The service's metrics: answers of `/predict` by kind, with their times in seconds; webhooks; embeddings."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -87,24 +87,24 @@ class Metrics:
         )
 
     def watch_in_flight(self, kind: str, count: Callable[[], int]) -> None:
-        """Shows how many requests of that kind are in flight, read whenever metrics are asked for."""
+        """Exports how many requests of that kind are in flight; `count` is called whenever metrics are read."""
         self.in_flight.labels(kind=kind).set_function(count)
 
     def watch_embeddings(self, tiers: Iterable[Sized]) -> None:
-        """Shows the fill of the tiers, read whenever metrics are asked for."""
+        """Exports the sizes of the tiers, which are queried whenever metrics are read."""
         for tier in tiers:
             self.embedding_bytes.labels(tier=tier.name).set_function(lambda tier=tier: tier.used_bytes)  # type: ignore[misc]
 
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:
-        """Times one answer; an answer that raises is counted as a failure too."""
+        """Times one answer; an answer that raises also counts as a failure."""
         began = time.perf_counter()
         with self.predict_seconds.labels(kind=kind).time(), self.failures.labels(kind=kind).count_exceptions():
             yield
         self._recent[kind].append(time.perf_counter() - began)
 
     def latency(self, kind: str) -> Latency | None:
-        """Of the last answers of that kind that were none of errors; None before the first."""
+        """Latency of the latest successful answers of that kind; None before the first."""
         recent = list(self._recent[kind])
         if not recent:
             return None
@@ -112,7 +112,7 @@ class Metrics:
         return Latency(len(recent), float(median_s), float(p95_s))
 
     def embedding_lookups_by_outcome(self) -> dict[str, int]:
-        """How often an embedding was asked for, by the tier that had it, or `miss`."""
+        """How often an embedding was looked up, by the tier that had it, or `miss`."""
         (family,) = self.embedding_lookups.collect()
         return {
             sample.labels["outcome"]: int(sample.value) for sample in family.samples if sample.name.endswith("_total")

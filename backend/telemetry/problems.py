@@ -1,4 +1,4 @@
-"""What went wrong lately, in plain sentences: logged, and kept where `GET /status` of any process finds it."""
+"""The latest problems in plain sentences: logged, and stored in Redis for `GET /status` of any process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 KEY = "drape:problems"
-# How many there ever were; the list forgets.
+# Counts all problems that were ever reported; the list holds the latest only.
 COUNT = "drape:problems-reported"
 KEPT = 100
-# A sentence; what it quotes may be an address or a label of any length.
+# A problem is a sentence, but an address or a label that it quotes may have any length.
 MOST_CHARACTERS = 1000
 
 
@@ -32,15 +32,15 @@ class Problem:
 
 
 class Problems:
-    """The last hundred problems of all processes; of this process alone while Redis is away."""
+    """The last hundred problems of all processes, or of this process alone while Redis is unreachable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._own: deque[Problem] = deque(maxlen=KEPT)
 
     def report(self, text: str, *, project_id: int | None = None, task_id: int | None = None) -> None:
-        """Logs a problem and keeps it."""
-        # JSON may hold what no answer can be written in: half of a surrogate pair.
+        """Logs a problem and stores it."""
+        # Text from JSON may hold half of a surrogate pair, which no answer can encode.
         text = text[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
         where = f"project {project_id}, task {task_id}" if task_id else f"project {project_id}"
         logger.warning("%s (%s)", text, where)

@@ -1,7 +1,7 @@
-"""The id of the request that is being answered, or that a job came from: in every log record, and in the answer.
+"""The id of the current request, or of the request that a job came from, for every log record and the answer.
 
-Label Studio's requests bring none, unless a proxy in front gives them one; then it is kept, so that its log and ours
-tell of the same.
+Label Studio's requests carry no id unless a proxy in front of the backend adds one; then the backend uses that id, so
+that both logs name the request in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 HEADER = "X-Request-ID"
-# What is given is written into logs and into Redis: nothing in it may end a line, or be long.
+# A received id is written into logs and into Redis, so it must be short and must not contain a line end.
 ALLOWED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The key in a job's `meta`.
 JOB_META = "request_id"
@@ -30,28 +30,28 @@ _job_id: contextvars.ContextVar[str] = contextvars.ContextVar("job_id", default=
 
 
 def request_id() -> str:
-    """The id of the request that this code works for; '' where it works for none."""
+    """The id of the request that this code works for; '' if there is none."""
     return _request_id.get()
 
 
 def job_id() -> str:
-    """The id of the RQ job that this code is part of; '' outside of jobs."""
+    """The id of the RQ job that this code runs in; '' outside of jobs."""
     return _job_id.get()
 
 
 def work_for(request: str) -> None:
-    """Says whom this thread works for from now on; the initializer of threads, which start without."""
+    """Sets the request id of this thread; also the initializer of new threads, which start without an id."""
     _request_id.set(request)
 
 
 def meta_of_request() -> dict[str, str]:
-    """What a job that is queued now keeps in its `meta`."""
+    """The `meta` for a job that is queued now: the id of the current request, if there is one."""
     return {JOB_META: request_id()} if request_id() else {}
 
 
 @contextmanager
 def job_of_request(job: str, meta: dict[str, Any]) -> Iterator[None]:
-    """Work on a job: its records, and the jobs that it queues, carry the id of the request that it came from."""
+    """Sets the ids while a job runs: its log records, and the jobs that it queues, carry the id of its request."""
     given = str(meta.get(JOB_META, ""))
     of_request = _request_id.set(given if ALLOWED.fullmatch(given) else "")
     of_job = _job_id.set(job)
@@ -63,14 +63,14 @@ def job_of_request(job: str, meta: dict[str, Any]) -> Iterator[None]:
 
 
 def kept_or_made(given: str) -> str:
-    """`given`, where it is short and plain; else a new id of 16 hexadecimal digits."""
+    """`given`, if it is short and plain; else a new id of 16 hexadecimal digits."""
     return given if ALLOWED.fullmatch(given) else secrets.token_hex(8)
 
 
 class RequestIds:
-    """ASGI around the whole service: gives each request its id, and logs how it was answered.
+    """ASGI middleware around the whole service: gives each request its id, and logs how it was answered.
 
-    Not Starlette's `BaseHTTPMiddleware`, which costs each request a task and a stream.
+    It is not Starlette's `BaseHTTPMiddleware`, which costs each request a task and a stream.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -82,7 +82,7 @@ class RequestIds:
             return
         given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
         current = kept_or_made(given.decode("latin-1"))
-        # Never reset: the server runs each request in a task of its own, and logs what escapes from it afterwards.
+        # Never reset: the server runs each request in a task of its own, and afterwards logs exceptions that escape it.
         _request_id.set(current)
         began, status = time.perf_counter(), 500
 
@@ -96,7 +96,7 @@ class RequestIds:
         try:
             await self._app(scope, receive, answer)
         finally:
-            # What asks again and again (health, status, metrics) changes nothing, and would hide the rest.
+            # Requests that are repeated all the time (health, status, metrics) change nothing and would hide the rest.
             level = logging.DEBUG if scope["method"] in ("GET", "HEAD") else logging.INFO
             logger.log(
                 level,

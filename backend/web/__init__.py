@@ -1,7 +1,7 @@
-"""What stands before the routes.
+"""The checks that a request passes before its route.
 
-- `admission`: how much of `/predict` is taken on at once
+- `admission`: how many requests for `/predict` are accepted at once
 - `authentication`: HTTP Basic, and the secret of webhooks
 - `body_limit`: how large a request may be
-- `same_site`: refuses what another site's page has sent
+- `same_site`: refuses requests that another site's page has sent
 """

@@ -1,8 +1,8 @@
-"""How much of `/predict` is taken on at once: clicks go before whole images, and neither starves anything else.
+"""Limits the load of `/predict`: clicks go before whole images, and neither starves any other request.
 
-Each kind has threads of its own. What is answered at once is bounded in number, and by how long answers take at the
-time; beyond that the service says at once that it is overloaded, so that what it did take on is answered in time.
-Webhooks and health checks run elsewhere.
+Each kind has its own threads. The number of requests in flight is limited, and so is the time that a new one can expect
+to wait; a request beyond the limits is refused at once, so that accepted requests are answered in time. Webhooks and
+health checks run elsewhere.
 """
 
 from __future__ import annotations
@@ -27,51 +27,51 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 CLICKS, BATCHES = "interactive", "batch"
-# More would keep clicks, and webhooks, from Python's one lock. A click has always a thread: while another's image is
-# encoded it need not wait.
+# More threads would keep clicks and webhooks from Python's global lock. Each click has a thread of its own, so that it
+# need not wait while the image of another click is encoded.
 BATCH_THREADS = 2
-# Who has waited this long looks elsewhere by now: a person who has clicked sooner than who opens a list of tasks.
+# People stop waiting for an answer after this long: sooner after a click than after opening a list of tasks.
 CLICK_PATIENCE_S, BATCH_PATIENCE_S = 5.0, 15.0
-# Whole images stop by themselves at the deadline, and what they have is put together.
+# Extra time for whole images: their work stops at the deadline, and then the results so far are put together.
 LATE_S = 5.0
-# One whose image is encoded holds up nobody else: so many slow ones do not mean that all wait.
+# A click whose image is being encoded delays no other click: this many slow ones do not mean that all are slow.
 FEW_CLICKS = 4
-# Of the time between two answers, what the latest tells.
+# Weight of the latest interval in the moving average of the time between two answers.
 LATEST_SHARE = 0.1
 RETRY_CLICK_S, RETRY_BATCH_S = 2, 15
 
 
 class Pace:
-    """How long the next answer takes, as the last ones tell."""
+    """Estimates from the latest answers how long the next one takes."""
 
     def __init__(self) -> None:
         self._each_s = 0.0
         self._since_s: float | None = None
 
     def busy(self, at_s: float) -> None:
-        """There is work from now on."""
+        """Records that there is work from now on: the interval to the next answer begins."""
         self._since_s = at_s
 
     def answered(self, at_s: float) -> None:
-        """One more was answered, whoever computes how many of them at once."""
+        """Records an answer; the interval since the previous one counts, however many are computed at once."""
         if self._since_s is not None:
             took_s = at_s - self._since_s
             self._each_s = self._each_s + LATEST_SHARE * (took_s - self._each_s) if self._each_s else took_s
         self._since_s = at_s
 
     def expected_s(self, waiting: int) -> float:
-        """Seconds until one that comes behind so many is answered; 0 where nothing was answered yet."""
+        """Seconds until a request behind `waiting` others is answered; 0 before the first answer."""
         return self._each_s * (waiting + 1)
 
 
 class Lane:
-    """Takes on so many requests of one kind at once, in so many threads. Used from one event loop alone.
+    """Accepts up to `most` requests of one kind at once, in `threads` threads. For use from a single event loop.
 
     Args:
-        few: so many are taken on however long they take: only their answers tell that it goes faster again.
-        patience_s: what is expected to take longer is not taken on.
-        deadline_s: within it, all that is taken on is answered.
-        gives_way: whether others go first now: nothing is taken on then, nor begun of what waits.
+        few: this many requests are accepted however slow answers are: only answers show that they are fast again.
+        patience_s: a request that is expected to take longer is refused.
+        deadline_s: seconds within which every accepted request is answered.
+        gives_way: whether other requests go first now: then none is accepted, and none that waits is started.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Lane:
         metrics.watch_in_flight(kind, lambda: self.in_flight)
 
     async def run(self, work: Callable[[float], Answer]) -> Answer:
-        """Does the work, which is told how many seconds it has, in one of the lane's threads.
+        """Runs `work` in one of the lane's threads, and passes it the number of seconds that it has left.
 
         Raises:
             OverloadedError: the lane is full, would answer late, or did not answer in time.
@@ -118,12 +118,12 @@ class Lane:
         with self._metrics.timed(self._kind):
             done, _ = await asyncio.wait({working}, timeout=self._deadline_s + LATE_S)
             if not done:
-                # A thread cannot be ended: it keeps its place in the lane until it is done.
+                # A thread cannot be stopped: its request counts as in flight until it is done.
                 raise self.overloaded()
             return working.result()
 
     def is_full(self) -> bool:
-        """Whether one more would be refused now."""
+        """Whether one more request would be refused now."""
         late = self._pace.expected_s(self.in_flight) > self._patience_s
         return self.in_flight >= self._most or (late and self.in_flight >= self._few)
 
@@ -139,10 +139,10 @@ class Lane:
         self._relieved()
 
     def overloaded(self) -> OverloadedError:
-        """Counts a request that is not taken on; the error that tells so."""
+        """Counts a refused request; returns the error to raise for it."""
         self._metrics.shed.labels(kind=self._kind).inc()
         if not self._sheds:
-            # Once: a line for each would be a load of its own.
+            # Logged once: a line for each refused request would add to the load.
             logger.warning("Too much is asked at once: %s requests are refused", self._kind)
         self._sheds = True
         return OverloadedError(
@@ -170,7 +170,7 @@ class Lane:
 
 
 class Lanes:
-    """The two kinds of `/predict`."""
+    """The lanes for the two kinds of `/predict`: clicks and whole images."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         busy_clicks = settings.predict_clicks // 2
@@ -197,9 +197,9 @@ class Lanes:
         )
 
     async def run(self, kind: str, work: Callable[[float], Answer]) -> Answer:
-        """Does the work of one request; whole images are refused as soon as clicks wait in numbers.
+        """Runs the work of one request in its lane; whole images are refused while many clicks are in flight.
 
         Raises:
-            OverloadedError: it is not taken on, or not answered in time.
+            OverloadedError: the request is refused, or not answered in time.
         """
         return await (self._clicks if kind == CLICKS else self._batches).run(work)

@@ -1,4 +1,4 @@
-"""Credentials: HTTP Basic everywhere, the secret header for webhooks; looked at before a body is read."""
+"""Checks credentials before a body is read: HTTP Basic everywhere, or the secret header for webhooks."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def _same(given: str, expected: str) -> bool:
 
 
 def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., Awaitable[None]]:
-    """A dependency that refuses requests without the configured credentials.
+    """Makes a dependency that refuses requests without the configured credentials.
 
-    HTTP Basic everywhere; a webhook, to which Label Studio adds headers but no credentials, may carry the secret header
-    in its place. Without a configured user (and, for webhooks, secret) all requests pass.
+    These are HTTP Basic everywhere. Label Studio adds headers but no credentials to a webhook, which may carry the
+    secret header instead. Without a configured user (and, for webhooks, secret) all requests pass.
     """
 
-    # No thread is needed for it: of those a flood of requests takes all.
+    # Asynchronous, so that it needs no thread: a flood of requests takes all threads.
     async def check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)]) -> None:
         secret = request.headers.get(SECRET_HEADER)
         if webhook and settings.webhook_secret and secret is not None and _same(secret, settings.webhook_secret):
             return
         if not (settings.basic_auth_user or (webhook and settings.webhook_secret)):
             return
-        # Without a user only the secret opens: else any made-up credentials would stand for it.
+        # If only the secret is configured, only the secret is valid: otherwise any credentials would pass.
         if credentials is None or not settings.basic_auth_user:
             raise Unauthorized
-        # Both are compared before the answer, so that its time does not tell which was wrong.
+        # Both are always compared, so that the time of the answer does not reveal which was wrong.
         user_right = _same(credentials.username, settings.basic_auth_user)
         password_right = _same(credentials.password, settings.basic_auth_pass)
         if not (user_right and password_right):
@@ -52,7 +52,7 @@ def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., 
 
 
 def guarded(settings: Settings) -> type[APIRoute]:
-    """Routes that look at the credentials before the body, which FastAPI reads before all dependencies; not `LIVE`."""
+    """Makes a route class that checks credentials before the body: FastAPI reads it before dependencies. Not `LIVE`."""
 
     class Guarded(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -1,4 +1,4 @@
-"""Requests whose body is too large are refused in a sentence, before more of it is read than may be."""
+"""Refuses requests whose body is too large, with a sentence, before more of it is read than the limit allows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ STATUS = 413
 
 
 class BodyLimit:
-    """ASGI around the whole service. Bodies without a stated length are counted as they come.
+    """ASGI middleware around the whole service. It counts bodies without a stated length as they arrive.
 
     Args:
-        most_bytes: of one body.
+        most_bytes: the largest size of a body, in bytes.
     """
 
     def __init__(self, app: ASGIApp, *, most_bytes: int) -> None:
@@ -35,7 +35,7 @@ class BodyLimit:
             message = await receive()
             came += len(message.get("body", b""))
             if came > self._most_bytes:
-                # The one kind of error that FastAPI does not take for a body that cannot be read.
+                # FastAPI reports every other kind of error here as a body that cannot be parsed.
                 raise HTTPException(STATUS, self._refusal)
             return message
 

@@ -1,4 +1,4 @@
-"""Refuses what another site's page has sent with the browser's credentials."""
+"""Refuses requests that another site's page sends with the browser's credentials."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from backend.errors import ForbiddenError
 
 
 def of_this_page(request: Request) -> None:
-    """Refuses what another site's page has sent: browsers add the credentials that they know to whatever is sent here.
+    """Refuses requests from other sites' pages: browsers add their stored credentials to any request to this host.
 
     Raises:
-        ForbiddenError: it came from elsewhere.
+        ForbiddenError: the request came from another site's page.
     """
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
     elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")

@@ -2,10 +2,10 @@
 
 - `figures`: whole pictures
 - `garments`: outlines of garments on a pose
-- `pose`: a figure's joints
-- `fabric`: colours, patterns, folds
-- `scene`: walls, floors, furniture, light
-- `canvas`: which layer each pixel shows
-- `write`: figures as files
+- `pose`: the joints of a figure
+- `fabric`: colours, patterns and folds of cloth
+- `scene`: walls, floors, furniture and light
+- `canvas`: a picture that records which layer each pixel shows
+- `write`: writes figures as files
 - `train_starter`: trains the starter model
 """

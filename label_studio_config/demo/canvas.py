@@ -1,4 +1,4 @@
-"""A picture that remembers which layer each pixel shows."""
+"""A picture that records which layer each pixel shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUBPIXEL_BITS = 4
 
 
 def smooth(points: Points, *, rounds: int = 3) -> Points:
-    """A closed outline `(N, 2)` with its corners cut `rounds` times (Chaikin 1974): `(N * 2**rounds, 2)`."""
+    """Cuts the corners of a closed outline `(N, 2)`, `rounds` times (Chaikin 1974): returns `(N * 2**rounds, 2)`."""
     for _ in range(rounds):
         after = np.roll(points, -1, axis=0)
         points = np.stack([0.75 * points + 0.25 * after, 0.25 * points + 0.75 * after], axis=1).reshape(-1, 2)
@@ -27,7 +27,7 @@ class Canvas:
 
     Attributes:
         pixels: `float32 (H, W, 3)`, RGB in `[0, 255]`.
-        owner: `int16 (H, W)`: number of the topmost layer with an owner, 0 for background and unowned layers.
+        owner: `int16 (H, W)`: number of the garment in each pixel's topmost layer; 0 where there is none.
     """
 
     def __init__(self, background: npt.NDArray[np.float32]) -> None:
@@ -35,10 +35,10 @@ class Canvas:
         self.owner = np.zeros(background.shape[:2], np.int16)
 
     def fill(self, outline: Points, fabric: Fabric, *, owner: int = 0, shade: float = 0.0) -> None:
-        """Paints the closed `outline`, `(N, 2)` pixels x before y, in `fabric`; it hides what lies below.
+        """Paints the closed `outline`, `(N, 2)` in pixels, x before y, in `fabric`, on top of all earlier layers.
 
         Args:
-            owner: number of the garment, 0 for skin, props and the like.
+            owner: number of the garment; 0 for skin, props and other things.
             shade: width in pixels of the darker rim that makes the layer look round; 0 for none.
         """
         height, width = self.owner.shape
@@ -48,7 +48,7 @@ class Canvas:
         if right <= left or bottom <= top:
             return
         alpha = np.zeros((bottom - top, right - left), np.uint8)
-        # A pixel's centre lies half a pixel from its corner; OpenCV counts from centres.
+        # `outline` counts from the corners of pixels, OpenCV from their centres, half a pixel further.
         shifted = np.round((outline - (left + 0.5, top + 0.5)) * (1 << SUBPIXEL_BITS)).astype(np.int32)
         cv2.fillPoly(alpha, [shifted], 255, lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS)
         colour = fabric.paint(top=top, left=left, height=bottom - top, width=right - left)
@@ -61,13 +61,13 @@ class Canvas:
         self.owner[top:bottom, left:right][alpha >= 128] = owner
 
     def limb(self, joints: Points, widths: npt.NDArray[np.float64], fabric: Fabric, *, owner: int = 0) -> None:
-        """Paints a tapering limb along `joints` `(N, 2)`, `widths` `(N,)` pixels across at each."""
+        """Paints a tapering limb along `joints` `(N, 2)`; `widths` `(N,)` are its widths there, in pixels."""
         for (start, end), (first, last) in zip(pairwise(joints), pairwise(widths), strict=True):
             self.fill(capsule(start, end, first, last), fabric, owner=owner, shade=max(first, last) / 3)
 
 
 def capsule(start: Points, end: Points, first: float, last: float) -> Points:
-    """Outline of a rounded, tapering bar from `start` to `end`, `first` and `last` pixels across."""
+    """Returns the outline of a rounded, tapering bar from `start` to `end`, `first` and `last` pixels wide there."""
     along = end - start
     angle = float(np.arctan2(along[1], along[0]))
     back = np.linspace(angle + np.pi / 2, angle + 3 * np.pi / 2, 9)
@@ -81,7 +81,7 @@ def capsule(start: Points, end: Points, first: float, last: float) -> Points:
 
 
 def ellipse(centre: Points, radii: Points, *, angle: float = 0.0) -> Points:
-    """Outline of an ellipse, `angle` in radians clockwise on the screen."""
+    """Returns the outline of an ellipse, turned by `angle` radians clockwise on the screen."""
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     flat = np.stack([radii[0] * np.cos(turn), radii[1] * np.sin(turn)], axis=1)
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

@@ -1,4 +1,4 @@
-"""Cloth: its colours, its pattern and its folds."""
+"""Cloth: its colours, pattern and folds."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PATTERN_SHARES = (0.52, 0.18, 0.14, 0.16)
 
 @dataclass(frozen=True)
 class Fabric:
-    """What a garment is made of, and how it hangs.
+    """The cloth of a garment, and how it hangs.
 
     Attributes:
         base: RGB in `[0, 255]`.
         accent: RGB of stripes, checks and motifs.
         period_px: distance between stripes or motifs.
-        angle: of the pattern, radians.
+        angle: direction of the pattern, radians.
         folds: depth of the folds' shading, 0 to about 0.3.
         fold_px: distance between folds.
         fold_angle: direction across the folds, radians; 0 gives folds that hang straight down.
-        phase: where pattern and folds begin.
+        phase: offset of the pattern and the folds.
     """
 
     base: tuple[float, float, float]
@@ -40,11 +40,11 @@ class Fabric:
     phase: float = 0.0
 
     def draped(self, *, fold_angle: float, fold_px: float, folds: float | None = None) -> Fabric:
-        """The same cloth, falling another way."""
+        """Returns the same cloth with other folds."""
         return replace(self, fold_angle=fold_angle, fold_px=fold_px, folds=self.folds if folds is None else folds)
 
     def paint(self, *, top: int, left: int, height: int, width: int) -> npt.NDArray[np.float32]:
-        """The cloth over a window of the picture: `float32 (height, width, 3)`, RGB in `[0, 255]`."""
+        """Returns the cloth over a window of the picture: `float32 (height, width, 3)`, RGB in `[0, 255]`."""
         y, x = np.mgrid[top : top + height, left : left + width].astype(np.float32)
         colour = np.empty((height, width, 3), np.float32)
         colour[:] = self.base
@@ -84,7 +84,7 @@ def _edge(values: npt.NDArray[np.float32], *, sharpness: float = 6.0) -> npt.NDA
 
 
 def draw_fabric(rng: np.random.Generator, *, hue: float | None = None) -> Fabric:
-    """A cloth by chance; `hue` in `[0, 180)`, OpenCV's half degrees, where the colour is given."""
+    """Draws a random cloth; `hue`, in `[0, 180)` (OpenCV's half degrees), fixes the hue of its base colour."""
     hue = rng.uniform(0, 180) if hue is None else hue
     base = _rgb(hue, rng.uniform(70, 225), rng.uniform(85, 240))
     accent = _rgb((hue + rng.uniform(25, 155)) % 180, rng.uniform(40, 220), rng.uniform(60, 250))
@@ -106,7 +106,7 @@ def draw_fabric(rng: np.random.Generator, *, hue: float | None = None) -> Fabric
 
 
 def plain(rgb: tuple[float, float, float]) -> Fabric:
-    """One colour, no folds: skin, hair, props."""
+    """Returns a fabric of one colour without folds, for skin, hair and props."""
     return Fabric(base=rgb, folds=0.0)
 
 

@@ -1,4 +1,4 @@
-"""Whole pictures: people dressed layer upon layer, with the exact visible mask of each garment."""
+"""Whole pictures: people in layers of garments, with the exact visible mask of each garment."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from label_studio_config.demo.scene import draw_background, draw_furniture, draw
 LABELS = ("saree", "blouse", "kurta", "bottoms", "jacket", "shawl", "dupatta", "top")
 SIZES_WH = ((480, 640), (540, 720), (512, 704), (600, 640), (720, 540), (640, 560))
 SKIN = ((241, 205, 178), (224, 180, 146), (198, 148, 112), (164, 114, 82), (122, 82, 58), (92, 60, 44))
-# A garment of which less than this share of the picture shows is not one a person would label.
+# A person would not label a garment that covers less than this share of the picture.
 LEAST_SHARE = 0.0012
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One garment as it is seen: `bool (H, W)`, disjoint from all others of the picture."""
+    """The visible part of one garment: `bool (H, W)`, disjoint from all other garments of the picture."""
 
     label: str
     mask: npt.NDArray[np.bool_]
@@ -31,7 +31,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture: `uint8 (H, W, 3)` RGB, its garments back to front, and the seed that draws it again."""
+    """One picture: `uint8 (H, W, 3)` RGB, its garments back to front, and the seed that it is drawn from."""
 
     pixels: npt.NDArray[np.uint8]
     instances: tuple[Instance, ...]
@@ -40,7 +40,7 @@ class Figure:
 
 @dataclass
 class _Wardrobe:
-    """Numbers the garments as they are put on."""
+    """Paints garments on a canvas, and numbers them in that order."""
 
     canvas: Canvas
     labels: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class _Wardrobe:
 
 
 def draw_figure(seed: int) -> Figure:
-    """The picture of `seed`: the same pixels and masks wherever it is drawn."""
+    """Draws the picture of `seed`, with the same pixels and masks wherever it is drawn."""
     rng = np.random.default_rng(seed)
     width, height = SIZES_WH[int(rng.integers(len(SIZES_WH)))]
     canvas = Canvas(draw_background(rng, width=width, height=height))
@@ -80,7 +80,7 @@ def draw_figure(seed: int) -> Figure:
 
 
 def _places(rng: np.random.Generator, *, width: int, height: int) -> list[tuple[float, float]]:
-    """Where people stand: share of the width, and their height as a share of the picture's."""
+    """Returns where people stand, as a share of the picture's width, and their height, as a share of its height."""
     if rng.random() < (0.55 if width > height else 0.15):
         gap = rng.uniform(0.16, 0.24) * min(height / width * 1.3, 1.4)
         return [(0.5 - gap, rng.uniform(0.78, 0.92)), (0.5 + gap, rng.uniform(0.78, 0.92))]
@@ -88,7 +88,7 @@ def _places(rng: np.random.Generator, *, width: int, height: int) -> list[tuple[
 
 
 def _body(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> Fabric:
-    """Hair behind, legs, trunk, neck and head; returns the skin for the arms, which come later."""
+    """Paints the hair behind, legs, trunk, neck and head; returns the skin for the arms, which are painted later."""
     u = pose.unit
     skin = plain(SKIN[int(rng.integers(len(SKIN)))])
     hair = plain(tuple(np.array([38.0, 28.0, 24.0]) * rng.uniform(0.6, 1.7)))
@@ -188,7 +188,7 @@ def _co_ord(wardrobe: _Wardrobe, pose: Pose, rng: np.random.Generator) -> None:
 
 
 def _wrap(wardrobe: _Wardrobe, pose: Pose, rng: np.random.Generator) -> None:
-    """The front layer: a dupatta or a shawl across whatever is worn."""
+    """Adds the front layer: a dupatta or a shawl over the other garments."""
     cloth = draw_fabric(rng).draped(fold_angle=rng.uniform(-0.8, 0.8), fold_px=rng.uniform(10, 22))
     if rng.random() < 0.5:
         wardrobe.wear("dupatta", cloth, garments.dupatta(pose, rng))

@@ -1,4 +1,4 @@
-"""Outlines of garments on a pose. Each function returns closed outlines `(N, 2)` in pixels, x before y."""
+"""Outlines of garments on a pose. All but `sleeves` return closed outlines `(N, 2)` in pixels, x before y."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _offset(point: Point, x: float, y: float, unit: float) -> Point:
 
 
 def torso(pose: Pose, rng: np.random.Generator, *, length: float, ease: float, flare: float = 0.0) -> Points:
-    """A bodice from shoulders to `length` figure heights below them; `ease` and `flare` in figure heights."""
+    """Returns a bodice from the shoulders down; `length` from there, `ease` and `flare` are in figure heights."""
     u = pose.unit
     (sl, sr), (hl, hr) = pose.shoulders, pose.hips
     neck = rng.uniform(0.035, 0.05)
     depth = rng.uniform(0.015, 0.06)
     hem_y = (sl[1] + sr[1]) / 2 + length * u
     waist_l, waist_r = _offset(pose.waist, -0.082 - ease, 0, u), _offset(pose.waist, 0.082 + ease, 0, u)
-    # The hem hangs below the hips where it is long enough, else ends at the waist's width.
+    # A hem above the waist is as wide as the waist; a lower one approaches the hips' width, and `flare` widens it.
     reach = np.clip((hem_y - pose.waist[1]) / max(hl[1] - pose.waist[1], 1), 0, 3)
     hem_l = np.array([_mix(waist_l, hl + [-ease * u, 0], min(reach, 1))[0] - flare * u * reach, hem_y])
     hem_r = np.array([_mix(waist_r, hr + [ease * u, 0], min(reach, 1))[0] + flare * u * reach, hem_y])
@@ -49,7 +49,7 @@ def torso(pose: Pose, rng: np.random.Generator, *, length: float, ease: float, f
 
 
 def sleeves(pose: Pose, *, share: float, ease: float) -> list[tuple[Points, npt.NDArray[np.float64]]]:
-    """Both sleeves as limbs: joints `(N, 2)` and widths `(N,)`; `share` of the arm covered, 0 to 1."""
+    """Returns both sleeves as limbs, joints `(N, 2)` and widths `(N,)`; they cover `share` of the arm, 0 to 1."""
     limbs = []
     for shoulder, elbow, wrist in zip(pose.shoulders, pose.elbows, pose.wrists, strict=True):
         start = _offset(shoulder, 0, 0.02, pose.unit)
@@ -67,7 +67,7 @@ def _width(first: float, last: float, share: float) -> float:
 
 
 def skirt(pose: Pose, rng: np.random.Generator, *, flare: float) -> Points:
-    """From the waist to the ankles, as a saree's lower part or a long skirt falls."""
+    """Returns a saree's lower part or a long skirt, from the waist to the ankles."""
     u = pose.unit
     low = max(pose.ankles[0][1], pose.ankles[1][1]) + 0.012 * u
     left, right = pose.ankles[0][0] - flare * u, pose.ankles[1][0] + flare * u
@@ -90,7 +90,7 @@ def skirt(pose: Pose, rng: np.random.Generator, *, flare: float) -> Points:
 
 
 def pallu(pose: Pose, rng: np.random.Generator, *, side: int) -> Points:
-    """The saree's end: from the far hip across the chest, over the shoulder of `side` (-1 viewer's left, 1 right)."""
+    """Returns a saree's end: from the far hip over the chest and the shoulder of `side` (-1 viewer's left, 1 right)."""
     u = pose.unit
     over = pose.shoulders[0 if side < 0 else 1]
     hip = pose.hips[1 if side < 0 else 0]
@@ -114,7 +114,7 @@ def pallu(pose: Pose, rng: np.random.Generator, *, side: int) -> Points:
 
 
 def pallu_tail(pose: Pose, rng: np.random.Generator, *, side: int) -> Points:
-    """What of the pallu hangs behind the arm, seen beside the body."""
+    """Returns the part of the pallu that hangs behind the arm and shows beside the body."""
     u = pose.unit
     over = pose.shoulders[0 if side < 0 else 1]
     long, wide = rng.uniform(0.35, 0.55), rng.uniform(0.05, 0.1)
@@ -133,7 +133,7 @@ def pallu_tail(pose: Pose, rng: np.random.Generator, *, side: int) -> Points:
 
 
 def trousers(pose: Pose, rng: np.random.Generator) -> list[Points]:
-    """Two legs and the seat, as one garment in three outlines: churidar, straight or palazzo by chance."""
+    """Returns the seat and two legs, one garment in three outlines; at random churidar, straight or palazzo."""
     u = pose.unit
     knee, hem = ((0.035, 0.024), (0.045, 0.042), (0.062, 0.085))[int(rng.integers(3))]
     outlines = [
@@ -174,7 +174,7 @@ def trousers(pose: Pose, rng: np.random.Generator) -> list[Points]:
 
 
 def jacket(pose: Pose, rng: np.random.Generator, *, length: float) -> list[Points]:
-    """Two open fronts over whatever lies below, `length` figure heights from the shoulders."""
+    """Returns two open fronts over the garments below, `length` figure heights down from the shoulders."""
     u = pose.unit
     gap = rng.uniform(0.012, 0.04)
     fronts = []
@@ -204,7 +204,7 @@ def jacket(pose: Pose, rng: np.random.Generator, *, length: float) -> list[Point
 
 
 def dupatta(pose: Pose, rng: np.random.Generator) -> list[Points]:
-    """A long scarf: over both shoulders in a loop on the chest, or one end down a side."""
+    """Returns a long scarf: a loop over both shoulders and the chest, and at random an end down each side."""
     u = pose.unit
     (sl, sr), wide = pose.shoulders, rng.uniform(0.028, 0.045)
     sag = rng.uniform(0.10, 0.2)
@@ -240,7 +240,7 @@ def dupatta(pose: Pose, rng: np.random.Generator) -> list[Points]:
 
 
 def shawl(pose: Pose, rng: np.random.Generator) -> Points:
-    """A broad cloth around shoulders and upper arms, one corner longer than the other, open in a V at the neck."""
+    """Returns a broad cloth around shoulders and upper arms, one corner longer than the other, with a V at the neck."""
     u = pose.unit
     (sl, sr) = pose.shoulders
     short, long = rng.uniform(0.18, 0.3), rng.uniform(0.3, 0.5)

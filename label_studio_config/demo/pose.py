@@ -1,4 +1,4 @@
-"""Where a figure's joints are."""
+"""The joints of a figure."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Pose:
 
 
 def draw_pose(rng: np.random.Generator, *, foot: Point, unit: float) -> Pose:
-    """A standing figure of `unit` pixels whose feet are about `foot`."""
+    """Draws a standing figure, `unit` pixels high, with its feet near `foot`."""
     lean = rng.normal(0, 0.035)
     shift = rng.normal(0, 0.02)
 
     def at(x: float, y: float) -> Point:
-        # y in figure heights above the ground, x to the viewer's right; the lean grows with height.
+        # In figure heights: y above the ground, x to the viewer's right; the lean grows with y.
         return np.array([foot[0] + unit * (x + lean * y + shift * (0.5 - abs(y - 0.5))), foot[1] - unit * y])
 
     half_shoulder, half_hip = rng.uniform(0.105, 0.13), rng.uniform(0.07, 0.09)
@@ -58,7 +58,7 @@ def draw_pose(rng: np.random.Generator, *, foot: Point, unit: float) -> Pose:
 
 
 def _arm(rng: np.random.Generator, shoulder: Point, side: int, unit: float) -> tuple[Point, Point]:
-    # Angles from straight down; hanging, hand on hip, forward across the body, or raised.
+    # Angles in radians from straight down: arm hanging, hand on hip, forearm across the body, or arm raised.
     upper, lower = ((0.16, 0.05), (0.75, -0.75), (0.3, -1.3), (1.4, 2.2))[int(rng.choice(4, p=(0.5, 0.2, 0.2, 0.1)))]
     upper, lower = upper + rng.normal(0, 0.1), lower + rng.normal(0, 0.15)
     elbow = shoulder + 0.165 * unit * np.array([side * np.sin(upper), np.cos(upper)])

@@ -1,4 +1,4 @@
-"""What stands behind and before the figures: walls, floors, plants, doorways, furniture, light."""
+"""The surroundings of the figures: walls, floors, plants, doorways, furniture, light."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from label_studio_config.demo.fabric import Fabric, draw_fabric, plain
 
 
 def draw_background(rng: np.random.Generator, *, width: int, height: int) -> npt.NDArray[np.float32]:
-    """A wall in gradient light, mostly with a floor: `float32 (height, width, 3)`, RGB in `[0, 255]`."""
+    """Draws a wall in gradient light, mostly with a floor: `float32 (height, width, 3)`, RGB in `[0, 255]`."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     wall, corner = (np.array(draw_fabric(rng).base, np.float32) * 0.35 + rng.uniform(70, 150) for _ in range(2))
     share = (np.cos(angle := rng.uniform(0, np.pi)) * x / width + np.sin(angle) * y / height)[..., None]
@@ -32,7 +32,7 @@ def draw_background(rng: np.random.Generator, *, width: int, height: int) -> npt
 
 
 def draw_furniture(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Doors, frames, plants, curtains behind the figures; none of them a garment."""
+    """Draws doors, frames, plants and curtains behind the figures; none of them is a garment."""
     height, width = canvas.owner.shape
     for _ in range(int(rng.integers(0, 4))):
         x, w, h = rng.uniform(0, width), rng.uniform(0.06, 0.25) * width, rng.uniform(0.2, 0.7) * height
@@ -57,7 +57,7 @@ def draw_furniture(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def draw_prop(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Something low before the figures: a bench, a pot, a railing; it hides a little of hems and legs."""
+    """Draws a low object in front of the figures (bench, pot, railing), which hides a little of hems and legs."""
     height, width = canvas.owner.shape
     colour = plain(draw_fabric(rng).base)
     if rng.random() < 0.5:
@@ -71,7 +71,7 @@ def draw_prop(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def light(pixels: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Light from one side, a vignette, exposure, sensor noise, a little blur: `uint8 (H, W, 3)`."""
+    """Adds light from one side, a vignette, exposure, sensor noise, a little blur: returns `uint8 (H, W, 3)`."""
     height, width = pixels.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / width - 0.5, y / height - 0.5

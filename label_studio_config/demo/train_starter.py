@@ -1,6 +1,6 @@
 """Trains the starter model on drawn figures, from random weights: `python -m label_studio_config.demo.train_starter`.
 
-It knows drawn figures and nothing else; it is no model for photographs.
+The model knows only drawn figures; it is not a model for photographs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from label_studio_config.demo.write import write_yolo_dataset
 
 logger = logging.getLogger(__name__)
 
-# Seeds of the training and of the validation figures; the demo project and the tests use others still.
+# First seeds of the training and the validation figures; the demo project and the tests use other seeds.
 TRAIN_FROM = 100_000
 VAL_FROM = 900_000
 OUT = Path(__file__).parent.parent / "weights" / "starter.pt"
@@ -30,8 +30,8 @@ def train_starter(
 ) -> None:
     """Draws the figures, trains, validates on figures of other seeds, writes half-precision weights and their facts.
 
-    `work` keeps the figures and the run; `out` gets the weights, and `out` with the suffix `.json` the facts: seeds,
-    sizes, mask mAP50, and mAP50-95 by class.
+    The figures and the run stay in `work`. The weights go to `out`, and the facts (seeds, sizes, mask mAP50, and
+    mAP50-95 by class) to `out` with the suffix `.json`.
     """
     ultralytics = quiet_ultralytics()
     data = write_yolo_dataset(
@@ -40,7 +40,7 @@ def train_starter(
         val_seeds=range(VAL_FROM, VAL_FROM + val_images),
     )
     logger.info("Drew %d figures", images + val_images)
-    # Drawn figures vary by themselves: strong mosaic and scaling only slow the start from random weights.
+    # Drawn figures vary enough already: strong mosaic and scaling only slow the start from random weights.
     ultralytics.YOLO("yolo11n-seg.yaml").train(
         data=str(data),
         epochs=epochs,
@@ -102,7 +102,7 @@ def train_starter(
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--val-images", type=int, default=150)

@@ -1,4 +1,4 @@
-"""Figures and photographs as files: for a demo project's storage, and as a YOLO data set."""
+"""Writes figures and photographs as files: for a demo project's storage, and as a YOLO data set."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from backend.regions.polygons import joined_outline
 from label_studio_config.demo.figures import LABELS, Figure, draw_figure
 
 JPEG_QUALITY = 92
-# Outlines in a YOLO label need no more detail than this, in pixels.
+# How many pixels an outline in a YOLO label may be from its mask's edge: it needs no more detail.
 OUTLINE_TOLERANCE_PX = 1.0
 
 
 def write_image(seed: int, folder: Path) -> Path:
-    """Draws the figure of `seed` into `folder/figure_<seed>.jpg`; an existing file is left alone."""
+    """Draws the figure of `seed` into `folder/figure_<seed>.jpg`, unless that file exists; returns its path."""
     path = folder / f"figure_{seed:06d}.jpg"
     if not path.exists():
         _save(draw_figure(seed), path)
@@ -30,13 +30,13 @@ def write_image(seed: int, folder: Path) -> Path:
 
 
 def write_images(folder: Path, seeds: Iterable[int]) -> list[Path]:
-    """Draws the figures of `seeds` into `folder` (made if missing); their paths, in the order of `seeds`."""
+    """Draws the figures of `seeds` into `folder` (made if missing); returns their paths in the order of `seeds`."""
     folder.mkdir(parents=True, exist_ok=True)
     return [write_image(seed, folder) for seed in seeds]
 
 
 def write_photographs(folder: Path) -> list[Path]:
-    """Copies the real photographs of people that Ultralytics' package ships into `folder`; their paths."""
+    """Copies the real photographs of people that Ultralytics' package ships into `folder`; returns their paths."""
     assets = Path(quiet_ultralytics().utils.ASSETS)
     folder.mkdir(parents=True, exist_ok=True)
     sources = sorted(assets.glob("*.jpg"))
@@ -44,7 +44,7 @@ def write_photographs(folder: Path) -> list[Path]:
 
 
 def write_yolo_dataset(folder: Path, *, train_seeds: Sequence[int], val_seeds: Sequence[int]) -> Path:
-    """Draws a YOLO segmentation data set on all cores; the path of its `data.yaml`."""
+    """Draws a YOLO segmentation data set on all cores; returns the path of its `data.yaml`."""
     with ProcessPoolExecutor() as pool:
         for part, seeds in (("train", train_seeds), ("val", val_seeds)):
             for kind in ("images", "labels"):
@@ -57,10 +57,10 @@ def write_yolo_dataset(folder: Path, *, train_seeds: Sequence[int], val_seeds: S
 
 
 def yolo_line(class_number: int, mask: npt.NDArray[np.bool_]) -> str:
-    """One line of a YOLO segmentation label: class, then one outline around all parts, as shares of the size.
+    """Returns one line of a YOLO segmentation label: class, then one outline around all parts, as shares of the size.
 
     Args:
-        mask: `bool (H, W)`, not empty. Small holes are filled.
+        mask: `bool (H, W)`, not empty; small holes are filled.
     """
     outline = joined_outline(mask, tolerance_px=OUTLINE_TOLERANCE_PX)
     height, width = mask.shape

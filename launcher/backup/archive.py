@@ -1,7 +1,7 @@
-"""The one file of a backup: a gzip'ed tar, whose last member says what must be in it.
+"""The file of a backup: a gzip'ed tar, whose last member (the manifest) says what the file must hold.
 
-Members are named `<part>/<path>`. All is streamed, so that memory does not grow with what is kept. It holds tokens and
-password hashes, and is its owner's alone to read.
+Members are named `<part>/<path>`. Everything is streamed, so that memory does not grow with the backup. The file holds
+tokens and password hashes, so only its owner may read it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ from launcher.errors import LauncherError
 
 PartName = Literal["redis", "database", "uploads", "models"]
 DatabaseKind = Literal["sqlite", "postgresql", "none"]
-# What a later Drape lays out otherwise gets another number.
-# Of 1, the jobs in it have other names.
+# Version of the archive's layout. In format 1 the jobs have other names.
 FORMAT = 2
 MANIFEST = "manifest.json"
-# It is read whole: a longer one is cut, and so damaged.
+# The manifest is read into memory. A longer one is cut off here, and then counts as damaged.
 MOST_MANIFEST_BYTES = 1 << 20
-# Weights and photographs hardly become smaller; a database does at any level.
+# The fastest level: weights and photographs hardly become smaller, and a database does at any level.
 LEVEL = 1
 PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a backup holds of one kind: how many files and bytes, and the hash of their names, sizes and contents."""
+    """One part of a backup: its number of files and bytes, and the hash of their names, sizes and contents."""
 
     name: PartName
     files: int
@@ -48,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class BackupManifest:
-    """What a backup holds, who made it and when (ISO 8601, UTC); `label_studio` is '' where that is not known."""
+    """What a backup holds, and which releases made it when (ISO 8601, UTC); `label_studio` is '' if unknown."""
 
     format: int
     drape: str
@@ -84,7 +83,7 @@ class _Tally:
 
 
 class ArchiveWriter:
-    """Adds files, part by part; `told` is called with the bytes that were written of each piece."""
+    """Adds files, part by part; calls `told` with the number of bytes of each piece that it writes."""
 
     def __init__(self, tar: tarfile.TarFile, told: Callable[[int], None]) -> None:
         self._tar = tar
@@ -92,20 +91,20 @@ class ArchiveWriter:
         self._tallies: dict[PartName, _Tally] = {}
 
     def begin(self, part: PartName) -> None:
-        """Says that the part is in it, even if no file follows."""
+        """Records that the archive holds the part, even if no file follows."""
         self._tallies.setdefault(part, _Tally(part))
 
     def add(self, part: PartName, path: str, file: IO[bytes]) -> None:
-        """Adds an open file, as long as it is now.
+        """Adds an open file, up to its present length.
 
         Raises:
-            OSError: it became shorter meanwhile, or the archive cannot be written.
+            OSError: the file became shorter meanwhile, or the archive cannot be written.
         """
         facts = os.fstat(file.fileno())
         self._add(part, path, file, size=facts.st_size, mtime=int(facts.st_mtime), mode=facts.st_mode & 0o777)
 
     def add_text(self, part: PartName, path: str, text: str) -> None:
-        """Adds a small file, of this content."""
+        """Adds a small file with this content."""
         content = text.encode()
         self._add(part, path, io.BytesIO(content), size=len(content), mtime=int(time.time()), mode=0o644)
 
@@ -116,11 +115,11 @@ class ArchiveWriter:
         tally = self._tallies[part]
         tally.begin(path, size)
         self._tar.addfile(info, _Told(file, tally.add, self._told))
-        # It would remember every file.
+        # Otherwise `tarfile` keeps an entry for every file in memory.
         self._tar.members = []  # type: ignore[attr-defined]
 
     def end(self, *, drape: str, label_studio: str, made_at: str, database: DatabaseKind) -> BackupManifest:
-        """Writes the manifest, without which an archive is none."""
+        """Writes the manifest, without which an archive is not valid."""
         parts = tuple(tally.part() for tally in self._tallies.values())
         manifest = BackupManifest(FORMAT, drape, label_studio, made_at, database, parts)
         text = json.dumps(asdict(manifest), indent=1).encode()
@@ -131,7 +130,7 @@ class ArchiveWriter:
 
 
 class _Told(io.RawIOBase):
-    """A file, of whose pieces others are told as they are read."""
+    """A file that passes each piece that is read to a hash, and its length to a counter."""
 
     def __init__(self, file: IO[bytes], *others: Callable[[Any], None]) -> None:
         self._file = file
@@ -147,10 +146,10 @@ class _Told(io.RawIOBase):
 
 @contextmanager
 def writing(path: Path, told: Callable[[int], None]) -> Iterator[ArchiveWriter]:
-    """An archive that is there, whole and on the disk, once the block has ended; after a failure it is not.
+    """Opens a new archive: `path` is complete and on the disk after the block, and does not exist after a failure.
 
     Raises:
-        LauncherError: it is there already, or cannot be written.
+        LauncherError: `path` exists already, or cannot be written.
     """
     if path.exists():
         raise LauncherError(f"{path} is there already: choose another name.")
@@ -178,12 +177,12 @@ def read_archive(file: IO[bytes], *, name: str, take: Taken = lambda part, path,
     """Reads an archive from its beginning to its end, and compares each part with the manifest.
 
     Args:
-        name: what it is called where it is damaged.
-        take: is asked of each file where its content shall go (closed afterwards); None: nowhere.
+        name: the archive's name in error messages.
+        take: returns, for each file, the open file that its content goes to (closed afterwards); None to skip it.
 
     Raises:
-        LauncherError: it is damaged, was cut, holds what no backup does, or was made by a later Drape.
-        OSError: what was taken cannot be written.
+        LauncherError: the archive is damaged, truncated or of another format, or holds what no backup does.
+        OSError: the content of a file cannot be written.
     """
     tallies: dict[PartName, _Tally] = {}
     facts = None
@@ -198,7 +197,7 @@ def read_archive(file: IO[bytes], *, name: str, take: Taken = lambda part, path,
                 else:
                     _read_member(member, content, tallies, take, name)
                 tar.members = []  # type: ignore[attr-defined]
-            # The checksum comes after the last byte.
+            # gzip compares the checksum only at the end of the stream.
             while zipped.read(PIECE):
                 pass
         manifest = _manifest(facts, name)
@@ -213,7 +212,7 @@ def _read_member(
     member: tarfile.TarInfo, content: IO[bytes], tallies: dict[PartName, _Tally], take: Taken, name: str
 ) -> None:
     try:
-        # Where it is put does not matter here: no name may lead out of it.
+        # The folder's name does not matter: the filter refuses members that would land outside of it.
         tarfile.data_filter(member, "/restored")
     except tarfile.FilterError as e:
         raise LauncherError(_strange(name, member.name)) from e

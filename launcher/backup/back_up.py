@@ -1,4 +1,4 @@
-"""One file with all that Drape and Label Studio keep, made while they run."""
+"""Writes everything that Drape and Label Studio store into one file, while they run."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Told = Callable[[int], None]
 
 
 def back_up(sources: BackupSources, file: Path, *, expected: Told, told: Told) -> BackupManifest:
-    """Writes all of it into `file`, which is there afterwards, whole, or not at all.
+    """Writes a backup into `file`, which is complete afterwards, or does not exist.
 
-    Jobs come first, and models last: what is done meanwhile is done again after a restore, and not lost; and models
-    that Label Studio names are there. What is uploaded comes after the database that names it.
+    Jobs are read first and models last. So jobs that end meanwhile run again after a restore instead of being lost, and
+    the backup has every model that Label Studio names. Uploads are read after the database that names them.
 
     Args:
-        expected: is called once, with about how many bytes there are.
-        told: is called with the bytes that were written of each piece.
+        expected: is called once, with the approximate number of bytes in all.
+        told: is called with the number of bytes of each piece that was written.
 
     Raises:
-        LauncherError: something is not there, or the disk is full; nothing is left of the file then.
-        QueueError: Redis is away.
-        StorageError: the models are in a storage, which is away.
+        LauncherError: a source does not exist, or the disk is full; nothing is left of the file then.
+        QueueError: Redis is unreachable.
+        StorageError: the models are in a storage that is unreachable.
     """
     made_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with _beside(file) as folder:
@@ -55,7 +55,7 @@ def back_up(sources: BackupSources, file: Path, *, expected: Told, told: Told) -
 
 
 def kind_of(sources: BackupSources) -> DatabaseKind:
-    """What Label Studio keeps its data in."""
+    """The kind of database that Label Studio uses; `none` if Drape does not back it up."""
     match sources.database:
         case SqliteDatabase():
             return "sqlite"
@@ -67,7 +67,7 @@ def kind_of(sources: BackupSources) -> DatabaseKind:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[Path]:
-    """A folder for copies, where the archive will lie: there is room, and nobody else reads there."""
+    """A temporary folder for copies, beside the archive: on a disk with room, and readable only by its owner."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".backup-", dir=file.parent) as folder:
@@ -99,7 +99,7 @@ def _add_uploads(archive: ArchiveWriter, sources: BackupSources) -> None:
         try:
             file = path.open("rb")
         except FileNotFoundError:
-            # Deleted meanwhile.
+            # Deleted since the folder was listed.
             continue
         with file:
             archive.add("uploads", path.relative_to(sources.uploads or path).as_posix(), file)

@@ -1,4 +1,4 @@
-"""Label Studio's database: the SQLite of `drape up`, or PostgreSQL by its own tools."""
+"""Copies and restores Label Studio's database: the SQLite of `drape up`, or PostgreSQL with its own tools."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from urllib.parse import unquote, urlsplit
 
 from launcher.errors import LauncherError
 
-# Django reads how often a password was hashed from the hash itself.
+# Iterations of the password hash. Any number works, because Django reads it from the hash itself.
 HASHED_TIMES = 1_000_000
-# What SQLite keeps beside a database, of transactions that were not over.
+# Endings of the files beside a database in which SQLite stores unfinished transactions.
 JOURNALS = ("-journal", "-wal", "-shm")
 
 
 @dataclass(frozen=True)
 class SqliteDatabase:
-    """A file, that Label Studio may be writing to."""
+    """A database file, which Label Studio may be writing to."""
 
     path: Path
 
     def save(self, into: Path) -> None:
-        """Copies it as it is at one moment.
+        """Copies the database as it is at one moment.
 
-        In one go: between steps others would write, and SQLite would begin anew. Writers wait meanwhile.
+        The copy is one step: after a write between two steps SQLite would begin again. Writers wait meanwhile.
 
         Raises:
-            LauncherError: there is none, or it is damaged.
+            LauncherError: the database does not exist, cannot be copied, or is damaged.
         """
         if not self.path.is_file():
             raise LauncherError(f"There is no Label Studio database {self.path}. Did `drape up` run with this data?")
@@ -47,12 +47,12 @@ class SqliteDatabase:
         check_sqlite(into)
 
     def holds_something(self) -> bool:
-        """Whether there is one."""
+        """Whether the database exists."""
         return self.path.exists()
 
 
 def check_sqlite(path: Path) -> None:
-    """Raises `LauncherError` where the file is no sound database."""
+    """Raises `LauncherError` if the file is not an intact database."""
     try:
         with closing(sqlite3.connect(path)) as database:
             (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
@@ -63,7 +63,7 @@ def check_sqlite(path: Path) -> None:
 
 
 def set_password(path: Path, *, email: str, password: str) -> None:
-    """Gives an account this password, as Django writes it; no account of that address is no failure."""
+    """Sets an account's password, hashed as Django does it; does nothing if no account has that address."""
     salt = secrets.token_hex(11)
     digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), HASHED_TIMES)
     hashed = f"pbkdf2_sha256${HASHED_TIMES}${salt}${base64.b64encode(digest).decode()}"
@@ -73,26 +73,26 @@ def set_password(path: Path, *, email: str, password: str) -> None:
 
 @dataclass(frozen=True)
 class PostgresDatabase:
-    """A database at `postgresql://user@host/name`; PostgreSQL's own tools are looked for on the PATH."""
+    """A database at `postgresql://user@host/name`; PostgreSQL's own tools must be on the PATH."""
 
     url: str
     password: str = field(default="", repr=False)
 
     def save(self, into: Path) -> None:
-        """Dumps it as it is at one moment; nobody waits.
+        """Dumps the database as it is at one moment; writers do not wait.
 
         Raises:
-            LauncherError: it cannot be dumped; says what `pg_dump` says.
+            LauncherError: the dump failed; the message quotes `pg_dump`.
         """
         self._asked("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={into}")
 
     def restore(self, dump: Path) -> None:
-        """Puts a dump in the place of all that is there, in one transaction: after a failure nothing has changed.
+        """Replaces everything in the database with a dump, in one transaction: a failure changes nothing.
 
-        Not by `pg_restore --clean`, which leaves what the dump does not know, and stops where that is in the way.
+        `pg_restore --clean` would not do: it leaves objects that the dump lacks, and stops if they are in the way.
 
         Raises:
-            LauncherError: it cannot be restored; says what PostgreSQL says.
+            LauncherError: the restore failed; the message quotes PostgreSQL.
         """
         read = [_tool("pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(dump)]
         with (
@@ -114,11 +114,11 @@ class PostgresDatabase:
             raise LauncherError(f"The database cannot be restored, and is as it was: {_first(said)}")
 
     def holds_something(self) -> bool:
-        """Whether it has any table."""
+        """Whether the database has any table."""
         return self._number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") > 0
 
     def others(self) -> int:
-        """How many connections besides ours there are."""
+        """Number of connections to the database besides ours."""
         return self._number(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
@@ -134,7 +134,7 @@ class PostgresDatabase:
         return done.stdout
 
     def _address(self) -> str:
-        # All can read the command line of a process, its environment only its owner.
+        # Without the password: every user can read a process's command line, only its owner its environment.
         parts = urlsplit(self.url)
         user, _, host = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"{user.partition(':')[0]}@{host}" if user else host).geturl()
@@ -146,7 +146,7 @@ class PostgresDatabase:
 
 
 def _pump(reading: subprocess.Popen[bytes], writing: subprocess.Popen[bytes]) -> None:
-    """One transaction around what is read; without an end where reading fails, so that PostgreSQL takes it back."""
+    """Runs the SQL that is read in one transaction; without COMMIT if reading fails, so that PostgreSQL rolls back."""
     source, target = reading.stdout, writing.stdin
     if source is None or target is None:
         raise ValueError("Both need pipes.")
@@ -157,7 +157,7 @@ def _pump(reading: subprocess.Popen[bytes], writing: subprocess.Popen[bytes]) ->
             target.write(b"\nCOMMIT;\n")
         target.close()
     except BrokenPipeError:
-        # It stopped at an error, which it says.
+        # psql stopped at an error, which it reports itself.
         source.close()
 
 

@@ -1,7 +1,7 @@
-"""Model versions as files, wherever they lie: what a backup copies of them, and how it is put back, whole.
+"""Model versions as files, in a local folder or in a storage: what a backup copies, and how a restore puts it back.
 
-In a backup they are laid out as in a folder of this machine's own; a storage's archives of folders are unpacked in it.
-So what was kept of the one can be put back into the other.
+A backup has the layout of a local folder; folders that a storage holds as archives are unpacked in it. So a backup of
+the one can be restored into the other.
 """
 
 from __future__ import annotations
@@ -23,57 +23,57 @@ from launcher.backup.archive import ArchiveWriter
 from launcher.backup.replace_files import Replacement, as_its_surroundings
 from launcher.errors import LauncherError
 
-# Each folder below it is one export, which a storage keeps as one archive.
+# Each folder below this one is one export, which a storage holds as one archive.
 EXPORTS = "exports"
 Opened = list[tuple[str, IO[bytes]]]
 
 
 class Versions(Protocol):
-    """Every version of every project; for those in a storage all methods raise `StorageError`."""
+    """Every version of every project. If the versions are in a storage, every method may raise `StorageError`."""
 
     def project_ids(self) -> list[int]:
-        """Projects that have at least one version, in order."""
+        """Ids of the projects that have at least one version, in order."""
 
     def names(self, project_id: int) -> list[str]:
         """Names of a project's versions."""
 
     def champion(self, project_id: int) -> str | None:
-        """Name of the version that the project works with; None for none, and for one that is not there."""
+        """Name of the project's champion; None if it has none, or if that version does not exist."""
 
     def size_bytes(self) -> int:
-        """Bytes that a backup will copy, about."""
+        """Approximate number of bytes that a backup will copy."""
 
     def opened(self, project_id: int, name: str) -> AbstractContextManager[Opened]:
-        """A version's files, by the paths that they have in a backup: all of them, as they were at one moment.
+        """Opens all of a version's files, as they were at one moment, with their paths in a backup.
 
         Raises:
-            FileNotFoundError: it was removed meanwhile.
+            FileNotFoundError: the version was removed meanwhile.
         """
 
     @property
     def place(self) -> Replacement | None:
-        """The folder that a restore replaces; None where versions are put back by `add` and `end`."""
+        """The folder that a restore replaces; None if `add` and `end` restore the versions."""
 
     def add(self, made: Registry) -> None:
-        """Puts every version of `made` there; which one a project works with stays as it is."""
+        """Stores every version of `made`; each project keeps its champion."""
 
     def end(self, made: Registry) -> None:
-        """Makes champions what they are in `made`, and then removes all that it does not have."""
+        """Sets the champions as in `made`, and then removes everything that `made` does not have."""
 
 
 def versions_of(settings: Settings, aside: Path) -> Versions:
-    """The versions that the settings name.
+    """The versions in the folder or the storage that the settings name.
 
     Args:
         aside: a folder for copies, with room for one version.
 
     Raises:
-        LauncherError, StorageError: they are in a storage that is away.
+        LauncherError, StorageError: the versions are in a storage that is unreachable.
     """
     storage = storage_of(settings)
     if storage is None:
         return OwnVersions(Registry(settings.models_path))
-    # One that is not mounted would look as if it were empty.
+    # A folder that is not mounted would look like an empty storage.
     if isinstance(storage, Folder) and not Path(storage.url).is_dir():
         raise LauncherError(f"There is no folder {storage.url} (STORAGE_URL). Mount it; make it where it is a new one.")
     storage.folders(MODELS)
@@ -81,7 +81,7 @@ def versions_of(settings: Settings, aside: Path) -> Versions:
 
 
 class OwnVersions:
-    """Those in a folder of this machine's own, which is replaced as a whole."""
+    """Versions in a local folder, which a restore replaces as a whole."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -92,38 +92,38 @@ class OwnVersions:
         return Replacement(self._registry.root)
 
     def project_ids(self) -> list[int]:
-        """By their folders."""
+        """Reads the ids from the names of the folders."""
         return self._registry.project_ids()
 
     def names(self, project_id: int) -> list[str]:
-        """Those that can be read, oldest first."""
+        """Names of the versions that can be read, oldest first."""
         return [version.name for version in self._registry.versions(project_id)]
 
     def champion(self, project_id: int) -> str | None:
-        """By the pointer."""
+        """Reads the champion's pointer."""
         champion = self._registry.champion(project_id)
         return champion.name if champion is not None else None
 
     def size_bytes(self) -> int:
-        """By the files' sizes."""
+        """Adds up the sizes of the files."""
         return sum(path.stat().st_size for version in _all(self._registry) for path in _paths(version.weights.parent))
 
     @contextmanager
     def opened(self, project_id: int, name: str) -> Iterator[Opened]:
-        """All are opened before one is read: a version that is deleted meanwhile is read to its end."""
+        """Opens all files before any is read: a version that is deleted meanwhile can still be read to its end."""
         root = self._registry.root
         with ExitStack() as stack:
             yield _open(_paths(root / str(project_id) / name), root, stack)
 
     def add(self, made: Registry) -> None:
-        """They are where `place` is made new."""
+        """Does nothing: the versions are in the folder that replaces `place`."""
 
     def end(self, made: Registry) -> None:
-        """The old folder is gone as a whole."""
+        """Does nothing: the old folder was replaced as a whole."""
 
 
 class SharedVersions:
-    """Those in a storage. This machine's copies of them are not asked: they may be old."""
+    """Versions in a storage. This machine's copies of them are not read, because they may be outdated."""
 
     place = None
 
@@ -132,34 +132,34 @@ class SharedVersions:
         self._aside = aside
 
     def project_ids(self) -> list[int]:
-        """By the manifests."""
+        """Reads the ids from the names of the manifests."""
         return sorted({int(name.split("/")[1]) for name in self._kept(MODELS) if _is_manifest(name)})
 
     def names(self, project_id: int) -> list[str]:
-        """By the manifests, too: what has none is no version."""
+        """Names of the folders with a manifest: without a manifest, a folder is not a version."""
         return [name.split("/")[2] for name in self._kept(f"{MODELS}/{project_id}") if _is_manifest(name)]
 
     def champion(self, project_id: int) -> str | None:
-        """By the pointer, as it is now."""
+        """Reads the champion's pointer as it is now."""
         name = (self._content(_pointer(project_id)) or b"").decode().strip()
         return name if name in self.names(project_id) else None
 
     def size_bytes(self) -> int:
-        """By one listing."""
+        """Adds up the sizes in one listing of the storage."""
         kept = self._kept(MODELS)
         versions = {name.removesuffix(f"/{MANIFEST}") for name in kept if _is_manifest(name)}
         return sum(one.size for name, one in kept.items() if "/".join(name.split("/")[:3]) in versions)
 
     @contextmanager
     def opened(self, project_id: int, name: str) -> Iterator[Opened]:
-        """Copies are read, of one version at a time."""
+        """Fetches the version into a temporary folder, and opens the copies; for one version at a time."""
         with TemporaryDirectory(prefix=".version-", dir=self._aside) as root, ExitStack() as stack:
             folder = Path(root, str(project_id), name)
             self._fetch(f"{MODELS}/{project_id}/{name}", folder)
             yield _open(_paths(folder), Path(root), stack)
 
     def _fetch(self, under: str, folder: Path) -> None:
-        # Who removes a version begins with its manifest. Where that is there after all else, all else was there, too.
+        # A removal deletes the manifest first. So if the manifest, fetched last, was still there, all files were.
         for name in sorted(self._kept(under), key=_is_manifest):
             target = folder / name.removeprefix(f"{under}/")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class SharedVersions:
             archive.unlink()
 
     def add(self, made: Registry) -> None:
-        """The manifest goes last: nobody sees a version before it is whole."""
+        """Writes each version's manifest last: nobody sees a version before it is complete."""
         for version in _all(made):
             manifest = version.weights.with_name(MANIFEST)
             there = self._content(_name(version, MANIFEST))
@@ -183,7 +183,7 @@ class SharedVersions:
                 self._write(name, path)
 
     def end(self, made: Registry) -> None:
-        """Of a version that goes the manifest goes first, and before it whatever names it."""
+        """Removes pointers first, then manifests, then the other files, so that nobody sees a part of a version."""
         wanted = {name for version in _all(made) for name in _pieces(version)}
         for project_id in made.project_ids():
             champion = made.champion(project_id)
@@ -194,7 +194,7 @@ class SharedVersions:
         for name in sorted(others, key=lambda name: (not name.endswith(f"/{CHAMPION}"), not _is_manifest(name))):
             self._storage.remove(name)
         if isinstance(self._storage, Folder):
-            # A server of NFS may not let root do so; it has not let root own them either.
+            # An NFS server may refuse this to root; then root does not own the files either.
             with suppress(OSError):
                 as_its_surroundings(Path(self._storage.url, MODELS))
 
@@ -208,7 +208,7 @@ class SharedVersions:
             self._storage.write(name, archive)
 
     def _kept(self, under: str) -> dict[str, StoredObject]:
-        """What belongs to versions below a name, without what is made anew."""
+        """The files of versions below a name, without the preparation, which each machine can make again."""
         kept = {tuple(name.split("/")): one for name, one in self._storage.kept_under(under).items()}
         prepared = (PREPARED, PREPARED + PACKED)
         return {"/".join(parts): one for parts, one in kept.items() if len(parts) > 3 and parts[3] not in prepared}
@@ -221,10 +221,10 @@ class SharedVersions:
 
 
 def write_versions(versions: Versions, archive: ArchiveWriter) -> None:
-    """Adds every version, and for each project which one it works with.
+    """Adds every version, and the name of each project's champion, to an archive.
 
-    One that is deleted meanwhile is in it as a whole, or not at all. The champion is found out before, and kept first:
-    nobody may delete it.
+    A version that is deleted meanwhile is in the archive completely or not at all. The champion is looked up and added
+    first, because nobody may delete it.
     """
     archive.begin("models")
     for project_id in versions.project_ids():
@@ -237,7 +237,7 @@ def write_versions(versions: Versions, archive: ArchiveWriter) -> None:
 
 
 def _write_champion(versions: Versions, project_id: int, archive: ArchiveWriter) -> str | None:
-    # One that is gone was followed by another.
+    # If the champion is gone, another version has become the champion.
     while (name := versions.champion(project_id)) is not None:
         if _write_version(versions, project_id, name, archive):
             return name
@@ -256,11 +256,11 @@ def _write_version(versions: Versions, project_id: int, name: str, archive: Arch
 
 
 def check_versions(registry: Registry) -> int:
-    """Compares all weights with their manifests, and each pointer with the versions; how many versions there are.
+    """Compares all weights with their manifests, and each pointer with the versions; returns the number of versions.
 
     Raises:
         ModelError: weights are missing or changed.
-        LauncherError: a project's current version is not there.
+        LauncherError: a project's current version does not exist.
     """
     for version in _all(registry):
         check_weights(version)
@@ -276,7 +276,7 @@ def _all(registry: Registry) -> Iterator[Version]:
 
 
 def _paths(folder: Path) -> list[Path]:
-    """What is kept of a version: all but its preparation, which is made anew for the machine that it runs on."""
+    """The files of a version that a backup holds: all but its preparation, which each machine makes for itself."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -289,7 +289,7 @@ def _open(paths: list[Path], root: Path, stack: ExitStack) -> Opened:
 
 
 def _pieces(version: Version) -> dict[str, Path]:
-    """Files of a version, and folders that are kept as one archive, by their names in a storage."""
+    """A version's files, and its folders that a storage holds as one archive, by their names in a storage."""
     folder, pieces = version.weights.parent, dict[str, Path]()
     for path in _paths(folder):
         first, *deeper = path.relative_to(folder).parts

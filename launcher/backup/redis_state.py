@@ -1,8 +1,9 @@
-"""What a backup keeps of Redis: the jobs that wait or run, and what is not found again: audits, surveys, problems.
+"""The part of Redis that a backup holds: jobs that wait or run, and what only Redis has (audits, surveys, problems).
 
-Not Redis' own file: that cannot be had over the network, is of its release, and holds workers, their heartbeats and
-marks of work in progress, all of which would be of the dead. Here a running job is a waiting one, at the head of its
-queue, as after the death of its worker. What has an end in Redis is a mark for seconds to hours, and is left out.
+Redis' own file would not do: it cannot be read over the network, depends on Redis' release, and holds workers, their
+heartbeats and marks of work in progress, all of which would belong to dead processes. A backup stores a running job as
+a waiting job at the head of its queue, as after the death of its worker. Keys that expire are marks for seconds to
+hours, and are left out.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from backend.queues.queues import QUEUES
 
 OURS = "drape:*"
 OPEN = frozenset(state.value for state in OPEN_STATES)
-# Facts on a run that is over.
+# Fields of a job about its present run, which a restored job does not continue.
 OF_A_RUN = frozenset({"started_at", "ended_at", "last_heartbeat", "worker_name"})
 
 
 def read_state(redis: Redis) -> Iterator[str]:
-    """Lines of JSON, one a job or key: first the jobs, in the order in which they are to be worked on."""
+    """Yields a line of JSON for each job and each key: first the jobs, in the order in which they should run."""
     for queue, job_id in _open_ids(redis):
         fields = redis.hgetall(Job.key_for(job_id))
-        # One that ended meanwhile needs no second time.
+        # A job that ended meanwhile must not run again.
         if as_text(fields.get(b"status", b"")) in OPEN:
             kept = {as_text(name): _packed(value) for name, value in fields.items() if as_text(name) not in OF_A_RUN}
             yield json.dumps({"queue": queue, "job": job_id, "fields": kept})
@@ -41,14 +42,14 @@ def read_state(redis: Redis) -> Iterator[str]:
 
 
 def write_state(redis: Redis, lines: Iterable[str]) -> int:
-    """Puts it in the place of all that these queues held; returns how many jobs wait now."""
+    """Replaces all jobs and keys of Drape with those of a backup; returns how many jobs wait now."""
     _forget(redis)
     queues = {name: Queue(name, connection=redis) for name in QUEUES}
     jobs = 0
     for line in lines:
         facts = json.loads(line)
         if "job" in facts:
-            # Of a queue that is no more nobody would take it.
+            # The queue no longer exists: no worker would take the job.
             if facts["queue"] not in queues:
                 continue
             fields = {name: _unpacked(value) for name, value in facts["fields"].items()}
@@ -61,25 +62,25 @@ def write_state(redis: Redis, lines: Iterable[str]) -> int:
 
 
 def holds_something(redis: Redis) -> bool:
-    """Whether any job or lasting fact is there."""
+    """Whether Redis holds any open job, or any key of Drape that does not expire."""
     return bool(_open_ids(redis)) or any(redis.ttl(key) == -1 for key in redis.scan_iter(OURS))
 
 
 def _open_ids(redis: Redis) -> list[tuple[str, str]]:
-    """Queue and id of every job that waits or runs, at one moment; the running ones first."""
+    """Returns queue and id of every job that waits or runs at one moment; in each queue the running jobs first."""
     queues = [Queue(name, connection=redis) for name in QUEUES]
     with redis.pipeline(transaction=True) as pipeline:
         for queue in queues:
             pipeline.zrange(queue.started_job_registry.key, 0, -1)
             pipeline.zrange(queue.scheduled_job_registry.key, 0, -1)
-            # A worker has just taken these, and not yet begun.
+            # Jobs that a worker has claimed and not yet begun.
             pipeline.hvals(claims_key(queue.name))
             pipeline.lrange(queue.key, 0, -1)
         found = pipeline.execute()
     ids: dict[str, str] = {}
     for number, queue in enumerate(queues):
         started, *others = found[4 * number : 4 * number + 4]
-        # There with the number of the run.
+        # This registry stores `<job's id>:<run's id>`.
         for job_id in [as_text(one).partition(":")[0] for one in started] + [
             as_text(one) for many in others for one in many
         ]:
@@ -88,7 +89,7 @@ def _open_ids(redis: Redis) -> list[tuple[str, str]]:
 
 
 def _forget(redis: Redis) -> None:
-    """Deletes what Drape and its queues hold, ended jobs too."""
+    """Deletes all jobs of Drape's queues, ended jobs too, and all of its keys."""
     for name in QUEUES:
         queue = Queue(name, connection=redis)
         registries = (

@@ -1,4 +1,4 @@
-"""New files and folders in the place of old ones: made beside, and moved there together."""
+"""Replaces files and folders: the new ones are made beside the old ones, and moved into place together."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Replacement:
-    """A file or folder that is to be replaced, or, with `gone`, only taken away."""
+    """A file or folder to replace or, with `gone`, only to remove."""
 
     path: Path
     gone: bool = False
 
     @property
     def new(self) -> Path:
-        """Where the new one is made."""
+        """Path where the new file or folder is made."""
         return self.path.with_name(f".{self.path.name}.restored")
 
     @property
     def old(self) -> Path:
-        """Where the old one waits until all are replaced."""
+        """Path where the old file or folder stays until all are replaced."""
         return self.path.with_name(f".{self.path.name}.before")
 
 
 def settle(sources: Sequence[Replacement]) -> None:
-    """Cleans up after a replacement that was killed: one that was not through is taken back."""
+    """Cleans up after a replacement that was killed; if it was incomplete, it is undone."""
     if any(place.new.exists() for place in sources):
         for place in sources:
             if place.old.exists():
@@ -41,12 +41,12 @@ def settle(sources: Sequence[Replacement]) -> None:
 
 
 def replace_all(sources: Sequence[Replacement]) -> None:
-    """Moves every new one to its place; where one cannot be moved, all old ones come back.
+    """Moves all new files and folders to their places; if one move fails, moves all old ones back.
 
     Raises:
-        OSError: one could not be moved.
+        OSError: a move failed.
     """
-    # From where to where, of each move.
+    # Source and target of each move.
     moved: list[tuple[Path, Path]] = []
     try:
         for place in sources:
@@ -61,13 +61,13 @@ def replace_all(sources: Sequence[Replacement]) -> None:
             target.rename(source)
         raise
     for place in sources:
-        # They are in nobody's way, and the next replacement deletes them.
+        # Old files that remain do no harm, and the next replacement deletes them.
         with suppress(OSError):
             delete(place.old)
 
 
 def as_its_surroundings(path: Path) -> None:
-    """Gives a new file or folder, and all below, to whom the folder around it belongs; for root alone."""
+    """Gives a new file or folder, and all below it, the owner of the folder around it; does nothing unless root."""
     if os.geteuid() != 0:
         return
     around = path.parent.stat()
@@ -76,7 +76,7 @@ def as_its_surroundings(path: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Deletes a file or folder, if it is there."""
+    """Deletes a file or folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

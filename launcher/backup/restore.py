@@ -1,4 +1,4 @@
-"""What `drape backup` has kept, put back: looked through first, made beside what is there, and moved in its place."""
+"""Restores a backup: checks all of it, unpacks it beside the present files, and moves it into their place."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from launcher.errors import LauncherError
 from launcher.stack.label_studio_server import EMAIL
 from launcher.stack.secret_files import Secrets
 
-# Opens the archive from its beginning, and shows how far it is read under this title.
+# Opens the archive at its beginning, and shows the progress of reading it under this title.
 Opened = Callable[[str], AbstractContextManager[IO[bytes]]]
-# Made from Label Studio's record as it was before: counts of approvals, and a training that was not through.
+# Folders made from Label Studio's previous data: counts of approvals, and an unfinished training.
 DERIVED = ("approvals", "training")
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was put back: what the backup says of itself, model versions, and jobs that wait now."""
+    """The result of a restore: the backup's manifest, and the numbers of model versions and of jobs that wait now."""
 
     manifest: BackupManifest
     versions: int
@@ -46,7 +46,7 @@ class Restored:
 
 @dataclass
 class _Beside:
-    """Where the parts are made: beside the places that they are moved to, the others in `folder`."""
+    """Where the parts are unpacked: files to be moved, beside their final places; other parts in `folder`."""
 
     sources: BackupSources
     folder: Path
@@ -59,7 +59,7 @@ class _Beside:
         self.made_models = self.models.new if self.models is not None else self.folder / "models"
         self.redis = Replacement(self.sources.redis)
         self.swapped = [Replacement(self.sources.data / name, gone=True) for name in DERIVED]
-        # Copies of what a storage held before.
+        # This machine's copies of the versions that a storage held before.
         self.swapped.append(Replacement(self.sources.settings.cache_path / MODELS, gone=True))
         if self.models is not None:
             self.swapped.append(self.models)
@@ -72,12 +72,12 @@ class _Beside:
         if isinstance(self.sources.database, SqliteDatabase):
             path = self.sources.database.path
             self.database = Replacement(path)
-            # Of the old one, which they would be written into the new one of.
+            # Journals of the old database, which SQLite would apply to the new one.
             journals = [Replacement(path.with_name(path.name + ending), gone=True) for ending in JOURNALS]
             self.swapped += [self.database, *journals]
 
     def open(self, part: PartName, path: str, info: tarfile.TarInfo) -> IO[bytes] | None:
-        """Where the content of a file goes; None for what is left out."""
+        """Opens the file that the content of a member goes to; returns None for members that are left out."""
         match part:
             case "redis":
                 target = self.folder / STATE
@@ -96,22 +96,22 @@ class _Beside:
 
 
 def restore(sources: BackupSources, name: str, opened: Opened, *, force: bool = False) -> Restored:
-    """Puts a backup in the place of what is there.
+    """Replaces the present data with a backup.
 
-    Files are replaced all or not at all, after the database of PostgreSQL in one transaction of its own. Redis comes
-    in between: Label Studio is the record, and what Redis lacks is found again. Where models are in a storage, versions
-    are added to it before all that, and after it they become champions and the others go.
+    The order: add the versions to a storage, if models are in one; replace a PostgreSQL database, in one transaction;
+    replace what Redis holds; replace the files, all or none; set the storage's champions and remove its other versions.
+    Redis needs no transaction, because Label Studio is the record, and what Redis lacks is found again.
 
     Args:
-        name: what the archive is called.
-        force: replaces what is there.
+        name: the archive's name in messages.
+        force: replaces data that exists.
 
     Raises:
-        LauncherError: the archive is damaged, or of something else; something runs; there is something, and no
-            `force`; the disk is full. Nothing has changed then.
+        LauncherError: the archive is damaged, or does not fit; a process runs that uses the data; there is data, and no
+            `force`; the disk is full: nothing has changed. Or the storage failed midway: the message says what changed.
         ModelError: weights are not those that were stored; nothing has changed.
-        QueueError: Redis is away.
-        StorageError: the models are to be in a storage, which is away; nothing has changed.
+        QueueError: Redis is unreachable.
+        StorageError: the models belong in a storage that is unreachable; nothing has changed.
     """
     with opened("Looking through it") as file:
         manifest = read_archive(file, name=name)
@@ -209,7 +209,7 @@ def _what_is_there(beside: _Beside) -> list[str]:
 
 
 def _unpack(beside: _Beside, name: str, opened: Opened) -> None:
-    # There even where no file is.
+    # These folders must exist even if the backup has no file for them.
     beside.made_models.mkdir(parents=True)
     for place in beside.swapped:
         if place == getattr(beside, "uploads", None):
@@ -225,7 +225,7 @@ def _adopt_database(beside: _Beside) -> None:
     if not (beside.with_studio and isinstance(beside.sources.database, SqliteDatabase)):
         return
     check_sqlite(beside.database.new)
-    # Passwords are not in a backup: the account gets the one that this machine's `drape up` logs in with.
+    # A backup has only hashes of passwords: the account gets the password that `drape up` logs in with here.
     password = Secrets(beside.sources.data / "secrets").make("label-studio-password")
     set_password(beside.database.new, email=EMAIL, password=password)
 

@@ -1,4 +1,4 @@
-"""Where everything lies that `drape backup` keeps and `drape restore` puts back, and whether anybody works on it."""
+"""Where the data of `drape backup` and `drape restore` is, and whether a process uses it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ PATIENCE_S = 5.0
 
 @dataclass(frozen=True)
 class BackupSources:
-    """What there is to keep.
+    """The data that a backup copies and a restore replaces.
 
     Attributes:
-        settings: completed with what the last `drape up` left.
+        settings: completed with the values of the last `drape up`.
         data: the data directory.
-        own_studio, own_redis: whether `drape up` runs them, and nobody else.
-        database: Label Studio's; None where it is not Drape's to keep.
-        uploads: folder of the files that were uploaded to Label Studio; None likewise.
-        studio_venv: environment of `drape up`'s own Label Studio.
+        own_studio, own_redis: whether `drape up` runs them, and not somebody else.
+        database: Label Studio's database; None if Drape does not back it up.
+        uploads: folder of the files that were uploaded to Label Studio; None in the same case.
+        studio_venv: environment of the Label Studio that `drape up` runs.
     """
 
     settings: Settings
@@ -51,17 +51,17 @@ class BackupSources:
 
     @property
     def redis(self) -> Path:
-        """Folder of `drape up`'s own Redis."""
+        """Folder of the Redis that `drape up` runs."""
         return self.data / "redis"
 
     @property
     def registry(self) -> Registry:
-        """The model versions."""
+        """The registry of the model versions."""
         return Registry.of(self.settings)
 
     @property
     def studio_release(self) -> str:
-        """Label Studio's version, by itself or by its environment; '' where neither tells."""
+        """Label Studio's version: from its environment if `drape up` runs it, else from its API; '' if unknown."""
         if self.own_studio:
             folders = [str(folder) for folder in self.studio_venv.glob("lib/python*/site-packages")]
             return next((one.version for one in distributions(name="label-studio", path=folders)), "")
@@ -72,14 +72,14 @@ class BackupSources:
 
 
 def sources_of(given: Settings, *, with_studio: bool, studio_venv: Path) -> BackupSources:
-    """Finds out where everything is.
+    """Determines where all data is.
 
     Args:
-        given: as the environment and the command line say; what `drape up` left is added.
-        with_studio: False leaves Label Studio to those who run it.
+        given: settings from the environment and the command line; values of the last `drape up` are added.
+        with_studio: False leaves out Label Studio's database and uploads.
 
     Raises:
-        LauncherError: it cannot be told where Label Studio keeps its data.
+        LauncherError: the settings do not say where Label Studio stores its data.
     """
     data = given.data_dir.resolve()
     own_studio = not (given.label_studio_url and given.label_studio_api_key) and not given.label_studio_database
@@ -103,10 +103,10 @@ def sources_of(given: Settings, *, with_studio: bool, studio_venv: Path) -> Back
 
 @contextmanager
 def redis_to_read(sources: BackupSources) -> Iterator[Redis]:
-    """The Redis that runs; else `drape up`'s own, started for as long as the block lasts.
+    """Connects to the Redis that runs; if it is `drape up`'s and stopped, starts it while the block runs.
 
     Raises:
-        LauncherError, QueueError: it does not answer.
+        LauncherError, QueueError: Redis does not answer.
     """
     if not sources.own_redis:
         url = sources.settings.redis_address
@@ -125,7 +125,7 @@ def redis_to_read(sources: BackupSources) -> Iterator[Redis]:
 
 @contextmanager
 def own_redis(folder: Path) -> Iterator[Redis]:
-    """A Redis on what lies in `folder`, at a port by chance; what was written is on the disk when the block ends."""
+    """Runs a Redis on the data in `folder`, at a random free port; the data is on the disk when the block ends."""
     port, word = free_port(), "for-a-moment"
     with TemporaryDirectory() as logs:
         supervisor = Supervisor(Path(logs))
@@ -141,10 +141,10 @@ def own_redis(folder: Path) -> Iterator[Redis]:
 
 @contextmanager
 def nobody_works(sources: BackupSources) -> Iterator[None]:
-    """Keeps `drape up` away while the block lasts.
+    """Prevents `drape up` from starting while the block runs.
 
     Raises:
-        LauncherError: something runs that would go on with what is replaced; says what to stop.
+        LauncherError: a process runs that uses the data to be replaced; the message says what to stop.
     """
     sources.data.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,14 +1,14 @@
-"""One module a group of `drape` commands, and what they print.
+"""The `drape` commands: one module for each group of commands, and modules that print their output.
 
 - `run`: up, serve, worker, timer, healthy, doctor
 - `project`: palettes, connect, prelabel, withdraw, embed, evaluate, train
 - `data`: import, export
 - `models`: models list, show, promote, rollback, prune, export
 - `backup`: backup, restore
-- `label_config`: the label config that options ask for
-- `terminal`: where commands print
-- `progress_bar`: a bar for jobs that run elsewhere
-- `score_table`: what `models show` and `evaluate` print
-- `import_table`: what `import` prints
-- `export_table`: what `models export` prints
+- `label_config`: the label config that a command's options select
+- `terminal`: the console that commands print to
+- `progress_bar`: a progress bar for jobs that workers run
+- `score_table`: the metrics that `models show` and `evaluate` print
+- `import_table`: the output of `import`
+- `export_table`: the output of `models export`
 """

@@ -1,4 +1,4 @@
-"""`drape backup` and `drape restore`: all that is kept, in one file."""
+"""`drape backup` and `drape restore`: everything that Drape and Label Studio store, in one file."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def back_up_all(
     studio_venv: StudioVenv = VENV,
     data_dir: DataDir = None,
 ) -> None:
-    """Writes Label Studio's database and uploads, the models and the queues into one file, while all of it runs.
+    """Writes Label Studio's database and uploads, the models and the queues into one file, while everything runs.
 
-    It holds tokens and password hashes, and is only for its owner to read. Photographs that were not uploaded, and
-    secrets in .env or files, are not in it.
+    The file holds tokens and password hashes, and only its owner can read it. It does not hold photographs that were
+    not uploaded, nor secrets in .env or other files.
     """
     from launcher.backup.back_up import back_up
 
@@ -66,9 +66,9 @@ def restore_all(
     studio_venv: StudioVenv = VENV,
     data_dir: DataDir = None,
 ) -> None:
-    """Puts a backup back, once all of it was looked through; Drape and Label Studio must be stopped.
+    """Restores a backup after checking all of it; Drape and Label Studio must be stopped.
 
-    Only one that you made yourself: it holds jobs and weights, by which whoever wrote it can run programs.
+    Restore only backups that you made yourself: their jobs and weights let their author run programs here.
     """
     from launcher.backup.restore import restore
 

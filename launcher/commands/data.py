@@ -1,4 +1,4 @@
-"""`drape import` and `drape export`: sets of others into a project, a project's garments into the formats of others."""
+"""`drape import` and `drape export`: data sets into a project, and a project's garments into common formats."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def import_garments(
     remove_specks: Annotated[bool, typer.Option("--remove-specks", help="Remove specks and pinholes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in; nothing is written.")] = False,
 ) -> None:
-    """Brings photographs, or a set with its annotations, into a project.
+    """Imports photographs, or a data set with its annotations, into a project.
 
-    May be run again: what is there comes no second time, and tasks with annotations stay as they are.
+    It can run again: images that the project has are not imported twice, and tasks with annotations do not change.
     """
     from rich.progress import track
 
@@ -96,7 +96,7 @@ def export_garments(
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Least score of what a model found.")] = 0.0,
     soft: Annotated[bool, typer.Option(help="Cut-outs fade at the edge.")] = True,
 ) -> None:
-    """Writes a project's garments: as COCO, as YOLO with its splits, as index masks, or as cut-outs with a table."""
+    """Exports a project's garments as COCO, as YOLO with splits, as index masks, or as cut-outs with a table."""
     from rich.progress import track
 
     from backend.connections import Connections

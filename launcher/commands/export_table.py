@@ -1,4 +1,4 @@
-"""What `drape models export` prints."""
+"""The output of `drape models export`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.model_export.export import Export
 
 
 def show_export(folder: Path, export: Export, *, console: Console) -> bool:
-    """Says where the export lies and how it compares with PyTorch; returns whether it may stand in for it."""
+    """Prints the export's path and its comparison with PyTorch; returns whether it can replace PyTorch."""
     console.print(f"{folder / export.file}", soft_wrap=True, markup=False, highlight=False)
     check = export.check
     if check is None:

@@ -1,4 +1,4 @@
-"""What `drape import` prints."""
+"""The output of `drape import`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.data_in.tally import Tally
 
 
 def show_imported(imported: Imported, *, wanted: Wanted, console: Console) -> None:
-    """What came in, or would: each class with its label, the images, and what is left out, with the reason."""
+    """Prints each class with its label, the number of images, and what was left out and why; also for a dry run."""
     tally = imported.tally
     table = Table("their class", "our label", "garments", title=Text(f"{imported.source} ({imported.form})"))
     for (name, label), count in sorted(tally.garments.items()):

@@ -1,4 +1,4 @@
-"""The label config that a command's options ask for."""
+"""The label config that a command's options select."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from launcher.errors import LauncherError
 
 
 def label_config_for(*, palette: str, labels: str, config: Path | None) -> str | None:
-    """The XML of a shipped palette, of labels separated by commas, or of a file; None where none of them is given.
+    """Returns the XML for a shipped palette, for comma-separated labels or from a file; None if no option is given.
 
     Raises:
-        LauncherError: more than one is given, there is no such palette, or the file cannot be read.
+        LauncherError: more than one option is given, the palette does not exist, or the file cannot be read.
     """
     if sum(map(bool, (palette, labels, config))) > 1:
         raise LauncherError("Give one of --palette, --labels and --config.")

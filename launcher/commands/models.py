@@ -1,4 +1,4 @@
-"""`drape models`: the versions of a project's model, and which of them it works with."""
+"""`drape models`: the versions of a project's model, and which of them is the current one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def show_all(project: Project) -> None:
 
 @app.command()
 def show(project: Project, name: Name) -> None:
-    """Says what a version was trained on, how good it is, and why it was taken or not."""
+    """Shows what a version was trained on, its metrics, and why it was promoted or not."""
     version = find_version(Registry.of(kept_settings()), project, name)
     verdict = read_verdict(version)
     console.print(f"[bold]{version.name}[/], made {version.created_at} from {version.parent or version.origin}")
@@ -71,7 +71,7 @@ def show(project: Project, name: Name) -> None:
     if compared is not None:
         show_scores(compared, console)
         return
-    # Versions that were judged before scores were kept.
+    # Versions that were evaluated before metrics were stored: only their verdict has numbers.
     table = Table("label", "garments", "AP50-95", "champion's")
     for one in verdict.labels:
         before = "" if one.champion is None else f"{one.champion:.3f}"
@@ -81,14 +81,14 @@ def show(project: Project, name: Name) -> None:
 
 @app.command()
 def promote(project: Project, name: Name) -> None:
-    """Makes a version the one that the project works with, and has it pre-annotate what nobody has annotated."""
+    """Makes a version the current model, and has it pre-annotate every image that nobody has annotated."""
     settings = kept_settings()
     _work_with(settings, project, find_version(Registry.of(settings), project, name))
 
 
 @app.command()
 def rollback(project: Project) -> None:
-    """Goes back to the version that the current one was trained from."""
+    """Promotes the version that the current model was trained from."""
     settings = kept_settings()
     _work_with(settings, project, Registry.of(settings).version_before(project))
 
@@ -97,7 +97,7 @@ def rollback(project: Project) -> None:
 def prune(
     project: Project, keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.")] = 5
 ) -> None:
-    """Deletes old versions; the current one and the one it was trained from always stay."""
+    """Deletes old versions; the current version, and the version that it was trained from, always stay."""
     registry = Registry.of(kept_settings())
     champion, versions = registry.champion(project), registry.versions(project)
     kept = {version.name for version in versions[-keep:]}
@@ -118,7 +118,7 @@ def export(
     to: Annotated[Path | None, typer.Option(help="Folder for it. Default: `exports` beside the weights.")] = None,
     half: Annotated[bool, typer.Option(help="Compute in half precision.")] = False,
 ) -> None:
-    """Gives a version for real-time use elsewhere, compared with PyTorch and timed; ends with 1 where they disagree."""
+    """Exports a version for real-time use elsewhere, and times it; exits with 1 unless it agrees with PyTorch."""
     from backend.compute.devices import pick_device
     from launcher.commands.export_table import show_export
     from training.model_export.export import example_images, export_version
@@ -152,10 +152,10 @@ def _work_with(settings: Settings, project: int, version: Version) -> None:
 
 
 def find_version(registry: Registry, project: int, name: str) -> Version:
-    """A project's version by its name or its number, as `v3`.
+    """Finds a project's version by its name or its number, such as `v3`.
 
     Raises:
-        LauncherError: there is none; names those that there are.
+        LauncherError: the project has no such version; the message names the versions that it has.
     """
     for version in registry.versions(project):
         if name in (version.name, f"v{version.number}"):
@@ -165,10 +165,10 @@ def find_version(registry: Registry, project: int, name: str) -> Version:
 
 
 def find_model(registry: Registry, project: int, named: str) -> Version | Path:
-    """A version, the weights in a `.pt` file, or the project's current version where nothing is named.
+    """Returns the named version, the path of a named `.pt` file, or the current version if `named` is empty.
 
     Raises:
-        LauncherError: there is none.
+        LauncherError: the project has no such version, or no current version.
     """
     if named.endswith(".pt"):
         return Path(named)

@@ -1,4 +1,4 @@
-"""A progress bar for jobs that run elsewhere."""
+"""A progress bar for jobs that workers run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POLL_S = 1.0
 
 
 def show_progress(ask: Callable[[], JobProgress], *, total: int, what: str, console: Console) -> JobProgress:
-    """Shows a bar until no job is open; returns the last state. Ctrl-C ends the watching, not the jobs."""
+    """Shows a bar until no job is open, and returns the last state. Ctrl-C ends the bar, not the jobs."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         shown = bar.add_task(what, total=total)

@@ -1,4 +1,4 @@
-"""What `drape` does with one project: connect it, have it pre-annotated, encoded, trained, evaluated."""
+"""The `drape` commands for one project (connect, pre-annotate, encode, train, evaluate), and the list of palettes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def connect(
     labels: Annotated[str, typer.Option(help="Give it a palette of these labels, separated by commas.")] = "",
     config: Annotated[Path | None, typer.Option(help="Give it the label config of this XML file.")] = None,
 ) -> None:
-    """Connects the backend, and its webhook, to a project of a Label Studio that exists."""
+    """Connects the backend and its webhook to a project in an existing Label Studio."""
     from backend.label_studio.client import LabelStudio
     from backend.queues.queues import Queues
     from label_studio_config.provision import Backend, connect_backend, set_label_config
@@ -65,7 +65,7 @@ def prelabel(
         bool, typer.Option(help="Show the progress until it is done; Ctrl-C leaves the jobs running.")
     ] = True,
 ) -> None:
-    """Pre-annotates a project's tasks that nobody has annotated and its model has not predicted; may be run again."""
+    """Pre-annotates the tasks that nobody has annotated and the model has not predicted; can run again."""
     from backend.label_studio.client import LabelStudio
     from backend.prelabel.task_marks import TaskMarks
     from backend.queues.job_progress import progress_of
@@ -96,7 +96,7 @@ def withdraw(
     project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
     version: Annotated[str, typer.Option(help="The model version that accepted them.")],
 ) -> None:
-    """Deletes the annotations that a model version had accepted without a person; what a person touched stays."""
+    """Deletes the annotations that a model version had accepted without a person; those that a person touched stay."""
     from rich.progress import track
 
     from backend.auto_accept.withdraw import withdraw as withdraw_accepted
@@ -119,7 +119,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _say_reasons(reasons: Sequence[str]) -> None:
-    """Why jobs failed as a whole, each reason once; ends the command where there are any."""
+    """Prints each reason why jobs failed as a whole, once; exits with status 1 if there is any."""
     for reason in dict.fromkeys(reasons):
         console.print(f"A job failed: {reason}", style="red", markup=False)
     if reasons:
@@ -132,7 +132,7 @@ def embed(
         bool, typer.Option(help="Show the progress until it is done; Ctrl-C leaves the jobs running.")
     ] = True,
 ) -> None:
-    """Encodes every image of a project ahead, for SAM; may be run again, what is encoded is passed over."""
+    """Encodes every image of a project for SAM in advance; can run again, and skips images that are encoded."""
     from backend.label_studio.client import LabelStudio
     from backend.queues.job_progress import progress_of
     from backend.queues.queues import Queues
@@ -166,7 +166,7 @@ def evaluate(
     images: Annotated[Path | None, typer.Option(help="Folder of that set's images, where they lie elsewhere.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML or JSON file, `their class: our label`.")] = None,
 ) -> None:
-    """Scores a model on approved images: the table that trainings are judged by, for any weights."""
+    """Evaluates any weights on approved images, and prints the metrics that trained models are evaluated by."""
     from backend.connections import Connections
     from backend.registry.scores import Compared
     from launcher.commands.models import find_model

@@ -1,4 +1,4 @@
-"""`drape up` and what it starts: the backend, workers, the timer; and whether all of it is well."""
+"""`drape up`, the processes that it starts (backend, workers, timer), and the commands that check them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from launcher.errors import LauncherError
 from launcher.stack.saved_settings import complete, kept_settings, read_settings
 
 console = Terminal()
-# They log every request; those of S3, at DEBUG, with its headers, where a session's token stands.
+# These libraries log every request; those for S3, at DEBUG, also its headers, which hold a session token.
 TALKATIVE = ("httpx", "botocore", "aiobotocore", "s3fs")
 
-# A request that is being answered may take this long to end when the backend is stopped.
+# How long a request may still run when the backend stops.
 GRACE_S = 3
-# A tenth of Python's own.
+# A tenth of Python's default; `serve` says why.
 SWITCH_S = 0.0005
 
 DataDir = Annotated[Path | None, typer.Option(help="Directory for everything that is kept. Default: var.")]
 
 
 def start_logs(level: str, *, log_format: LogFormat = "text", rich: bool = False) -> None:
-    """Has records written to the terminal: as lines or JSON, or in colours for those who look at it."""
+    """Writes log records to the terminal: as lines or JSON, or with `rich` in colours for a person who watches."""
     if rich:
         handler: logging.Handler = RichHandler(
             console=console, show_path=False, show_level=False, omit_repeated_times=False
@@ -38,7 +38,7 @@ def start_logs(level: str, *, log_format: LogFormat = "text", rich: bool = False
         logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     else:
         logging.basicConfig(level=level, handlers=[handler_of(log_format)])
-        # Python's own warnings are records too, not lines between them.
+        # Python's warnings become log records too; else they would be bare lines between the records.
         logging.captureWarnings(True)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -59,7 +59,7 @@ def up(
     ] = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Starts a working flywheel, and stops it on Ctrl-C."""
+    """Starts the backend, its workers, and Label Studio and Redis where none is configured; stops them on Ctrl-C."""
     from launcher.stack.stack import Options, Stack, StopAsked, stop_signals
 
     start_logs("INFO", rich=True)
@@ -102,7 +102,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Runs the backend alone."""
+    """Runs only the backend."""
     import uvicorn
 
     from backend.app import create_app
@@ -111,9 +111,9 @@ def serve(
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
-    # A webhook asks for Python's one lock a dozen times, each time behind the threads that compute.
+    # A webhook takes Python's global lock a dozen times, and each time waits behind the threads that compute.
     sys.setswitchinterval(SWITCH_S)
-    # Each click has a thread of its own.
+    # Each click runs in its own thread; with a heap for each, threads would hold memory that they no longer use.
     share_heaps()
     uvicorn.run(
         create_app(settings),
@@ -128,7 +128,7 @@ def serve(
 def worker(
     queue: Annotated[list[str] | None, typer.Option(help="Queue to work on; may be given again. Default: all.")] = None,
 ) -> None:
-    """Works on queued jobs: pre-annotation, counts of new labels, trainings."""
+    """Runs queued jobs: pre-annotation, counts of new labels, trainings."""
     from threadpoolctl import threadpool_limits
 
     from backend.queues.lost_jobs import put_back_lost_jobs
@@ -139,22 +139,22 @@ def worker(
     settings = read_settings()
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
-    # Imported before the work-horses fork, so that they start in no time; nothing here touches CUDA.
+    # Imported before RQ forks its work-horses, so that each starts without delay; these imports do not touch CUDA.
     for job in (Jobs.PRELABEL, Jobs.EMBED, Jobs.TRAIN):
         importlib.import_module(job.rpartition(".")[0])
     importlib.import_module("ultralytics.models.yolo")
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
     give_way(TRAINING if TRAIN in names else WORKER)
-    # A training is ended by ending its process; all else goes faster in one that keeps its models.
+    # To cancel a training, its process must end. Other jobs run faster in one process that keeps its models loaded.
     kind = GarmentWorker if TRAIN in names else ResidentWorker
-    # numpy's products are small here: its threads would only spin, and take the models' cores.
+    # numpy's matrix products are small here: BLAS threads would only spin, and take cores from the models.
     with threadpool_limits(limits=1, user_api="blas"):
         kind(names, connection=connection).work(logging_level=settings.log_level)
 
 
 def timer() -> None:
-    """Looks after every project from time to time (CHECK_EVERY_S): what a lost event would have told is found."""
+    """Checks every project at an interval (CHECK_EVERY_S), to find the changes whose webhooks were lost."""
     from backend.queues.queues import Queues
     from backend.queues.timer import timer as make_timer
 
@@ -164,7 +164,7 @@ def timer() -> None:
 
 
 def healthy(what: Annotated[Literal["worker", "timer"], typer.Argument(help="What runs in this container.")]) -> None:
-    """Ends with 1 unless Redis knows what runs on this machine: for containers' health checks."""
+    """Exits with 1 unless Redis lists this machine's worker or timer; for the health checks of containers."""
     from launcher.stack.health import timer_is_known, worker_is_known
 
     is_known = worker_is_known if what == "worker" else timer_is_known
@@ -178,12 +178,12 @@ def doctor(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Looks at Label Studio, Redis, the workers, weights and this machine; says what to do. Changes nothing."""
+    """Checks Label Studio, Redis, the workers, weights and this machine, and says what to do. Changes nothing."""
     from launcher.doctor.examine import examine
     from launcher.doctor.findings import show_findings
 
     settings = complete(read_settings(data_dir=data_dir))
-    # What it finds it says itself; a library's warnings would only stand between.
+    # The table says everything that a user needs; libraries' warnings would only interrupt it.
     start_logs("DEBUG" if settings.log_level == "DEBUG" else "CRITICAL")
     if not show_findings(examine(settings, project_id=project), console):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""A version's scores beside its champion's, for a terminal of 100 columns."""
+"""A version's metrics beside its champion's, for a terminal of 100 columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backend.telemetry.printable import one_line
 
 
 def show_scores(compared: Compared, console: Console) -> None:
-    """Prints a row for each label that was there or was found, and below them the figures of all."""
+    """Prints a row for each label in the ground truth or the detections, and below them the metrics of all labels."""
     own, champion = compared.own, compared.champion
     before = {one.label: one.mask_map for one in champion.labels} if champion else {}
     headings = ("garments", "mask mAP", "champion's", "mAP50", "precision", "recall", "IoU", "boundary IoU")

@@ -1,4 +1,4 @@
-"""Where commands print: what labels, projects and files are called is text there, and commands nothing."""
+"""The console that commands print to: a label, project or file name cannot control the terminal through it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from backend.telemetry.printable import lines
 
 
 class Terminal(Console):
-    """Rich's own, which takes some of a terminal's sequences out of a text, but not those that begin with escape."""
+    """Rich's console, made safe: Rich removes some control codes from text, but not sequences that begin with ESC."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Its pieces; those that are Rich's own commands stay as they are."""
+        """Spells out control characters in Rich's segments; the segments that are Rich's own controls do not change."""
         for one in super().render(renderable, options):
             yield one if one.control else Segment(lines(one.text), one.style)

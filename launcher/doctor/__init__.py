@@ -1,11 +1,11 @@
-"""`drape doctor`: one module for each thing that is looked at.
+"""`drape doctor`: one module for each thing that it checks.
 
-- `examine`: all of it, in order
-- `findings`: how it is said
-- `label_studio`: its address, version, clock, our token
-- `redis`: the queues, and who works on them
-- `projects`: connections, webhooks, label configs, images
-- `machine`: device, disk, port
-- `storage`: what several machines share
-- `weights`: weights of settings and of models
+- `examine`: runs all checks, in order
+- `findings`: the result of a check, and how it is printed
+- `label_studio`: its address, version and clock, and our token
+- `redis`: the server, its workers and the timer
+- `projects`: the backend, connections, webhooks, label configs, images
+- `machine`: devices, memory, disk
+- `storage`: the storage that several machines share
+- `weights`: weights that settings name, and weights of current models
 """

@@ -1,4 +1,4 @@
-"""`drape doctor`: looks at everything that Drape rests on, and says what to do. Changes nothing that it leaves so."""
+"""`drape doctor`: checks everything that Drape depends on, and says what to do. It leaves everything unchanged."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from launcher.doctor.redis import look_at_redis
 from launcher.doctor.storage import look_at_storage
 from launcher.doctor.weights import look_at_weights
 
-# A doctor that waits for half a minute at each thing that is away is not asked twice.
+# Nobody would run the command again if it waited half a minute for each service that is unreachable.
 PATIENCE_S = 10.0
 
 
 def examine(settings: Settings, *, project_id: int | None) -> list[Finding]:
-    """Everything, in the order in which one thing rests on the other.
+    """Runs all checks, each after those that it depends on.
 
     Args:
-        project_id: the one project to look at; None for every one that the backend was connected to.
+        project_id: the only project to check; None for every project that the backend was connected to.
     """
     settings = settings.model_copy(update={"label_studio_timeout_s": min(settings.label_studio_timeout_s, PATIENCE_S)})
     studio = look_at_studio(settings)
     here = [*look_at_machine(settings), *look_at_project_settings(settings), *look_at_storage(settings)]
     found = [*here, *look_at_weights(settings), *look_at_redis(settings), *studio]
     if any(one.state == "failed" for one in studio):
-        # Whatever else would be asked of Label Studio would fail for the same reason.
+        # All other requests to Label Studio would fail for the same reason.
         return [*found, *look_at_backend(settings, {})]
     chosen, said = connected_projects(settings) if project_id is None else ((project_id,), [])
     backends: dict[str, bool] = {}

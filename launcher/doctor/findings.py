@@ -1,4 +1,4 @@
-"""What `drape doctor` finds: one sentence a check, and what to do about it."""
+"""The results of `drape doctor`: one sentence for each check, and the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from backend.errors import DrapeError
 from launcher.errors import LauncherError
 
-# Label Studio tells whole seconds, and an answer takes its time.
+# Limits for the difference between two clocks. Label Studio reports whole seconds, and its answer needs time to arrive.
 SLACK_S, TOO_FAR_S = 5.0, 120.0
 SET_IT = "Let both machines keep their clocks by NTP (Debian: apt install systemd-timesyncd)."
 logger = logging.getLogger(__name__)
@@ -25,12 +25,12 @@ STYLES: dict[State, str] = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        state: `warning` for what works, though not as it should or not for long.
-        sentence: what is; holds no secret.
-        remedy: what to do; empty where nothing is to be done.
+        state: `warning` if the thing works, but not as it should or not for long.
+        sentence: describes the state; holds no secret.
+        remedy: what to do; empty if there is nothing to do.
     """
 
     name: str
@@ -40,22 +40,22 @@ class Finding:
 
 
 def looked(name: str, look: Callable[[], Iterable[Finding]], *, remedy: str) -> list[Finding]:
-    """What `look` finds; what it raises is a finding too, under `name` and with `remedy`."""
+    """Collects the findings of `look`; an exception becomes a failed finding, under `name` and with `remedy`."""
     found: list[Finding] = []
     try:
-        # One by one: what was found before it raised is kept.
+        # `extend` adds them one by one: findings before an exception are not lost.
         found.extend(look())
     except (DrapeError, LauncherError) as e:
         found.append(Finding(name, "failed", str(e), remedy))
     except Exception as e:
-        # The other checks are still worth their answers, and whoever asks reads no traceback.
+        # The other checks must still run, and a traceback would not help the user.
         logger.debug("%s could not be looked at", name, exc_info=True)
         found.append(Finding(name, "failed", f"This could not be looked at ({type(e).__name__}).", remedy))
     return found
 
 
 def show_findings(findings: Sequence[Finding], console: Console) -> bool:
-    """Prints the findings; False where something failed."""
+    """Prints the findings; returns False if a check failed."""
     table = Table("", "what", "how it is", show_lines=False)
     for one in findings:
         said = Text(one.sentence)
@@ -72,7 +72,7 @@ def show_findings(findings: Sequence[Finding], console: Console) -> bool:
 def clock(name: str, *, theirs_s: float, ours_s: float) -> Finding:
     """Compares two clocks, in seconds since 1970.
 
-    Tokens last for minutes, and what changed in Label Studio is asked for by time.
+    They must agree, because tokens last only minutes, and Drape asks Label Studio for changes by time.
     """
     ahead_s = theirs_s - ours_s
     if abs(ahead_s) <= SLACK_S:

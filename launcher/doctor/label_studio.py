@@ -1,4 +1,4 @@
-"""`drape doctor` on Label Studio itself: its address, its version, its clock, our token."""
+"""`drape doctor` checks Label Studio itself: its address, its version, its clock, and our token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backend.label_studio.connection import asked_for_version
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, clock, looked
 
-# What the tests run against; see requirements-label-studio.txt.
+# The release that the tests run against; see requirements-label-studio.txt.
 SUPPORTED = "1.23"
 LEGACY = re.compile(r"[0-9a-f]{40}")
 EXPIRES_SOON_S = 14 * 24 * 3600
@@ -26,7 +26,7 @@ NEW_TOKEN = "Copy a personal access token from the account page of Label Studio,
 
 
 def look_at_studio(settings: Settings) -> list[Finding]:
-    """Whether Label Studio answers, is of a version that is known to work, and accepts our token."""
+    """Checks whether Label Studio answers, has a version that is known to work, and accepts our token."""
     answered = looked("Label Studio", lambda: _itself(settings), remedy=START_IT)
     if any(one.state == "failed" for one in answered):
         return answered
@@ -94,7 +94,7 @@ def _token(settings: Settings) -> Iterator[Finding]:
 
 
 def _expires_s(token: str) -> float:
-    """When a personal access token ends, in seconds since 1970; infinity where it does not say."""
+    """When a personal access token expires, in seconds since 1970; infinity if the token does not say."""
     parts = token.split(".")
     if len(parts) != 3:
         return float("inf")

@@ -1,4 +1,4 @@
-"""`drape doctor` on this machine: its device, its disk, the backend's port."""
+"""`drape doctor` checks this machine: its devices, their memory, and its disk."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from backend.errors import first_line
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, looked
 
-# What SAM 3 needs: docs/explanation/figures.md.
+# Memory that SAM 3 needs: docs/explanation/figures.md.
 SAM3_BYTES = 4_000_000_000
-# A training keeps its data set, its checkpoints and two versions' weights; below the second nothing can be stored.
+# A training stores a data set, checkpoints and two versions' weights. Below the second limit nothing can be stored.
 DISK_SHORT_BYTES, DISK_FULL_BYTES = 5_000_000_000, 500_000_000
 NVIDIA = Path("/dev/nvidia0")
-# A container's own limits (cgroups), as it sees them.
+# Where a container sees its own limits (cgroups).
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def look_at_machine(settings: Settings) -> list[Finding]:
-    """The devices that models run on, and the data directory."""
+    """Checks the devices that models run on, and the data directory."""
     return [
         *_devices(settings),
         *looked("disk", lambda: _disk(settings), remedy="Set DATA_DIR to a folder that this account may write to."),
@@ -35,7 +35,7 @@ def look_at_machine(settings: Settings) -> list[Finding]:
 
 
 def _devices(settings: Settings) -> list[Finding]:
-    """The device of each kind of work that has one of its own, and whether those that share a GPU fit on it."""
+    """Checks the device of each kind of work that has its own, and whether the kinds that share a GPU fit on it."""
     kinds = {"device": ("DEVICE", settings)}
     if settings.device_batch:
         kinds["device of batches"] = ("DEVICE_BATCH", settings.for_work("batch"))
@@ -56,7 +56,7 @@ def _devices(settings: Settings) -> list[Finding]:
 
 
 def _shares(settings: Settings) -> Iterator[Finding]:
-    """Whether the shares of a GPU's memory that were set fit together; nothing where none was set."""
+    """Checks whether the shares of a GPU's memory that are set fit together; yields nothing if none is set."""
     taken: dict[str, float] = {}
     for placed in (settings, settings.for_work("batch"), settings.for_work("train")):
         if (device := pick_device(placed.device)).startswith("cuda"):
@@ -75,7 +75,7 @@ def _device(check: str, setting: str, settings: Settings) -> Iterator[Finding]:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as e:
-        # torch's own builds without CUDA assert.
+        # torch builds without CUDA raise AssertionError.
         yield Finding(
             check,
             "failed",
@@ -103,17 +103,17 @@ def _device(check: str, setting: str, settings: Settings) -> Iterator[Finding]:
 
 
 def free_memory(cgroup: Path = CGROUP) -> int:
-    """Bytes that processes here may still take: of the machine's, no more than its container allows."""
+    """Bytes of memory that processes can still take: what is free on the machine, and allowed to its container."""
     free = psutil.virtual_memory().available
     for limit, used, folder in (
         ("memory.max", "memory.current", cgroup),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", cgroup / "memory"),
     ):
-        # Missing outside Linux and in the other version of cgroups; `max` where there is no limit.
+        # The files are missing outside Linux and in the other version of cgroups; without a limit they say `max`.
         with suppress(OSError, ValueError, KeyError):
             most, taken = int((folder / limit).read_text()), int((folder / used).read_text())
             stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            # Files that were read count as used, and are dropped as soon as a process needs the memory.
+            # Cached files count as used memory, but Linux drops them as soon as a process needs it.
             free = min(free, most - taken + int(stat["inactive_file"]))
     return free
 

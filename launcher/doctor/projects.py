@@ -1,4 +1,4 @@
-"""`drape doctor` on what joins Label Studio and the backend: the connection, its webhook, label configs, images."""
+"""`drape doctor` checks the backend and how projects use it: connections, webhooks, label configs, images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ START_BACKEND = "Start it: `drape serve`, or `make up`."
 
 
 def connected_projects(settings: Settings) -> tuple[tuple[int, ...], list[Finding]]:
-    """Projects whose webhook is ours, or that have a model and still exist; a finding where there are none."""
+    """Ids of the projects that have our webhook, or a model and still exist; a finding reports if there are none."""
     label_studio = LabelStudio(settings)
     chosen: set[int] = set()
 
@@ -53,7 +53,7 @@ def connected_projects(settings: Settings) -> tuple[tuple[int, ...], list[Findin
 
 
 def look_at_project_settings(settings: Settings) -> list[Finding]:
-    """The file of settings that projects have of their own, where there is one."""
+    """Checks the file of settings for single projects, if there is one."""
 
     def look() -> Iterator[Finding]:
         if settings.project_settings:
@@ -65,10 +65,10 @@ def look_at_project_settings(settings: Settings) -> list[Finding]:
 
 
 def look_at_backend(settings: Settings, reached: Mapping[str, bool]) -> list[Finding]:
-    """Whether the backend answers, with the credentials, at the addresses that it is connected under.
+    """Checks whether the backend answers, with the credentials, at the addresses that it is connected under.
 
     Args:
-        reached: address → whether Label Studio reaches it there; without any, this machine's is asked.
+        reached: address → whether Label Studio reaches the backend there; if empty, this machine's address is checked.
     """
     own = f"http://127.0.0.1:{settings.port}"
     found = [
@@ -82,7 +82,7 @@ def look_at_backend(settings: Settings, reached: Mapping[str, bool]) -> list[Fin
 def _backend(settings: Settings, url: str, reached: bool) -> Iterator[Finding]:
     health, said = _health(settings, url)
     if health is None and reached:
-        # As where both are containers, and this runs beside them.
+        # For example, both run in containers, and this command runs outside of them.
         yield Finding("backend", "warning", f"{said[:-1]}; Label Studio reaches it.", "Run `drape doctor` beside it.")
     elif health is None:
         yield Finding("backend", "failed", said, START_BACKEND)
@@ -111,7 +111,7 @@ def _backend(settings: Settings, url: str, reached: bool) -> Iterator[Finding]:
 
 
 def _health(settings: Settings, url: str) -> tuple[int | None, str]:
-    """The status that `GET /health` answers with, 0 for another program's, None for none; and a sentence."""
+    """Returns the status of `GET /health` (0 if another program answers, None if nothing does), and a sentence."""
     try:
         answer = httpx.get(
             f"{url.rstrip('/')}/health",
@@ -147,10 +147,10 @@ def _port(settings: Settings, own: str) -> Iterator[Finding]:
 
 
 def look_at_project(settings: Settings, project_id: int, backends: dict[str, bool]) -> list[Finding]:
-    """A project's connection, webhook, label config and images.
+    """Checks a project's connection, webhook, label config and images.
 
     Args:
-        backends: takes the address that the backend is connected under, and whether Label Studio reaches it there.
+        backends: receives the address that the backend is connected under → whether Label Studio reaches it there.
     """
     name = f"project {project_id}"
     label_studio = LabelStudio(settings)
@@ -183,7 +183,7 @@ def look_at_project(settings: Settings, project_id: int, backends: dict[str, boo
 
 
 def _connection(label_studio: LabelStudio, project_id: int) -> Any | None:
-    """The project's connection to our backend; Label Studio asks each for its health before it lists them."""
+    """The project's connection to our backend; Label Studio checks the health of each connection as it lists them."""
     sdk = label_studio.sdk
     with label_studio.said_plainly():
         all_of_them = sdk.ml.list(project=project_id)
@@ -241,10 +241,10 @@ def _webhook(
 
 
 def _addresses(label_studio: LabelStudio, settings: Settings, project_id: int, url: str) -> Iterator[Finding]:
-    """Whether Label Studio's filter of private addresses lets the backend's through.
+    """Checks whether Label Studio's filter of private addresses lets the backend's address through.
 
-    Asked with requests that Label Studio must refuse, so that they store nothing: it looks at the address first, and
-    says 403 where that is blocked; else it complains of a number that is none.
+    The requests are invalid, so that Label Studio stores nothing. It checks the address first, and answers 403 if it
+    blocks the address; otherwise it answers 400, because one value has the wrong type.
     """
     wrong = {"id": "none"}
     probes = {

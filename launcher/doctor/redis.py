@@ -1,4 +1,4 @@
-"""`drape doctor` on Redis: what keeps the queues, and who works on them."""
+"""`drape doctor` checks Redis, which holds the queues, and the workers and the timer that it lists."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, State, clock, looked
 
-# The oldest that RQ supports.
+# The oldest Redis that RQ supports.
 OLDEST = (5, 0)
-# Without a worker on one of these the flywheel stands still; the others only make it faster or better.
+# Without a worker on each of these queues the flywheel stops; the other queues only make it faster or better.
 NEEDED = frozenset({CHECKS, PRELABEL, TRAIN})
 PATIENCE_S = 3.0
 START_IT = (
@@ -28,7 +28,7 @@ START_IT = (
 
 
 def look_at_redis(settings: Settings) -> list[Finding]:
-    """Redis itself, then the workers and the timer, which it knows of."""
+    """Checks Redis itself, then the workers and the timer that it lists."""
     return looked("Redis", lambda: _look(settings), remedy=START_IT)
 
 
@@ -51,7 +51,7 @@ def _look(settings: Settings) -> Iterator[Finding]:
         except AuthenticationError as e:
             raise QueueError(f"Redis at {where} refuses the password of REDIS_URL.") from e
         except RedisError as e:
-            # An error of the connection may repeat the address, but never the password.
+            # The message of a connection error may contain the address, but never the password.
             raise QueueError(f"Redis does not answer at {where} ({type(e).__name__}: {first_line(e)}).") from e
 
 
@@ -105,7 +105,7 @@ def _workers(connection: Redis) -> Iterator[Finding]:
 
 
 def _timer(connection: Redis) -> Finding:
-    # Without its clean-up: this looks, and changes nothing. A timer's record lives as long as its heartbeats come.
+    # Without clean-up, because this command changes nothing. A timer's record disappears when its heartbeats stop.
     if CronScheduler.all(connection, cleanup=False):
         return Finding("timer", "ok", "It looks after every project from time to time.")
     return Finding(

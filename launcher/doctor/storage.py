@@ -1,4 +1,4 @@
-"""`drape doctor` on what several machines share: whether it can be written, listed, read and deleted from, here."""
+"""`drape doctor` checks the shared storage: whether this machine can write to it, list, read and delete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEDY = "Look at STORAGE_URL, at the AWS_… variables, and at what this accoun
 
 
 def look_at_storage(settings: Settings) -> list[Finding]:
-    """A probe on its way there and back; nothing where everything is kept in the data directory."""
+    """Writes a probe, reads it and deletes it; does nothing if the data directory holds everything."""
     storage = storage_of(settings)
     if storage is None:
         return []

@@ -1,4 +1,4 @@
-"""`drape doctor` on weights: those that settings name, and those of each project's current model."""
+"""`drape doctor` checks weights: those that settings name, and those of each project's current model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from backend.registry.registry import Registry, check_weights
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, looked
 
-# What a checkpoint begins with that torch wrote before 1.6; later ones are ZIP archives.
+# First bytes of a checkpoint from torch before 1.6; later checkpoints are ZIP archives.
 OLD_CHECKPOINT = b"\x80\x02"
 YOLO11_SIZES = ("n", "s", "m", "l", "x")
 HOW_TO_GO_BACK = "Restore the file from a backup, or go back to another version: `drape models rollback`."
 
 
 def look_at_weights(settings: Settings) -> list[Finding]:
-    """Every file of weights that is asked for."""
+    """Checks every file of weights that the settings or the registry name."""
     return [
         *looked("weights", lambda: _named(settings), remedy="Look at the file that the setting names."),
         *looked("models", lambda: _champions(Registry.of(settings)), remedy="Look at MODEL_DIR."),
@@ -57,7 +57,7 @@ def _file(setting: str, named: str, *, may_be_fetched: bool) -> Finding:
     try:
         with path.open("rb") as file:
             start = file.read(len(OLD_CHECKPOINT))
-        # The directory of a ZIP archive stands at its end: one that was cut short has none.
+        # The directory of a ZIP archive is at its end, so a truncated archive has none.
         readable = start == OLD_CHECKPOINT or zipfile.is_zipfile(path)
     except OSError as e:
         return Finding(setting, "failed", f"'{named}' cannot be read: {e.strerror}.", "Give this account the right to.")
@@ -67,7 +67,7 @@ def _file(setting: str, named: str, *, may_be_fetched: bool) -> Finding:
 
 
 def _champions(registry: Registry) -> Iterator[Finding]:
-    """Of each project that has versions, whether the current one's weights are what was stored."""
+    """Checks, for each project with versions, whether the champion's weights are those that were stored."""
     for project_id in registry.project_ids():
         name = f"model of project {project_id}"
         champion = registry.champion(project_id)

@@ -1,11 +1,11 @@
 """`drape up`.
 
-- `stack`: all that it starts, in order
-- `supervisor`: child processes, restarted and ended together
-- `redis_server`: a Redis of its own
-- `label_studio_server`: a Label Studio of its own
-- `health`: whether what runs answers
-- `priority`: who goes first on a machine
-- `saved_settings`: what it leaves for other commands
-- `secret_files`: secrets that are made once
+- `stack`: everything that it starts, in order
+- `supervisor`: child processes: restarted when they die, ended together
+- `redis_server`: the Redis that it runs
+- `label_studio_server`: the Label Studio that it runs
+- `health`: whether the backend, a worker or the timer runs
+- `priority`: the CPU priority of a process
+- `saved_settings`: addresses and secrets that it stores for other commands
+- `secret_files`: secrets that are created once and stored
 """

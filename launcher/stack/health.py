@@ -1,4 +1,4 @@
-"""Whether what runs on this machine answers."""
+"""Checks whether the backend answers, and whether Redis lists this machine's worker and timer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_S = 5.0
 
 
 def backend_answers(url: str) -> bool:
-    """Whether a backend does at that address; nobody is asked for credentials there."""
+    """Whether a backend answers at that address; `/live` needs no credentials."""
     try:
         return httpx.get(f"{url}/live", timeout=PATIENCE_S).is_success
     except httpx.HTTPError:
@@ -24,7 +24,7 @@ def backend_answers(url: str) -> bool:
 
 
 def worker_is_known(settings: Settings) -> bool:
-    """Whether a worker of this machine's name is registered in Redis, which forgets those that fall silent."""
+    """Whether Redis lists a worker of this host; Redis drops a worker's record when its heartbeats stop."""
     try:
         return any(one.hostname == socket.gethostname() for one in workers_of(Queues(settings).redis))
     except RedisError:
@@ -32,7 +32,7 @@ def worker_is_known(settings: Settings) -> bool:
 
 
 def timer_is_known(settings: Settings) -> bool:
-    """Whether a timer of this machine's name is registered in Redis, likewise."""
+    """Whether Redis lists a timer of this host; Redis drops a timer's record when its heartbeats stop."""
     try:
         timers = CronScheduler.all(Queues(settings).redis, cleanup=False)
         return any(one.hostname == socket.gethostname() for one in timers)

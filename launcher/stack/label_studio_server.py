@@ -1,4 +1,4 @@
-"""A stock Label Studio of Drape's own: loopback, SQLite, in its own virtual environment; its account and its token."""
+"""The stock Label Studio that `drape up` runs (loopback, SQLite, own virtual environment), its account and token."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TOKEN = "label-studio-token"
 def studio_program(
     folder: Path, *, venv: Path, port: int, password: str, files_root: Path, address: str = "127.0.0.1"
 ) -> Program:
-    """The server at `address`, its data in `folder`, serving local files from below `files_root` only.
+    """Describes a server at `address`, with its data in `folder`, that serves local files only from `files_root`.
 
     Raises:
-        LauncherError: the environment holds no Label Studio.
+        LauncherError: Label Studio is not installed in `venv`.
     """
     executable = venv / "bin" / "label-studio"
     if not executable.is_file():
@@ -36,17 +36,17 @@ def studio_program(
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder.resolve()),
         "LABEL_STUDIO_USERNAME": EMAIL,
         "LABEL_STUDIO_PASSWORD": password,
-        # Its own may hold characters that it reads back otherwise: then no token survives a restart.
+        # Label Studio's own key may hold characters that it reads back differently: no token would survive a restart.
         "SECRET_KEY": Secrets(folder).make("secret-key"),
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-        # Our backend and its webhook receiver listen on the loopback address.
+        # Label Studio must reach our backend and its webhook receiver, which listen on the loopback address.
         "ML_BLOCK_LOCAL_IP": "false",
         "SSRF_PROTECTION_ENABLED": "false",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(files_root.resolve()),
-        # Otherwise every write of predictions counts those of all of the project's tasks anew.
+        # Otherwise every write of predictions recounts the predictions of all of the project's tasks.
         "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short": "true",
-        # It tries to reach its vendor's analytics and error collector.
+        # Otherwise Label Studio tries to reach its vendor's analytics and error collector.
         "COLLECT_ANALYTICS": "false",
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
@@ -57,7 +57,7 @@ def studio_program(
 
 
 def studio_answers(url: str) -> bool:
-    """Whether a Label Studio answers there."""
+    """Whether a Label Studio answers at `url`."""
     try:
         return httpx.get(f"{url}/health", timeout=2).status_code == 200
     except httpx.HTTPError:
@@ -65,12 +65,12 @@ def studio_answers(url: str) -> bool:
 
 
 def personal_access_token(url: str, *, password: str, secrets: Secrets, email: str = EMAIL) -> str:
-    """The account's personal access token: the kept one while it works, else a new one in its place.
+    """Returns the account's personal access token: the stored token while it works, else a new one that replaces it.
 
-    Label Studio shows a token once, when it is made, and gives no second while there is a first.
+    Label Studio shows a token only when it creates it, and creates no second token while the first exists.
 
     Raises:
-        LauncherError: the account cannot log in.
+        LauncherError: the account cannot log in, or Label Studio creates no token.
     """
     known = secrets.get(TOKEN)
     with httpx.Client(base_url=url, timeout=30, follow_redirects=True) as session:

@@ -1,4 +1,4 @@
-"""How much a process gives way to others on its machine."""
+"""The CPU priority of a process among the others on its machine."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 logger = logging.getLogger(__name__)
 
-# As `nice` counts, where 19 is the least that a process can ask for. What annotators wait for on the same machine goes
-# first, then pre-annotations, then trainings.
+# Values of `nice`, where 19 is the lowest priority. On one machine, the work that annotators wait for goes first, then
+# pre-annotations, then trainings.
 WORKER, TRAINING = 5, 10
 SESSION = Path("/proc/self/autogroup")
-# Linux takes ten a second, of the whole machine.
+# Linux accepts ten changes of this file a second, counted over the whole machine.
 PAUSE_S, ATTEMPTS = 0.15, 20
 
 
 def give_way(niceness: int) -> None:
-    """Lets others go first: this process, and what it starts.
+    """Lowers the CPU priority of this process and of the processes that it starts.
 
-    Linux may share the processor out among sessions first, and among the processes of each only then (sched(7), "The
-    autogroup feature"): in a session of its own `nice` alone would mean nothing. So the session gives way, too, where
-    this process leads it.
+    Linux may divide CPU time among sessions first, and only then among the processes of each session (sched(7), "The
+    autogroup feature"): for a process in its own session `nice` alone would have no effect. So this function lowers the
+    priority of the session, too, if this process leads it.
     """
     os.nice(niceness)
     if os.getsid(0) != os.getpid():
@@ -39,5 +39,5 @@ def give_way(niceness: int) -> None:
     except BlockingIOError:
         logger.warning("Too many sessions give way at once: this one goes before others as if it did not.")
     except OSError:
-        # There is no such file: processes are weighed alone, or by their containers.
+        # The file does not exist: Linux weighs each process by itself or by its container, or this is not Linux.
         pass

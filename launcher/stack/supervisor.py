@@ -1,4 +1,4 @@
-"""Child processes, supervised: one log file each, restarted with back-off, ended all together."""
+"""Supervises child processes: one log file each, restarted with back-off, ended all together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from launcher.errors import LauncherError
 logger = logging.getLogger(__name__)
 
 DEATHS_ALLOWED = 5
-# Deaths further apart than this are not counted together.
+# Deaths that are further apart than this do not count together.
 DEATHS_WINDOW_S = 300.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
@@ -36,7 +36,7 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What to run: `environment` is all that it sees; secrets travel in it, never in `command`."""
+    """A program to run. `environment` is all that it sees; secrets belong there, never in `command`."""
 
     name: str
     command: Sequence[str]
@@ -53,7 +53,7 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps programs running until told to stop."""
+    """Keeps programs running until `stop` is called."""
 
     def __init__(
         self, logs: Path, *, deaths_allowed: int = DEATHS_ALLOWED, longest_pause_s: float = LONGEST_PAUSE_S
@@ -65,7 +65,7 @@ class Supervisor:
         self._children: list[_Child] = []
 
     def start(self, program: Program) -> None:
-        """Starts a program; its output is added to `<logs>/<name>.log`."""
+        """Starts a program; its output is appended to `<logs>/<name>.log`."""
         self._children.append(_Child(program, self._spawn(program)))
 
     def log_of(self, name: str) -> Path:
@@ -74,7 +74,7 @@ class Supervisor:
 
     @contextmanager
     def watched(self, *, every_s: float) -> Iterator[None]:
-        """Looks at every process so often while the block lasts: one that died is started again."""
+        """Checks every process at this interval while the block runs, and restarts those that died."""
         over = threading.Event()
 
         def watch() -> None:
@@ -90,14 +90,14 @@ class Supervisor:
             thread.join()
 
     def processes(self) -> dict[str, int]:
-        """Program's name → number of its process, of those that run."""
+        """Program name → process id, of the programs that run."""
         return {one.program.name: one.process.pid for one in self._children if one.process.poll() is None}
 
     def watch(self) -> None:
-        """Looks once at every child: one that died is started again after a pause that doubles.
+        """Checks every child once, and restarts a child that died, after a pause that doubles with each death.
 
         Raises:
-            LauncherError: a child died five times within five minutes; names it and shows the end of its log.
+            LauncherError: a child died five times within five minutes; the message has its name and the end of its log.
         """
         now = time.monotonic()
         for child in self._children:
@@ -108,10 +108,10 @@ class Supervisor:
                 self._died(child, now)
 
     def wait_until(self, ready: Callable[[], bool], *, what: str, timeout_s: float) -> None:
-        """Watches until `ready()`.
+        """Supervises the children until `ready()` returns True.
 
         Raises:
-            LauncherError: it is not ready in time, or a child keeps dying.
+            LauncherError: `ready()` did not return True within `timeout_s`, or a child keeps dying.
         """
         deadline = time.monotonic() + timeout_s
         while not ready():
@@ -121,16 +121,16 @@ class Supervisor:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Ends every child and all that they started: asked first, killed after a few seconds.
+        """Ends every child and every process that they started: by SIGTERM, and after a few seconds by SIGKILL.
 
-        The program started first ends last: the others rest on it (workers give their jobs back to Redis).
+        The program that started first ends last, because the others need it: workers put their jobs back into Redis.
         """
         _end(self._children[1:], STOP_PATIENCE_S)
         _end(self._children[:1], LAST_PATIENCE_S)
         self._children.clear()
 
     def _died(self, child: _Child, now: float) -> None:
-        # A worker that crashed leaves its work-horse behind, which would go on beside that of the next.
+        # A worker that crashed leaves its work-horse behind, which would run beside that of the next worker.
         _kill(_family(child.process.pid))
         child.deaths = [death for death in child.deaths if now - death < DEATHS_WINDOW_S] + [now]
         name = child.program.name
@@ -138,7 +138,7 @@ class Supervisor:
             raise LauncherError(
                 f"{name} died {self._deaths_allowed} times. The end of {self.log_of(name)}:\n{tail(self.log_of(name))}"
             )
-        # So far and no further: of hundreds of deaths the power is no number.
+        # The exponent is limited, because after hundreds of deaths the power would not fit into a float.
         pause_s = min(FIRST_PAUSE_S * 2 ** min(len(child.deaths) - 1, 10), self._longest_pause_s)
         logger.warning("%s ended with status %s; started again in %.1f s", name, child.process.returncode, pause_s)
         child.start_at = now + pause_s
@@ -161,10 +161,10 @@ class Supervisor:
 
 
 def _dies_with_parent() -> Callable[[], None] | None:
-    # Should the supervisor be killed outright, nobody would be left to stop its children. Linux alone offers this.
+    # If the supervisor is killed outright, nobody is left to stop its children. Only Linux can signal them then.
     if sys.platform != "linux":
         return None
-    # Looked up here: between fork and exec a library must not be loaded.
+    # Loaded here, because a process must not load a library between fork and exec.
     prctl = ctypes.CDLL(None).prctl
 
     def ask() -> None:
@@ -176,7 +176,7 @@ def _dies_with_parent() -> Callable[[], None] | None:
 def _end(children: Sequence[_Child], patience_s: float) -> None:
     families = [process for child in children for process in _family(child.process.pid)]
     for child in reversed(children):
-        # Each child leads a session of its own: the signal reaches its children too.
+        # Each child leads its own session and process group, so the signal reaches its children too.
         _signal_group(child.process.pid, signal.SIGTERM)
     deadline = time.monotonic() + patience_s
     for child in children:
@@ -191,7 +191,7 @@ def _end(children: Sequence[_Child], patience_s: float) -> None:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """The process, what it started, and what is left of its session once it is gone."""
+    """Returns the process, its descendants, and whatever remains of its session after it has ended."""
     family = [one for one in psutil.process_iter() if _session(one.pid) == pid]
     with suppress(psutil.NoSuchProcess):
         family += psutil.Process(pid).children(recursive=True)
@@ -206,7 +206,7 @@ def _session(pid: int) -> int:
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:
-    """Kills what still runs, and waits for it to be gone; a zombie is for its parent to collect."""
+    """Kills the processes and waits briefly until they have ended; does not wait for parents to collect zombies."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -230,7 +230,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log file."""
+    """Returns the last lines of a log file."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
     except FileNotFoundError:
@@ -238,7 +238,7 @@ def tail(log: Path) -> str:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on the loopback port now."""
+    """Whether a server can listen on the loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -249,13 +249,13 @@ def port_is_free(port: int) -> bool:
 
 
 def check_port(port: int, *, what: str, option: str) -> None:
-    """Raises `LauncherError` where the port is taken, naming the option that chooses another."""
+    """Raises `LauncherError` if the port is in use; the message names the option that sets another port."""
     if not port_is_free(port):
         raise LauncherError(f"Port {port}, meant for {what}, is in use. Choose another with {option}.")
 
 
 def free_port() -> int:
-    """A loopback port that is free now."""
+    """Returns a loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

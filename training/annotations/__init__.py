@@ -1,8 +1,8 @@
-"""What people approved, what it shows, what they corrected.
+"""Reads approved annotations from Label Studio: their garments and their corrections.
 
-- `approvals`: which annotations count
-- `count`: asking Label Studio for them, by what changed
-- `truth`: an annotation's garments
-- `corrections`: what people made of predictions
-- `survey`: where a project stands
+- `approvals`: which annotations count as approved
+- `count`: counts them, from what changed in Label Studio
+- `truth`: the garments of an annotation
+- `corrections`: how people changed predictions
+- `survey`: images, work and corrections of a project
 """

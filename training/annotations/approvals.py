@@ -1,4 +1,4 @@
-"""Which annotations count as approved, and which of them the current model has not learnt from."""
+"""Selects the annotations that count as approved, and those of them that the latest version has not learnt from."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Approved:
     """One approved annotation.
 
     Attributes:
-        result: Label Studio's regions, with whatever prompts and messages were left among them.
-        content_hash: of what the regions show; unchanged by ids, scores and times.
-        shown: the regions of the prediction that stood there when it was made; None where there was none, or Label
-            Studio did not keep it.
-        by_person: False where the service accepted it by itself: trained on where that is asked for, and never
-            evidence of what is right, which it would be of itself.
-        made_at: when, ISO 8601; of one that the service accepted and a person saved since, when it was saved last. ''
-            where Label Studio does not say.
-        lead_time_s: Label Studio's own seconds, of all times that the annotation was open: its page adds to them
-            whenever somebody opens it again and saves. None where it has none, such as where a program stored it.
-        from_prediction: a person began with a prediction, or with what the service had accepted. False, too, where
-            that prediction was deleted since: Label Studio then forgets it.
+        result: Label Studio's regions, including prompts and messages that were left among them.
+        content_hash: a hash of shapes, labels, groups and relations, without ids, scores and times.
+        shown: the regions of the prediction that was shown when the annotation was made; None if there was none, or
+            Label Studio did not store it.
+        by_person: False if the service accepted it without a person. Such an annotation is trained on if a setting
+            asks for it, and never used in evaluation: the model would be evaluated on its own output.
+        made_at: when it was made, ISO 8601; if the service accepted it and a person saved it later, the last save. ''
+            if Label Studio reports no time.
+        lead_time_s: seconds that the annotation was open, as Label Studio counts them: its page adds to them whenever
+            somebody opens it again and saves. None if it has none, such as when a program stored the annotation.
+        from_prediction: a person began with a prediction, or with what the service had accepted. Also False if that
+            prediction has been deleted since: Label Studio then drops the reference to it.
         shown_hash: the content hash of `shown`.
     """
 
@@ -49,7 +49,7 @@ class Approved:
 
 
 def rule_of(settings: Settings) -> Rule:
-    """Whether an annotation of a person's that was not skipped counts, as the setting `approval` has it."""
+    """Returns the setting `approval` as a test of whether a person's annotation, if not skipped, is approved."""
     if settings.approval == "ground_truth":
         return lambda annotation: bool(annotation.get("ground_truth"))
     if settings.approval == "reviewed":
@@ -63,12 +63,12 @@ def rule_of(settings: Settings) -> Rule:
 def approved_annotations(
     tasks: Iterable[Mapping[str, Any]], *, rule: Rule | None = None, with_auto_accepted: bool = False
 ) -> list[Approved]:
-    """Of each task the latest annotation that is approved, or of those the one with ground truth; by task id.
+    """Returns each task's latest approved annotation, the latest starred one if there is any; sorted by task id.
 
     Args:
         tasks: Label Studio's tasks with their `annotations`.
-        rule: see `rule_of`; None where whatever was submitted counts.
-        with_auto_accepted: counts those that the service accepted by itself too, where a task has none of a person's.
+        rule: see `rule_of`; None counts every submitted annotation.
+        with_auto_accepted: for tasks without a person's approved annotation, counts what the service accepted.
     """
     found = []
     for task in tasks:
@@ -81,7 +81,7 @@ def approved_annotations(
 
 
 def accepted_alone(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """When the service accepted each task that it alone has annotated: ISO 8601, by task id."""
+    """Returns when the service accepted each task that no person has annotated: task id → ISO 8601."""
     found = {}
     for task in tasks:
         by_people, by_service = _submitted(task)
@@ -91,7 +91,7 @@ def accepted_alone(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _submitted(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The task's annotations that were not skipped: people's, and the service's own."""
+    """Splits the task's annotations that were not skipped into people's and those that the service accepted."""
     submitted = [one for one in task.get("annotations") or [] if _is_submitted(one)]
     own = [accepted_by(one) is not None for one in submitted]
     by_people = [one for one, accepted in zip(submitted, own, strict=True) if not accepted]
@@ -102,7 +102,7 @@ def _approved(task: Mapping[str, Any], annotation: Mapping[str, Any], *, by_pers
     result = annotation.get("result") or []
     shown = (annotation.get("prediction") or {}).get("result")
     accepted = began_accepted(result)
-    # What the service accepted was made before a person had a hand in it.
+    # The service created an accepted annotation; the time of a person who changed it is that of the last save.
     at = annotation.get("updated_at" if accepted and by_person else "created_at")
     return Approved(
         annotation_id=int(annotation["id"]),
@@ -120,7 +120,7 @@ def _approved(task: Mapping[str, Any], annotation: Mapping[str, Any], *, by_pers
 
 
 def _seconds(lead_time: object) -> float | None:
-    """None of what is no time: some have stored negative ones, by clocks that were set back."""
+    """Returns the lead time; None if it is no positive number: clocks that were set back made negative ones."""
     if not isinstance(lead_time, int | float) or not math.isfinite(lead_time) or lead_time <= 0:
         return None
     return float(lead_time)
@@ -135,7 +135,7 @@ def _is_submitted(annotation: Mapping[str, Any]) -> bool:
 
 
 def _is_accepted(annotation: Mapping[str, Any]) -> bool:
-    """Whether its last review accepted it, as Label Studio Enterprise tells of it."""
+    """Whether the annotation's last review accepted it, from the fields of Label Studio Enterprise."""
     reviews = annotation.get("reviews")
     if reviews:
         return bool(max(reviews, key=lambda review: str(review.get("created_at") or "")).get("accepted"))
@@ -150,9 +150,9 @@ def _chose(annotation: Mapping[str, Any], name: str, wanted: str) -> bool:
 
 
 def new_annotations(approved: Iterable[Approved], learnt: Mapping[str, str]) -> list[Approved]:
-    """Those that the current model was not trained on, as they are now.
+    """Returns the annotations that the latest version was not trained on in their present form.
 
     Args:
-        learnt: annotation id → content hash, from the champion's manifest.
+        learnt: annotation id → content hash, of what the version was trained on.
     """
     return [one for one in approved if learnt.get(str(one.annotation_id)) != one.content_hash]

@@ -1,4 +1,4 @@
-"""What people made of what was shown to them: each annotation compared with its prediction, once."""
+"""Compares each approved annotation with the prediction that it began with, and caches the result."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from training.metrics.matching import garment_ious
 
 logger = logging.getLogger(__name__)
 
-# Goes up when the same annotation is to be compared otherwise.
+# Part of the cache key: increase it when the comparison changes, so that cached results are dropped.
 RELEASE = 1
 DIGITS = 4
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One annotation beside the prediction that it began with.
+    """How an annotation differs from the prediction that it began with.
 
     Attributes:
         unchanged: both show the same garments, pixel by pixel.
-        ious: of each garment, in `[0, 1]`: 0 of one that was added or removed.
+        ious: the IoU of each garment, in `[0, 1]`: 0 for an added or removed garment.
     """
 
     unchanged: bool
@@ -46,7 +46,7 @@ _JSON = TypeAdapter(dict[str, Correction])
 
 
 class CorrectionCache:
-    """The corrections of one project; what was compared is kept in a file, which may be lost."""
+    """The corrections of one project, cached in a file that may be deleted at any time."""
 
     def __init__(self, path: Path, config: LabelConfig) -> None:
         self._path = path
@@ -54,15 +54,15 @@ class CorrectionCache:
         self._of_config = label_facts(config)
 
     def of(self, approved: Iterable[Approved], *, patience_s: float) -> tuple[list[Correction], int]:
-        """Those of the annotations that began with a prediction which Label Studio has kept.
+        """Returns corrections of annotations that began with a prediction, if Label Studio still has its regions.
 
-        One image's masks are in memory at a time.
+        Holds the masks of one image at a time in memory.
 
         Args:
-            patience_s: for so long what is not kept is compared; what is left then is left to the next time.
+            patience_s: seconds for comparing what is not cached; after them the rest is left to the next call.
 
         Returns:
-            The corrections, and how many annotations are left.
+            The corrections, and how many annotations are still to be compared.
         """
         kept, deadline = _read(self._path), time.monotonic() + patience_s
         known: dict[str, Correction] = {}
@@ -89,12 +89,12 @@ class CorrectionCache:
 def compared(
     shown: Sequence[Mapping[str, Any]], approved: Sequence[Mapping[str, Any]], config: LabelConfig
 ) -> Correction:
-    """What was approved beside what was shown: regions, in the image and under the labels of the config."""
+    """Compares the approved with the shown regions, for the image and the labels of the config."""
     if _shapes_hash(shown) == _shapes_hash(approved):
-        # No mask need be drawn.
+        # Equal regions have equal masks: none needs to be drawn.
         return Correction(True, (1.0,) * len(garment_labels(approved, config)))
     before, after = truth_of(shown, config).garments, truth_of(approved, config).garments
-    # The page may write the same mask in other bytes.
+    # Label Studio's page may encode the same mask in different bytes.
     same = len(before) == len(after) and all(
         one.label == other.label and np.array_equal(one.mask, other.mask)
         for one, other in zip(before, after, strict=True)
@@ -103,7 +103,7 @@ def compared(
 
 
 def _shapes_hash(result: Sequence[Mapping[str, Any]]) -> str:
-    """The content hash without prompts and messages, which come and go by themselves."""
+    """Returns the content hash without prompts and messages, which change although no garment does."""
     drawn = shapes(result)
     return content_hash(
         [

@@ -1,6 +1,6 @@
-"""What is approved, asked cheaply: Label Studio tells what changed since the last time, now and then everything.
+"""Counts approved annotations cheaply: asks Label Studio only for what changed since the last count.
 
-What is kept between counts is a copy that can be lost: then all is asked for.
+A file stores the last count. If it is missing or unreadable, everything is counted again.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from training.annotations.approvals import Approved, accepted_alone, approved_an
 
 logger = logging.getLogger(__name__)
 
-# What was written while the last count read: seen again, rather than never.
+# Changes this close to the newest one are read again: they may have been written while the last count read.
 OVERLAP = timedelta(seconds=10)
-# As Label Studio's filters read a time.
+# The format of times in Label Studio's filters.
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True)
 class Count:
-    """What was approved when it was counted.
+    """The result of a count of approved annotations.
 
     Attributes:
-        settings: those that say what counts as approved; under others it is counted anew.
-        latest: when each task was changed, as ISO 8601, that was changed last or not long before; by task id.
-        accepted: when the service accepted each task that it alone has annotated, as ISO 8601; by task id.
-        annotated: tasks that have annotations other than skips, approved or not.
+        settings: the settings that define what is approved; if they change, everything is counted again.
+        latest: task id → time of its last change (ISO 8601), for changes up to `OVERLAP` before the newest one.
+        accepted: task id → when the service accepted the task (ISO 8601), for tasks that no person has annotated.
+        annotated: ids of tasks that have an annotation other than a skip, approved or not.
     """
 
     settings: tuple[str, ...]
@@ -47,12 +47,12 @@ class Count:
     annotated: tuple[int, ...]
 
 
-# A copy from before something was counted lacks it, and is no `Count`.
+# The file of an older release may lack a field: it fails validation, and everything is counted again.
 _JSON = TypeAdapter(Count)
 
 
 class Counting:
-    """The counts of one project, the last of which is kept in a file."""
+    """Counts the approved annotations of one project; a file stores the last count."""
 
     def __init__(self, settings: Settings, label_studio: LabelStudio, project_id: int) -> None:
         self._settings = settings
@@ -62,19 +62,19 @@ class Counting:
         self._rule = (settings.approval, settings.approval_choice, str(settings.train_on_auto_accepted))
 
     def everything(self) -> Count:
-        """All that is approved, by Label Studio's whole record.
+        """Counts all approved annotations, from all annotated tasks in Label Studio.
 
         Raises:
-            LabelStudioError: Label Studio is away.
+            LabelStudioError: Label Studio is unreachable, or refuses the request.
         """
         tasks = self._label_studio.annotated_tasks(self._project_id)
         return self._keep(self._approved_in(tasks), accepted_alone(tasks), _times(tasks), _annotated(tasks))
 
     def changes(self) -> Count:
-        """All that is approved, by what changed since the last count.
+        """Counts all approved annotations, from the last count and the tasks that changed since.
 
         Raises:
-            LabelStudioError: Label Studio is away.
+            LabelStudioError: Label Studio is unreachable, or refuses the request.
         """
         last = _read(self._path)
         if last is None or last.settings != self._rule or not last.latest:
@@ -85,7 +85,7 @@ class Counting:
         tasks = self._label_studio.annotated_tasks(self._project_id, among=sorted(news))
         annotated = (set(last.annotated) - news) | _annotated(tasks)
         if len(annotated) > self._label_studio.count_annotated(self._project_id):
-            # Some were deleted, or lost their annotations.
+            # Some tasks were deleted, or lost their annotations.
             annotated &= set(self._label_studio.annotated_task_ids(self._project_id))
         kept = [one for one in last.approved if one.task_id in annotated - news]
         approved = [one for one in self._approved_in(tasks) if one.task_id in annotated]
@@ -108,26 +108,26 @@ class Counting:
             task_id: time for task_id, time in times.items() if last and datetime.fromisoformat(time) >= last - OVERLAP
         }
         count = Count(self._rule, latest, tuple(approved), accepted, tuple(sorted(annotated)))
-        # Not `asdict`, which copies every point of every outline.
+        # `asdict` would copy every point of every outline.
         facts = {**vars(count), "approved": [vars(one) for one in approved]}
         write_whole(self._path, json.dumps(facts))
         return count
 
 
 def counting_of(connections: Connections, project_id: int) -> Counting:
-    """Counts what is approved in a project."""
+    """Returns the `Counting` of a project."""
     return Counting(connections.settings, connections.label_studio, project_id)
 
 
 def _annotated(tasks: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Tasks with annotations other than skips."""
+    """Returns the ids of tasks that have an annotation other than a skip."""
     return {
         int(task["id"]) for task in tasks if any(not one.get("was_cancelled") for one in task.get("annotations") or [])
     }
 
 
 def _times(tasks: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    # Python 3.10 reads no 'Z'.
+    # Python 3.10's `fromisoformat` does not accept 'Z'.
     return {
         str(task["id"]): datetime.fromisoformat(str(task["updated_at"]).replace("Z", "+00:00")).isoformat()
         for task in tasks

@@ -1,4 +1,4 @@
-"""Where a project stands, counted from what is approved and from Label Studio's own counts of tasks."""
+"""Computes a project's survey from its approved annotations and from Label Studio's counts of tasks."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from training.annotations.corrections import Correction, CorrectionCache
 from training.annotations.count import Count
 from training.annotations.truth import garment_labels
 
-# The score below which a prediction is doubtful.
+# A prediction with a lower score is doubtful.
 DOUBTFUL_BELOW = 0.5
-# For so long a survey compares annotations with what was shown: other counts wait behind it.
+# The most seconds that a survey compares annotations with predictions: other counts wait in the same queue.
 PATIENCE_S = 20.0
 IOU_DIGITS = 4
-# As Label Studio's page shows times.
+# Label Studio's page shows times with this many digits.
 SECONDS_DIGITS = 1
 
-# The origin of an image's annotation, its day (None where it is not known), and the seconds that it took, if known.
+# The origin of an annotation, its day, and the seconds that it took; None for an unknown day or time.
 _Made = tuple[Origin, str | None, float | None]
 
 
 def take_survey(
     settings: Settings, label_studio: LabelStudio, project: Project, count: Count, *, new: int, needed: int
 ) -> Survey:
-    """A survey of what was counted just now.
+    """Computes the survey for a count that was just made.
 
     Args:
-        new, needed: as `training.jobs.check_approvals` has them.
+        new, needed: as `training.jobs.check_approvals` returns them.
 
     Raises:
-        LabelConfigError: the project has none that garments could be drawn under.
-        LabelStudioError: Label Studio is away.
-        OSError: what was compared cannot be kept.
+        LabelConfigError: the project's label config has no label to draw garments with.
+        LabelStudioError: Label Studio is unreachable, or refuses the request.
+        OSError: the corrections cannot be written to their file.
     """
     config = parse_label_config(project.label_config)
     kept = CorrectionCache(settings.data_dir / "approvals" / f"{project.id}.corrections.json", config)
@@ -59,7 +59,7 @@ def survey_of(
     new: int,
     needed: int,
 ) -> Survey:
-    """Puts together what was asked for; see `Survey`."""
+    """Assembles the survey from its parts; see `Survey`."""
     by_people = [one for one in count.approved if one.by_person]
     made = [*map(_made, by_people), *_accepted(count.accepted)]
     return Survey(
@@ -81,13 +81,13 @@ def survey_of(
 
 
 def instances(approved: Iterable[Approved], config: LabelConfig) -> dict[str, int]:
-    """How many garments of each label of the config are approved, none included; by regions alone."""
+    """Counts the approved garments of each label of the config, zeros included, without drawing masks."""
     found = Counter(label for one in approved for label in garment_labels(one.result, config))
     return {label: found[label] for label in config.label_values}
 
 
 def work_by_day(made: Iterable[_Made]) -> list[Work]:
-    """The work of each day and origin, by day; without what was made nobody knows when."""
+    """Returns the work of each day and origin, sorted by day; annotations without a day are left out."""
     groups: defaultdict[tuple[str, Origin], list[float | None]] = defaultdict(list)
     for origin, day, seconds in made:
         if day is not None:
@@ -96,7 +96,7 @@ def work_by_day(made: Iterable[_Made]) -> list[Work]:
 
 
 def work_in_all(made: Iterable[_Made]) -> list[Work]:
-    """The work of each origin, by its name."""
+    """Returns the work of each origin over all days, sorted by the origin's name."""
     groups: defaultdict[Origin, list[float | None]] = defaultdict(list)
     for origin, _, seconds in made:
         groups[origin].append(seconds)
@@ -104,7 +104,7 @@ def work_in_all(made: Iterable[_Made]) -> list[Work]:
 
 
 def corrections(compared: Sequence[Correction], *, left: int) -> Corrections:
-    """All of them together."""
+    """Summarizes the corrections of all annotations."""
     ious = [iou for one in compared for iou in one.ious]
     return Corrections(
         shown=len(compared),
@@ -131,9 +131,9 @@ def _accepted(times: Mapping[str, str]) -> list[_Made]:
 
 
 def _day(at: str) -> str | None:
-    """The day of a time of Label Studio's, ISO 8601, UTC; None where it is none."""
+    """Returns the UTC day of a time that Label Studio reports, both ISO 8601; None if it is no valid time."""
     try:
-        # Python 3.10 reads no 'Z'.
+        # Python 3.10's `fromisoformat` does not accept 'Z'.
         return datetime.fromisoformat(at.replace("Z", "+00:00")).astimezone(timezone.utc).date().isoformat()
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""What a person approved in an image: its garments, as models are trained on them and judged by them."""
+"""Reads an annotation's garments: the ground truth that models are trained and evaluated on."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from backend.regions.decode import decode, shapes
 
 @dataclass(frozen=True)
 class Truth:
-    """The garments of one image, in drawing order, each whole; and a sentence for each region that is in none."""
+    """The whole garments of one image, in drawing order, and a sentence for each region that is part of none."""
 
     garments: tuple[LabelledMask, ...]
     problems: tuple[str, ...]
 
 
 def truth_of(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> Truth:
-    """Reads an annotation's regions, or a prediction's.
+    """Reads the garments from the regions of an annotation or a prediction.
 
-    Regions of one label in one group (a region below another in Label Studio's tree) or joined by a relation are parts
-    of one garment. Where a label is exclusive, pixels that two regions share belong to the later one. A label that the
-    config does not hold any more counts as the one that names it as its alias or among its `predicted_values`.
-    Prompts, messages, and regions of the task's other images are passed over.
+    Regions of the same label are parts of one garment if they are in one group (a region below another in Label
+    Studio's tree) or joined by a relation. If either label is exclusive, pixels that two regions share belong to the
+    later region. A label that is no longer in the config counts as the label that names it as its alias or among its
+    `predicted_values`. Prompts, messages, and regions of the task's other images are ignored.
     """
     here = _here(result, config)
     masks, problems = decode(here)
@@ -39,9 +39,9 @@ def truth_of(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> Truth:
 
 
 def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[str]:
-    """The label of each garment of `truth_of`, at no cost: without drawing any.
+    """Returns the label of each garment of `truth_of` cheaply, without drawing masks.
 
-    So garments count, too, that cover no pixel, or none that later ones of an exclusive layer leave them.
+    So it also counts garments without a pixel, and those that later exclusive regions cover completely.
     """
     here = _here(result, config)
     named = [
@@ -55,7 +55,7 @@ def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> 
 
 
 def label_facts(config: LabelConfig) -> list[Any]:
-    """What `truth_of` takes from a label config, as JSON: under another one the same regions are other garments."""
+    """Returns what `truth_of` reads from a label config, for cache keys: if it changes, so may the garments."""
     labels = [
         [label.value, label.alias, sorted(label.predicted_values), label.exclusive, config.output_for(label.value).kind]
         for label in config.labels
@@ -64,7 +64,7 @@ def label_facts(config: LabelConfig) -> list[Any]:
 
 
 def _here(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[dict[str, Any]]:
-    """The regions of the config's image."""
+    """Returns the regions that belong to the config's image."""
     return [
         dict(region)
         for region in result
@@ -73,17 +73,17 @@ def _here(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[dict
 
 
 def _known(label: str, config: LabelConfig) -> str | None:
-    """The config's label of that name, or that names it; None where none does."""
+    """Returns the config's label with that name, alias or predicted value; None if there is none."""
     return label if label in config.label_values else config.label_for(label)
 
 
 def _is_mere_box(kind: str, label: str, config: LabelConfig) -> bool:
-    """Whether it is a rectangle of what can be drawn."""
+    """Whether the region is a rectangle although the config offers a tag that draws this label's shape."""
     return kind == "rectangle" and config.output_for(label).kind != "rectangle"
 
 
 def _named(region: LabelledMask, config: LabelConfig, problems: list[str]) -> LabelledMask | None:
-    """The region under a label of the config; None, with the reason, where it is no shape of any."""
+    """Returns the region with its label in the config; None, with a problem added, if it has none or is a mere box."""
     label = _known(region.label, config)
     if label is None:
         problems.append(f"the label '{region.label}' is no longer in the label config.")
@@ -95,7 +95,7 @@ def _named(region: LabelledMask, config: LabelConfig, problems: list[str]) -> La
 
 
 def _layered(regions: Sequence[LabelledMask], config: LabelConfig, problems: list[str]) -> list[LabelledMask]:
-    """The regions without the pixels that later ones have of them, where one of the two is exclusive."""
+    """Removes from each region the pixels that later regions share with it, if either label is exclusive."""
     layered = []
     for number, one in enumerate(regions):
         mask = one.mask
@@ -110,7 +110,7 @@ def _layered(regions: Sequence[LabelledMask], config: LabelConfig, problems: lis
 
 
 def _joined(regions: Sequence[LabelledMask], result: Sequence[Mapping[str, Any]]) -> list[LabelledMask]:
-    """One mask a garment, at the place of its first part."""
+    """Unites the parts of each garment in one mask, at the position of its first part."""
     return [
         replace(parts[0], mask=np.logical_or.reduce([part.mask for part in parts])) if len(parts) > 1 else parts[0]
         for parts in parts_of_garments(regions, result)
@@ -118,9 +118,9 @@ def _joined(regions: Sequence[LabelledMask], result: Sequence[Mapping[str, Any]]
 
 
 def parts_of_garments(regions: Sequence[LabelledMask], result: Sequence[Mapping[str, Any]]) -> list[list[LabelledMask]]:
-    """The regions of each garment: those of one label, and one size, in one group or joined by a relation of `result`.
+    """Groups regions by garment: same label, same mask size, and one group or a relation in `result`.
 
-    Garments are in the order of their first parts.
+    The garments are in the order of their first parts.
     """
     alike = [(region.region_id, (region.label, region.mask.shape)) for region in regions]
     whole: dict[int, list[LabelledMask]] = {}
@@ -130,10 +130,10 @@ def parts_of_garments(regions: Sequence[LabelledMask], result: Sequence[Mapping[
 
 
 def _garments(regions: Sequence[tuple[str | None, Hashable]], result: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The number of the garment that each region is of: those that are linked are of one, where they are alike.
+    """Returns each region's garment number: linked regions with equal keys are parts of the same garment.
 
     Args:
-        regions: their ids, and what those of one garment have in common.
+        regions: the id of each region, and the key that all parts of a garment share.
     """
     place = {identity: number for number, (identity, _) in enumerate(regions)}
     pairs = [(place[one], place[other]) for one, other in _links(result) if one in place and other in place]
@@ -147,7 +147,7 @@ def _garments(regions: Sequence[tuple[str | None, Hashable]], result: Sequence[M
 
 
 def _links(result: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Pairs of region ids that belong together, in any label."""
+    """Returns the pairs of region ids that a group or a relation links, whatever their labels."""
     groups = [(str(region["parentID"]), str(region.get("id"))) for region in result if region.get("parentID")]
     relations = [(str(one.get("from_id")), str(one.get("to_id"))) for one in result if one.get("type") == "relation"]
     return groups + relations

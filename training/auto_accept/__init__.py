@@ -1,5 +1,5 @@
-"""Finding the score thresholds of a version, and auditing what was accepted by them.
+"""Finds the score thresholds of a version for auto-accept, and audits what they accept.
 
-- `calibrate`: thresholds that keep a promise
-- `audit`: whether it was kept
+- `calibrate`: finds thresholds that keep the promised precision
+- `audit`: checks whether the promise was kept
 """

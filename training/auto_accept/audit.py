@@ -1,4 +1,4 @@
-"""What people find in a sample of the images that would have been accepted without them."""
+"""Checks auto-accept on a sample of images that it would have accepted, but that were left to people."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Audit:
-    """What came of it: audited images that people have approved, the regions that were predicted there, the wrong ones.
+    """The result of an audit: audited images that people approved, the garments predicted there, how many are wrong.
 
     Attributes:
-        precision: what was promised: the least share that is right.
+        precision: the promise: at least this share of regions is right.
     """
 
     images: int
@@ -35,12 +35,12 @@ class Audit:
 
     @property
     def breaks_promise(self) -> bool:
-        """Whether more is wrong than was promised: the exact lower 95 % limit of the error rate lies above it."""
+        """Whether the promise is broken: the exact lower 95 % bound of the error rate is above `1 - precision`."""
         return lower_bound(self.wrong, self.regions, error=1 - CONFIDENCE) > 1 - self.precision
 
     @property
     def said(self) -> str:
-        """What a person may read."""
+        """The result in words, for people."""
         return f"{self.wrong} of {self.regions} audited regions in {self.images} images were wrong"
 
 
@@ -52,15 +52,15 @@ def audit(
     precision: float,
     iou: float,
 ) -> Audit:
-    """Compares what would have been accepted with what people approved, in the images that were left to them.
+    """Compares the predictions that would have been accepted with what people approved in the audited images.
 
-    A region is right where an approved one of its label, or all of that label together, has at least `iou` with it:
-    people may cut a garment into other parts than the model. The surest choose first, and what one has taken makes no
-    other right.
+    A predicted garment is right if an approved region of its label, or all of that label together, has an IoU of at
+    least `iou` with it: people may divide a garment into other parts than the model. The highest scores choose first,
+    and an approved region makes only one prediction right.
 
     Args:
-        predictions: the version's stored regions by task id.
-        gate: the version's, as it decided.
+        predictions: task id → the version's stored regions.
+        gate: the version's gate, which decided what is accepted.
     """
     images = regions = wrong = 0
     for one in approved:
@@ -78,7 +78,7 @@ def audit(
 
 
 def _garments(regions: Sequence[LabelledMask]) -> list[LabelledMask]:
-    """Regions of one label and score are the parts of one garment."""
+    """Joins regions of the same label and score, which are the parts of one garment."""
     joined: dict[tuple[str, float], Mask] = {}
     for one in regions:
         key = one.label, one.score or 0.0
@@ -87,7 +87,7 @@ def _garments(regions: Sequence[LabelledMask]) -> list[LabelledMask]:
 
 
 def _wrong(found: Sequence[LabelledMask], truth: Sequence[LabelledMask], iou: float) -> int:
-    """How many of `found` fit nothing that is still free in `truth`."""
+    """Counts the garments in `found` that match nothing that is still free in `truth`."""
     free = list(truth)
     wrong = 0
     for garment in sorted(found, key=lambda one: -(one.score or 0.0)):

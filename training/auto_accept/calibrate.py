@@ -1,4 +1,4 @@
-"""From which score on a label's regions may be accepted, so that a promise holds."""
+"""Finds the score from which a label's regions may be accepted with the promised precision."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound
 from training.metrics.matching import Matched, match
 
-# So many thresholds a label are looked at, each tested at its share of the error that 95 % leave (Bonferroni): so the
-# promise holds for whichever is taken.
+# The number of thresholds that are tested per label, each at its share of the 5 % error (Bonferroni), so that the
+# promise holds for whichever is chosen.
 CANDIDATES = 5
 
 
 def evidence_for(label: str, judged: Iterable[Matched], *, precision: float, lowest: float = 0.0) -> Evidence:
-    """The lowest threshold of a few at which the label's regions are proven right often enough.
+    """Finds the lowest of a few thresholds at which the label's regions provably have the precision.
 
-    The thresholds are chosen by the scores alone: where the 'next' best score is known, those above it are a fair
-    sample of all regions above it, whatever was right.
+    The thresholds depend on the scores alone, not on which regions are right: so the regions above a threshold, which
+    is just above the next best score, are a fair sample of all regions above it.
 
     Args:
-        lowest: the confidence in a class below which the detector's finds were dropped. No threshold is lower, and a
-            region's score is no higher than that confidence: whoever lowers it later adds nothing to what is accepted.
+        lowest: the class confidence below which detections were dropped. No threshold is lower, and a region's score is
+            at most its class confidence: lowering this limit later adds nothing to what is accepted.
     """
     ranked = sorted((one for one in judged if one.label == label and one.score >= lowest), key=lambda one: -one.score)
     error = (1 - CONFIDENCE) / CANDIDATES
@@ -40,7 +40,7 @@ def evidence_for(label: str, judged: Iterable[Matched], *, precision: float, low
         above = [one for one in ranked if one.score >= threshold]
         right = sum(one.right for one in above)
         bound = lower_bound(right, len(above), error=error)
-        # From the highest down: the last that passes is the lowest.
+        # The thresholds descend: the last one that passes is the lowest.
         if bound >= precision:
             best = Evidence(label, threshold, len(above), right, bound)
     if best is not None:
@@ -50,27 +50,27 @@ def evidence_for(label: str, judged: Iterable[Matched], *, precision: float, low
 
 
 def _least(precision: float, error: float) -> int:
-    """How many regions, all of them right, are the least that prove the precision."""
+    """Returns the fewest regions, all of them right, that prove the precision."""
     return math.ceil(math.log(error) / math.log(precision)) if precision < 1 else 0
 
 
 def _candidates(scores: Sequence[float], *, least: int, lowest: float) -> list[float]:
-    """Thresholds that let through between `least` regions and all, in equal ratios; both from the highest down."""
+    """Returns descending thresholds that accept from `least` to all regions, in equal ratios; `scores` descend too."""
     if not least or len(scores) < least:
         return []
     counts = {round(count) for count in np.geomspace(least, len(scores), CANDIDATES)}
-    # Just above the next best; all pass at the lowest.
+    # Just above the next best score; `lowest` accepts all.
     return [float(np.nextafter(scores[count], 2.0)) if count < len(scores) else lowest for count in sorted(counts)]
 
 
 def calibrate(
     judged: Sequence[Matched], lowest: Mapping[str, float], *, images: int, precision: float, iou: float
 ) -> Calibration:
-    """Thresholds for all labels, and what they would have let through.
+    """Finds the thresholds of all labels, and the shares that they would have accepted.
 
     Args:
-        judged: every region that was found on `images` held-out images.
-        lowest: label → see `evidence_for`.
+        judged: every detected region on `images` held-out images.
+        lowest: label → the limit that `evidence_for` takes.
     """
     evidence = tuple(evidence_for(label, judged, precision=precision, lowest=least) for label, least in lowest.items())
     gate = Gate("", None, {one.label: one.threshold for one in evidence if one.threshold is not None}, 0.0)
@@ -91,7 +91,7 @@ def calibrate(
 def calibration_on(
     held_out: Sequence[HeldOut], detector: Detector, config: LabelConfig, settings: Settings
 ) -> Calibration:
-    """From which scores on the detector's regions may be accepted, see `evidence_for`."""
+    """Calibrates a detector's thresholds on held-out images; see `evidence_for`."""
     judged: list[Matched] = []
     scenes = detector.detect((one.image for one in held_out), min_score=settings.model_score_threshold)
     for number, (one, scene) in enumerate(zip(held_out, scenes, strict=True)):

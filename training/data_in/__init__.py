@@ -1,13 +1,13 @@
-"""Annotated sets of others, and photographs, on their way into a project.
+"""Imports photographs, and annotated data sets of others, into a Label Studio project.
 
-- `import_data`: opened, mapped, cleaned, written
-- `importer`: images becoming tasks with regions
-- `annotated_image`: what every format is read into
-- `class_mapping`: which label a class becomes
-- `mask_cleaning`: holes, specks, regions taken apart
-- `picture_folder`: where a set's images lie
-- `project_tasks`: a project's tasks, known by their images
-- `evaluation_set`: a set as what models are judged on
-- `tally`: what came in, counted
-- `formats`: one module a format
+- `import_data`: opens, maps, cleans and writes a data set
+- `importer`: turns images into tasks with regions
+- `annotated_image`: the types that every format is read into
+- `class_mapping`: maps a data set's classes to labels
+- `mask_cleaning`: fills holes, removes specks, separates regions
+- `picture_folder`: finds a data set's images
+- `project_tasks`: a project's tasks, identified by their images
+- `evaluation_set`: a data set that models are evaluated on
+- `tally`: counts what is imported and what is left out
+- `formats`: one module for each format
 """

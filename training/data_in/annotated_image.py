@@ -1,4 +1,4 @@
-"""What every format is read into: an image and its garments, under the data set's own names."""
+"""The types that every format is read into: an image and its garments, with the data set's own class names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from training.data_in.picture_folder import SetPicture
 
 @dataclass(frozen=True)
 class Garment:
-    """One instance: outlines of its parts, or a mask.
+    """One garment: the outlines of its parts, or a mask.
 
     Attributes:
-        name: its class, as the data set calls it.
-        outlines: `(N, 2)` each, N at least 3, pixels, x before y.
+        name: its class in the data set.
+        outlines: each `(N, 2)`, N at least 3, in pixels, x before y.
         mask: `bool (H, W)`; None where there are outlines.
-        apart: the mask is all that the image shows of the class: each connected region is a garment.
+        apart: whether the mask covers all garments of the class in the image: each connected region is one garment.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Garment:
     apart: bool = False
 
     def drawn(self, size_wh: tuple[int, int]) -> Mask:
-        """The garment as a mask `bool (H, W)`; parts that overlap are one."""
+        """Returns the garment as a mask `bool (H, W)`, the union of its parts."""
         if self.mask is not None:
             return self.mask
         return np.logical_or.reduce([outline_to_mask(outline, size_wh=size_wh) for outline in self.outlines])
@@ -41,9 +41,9 @@ class AnnotatedImage:
     """An image of a data set.
 
     Attributes:
-        garments: back to front.
-        size_wh: of the picture that the garments were drawn on, in pixels; None where the set does not say.
-        notes: what the set says of this image that is not brought in, a phrase for each time.
+        garments: in drawing order, back to front.
+        size_wh: size in pixels of the picture that the garments were drawn on; None where the set does not give it.
+        notes: a phrase for each part of this image's annotation that is not imported.
     """
 
     picture: SetPicture
@@ -54,13 +54,13 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that is open.
+    """An open data set.
 
     Attributes:
-        name: for people, and for what is written down of where garments came from.
-        root: the folder that all of its files of images lie in or below; None where there are none.
+        name: the set's name in messages, and in the recorded origin of its garments.
+        root: the folder that all image files lie in or below; None where the images are not files.
         count: how many images there are.
-        images: one at a time; raises `DatasetError` where the set is damaged.
+        images: yields one image at a time; raises `DatasetError` where the set is damaged.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Source:
 
 
 def outline_of(numbers: object) -> Outline | None:
-    """`x, y, x, y, …` as an outline; None where those are no three points of finite numbers."""
+    """Reads `x, y, x, y, …` as an outline; returns None unless these are at least three points of finite numbers."""
     try:
         flat = np.array(numbers, np.float64).ravel()
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Which label a data set's class becomes."""
+"""Maps a data set's classes to labels."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from backend.label_studio.label_config import LabelConfig
 
 @dataclass(frozen=True)
 class Mapping:
-    """The label of each class, by a file of the user's where that names the class, else by the label config.
+    """The label of each class: from the user's mapping file where it names the class, else from the label config.
 
     Attributes:
-        said: class as the set calls it, in lower case → label, or None where it is to be left out.
+        said: the file's entries, class in the data set, in lower case → label, or None for a class to leave out.
     """
 
     config: LabelConfig
     said: dict[str, str | None] = field(default_factory=dict)
 
     def label_for(self, name: str) -> str | None:
-        """The label of a class; None for none.
+        """Returns the label of a class; None where the class is left out or unknown.
 
-        A class that the file does not name is one of the config's: a label's value, alias, or one of its
-        `predicted_values`. Of a name that lists several ('shirt, blouse') all that are known must be one label.
-        Hyphens and underscores are spaces.
+        A class that the file does not name is looked up in the config: as a label's value, its alias, or one of its
+        `predicted_values`. Hyphens and underscores also match spaces. If a name lists several classes
+        ('shirt, blouse'), those that are known must have the same label.
         """
         known = _folded(name)
         if known in self.said:
@@ -43,10 +43,10 @@ class Mapping:
 
 
 def read_mapping(file: Path | None, config: LabelConfig) -> Mapping:
-    """The mapping in a YAML or JSON file, `their class: our label`, an empty label for what is left out.
+    """Reads a YAML or JSON file of `their class: our label`; an empty label leaves the class out.
 
     Raises:
-        DatasetError: it cannot be read, or names a label that the project lacks.
+        DatasetError: the file cannot be read, or names a label that the project lacks.
     """
     if file is None:
         return Mapping(config)

@@ -1,4 +1,4 @@
-"""An annotated set of others as what models are judged on, without a project that holds it."""
+"""Reads an annotated data set of others to evaluate models on, without importing it into a project."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 def evaluation_images(
     source: Source, config: LabelConfig, mapping: Mapping, settings: Settings, *, side_px: int
 ) -> Iterator[HeldOut]:
-    """The set's images that are there and show garments of the config's labels or none, one at a time.
+    """Yields the set's images one at a time, each with its garments of the config's labels, if it has any.
 
-    Tasks are numbered from 1, in the set's order; those that are passed over are logged.
+    A task's number is the image's place in the set, from 1. Missing or unreadable images are logged and left out.
 
     Args:
-        side_px: images are made so small that their longer side has this many pixels.
+        side_px: a larger image is reduced until its longer side has this many pixels.
 
     Raises:
         DatasetError: the set is damaged.

@@ -1,4 +1,4 @@
-"""A data set of others, on its way into a project of Label Studio: opened, mapped, cleaned, written."""
+"""Imports a data set of others into a Label Studio project: opens, maps, cleans and writes it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from training.data_in.tally import Tally
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for.
+    """The options of an import.
 
     Attributes:
-        form: None for what the path looks like.
-        mapping: file of `their class: our label`.
+        form: the set's format; None to recognise it from the path.
+        mapping: a file of `their class: our label`.
         kind, ground_truth, cleaning, dry_run: see `Manner`.
     """
 
@@ -39,13 +39,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came in, or would.
+    """The result of an import, or of a dry run.
 
     Attributes:
-        version: under which predictions are found in Label Studio.
+        version: the model version under which Label Studio has the imported predictions.
         shown: the version whose predictions Label Studio shows in that project; empty for all.
-        strangers: classes that the mapping names and the set does not have; empty where not all of it was read.
-        problem: a sentence where the set has garments, and none of them is one of the project's labels.
+        strangers: classes that the mapping names and the set does not have; empty where some images were not read.
+        problem: a sentence where the set has garments and none of them maps to a label of the project; else empty.
     """
 
     form: SetFormat
@@ -66,17 +66,17 @@ def import_data(
     wanted: Wanted,
     tracked: Callable[[Iterable[AnnotatedImage], int], Iterable[AnnotatedImage]],
 ) -> Imported:
-    """Brings a set into a project, one image at a time; what is there already comes no second time.
+    """Imports a set into a project, one image at a time; no image is imported twice.
 
-    A task that has an annotation, whoever made it, is left as it is; so is one that has a prediction of the same set,
-    where predictions are asked for. After a failure, or an end in the middle, the same call goes on.
+    A task that has an annotation, whoever made it, stays as it is. In an import of predictions, so does a task that
+    has a prediction of the same set. After a failure or an interruption, the same call continues the import.
 
     Args:
-        tracked: gives the images back, of which there are so many, and may show how far they are.
+        tracked: takes the images and their number, yields the images, and may show the progress.
 
     Raises:
-        DatasetError: there is no such set, or it is damaged.
-        LabelStudioError, LabelConfigError: as their names say.
+        DatasetError: the set does not exist, or is damaged.
+        LabelStudioError, LabelConfigError: Label Studio does not answer or refuses; its label config cannot be served.
     """
     config = parse_label_config(label_studio.project(project_id).label_config)
     mapping = read_mapping(wanted.mapping, config)

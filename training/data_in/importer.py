@@ -1,4 +1,4 @@
-"""Images of a set, one after the other, becoming tasks with regions."""
+"""Turns the images of a set, one after another, into tasks with regions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from training.data_in.picture_folder import SetPicture
 from training.data_in.project_tasks import Arrival, As, ProjectTasks
 from training.data_in.tally import Tally
 
-# Images that are written together, and what they and their regions may take of memory until then. With each request
-# Label Studio looks at the whole project, so that few large ones are quicker.
+# How many images are written together, and how many bytes they and their regions may take until then. Label Studio
+# goes through the whole project with each request, so few large requests are quicker.
 AT_ONCE, MOST_BYTES = 100, 32_000_000
 NUMBER_BYTES = 8
-# A mask that comes in and goes out again is the same within a pixel; and nothing of it is taken for a speck.
+# A mask that is imported and exported again stays the same within a pixel, and no part of it is dropped as a speck.
 OUTLINING = Outlining(tolerance_px=0.8, parts="each", speck_percent=0.0)
-# What is no farther than this from the set's proportions is the same image: sizes are whole pixels.
+# Proportions may differ by this much for the same image, because sizes are rounded to whole pixels.
 SHAPE_TOLERANCE = 0.01
 
 NOT_THERE = "image that is not there"
@@ -39,13 +39,13 @@ TWICE = "image that the set names again"
 
 @dataclass(frozen=True)
 class Manner:
-    """How garments come in.
+    """How garments are imported.
 
     Attributes:
         kind: as approved annotations, or as predictions to review.
-        ground_truth: annotations are starred.
-        version: what the regions say that they come from, and the version of predictions.
-        dry_run: nothing is written.
+        ground_truth: whether annotations are starred.
+        version: the origin that is recorded in the regions, and the model version of predictions.
+        dry_run: whether nothing is written.
     """
 
     kind: As
@@ -56,7 +56,7 @@ class Manner:
 
 
 class Arriving:
-    """Takes images, and writes some at a time."""
+    """Collects images, and writes them in batches."""
 
     def __init__(self, tasks: ProjectTasks, config: LabelConfig, mapping: Mapping, manner: Manner) -> None:
         self.tally = Tally()
@@ -67,10 +67,10 @@ class Arriving:
         self._bytes = 0
 
     def take(self, image: AnnotatedImage) -> None:
-        """Brings an image in, unless its task is there and stays as it is.
+        """Imports an image, unless it has a task already that stays as it is.
 
         Raises:
-            LabelStudioError: Label Studio is away, or refuses; says what came in.
+            LabelStudioError: Label Studio does not answer, or refuses; the message says how many images came in.
         """
         picture, problem = image.picture, _problem(image.picture)
         if problem:
@@ -100,10 +100,10 @@ class Arriving:
             self.write()
 
     def write(self) -> None:
-        """Writes what has come together.
+        """Writes the collected images.
 
         Raises:
-            LabelStudioError: as `take`.
+            LabelStudioError: as in `take`.
         """
         some, self._together, self._bytes = self._together, [], 0
         manner = self._manner
@@ -117,11 +117,11 @@ class Arriving:
         self.tally.present += sum(one.task_id is not None for one in some)
 
     def _is_open(self, task_id: int) -> bool:
-        """Whether a task may be given regions: what is approved, or lies there for review, stays."""
+        """Whether a task may get regions: it has no annotation, nor, where predictions come in, any from this set."""
         return task_id in self._waiting if self._waiting is not None else not self._tasks.is_annotated(task_id)
 
     def _regions(self, image: AnnotatedImage) -> list[dict[str, Any]]:
-        """The regions of an image's garments, counted.
+        """Returns the regions of an image's garments, and counts the garments.
 
         Raises:
             ImageError: the image cannot be read.
@@ -150,14 +150,14 @@ class Arriving:
 
 
 def _bytes(result: Sequence[dict[str, Any]]) -> int:
-    """What regions take of memory, nearly: the run lengths of brushes are lists of numbers."""
+    """Estimates the memory that regions take, in bytes: the run lengths of brushes are lists of numbers."""
     parts = [part for region in result for part in region["value"].values()]
     texts, lists = ([part for part in parts if isinstance(part, kind)] for kind in (str, list))
     return sum(map(len, texts)) + NUMBER_BYTES * sum(map(len, lists))
 
 
 def _problem(picture: SetPicture) -> str:
-    """Why a picture cannot come in; empty where it can."""
+    """Returns why a picture cannot be imported; empty where it can."""
     if not picture.is_there:
         return NOT_THERE
     name = picture.file.name if picture.file is not None else picture.name
@@ -177,10 +177,10 @@ def _encoded(
     original_wh: tuple[int, int],
     version: str,
 ) -> list[dict[str, Any]]:
-    """Polygons where the set has polygons, and the label config too, exactly as they are; else what a mask becomes."""
+    """Encodes outlines unchanged if the label's tag takes polygons and they lie in the image; else encodes the mask."""
     outlines = garment.outlines
     if outlines and config.output_for(label).kind == "polygon" and _is_within(outlines, frame_wh):
-        # What covers no pixel, no one could see or take away.
+        # Nobody could see or delete an outline that covers no pixel.
         visible = [one for one in outlines if outline_to_mask(one, size_wh=frame_wh).any()]
         return encode_outlines(visible, label, config, size_wh=frame_wh, original_wh=original_wh, model_version=version)
     labelled = LabelledMask(garment.drawn(frame_wh), label)

@@ -1,4 +1,4 @@
-"""What becomes of masks before they come in: regions taken apart, holes, specks, what is too small."""
+"""Cleans masks for the import: separates regions, fills holes, removes specks, drops garments that are too small."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from backend.domain import Mask
 from backend.regions.mask_borders import tidied
 from training.data_in.annotated_image import Garment
 
-# What is less is a speck, in percent of the image, where it is also less than a fiftieth of the class's largest region.
+# A part of less than this percentage of the image, and less than a fiftieth of the mask's largest part, is a speck.
 SPECK_PERCENT = 0.05
 
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is asked for.
+    """How masks are cleaned.
 
     Attributes:
         min_area_px: garments of fewer pixels are left out.
-        fill_holes: holes of a garment in which no other garment is seen are filled.
-        remove_specks: specks and pinholes are removed, as `backend.regions.mask_borders` knows them.
+        fill_holes: whether a garment's holes are filled, except where another garment shows.
+        remove_specks: whether specks and pinholes, as `backend.regions.mask_borders` defines them, are removed.
     """
 
     min_area_px: int = 0
@@ -33,12 +33,12 @@ class Cleaning:
 
     @property
     def redraws(self) -> bool:
-        """Whether garments may become others than the set has them."""
+        """Whether cleaning may change the shape of a garment."""
         return self.fill_holes or self.remove_specks
 
 
 def cleaned(garments: Sequence[Garment], size_wh: tuple[int, int], cleaning: Cleaning) -> Iterator[Garment | None]:
-    """The garments that are left, each with at least a pixel; None for each that is too small."""
+    """Yields the garments that are left, each with at least one pixel; None for each garment that is too small."""
     masks = [one.drawn(size_wh) for one in garments]
     covered = np.logical_or.reduce(masks) if cleaning.fill_holes and masks else None
     for garment, drawn in zip(garments, masks, strict=True):
@@ -57,7 +57,7 @@ def cleaned(garments: Sequence[Garment], size_wh: tuple[int, int], cleaning: Cle
 
 
 def _regions(mask: Mask) -> Iterator[Mask]:
-    """Each connected region, from top to bottom; pixels that touch at a corner are connected."""
+    """Yields each connected region, from top to bottom; pixels that touch at a corner are connected."""
     count, numbers = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     for number in range(1, count):
         yield numbers == number

@@ -1,4 +1,4 @@
-"""Where a data set's images lie: files in folders, bytes in a table, addresses."""
+"""Finds a data set's images: files in folders, bytes in a table, or addresses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SetPicture:
     """An image of a data set: a file, bytes, an address, or nothing where it was not found.
 
     Attributes:
-        name: the same whenever the set is read, and no other image's: a task is known by it.
+        name: unique in the set, and the same whenever the set is read: it identifies the image's task.
     """
 
     name: str
@@ -35,14 +35,14 @@ class SetPicture:
 
     @property
     def is_there(self) -> bool:
-        """False where the set names an image that it does not hold."""
+        """False where the set names an image that it does not contain."""
         return bool(self.file or self.encoded or self.url)
 
     def size_wh(self) -> tuple[int, int] | None:
-        """Width and height in pixels, upright, from the head of the file; None for an address.
+        """Returns the upright width and height in pixels, from the file's header; None for an address.
 
         Raises:
-            ImageError: it cannot be read, or is no image.
+            ImageError: the file cannot be read, or is not an image.
         """
         source = self.file or (io.BytesIO(self.encoded) if self.encoded is not None else None)
         if source is None:
@@ -58,7 +58,7 @@ class SetPicture:
 
 
 class PictureFolder:
-    """The images in a folder and below, found by the names that a data set has for them."""
+    """The images in a folder and below it, found by the names that a data set uses for them."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
@@ -66,7 +66,7 @@ class PictureFolder:
         self.root = root
 
     def named(self, name: str) -> SetPicture:
-        """The image that a set calls `name`: at that path, else the one file of that name; never outside the folder."""
+        """Finds the image called `name`: at that path, else the only file of that name; never outside the folder."""
         pure = PurePosixPath(name.replace("\\", "/"))
         direct = self.root / pure
         if not pure.is_absolute() and ".." not in pure.parts and direct.is_file() and is_picture(direct):
@@ -74,12 +74,12 @@ class PictureFolder:
         return SetPicture(name, self._only(self._by_name, pure.name))
 
     def beside(self, stem: str) -> SetPicture:
-        """The one image whose name without extension is `stem`."""
+        """Finds the only image whose name without extension is `stem`."""
         file = self._only(self._by_stem, stem)
         return SetPicture(stem) if file is None else self.picture(file)
 
     def picture(self, file: Path) -> SetPicture:
-        """A file of the folder, by its path below it; one elsewhere, by its own name."""
+        """Returns a file as a picture, named by its path below the folder or, if it lies elsewhere, by its own name."""
         within = file.is_relative_to(self.root)
         return SetPicture(file.relative_to(self.root).as_posix() if within else file.name, file)
 
@@ -94,7 +94,7 @@ class PictureFolder:
     def _by_stem(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for file in pictures_below(self.root):
-            # A mask is no photograph, whatever its name.
+            # A mask is not a photograph, even if it has a photograph's name.
             if not any(is_mask_folder(part) for part in file.relative_to(self.root).parts[:-1]):
                 found[file.stem] = AMBIGUOUS if file.stem in found else file
         return found
@@ -109,7 +109,7 @@ class PictureFolder:
 
 
 def pictures_below(root: Path) -> list[Path]:
-    """Image files in a folder and below, in the order of their paths; links to folders below are not followed."""
+    """Lists the image files in a folder and below it, in the order of their paths; follows no links to folders."""
     found = []
     for folder, below, names in os.walk(root):
         below.sort()
@@ -118,10 +118,10 @@ def pictures_below(root: Path) -> list[Path]:
 
 
 def is_picture(file: Path) -> bool:
-    """Whether a file's name is that of an image that Label Studio takes."""
+    """Whether a file's name is that of an image that Label Studio accepts."""
     return file.suffix.lower() in UPLOADABLE and not file.name.startswith(".")
 
 
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder of this name holds masks, as data sets call such folders."""
+    """Whether data sets give a name like this to folders that hold masks."""
     return any(word in name.lower() for word in ("mask", "segmentation", "parsing", "annotation", "annos", "label"))

@@ -1,4 +1,4 @@
-"""The tasks of a project, known by their images: which it has, and how others come in."""
+"""A project's tasks, identified by their images: finds the existing ones, and adds new ones."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from backend.settings import Settings
 from training.data_in.picture_folder import SetPicture
 
 As = Literal["annotations", "predictions"]
-# Files in one request.
+# How many files one request uploads.
 UPLOADED_AT_ONCE = 10
-# Any constant does; it makes our ids differ from those of others.
+# An arbitrary constant that makes an import's ids differ from those of other programs.
 NAMESPACE = uuid.UUID("b1a3f5de-93c2-4b5e-8a55-6f0b0a8f8f0c")
 
-# A local file's path or an address; of an upload its name, and its size in bytes where that is known.
+# A local file's path or an address; for an upload its name, and its size in bytes where that is known.
 Key = str | tuple[str, int | None]
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """An image that comes in, with its regions.
+    """An image to import, with its regions.
 
     Attributes:
-        result: Label Studio's regions; without any, the image comes alone.
-        task_id: of the task that shows it already; None for a new one.
+        result: Label Studio's regions; empty for an image without annotation.
+        task_id: id of the task that shows the image already; None for a new task.
     """
 
     picture: SetPicture
@@ -51,7 +51,7 @@ class Arrival:
 
 
 class ProjectTasks:
-    """A project's tasks while a set comes in; read once, when the set is opened."""
+    """A project's tasks during an import; they are read from Label Studio once, when the set is opened."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class ProjectTasks:
         root: Path | None,
         dry_run: bool,
     ) -> None:
-        """Makes Label Studio serve the images where they lie, if it can.
+        """Reads the project's tasks, and makes Label Studio serve the images from where they lie, if it can.
 
         Args:
             root: the folder that all of the set's files lie in or below.
-            dry_run: nothing will be written, and Label Studio is left as it is.
+            dry_run: whether nothing will be written; then Label Studio stays unchanged.
         """
         self._label_studio, self._settings = label_studio, settings
         self._project_id, self._image_key = project_id, image_key
@@ -75,13 +75,13 @@ class ProjectTasks:
         self._annotated: set[int] = set()
         files_root = settings.local_files_root
         folder = None if root is None or files_root is None else served_path(root, files_root)
-        # It refuses a storage over the whole of its document root.
+        # Label Studio refuses a storage over the whole of its document root.
         self._folder = folder if folder is not None and folder.parts else None
         if self._folder is not None and files_root is not None and not dry_run:
-            # First of all: what it brings is there when the tasks are read.
+            # Before the tasks are read, because synchronising a storage may add tasks.
             ensure_served(label_studio, project_id=project_id, folder=files_root.absolute() / self._folder)
         sizes = {one.address: one.bytes for one in uploads(label_studio, project_id=project_id)}
-        # Of an import that ended between the files and their tasks: the files need not come again.
+        # An import that stopped between uploading files and making their tasks need not upload the files again.
         self._uploaded = {_key(address, sizes): address for address in sizes}
         for task in label_studio.all_tasks(project_id):
             address = image_in(task["data"], image_key)
@@ -91,7 +91,7 @@ class ProjectTasks:
                 self._annotated.add(int(task["id"]))
 
     def find(self, picture: SetPicture) -> int | None:
-        """The task that shows a picture: a local file is known by its path, an upload by its name and its size."""
+        """Returns the task that shows a picture: its path identifies a local file, its name and size an upload."""
         return next((self._by_image[key] for key in self._keys(picture) if key in self._by_image), None)
 
     def is_annotated(self, task_id: int) -> bool:
@@ -99,14 +99,14 @@ class ProjectTasks:
         return task_id in self._annotated
 
     def waiting(self, version: str) -> set[int]:
-        """Tasks that have neither an annotation nor a prediction of `version`."""
+        """Returns the tasks that have neither an annotation nor a prediction of `version`."""
         return set(self._label_studio.waiting_task_ids(self._project_id, version=version))
 
     def write(self, arrivals: Sequence[Arrival], *, kind: As, version: str, ground_truth: bool) -> None:
-        """Makes the tasks that are new, each together with its regions, and gives the others theirs.
+        """Creates the new tasks together with their regions, and adds regions to the existing tasks.
 
         Raises:
-            LabelStudioError: Label Studio is away, or refuses; new tasks are then there whole or not at all.
+            LabelStudioError: Label Studio does not answer, or refuses; of the new tasks, all are then stored or none.
         """
         new = [one for one in arrivals if one.task_id is None]
         addresses = self._addresses(new)
@@ -125,12 +125,12 @@ class ProjectTasks:
             self._label_studio.write_predictions(self._project_id, found)
             return
         for task_id, result in present:
-            # The same for the same task: of two imports at once, one is refused.
+            # Depends on the task only: if two imports run at once, Label Studio refuses the second annotation.
             unique_id = str(uuid.uuid5(NAMESPACE, f"{self._project_id}/{task_id}"))
             self._label_studio.accept(task_id, result, unique_id=unique_id, ground_truth=ground_truth)
 
     def _addresses(self, new: Sequence[Arrival]) -> dict[str, str]:
-        """Where each new picture is found, by its name; those that Label Studio cannot reach are uploaded."""
+        """Returns each new picture's address by its name, after uploading those that Label Studio cannot reach."""
         found = {one.picture.name: one.picture.url for one in new if one.picture.url}
         sent: list[tuple[str, str, Path | bytes]] = []
         for one in new:
@@ -155,7 +155,7 @@ class ProjectTasks:
         return found
 
     def _served(self, file: Path) -> PurePosixPath | None:
-        """A file's path below Label Studio's document root, where it shows it; None where it must be uploaded."""
+        """Returns a file's path below Label Studio's document root; None where the file must be uploaded."""
         if self._folder is None or self._settings.local_files_root is None:
             return None
         served = served_path(file, self._settings.local_files_root)
@@ -171,7 +171,7 @@ class ProjectTasks:
             yield str(served)
         name = kept_name(PurePosixPath(picture.name))
         yield name, picture.file.stat().st_size if picture.file is not None else len(picture.encoded or b"")
-        # Label Studio does not tell the sizes of files that it keeps in some clouds.
+        # Label Studio does not report the size of a file that it stores in some clouds.
         yield name, None
 
 

@@ -1,4 +1,4 @@
-"""What comes in from a set, and what does not, counted."""
+"""Counts what is imported from a set, and what is left out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ EXAMPLES = 3
 
 @dataclass
 class Tally:
-    """Counts that grow while a set is read; never longer than the set has classes and reasons.
+    """Counts that grow while a set is read; they hold one entry for each class or reason, not for each image.
 
     Attributes:
         new: images that the project did not have.
-        present: images whose task was there, and got regions.
-        left: images whose task was there, and stays as it was.
-        garments: those that come in, by the set's name of their class and our label.
-        unmapped: garments whose class is no label of ours, by that name.
-        reasons: what else is not brought in, by reason.
-        examples: names of the first images for which a reason counts.
+        present: images whose task existed and got regions.
+        left: images whose task existed and stays as it was.
+        garments: imported garments, by their class in the set and their label.
+        unmapped: garments whose class maps to no label, by class.
+        reasons: how often something else was left out, by reason.
+        examples: names of the first images to which a reason applies, by reason.
     """
 
     new: int = 0
@@ -32,7 +32,7 @@ class Tally:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, reasons: Iterable[str], image: str) -> None:
-        """Counts what of an image is not brought in, and why."""
+        """Counts the reasons for which parts of an image, or all of it, are left out."""
         for reason in reasons:
             self.reasons[reason] += 1
             named = self.examples.setdefault(reason, [])

@@ -1,10 +1,10 @@
-"""Approved garments in the formats of others.
+"""Exports approved garments in the formats of others.
 
-- `export_data`: chosen, and written in one of the formats
-- `garment_images`: what every format is made from
+- `export_data`: selects garments, and writes them in one of the formats
+- `garment_images`: images with their garments, for all formats but YOLO
 - `coco`: COCO instances
 - `index_masks`: index masks
 - `cutouts`: transparent PNGs and a table of the wardrobe
-- `colour_names`: colours in words
-- `file_names`: names of others as names of files
+- `colour_names`: names the colours of a garment
+- `file_names`: makes safe file names from names that others chose
 """

@@ -24,11 +24,11 @@ DECIMALS = 2
 def write_coco(
     images: Iterable[GarmentImage], labels: Sequence[str], folder: Path, *, outlines: Outlines, outlining: Outlining
 ) -> int:
-    """Writes `annotations.json` and `images/`; how many images there are.
+    """Writes `annotations.json` and `images/`; returns the number of images.
 
     Args:
-        labels: categories, numbered from 1 in this order.
-        outlines: `rle` is exact; `polygons` are as close as `outlining` has them, and hold holes as slits.
+        labels: the categories, numbered from 1 in this order.
+        outlines: `rle` is exact; `polygons` are as close as `outlining` sets, and represent large holes as slits.
     """
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     listed: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What colours a garment has, in words."""
+"""Names the colours of a garment."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import to_rgb
 
-# The eleven basic colour terms (Berlin and Kay 1969), and those that people add for clothes.
+# The eleven basic colour terms (Berlin and Kay 1969), and terms that people add for clothes.
 NAMES = {
     "black": "#000000", "white": "#ffffff", "grey": "#808080", "red": "#d01010", "maroon": "#701020",
     "orange": "#f08020", "yellow": "#f5d820", "gold": "#c8a030", "green": "#209030", "olive": "#707020",
     "teal": "#108080", "turquoise": "#40d0d0", "blue": "#2040d0", "navy": "#101850", "light blue": "#90c0f0",
     "purple": "#702090", "magenta": "#d020a0", "pink": "#f5a0b8", "brown": "#704020", "beige": "#e0cfa8",
 }  # fmt: skip
-# A colour on less of the garment is a thread, not what one would call it by.
+# A colour on a smaller share of the garment is a thread's, and nobody would name the garment by it.
 LEAST_SHARE = 0.1
 MOST_PIXELS = 5000
 
 
 def dominant_colours(pixels: npt.NDArray[np.uint8]) -> list[str]:
-    """Names of the colours of `uint8 (N, 3)`, RGB, the most frequent first; of no pixel there is none.
+    """Returns names of the colours of `uint8 (N, 3)`, RGB, the most frequent first; an empty list without pixels.
 
-    A pixel is called by the name that is nearest to it in CIELAB.
+    Each pixel counts for the named colour that is nearest to it in CIELAB.
     """
     if not len(pixels):
         return []

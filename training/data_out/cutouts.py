@@ -15,7 +15,7 @@ from training.data_out.colour_names import dominant_colours
 from training.data_out.file_names import file_name
 from training.data_out.garment_images import GarmentImage
 
-# How far a soft edge fades, in pixels (the deviation of a Gaussian).
+# Standard deviation, in pixels, of the Gaussian that fades a soft edge.
 SOFT_PX = 1.5
 
 
@@ -25,12 +25,12 @@ class Piece:
 
     Attributes:
         garment: its number within the image, from 1, back to front.
-        x, y, width, height: its box, in pixels of the image.
-        area_px: pixels of its mask.
+        x, y, width, height: the box around its mask, in pixels of the image.
+        area_px: number of pixels in its mask.
         colours: names of its dominant colours, the most frequent first, separated by commas.
-        by: `person`, or `model` where it was accepted without one.
-        score: of the model; None where a person drew it.
-        file: of the cut-out, below the folder.
+        by: `person`, or `model` where the garment was accepted without a person.
+        score: the model's score; None where a person drew the garment.
+        file: path of the cut-out below the folder.
     """
 
     task: int
@@ -49,12 +49,12 @@ class Piece:
 
 
 def write_cutouts(images: Iterable[GarmentImage], folder: Path, *, soft: bool) -> int:
-    """Writes `cutouts/<label>/` and the table as `wardrobe.parquet`, `.csv` and `.json`; how many garments there are.
+    """Writes `cutouts/<label>/` and the table, `wardrobe.parquet`, `.csv` and `.json`; returns the number of garments.
 
-    A cut-out is as large as its garment's box. Whatever is not the garment is transparent, holes too.
+    A cut-out is as large as its garment's box. All pixels outside the garment, also in its holes, are transparent.
 
     Args:
-        soft: the edge fades over some pixels; else it is hard.
+        soft: whether the edge fades over some pixels; if not, it is hard.
     """
     pieces = [
         _write(image, number, garment, folder, soft=soft)
@@ -75,11 +75,11 @@ def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path
     pixels = image.pixels[y : y + height, x : x + width]
     alpha = mask.astype(np.uint8) * 255
     if soft:
-        # Inwards alone: what lies beside the garment never shows.
+        # The edge fades only inwards, so that nothing beside the garment shows.
         alpha = np.minimum(alpha, cv2.GaussianBlur(alpha, (0, 0), SOFT_PX, borderType=cv2.BORDER_REPLICATE))
     file = Path("cutouts") / file_name(garment.label) / f"{image.name}_{number}.png"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    # What is transparent holds no colour: it would be in the file all the same.
+    # Transparent pixels lose their colour: otherwise the file would still contain it.
     shown = np.dstack([pixels[..., ::-1] * mask[..., None], alpha])
     cv2.imwrite(str(folder / file), shown)
     return Piece(
@@ -100,7 +100,7 @@ def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path
 
 
 def _harmless(table: polars.DataFrame) -> polars.DataFrame:
-    """The table with an apostrophe before texts that a spreadsheet would compute, such as `=1+1`."""
+    """Returns the table with an apostrophe before texts that a spreadsheet would compute, such as `=1+1`."""
     text = polars.col(polars.String)
     return table.with_columns(text.str.replace(r"^([=+\-@\t\r])", "'$1"))
 

@@ -1,4 +1,4 @@
-"""A project's garments, chosen and written in one of the formats."""
+"""Selects a project's garments, and writes them in one of the formats."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from training.dataset.manifest import latest_manifest
 
 ExportFormat = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]
 Who = Literal["person", "model", "both"]
-# Larger than any image: a YOLO data set for others keeps photographs as they are.
+# Larger than any image: in an exported YOLO data set photographs keep their size.
 FULL_SIZE_PX = 1 << 20
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is exported.
+    """Which garments are exported.
 
     Attributes:
-        by: approved by a `person`, accepted by the `model` without one, or `both`.
-        labels: of the project; empty for all.
-        min_score: what a garment's score is at least, where it has one: those that a person drew have none.
+        by: those approved by a `person`, those accepted by the `model` without a person, or `both`.
+        labels: labels of the project; empty for all.
+        min_score: the least score of a garment that has a score; garments that a person drew have none.
     """
 
     by: Who = "person"
@@ -55,15 +55,15 @@ def export_data(
     soft: bool,
     tracked: Callable[[Sequence[Approved]], Iterable[Approved]],
 ) -> int:
-    """Writes what is chosen into a folder that is new or empty; how many images, or cut-outs, there are.
+    """Writes the chosen garments into a new or empty folder; returns the number of images, or of cut-outs.
 
     Args:
-        soft: cut-outs fade at the edge.
-        tracked: gives the annotations back, one at a time, and may show how far they are.
+        soft: whether cut-outs fade at the edge.
+        tracked: takes the annotations, yields them one at a time, and may show the progress.
 
     Raises:
-        DatasetError: nothing is chosen, a label is unknown, or the folder holds something.
-        LabelStudioError, LabelConfigError: as their names say.
+        DatasetError: no annotation is chosen, a label is unknown, or the folder is not empty.
+        LabelStudioError, LabelConfigError: Label Studio does not answer or refuses; its label config cannot be served.
     """
     if into.exists() and any(into.iterdir()):
         raise DatasetError(f"{into} is not empty: an export goes into a folder of its own.")
@@ -88,7 +88,7 @@ def export_data(
 
 
 def _config_of(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
-    """The config with the wanted labels alone, in its own order."""
+    """Returns the config with only the wanted labels, in its own order."""
     unknown = sorted(set(labels) - set(config.label_values))
     if unknown:
         raise DatasetError(f"The project has no label {', '.join(unknown)}. It has: {', '.join(config.label_values)}.")
@@ -115,7 +115,7 @@ def _write_yolo(
     images: ImageStore,
     into: Path,
 ) -> int:
-    """With the sides that the project's models were trained and judged on."""
+    """Writes the YOLO data set; images keep the sides that the project's models were trained and evaluated on."""
 
     def load(one: Approved) -> Image:
         return load_image(images, Task(id=one.task_id, data=one.data), config)

@@ -1,4 +1,4 @@
-"""The images of a project with what is worn in them: what every format is made from."""
+"""A project's images with the garments in them: the input of all formats but YOLO."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class GarmentImage:
     """An image and its garments.
 
     Attributes:
-        name: of its file, without folder and extension, behind the task's number: no two are alike.
+        name: the task's number, then the file's name without folder and extension; unique.
         pixels: `uint8 (H, W, 3)`, RGB, upright, at the image's own size.
-        garments: back to front; masks `bool (H, W)`.
-        by_person: False where the service accepted them by itself.
+        garments: in drawing order, back to front; masks `bool (H, W)`.
+        by_person: False where the service accepted the garments without a person.
     """
 
     task_id: int
@@ -46,10 +46,10 @@ class GarmentImage:
 
 
 def garment_images(approved: Iterable[Approved], config: LabelConfig, images: ImageStore) -> Iterator[GarmentImage]:
-    """One image at a time, however many there are; those that cannot be read are passed over and logged.
+    """Yields one image at a time, however many there are; images that cannot be read are logged and left out.
 
     Raises:
-        LabelStudioError: Label Studio, which keeps the images, is away.
+        LabelStudioError: Label Studio, which stores the images, does not answer.
     """
     for one in approved:
         task = Task(id=one.task_id, data=one.data)
@@ -69,6 +69,6 @@ def garment_images(approved: Iterable[Approved], config: LabelConfig, images: Im
 
 
 def _file_name(url: str) -> str:
-    # `/data/local-files/?d=folder/image.jpg` as well as `https://host/image.jpg?signature=…`.
+    # Handles `/data/local-files/?d=folder/image.jpg` as well as `https://host/image.jpg?signature=…`.
     path = url.split("?d=", 1)[-1].split("?", 1)[0]
     return file_name(PurePosixPath(unquote(path)).stem, otherwise="image")

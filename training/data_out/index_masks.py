@@ -1,4 +1,4 @@
-"""Index masks: a PNG an image whose pixels are numbers of labels, as ATR and LIP have them."""
+"""Index masks, as in ATR and LIP: one PNG for each image, whose pixels are the numbers of labels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MOST_LABELS = 255
 
 
 def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], folder: Path) -> int:
-    """Writes `masks/`, `images/` and `labels.txt`; how many images there are.
+    """Writes `masks/`, `images/` and `labels.txt`; returns the number of images.
 
-    0 is background, k the k-th label; of garments that overlap the later is on top. The PNGs have a palette, so that a
-    person sees what is in them.
+    0 is the background, k the k-th label; where garments overlap, the later one is on top. The PNGs have a palette, so
+    that a person can tell the labels apart.
 
     Raises:
-        DatasetError: there are more labels than a byte can number.
+        DatasetError: there are more labels than one byte can number.
     """
     if len(labels) > MOST_LABELS:
         raise DatasetError(f"An index mask holds {MOST_LABELS} labels; the project has {len(labels)}.")

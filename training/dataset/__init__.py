@@ -1,8 +1,8 @@
-"""Approved annotations become a YOLO data set.
+"""Makes a YOLO data set from approved annotations.
 
-- `build`: the data set on disk
-- `examples`: one annotation made ready, and kept
-- `split`: which images are held out, for ever
-- `sampling`: how often an image is drawn
-- `manifest`: what a data set holds, and its hash
+- `build`: writes the data set to disk
+- `examples`: training examples, cached
+- `split`: which images are held out, permanently
+- `sampling`: how often training draws an image
+- `manifest`: the contents of a data set, and its hash
 """

@@ -1,4 +1,4 @@
-"""Approved annotations → a YOLO segmentation data set on disk, with its manifest."""
+"""Builds a YOLO segmentation data set on disk, with its manifest, from approved annotations."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ logger = logging.getLogger(__name__)
 
 _Made = tuple[Approved, Example]
 
-# So many images without garments are kept, of those with garments.
+# The most images without garments, as a share of the images with garments, on each side.
 NEGATIVE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was built.
+    """A data set that was built.
 
     Attributes:
         data_yaml: the file that Ultralytics trains from.
-        learnt: annotation id → content hash of what is in it or was left out as unusable: none of it counts as new.
-        held_out: what is validated on and never trained on.
+        learnt: annotation id → content hash, including annotations left out as unusable: none of them counts as new.
+        held_out: the annotations of the images that are held out.
     """
 
     data_yaml: Path
@@ -47,15 +47,15 @@ class Dataset:
     held_out: tuple[Approved, ...] = ()
 
     def images(self, side: Side) -> int:
-        """How many images are on a side."""
+        """Returns the number of images on a side."""
         return sum(entry.side == side for entry in self.manifest.entries)
 
 
 def classes_for(config: LabelConfig, known: Sequence[str]) -> tuple[str, ...]:
-    """The labels of the config in an order that stays: those that the model knows as it knows them, then the others.
+    """Returns the config's labels in a stable order: first those that the model knows, in its order, then the others.
 
     Args:
-        known: the classes of the model that is trained on, in its order; a renamed one keeps its place.
+        known: the classes of the model that training starts from, in its order; a renamed class keeps its place.
     """
     kept = [label for name in known if (label := config.label_for(name)) is not None]
     return tuple(dict.fromkeys([*kept, *config.label_values]))
@@ -73,21 +73,21 @@ def build_dataset(
     hard_example_weight: float = 1.0,
     rare_label_share: float = 0.0,
 ) -> Dataset:
-    """Writes the data set into `folder`, replacing what is there in one step; the same again gives the same bytes.
+    """Writes the data set beside `folder`, then renames it to `folder`; the same input gives the same bytes.
 
-    What was made of an annotation before is kept beside it, in `<folder>.examples`, and not made again.
+    Training examples are cached beside it, in `<folder>.examples`.
 
     Args:
-        load: gives the image of an annotation's task, its longer side at most `image_size_px`; its `ImageError` leaves
-            that one out.
-        known_classes: those of the model that training starts from.
-        earlier: what that model's line was trained on: its images keep their sides.
-        hard_example_weight: how often an image is drawn that the model got all wrong.
-        rare_label_share: labels in fewer images than this share are drawn more often; see `emphasis`.
+        load: returns the image of an annotation's task, its longer side at most `image_size_px`; if it raises
+            `ImageError`, the annotation is left out.
+        known_classes: the classes of the model that training starts from.
+        earlier: the manifest of the project's latest training: its images keep their sides.
+        hard_example_weight: how often training draws an image in which the model got everything wrong.
+        rare_label_share: labels in fewer images than this share are drawn more often; see `repeat_factors`.
 
     Raises:
-        DatasetError: nothing usable was approved.
-        LabelStudioError: Label Studio, which keeps the images, is away.
+        DatasetError: no approved annotation is usable.
+        LabelStudioError: Label Studio, which serves the images, is unreachable.
     """
     classes = classes_for(config, known_classes)
     kept = Examples(folder.with_name(f"{folder.name}.examples"), config, image_size_px=image_size_px)
@@ -128,7 +128,7 @@ def build_dataset(
 def _make(
     approved: Sequence[Approved], kept: Examples, load: Callable[[Approved], Image]
 ) -> tuple[list[_Made], list[str]]:
-    """The examples that can be used, and a sentence for everything else."""
+    """Returns the usable examples, and a sentence for each problem."""
     made: list[_Made] = []
     left_out: list[str] = []
     for one in sorted(approved, key=lambda one: one.task_id):
@@ -147,7 +147,7 @@ def _make(
 
 
 def _with_few_negatives(made: list[_Made], sides: Mapping[str, Side], left_out: list[str]) -> list[_Made]:
-    """Without images that show no garment, but for a tenth of each side: they teach little, and soon teach nothing."""
+    """Drops images without garments beyond `NEGATIVE_SHARE` of each side: more of them teach the model nothing."""
     kept: set[int] = set()
     for side in ("train", "val"):
         here = [(one, example) for one, example in made if sides[example.image_key] == side]
@@ -186,7 +186,7 @@ def _entry(one: Approved, example: Example, classes: tuple[str, ...], *, side: S
 
 def _write(manifest: DatasetManifest, examples: Sequence[Example], kept: Examples, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # One training a project at a time: whoever left these is dead.
+    # Only one training of a project runs at a time, so a killed one left these.
     for left in folder.parent.glob(f"{HALF}*"):
         shutil.rmtree(left, ignore_errors=True)
     with whole_folder(folder) as half:
@@ -203,7 +203,7 @@ def _write(manifest: DatasetManifest, examples: Sequence[Example], kept: Example
         layout = {
             "path": str(folder.resolve()),
             "train": "train.txt",
-            # A lone image is judged on itself: Ultralytics will not go without.
+            # Ultralytics requires a validation set: a single image is validated on itself.
             "val": "val.txt" if listed["val"] else "train.txt",
             "names": dict(enumerate(manifest.classes)),
         }
@@ -217,5 +217,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        # Some file systems have no links.
+        # Some file systems do not support hard links.
         shutil.copyfile(source, target)

@@ -1,4 +1,4 @@
-"""One approved annotation made ready for training: a picture and YOLO's outlines; kept, so that it is made once."""
+"""Makes a training example from an approved annotation, a picture and YOLO outlines, and caches it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 
 OUTLINE_TOLERANCE_PX = 1.0
 JPEG_QUALITY = 95
-# Goes up when the same annotation is to be made otherwise.
+# Part of the cache key: increase it when examples are made differently, so that cached ones are dropped.
 RELEASE = 1
 
 
 @dataclass(frozen=True)
 class Example:
-    """What is trained on of one annotation.
+    """The training example of one annotation.
 
     Attributes:
         image_key: SHA-256 of the image file's bytes, 64 hex digits; also names the picture.
         phash: the image's perceptual hash, 16 hex digits.
-        labels: one a garment.
-        outlines: for each of them x and y by turns, shares of width and height in `[0, 1]`, as YOLO's labels have them.
-        disagreed: see `sampling.disagreement`; None where nobody was shown a prediction.
+        labels: the label of each garment.
+        outlines: the outline of each garment as YOLO's label files have it: x y x y …, shares of width and height.
+        disagreed: see `sampling.disagreement`; None if no prediction was shown.
         problems: a sentence for each region that could not be used.
     """
 
@@ -53,11 +53,11 @@ class Example:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it shows garments, or surely none."""
+        """Whether it shows garments, or certainly none: no region was unusable."""
         return bool(self.labels) or not self.problems
 
     def lines(self, classes: tuple[str, ...]) -> str:
-        """The text of its label file; empty where there is no garment."""
+        """Returns the text of its label file; empty if there is no garment."""
         rows = zip(self.labels, self.outlines, strict=True)
         return "".join(f"{classes.index(label)} {outline}\n" for label, outline in rows)
 
@@ -66,7 +66,7 @@ _JSON = TypeAdapter(Example)
 
 
 class Examples:
-    """The examples of one project that were made already, in a folder of their own."""
+    """The cached examples of one project, in a folder of their own."""
 
     def __init__(self, folder: Path, config: LabelConfig, *, image_size_px: int) -> None:
         self._folder = folder
@@ -75,11 +75,11 @@ class Examples:
         self._used: set[Path] = set()
 
     def make(self, one: Approved, load: Callable[[Approved], Image]) -> Example:
-        """The example, from what is kept where the annotation is as it was.
+        """Returns the annotation's example, from the cache if the annotation has not changed.
 
         Raises:
-            ImageError, LabelStudioError: as `load`, which gives the image, its longer side no more than it is trained
-                at: only what is new is loaded.
+            ImageError, LabelStudioError: raised by `load`, which is called only without a cached example, and returns
+                the image with its longer side at most the training size.
         """
         path = self._folder / f"{self._name(one)}.json"
         example = _read(path)
@@ -90,11 +90,11 @@ class Examples:
         return example
 
     def picture(self, example: Example) -> Path:
-        """Its JPEG file."""
+        """Returns the path of the example's JPEG file."""
         return self._folder / f"{example.image_key}-{self._image_size_px}.jpg"
 
     def forget_the_rest(self) -> None:
-        """Deletes what is kept of annotations that were not asked for."""
+        """Deletes cached files of annotations that `make` was not called for."""
         for path in self._folder.iterdir():
             if path not in self._used:
                 path.unlink(missing_ok=True)

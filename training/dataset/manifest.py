@@ -1,4 +1,4 @@
-"""What a model was trained and judged on: a data set's own description, which its hash names."""
+"""The manifest of a data set: what a model was trained and validated on, identified by a hash."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from backend.registry.records import read_facts
 from backend.registry.registry import Registry
 from training.dataset.split import KnownSide, Side
 
-# Where a version keeps it.
+# The manifest's file in a version's folder.
 DATASET_FILE = "dataset.json"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One approved annotation that is in the data set.
+    """An approved annotation in the data set.
 
     Attributes:
         image_key: SHA-256 of the image file's bytes, 64 hex digits.
         phash: the image's perceptual hash, 16 hex digits.
-        disagreed: how far the prediction that was shown was from it, in `[0, 1]`; None where none was.
-        weight: how often it is drawn, for its hardness and the rareness of its labels together.
-        copies: `weight`, rounded.
-        labels: one a garment.
-        lines_sha256: of its YOLO labels.
+        disagreed: how far the shown prediction was from the annotation, in `[0, 1]`; None if none was shown.
+        weight: how often training draws the image: the product of its weights for hardness and for rare labels.
+        copies: `weight`, rounded up or down at random by the image's key.
+        labels: the label of each garment.
+        lines_sha256: SHA-256 of its YOLO label file.
     """
 
     annotation_id: int
@@ -48,13 +48,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class DatasetManifest:
-    """A data set.
+    """The contents of a data set.
 
     Attributes:
-        image_size_px: the longer side of its pictures, at most.
-        entries: by task.
-        left_out: a sentence for each annotation or region that is not in it.
-        placed: image key → side and perceptual hash, of these images and of all that earlier ones of its line held.
+        image_size_px: the maximum longer side of its pictures.
+        entries: sorted by task id.
+        left_out: a sentence for each annotation or region that was left out.
+        placed: image key → side and perceptual hash, of these images and of all images in earlier data sets.
     """
 
     classes: tuple[str, ...]
@@ -65,19 +65,19 @@ class DatasetManifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256, 64 hex digits, of everything that a training of it depends on."""
+        """SHA-256, 64 hex digits, of everything in the data set that a training depends on."""
         shown = [self.classes, self.image_size_px, [asdict(entry) for entry in self.entries]]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
     @property
     def instances(self) -> dict[str, dict[Side, int]]:
-        """Class → garments on each side; every class is in it."""
+        """Class → number of garments on each side, for every class."""
         counts = Counter((label, entry.side) for entry in self.entries for label in entry.labels)
         sides: tuple[Side, Side] = "train", "val"
         return {label: {side: counts[label, side] for side in sides} for label in self.classes}
 
     def as_facts(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the manifest as a dictionary for JSON."""
         return {"hash": self.digest, "instances": self.instances, **asdict(self)}
 
 
@@ -85,7 +85,7 @@ _JSON = TypeAdapter(DatasetManifest)
 
 
 def read_manifest(facts: dict[str, Any] | None) -> DatasetManifest | None:
-    """What `DatasetManifest.as_facts` gave; None of nothing, and of what is no manifest."""
+    """Reads the result of `DatasetManifest.as_facts`; None if there is none, or it is no valid manifest."""
     if facts is None:
         return None
     try:
@@ -95,7 +95,7 @@ def read_manifest(facts: dict[str, Any] | None) -> DatasetManifest | None:
 
 
 def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | None:
-    """Of the newest of the project's versions that keeps one; None before the first."""
+    """Returns the manifest of the project's newest version that has one; None if none has."""
     for version in reversed(registry.versions(project_id)):
         manifest = read_manifest(read_facts(version, DATASET_FILE))
         if manifest is not None:
@@ -104,6 +104,6 @@ def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | No
 
 
 def all_placed(entries: Sequence[Entry], earlier: DatasetManifest | None) -> dict[str, KnownSide]:
-    """Sides of the images of `entries`, and of those that the earlier data set knew: they may come back."""
+    """Returns the sides of the images of `entries` and of the earlier data set: such images may be approved again."""
     here = {entry.image_key: KnownSide(int(entry.phash, 16), entry.side) for entry in entries}
     return {**(earlier.placed if earlier else {}), **here}

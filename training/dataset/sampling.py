@@ -1,4 +1,4 @@
-"""How often an image is drawn in training: what the model got wrong more often, and what is rare."""
+"""Weights how often training draws an image: hard examples and rare labels more often."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from backend.domain import LabelledMask
 from training.metrics.matching import garment_ious
 
-# Two masks are one garment from here on: above a half no mask can match two.
+# Two masks with a higher IoU are the same garment: above 0.5 no mask can match two disjoint ones.
 SAME_IOU = 0.5
 
 
 def disagreement(shown: Sequence[LabelledMask], approved: Sequence[LabelledMask]) -> float:
-    """How far a prediction was from what a person made of it, in `[0, 1]`; 0 where nothing had to be done.
+    """Returns how far a prediction was from the approved annotation, in `[0, 1]`; 0 if nothing had to be changed.
 
-    One less the panoptic quality (Kirillov et al. 2019): the sum of IoU over garments that match (IoU above a half,
-    same label), over their number and half of what was missed or false. A garment under a wrong label is both.
+    This is 1 - panoptic quality (Kirillov et al. 2019): the sum of the IoU of matched garments (IoU above 0.5, same
+    label), divided by their number plus half the missed and false ones. A wrong label is one missed and one false.
     """
     if not shown and not approved:
         return 0.0
@@ -29,17 +29,17 @@ def disagreement(shown: Sequence[LabelledMask], approved: Sequence[LabelledMask]
 
 
 def hard_weight(disagreed: float | None, *, most: float) -> float:
-    """How often a hard example is drawn, between 1 and `most`; 1 where nobody was shown a prediction."""
+    """Returns how often to draw an example, from 1 to `most` by its disagreement; 1 if no prediction was shown."""
     return 1.0 if disagreed is None else 1 + (most - 1) * disagreed
 
 
 def repeat_factors(images: Mapping[str, Iterable[str]], *, rare_share: float) -> dict[str, float]:
-    """Image → how often it is drawn so that rare labels are seen, at least 1 (LVIS: Gupta et al. 2019, sec. 4.2).
+    """Returns how often to draw each image to show rare labels, at least 1 (LVIS: Gupta et al. 2019, sec. 4.2).
 
-    Of a label's own factor, `max(1, sqrt(t / f))` where a share `f` of the images shows it, an image has the largest.
+    A label that a share `f` of the images shows has the factor `max(1, sqrt(t / f))`; an image has its labels' largest.
 
     Args:
-        images: image → labels of its garments.
+        images: image key → labels of its garments.
         rare_share: `t`; labels in fewer images than this share are drawn more often.
     """
     labels = {key: set(shown) for key, shown in images.items()}
@@ -49,10 +49,10 @@ def repeat_factors(images: Mapping[str, Iterable[str]], *, rare_share: float) ->
 
 
 def copies(weight: float, key: str) -> int:
-    """How often an image stands in the list that is drawn from: its weight, rounded up or down by chance of its key.
+    """Returns how often the training list repeats an image: its weight, rounded up or down at random by its key.
 
     Args:
-        key: 64 hex digits, such as a SHA-256; the same image is always rounded the same way.
+        key: 64 hex digits, such as a SHA-256; it is the source of chance, so an image is always rounded the same way.
     """
     whole = math.floor(weight)
     chance = int(key[:8], 16) / 2**32

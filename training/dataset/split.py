@@ -1,4 +1,4 @@
-"""Which images a model is judged on, and never trained on: the same ones for ever, as the set grows."""
+"""Splits images into those that are trained on and those that are held out; an image keeps its side permanently."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from scipy.sparse.csgraph import connected_components
 Side = Literal["train", "val"]
 
 VAL_SHARE = 0.2
-# Bits of 64 in which two perceptual hashes may differ for two photographs of one scene. Of 45,000 pairs of drawn
-# figures, which are more alike than photographs, none differs in fewer than 8; a photograph that was saved anew,
-# made smaller, cut by some pixels or brightened, in 6 at most.
+# The most bits, of 64, in which the perceptual hashes of two photographs of the same scene differ. Measured: a
+# photograph that was saved again, downscaled, cropped by some pixels or brightened differs in 6 at most; of 45,000
+# pairs of drawn figures, which are more similar than photographs, none differs in fewer than 8.
 NEAR_BITS = 6
-# Images compared at once.
+# The number of images that are compared with all others in one step, to limit memory.
 ROWS = 512
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """What decides on which side an image is.
+    """The properties of an image that decide its side.
 
     Attributes:
         key: SHA-256 of the file, 64 hex digits.
-        phash: perceptual hash of 64 bits, alike for images that look alike.
-        labels: of the garments that it shows.
+        phash: perceptual hash of 64 bits, similar for images that look similar.
+        labels: the labels of its garments.
     """
 
     key: str
@@ -40,22 +40,22 @@ class Photograph:
 
 @dataclass(frozen=True)
 class KnownSide:
-    """An image that has its side since an earlier training, with its perceptual hash."""
+    """The side of an image since an earlier training, and its perceptual hash."""
 
     phash: int
     side: Side
 
 
 def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) -> dict[str, Side]:
-    """Image key → its side.
+    """Assigns each image a side: image key → side.
 
-    An image keeps the side that it had; one that looks like it goes there, too (to `val` where it looks like images
-    of both). Of the others a fifth is held out, of each label as nearly as can be, and of each label that two images
-    show at least one (iterative stratification, rarest labels first: Sechidis et al. 2011). Among equals the content
-    decides, and nothing else: not the time, not the order of tasks.
+    An image keeps the side that it had, and images that look similar get the same side (`val` if they look similar to
+    images of both). Of the others a fifth is held out, as nearly as possible of each label, and at least one image of
+    each label that two images show (iterative stratification, rarest labels first: Sechidis et al. 2011). Only the
+    images' content breaks ties, not the time or the order of tasks.
 
     Args:
-        placed: image key → as it was in the model's last training.
+        placed: image key → its side and perceptual hash in earlier trainings.
     """
     images = sorted({one.key: one for one in photographs}.values(), key=lambda one: one.key)
     sides: dict[str, Side] = {one.key: placed[one.key].side for one in images if one.key in placed}
@@ -70,7 +70,7 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
     totals = Counter(label for one in images for label in _labels(one))
     held_out = Counter(label for one in images if sides.get(one.key) == "val" for label in _labels(one))
     for_training = Counter(label for one in images if sides.get(one.key) == "train" for label in _labels(one))
-    # The group with the rarest label first: it has the fewest places to go.
+    # Groups with the rarest labels come first, because they can be placed in the fewest ways.
     for group in sorted(groups, key=lambda ones: min(totals[label] for one in ones for label in _labels(one))):
         shown = Counter(label for one in group for label in _labels(one))
         side = "val" if _is_wanted(shown, totals, held_out, for_training) else "train"
@@ -80,7 +80,7 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
 
 
 def _is_wanted(shown: Counter[str], totals: Counter[str], held_out: Counter[str], for_training: Counter[str]) -> bool:
-    """Whether images that show these labels are to be held out, by what is on both sides already."""
+    """Whether a group of images with these labels is to be held out, given the labels on both sides so far."""
     left = {label: totals[label] - held_out[label] - for_training[label] - shown[label] for label in shown}
     if any(for_training[label] + left[label] < 1 for label in shown):
         return False
@@ -90,12 +90,12 @@ def _is_wanted(shown: Counter[str], totals: Counter[str], held_out: Counter[str]
 
 
 def _labels(one: Photograph) -> frozenset[str]:
-    # Images without a garment are shared out like those of a label.
+    # Images without a garment are split like the images of a label.
     return one.labels or frozenset({""})
 
 
 def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:
-    """The images in groups of those that look alike, directly or through others."""
+    """Groups the images that look similar, directly or through others."""
     if not images:
         return []
     pairs = _near(_hashes(one.phash for one in images), _hashes(one.phash for one in images))
@@ -107,7 +107,7 @@ def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:
 
 
 def _side_of_lookalike(group: Sequence[Photograph], placed: Mapping[str, KnownSide]) -> Side | None:
-    """Where the images are that these look like; None where there are none."""
+    """Returns the side of the known images that look similar to these; None if there are none."""
     known = list(placed.values())
     _, alike = _near(_hashes(one.phash for one in group), _hashes(one.phash for one in known))
     sides = {known[number].side for number in alike.tolist()}
@@ -121,7 +121,7 @@ def _hashes(values: Iterable[int]) -> npt.NDArray[np.uint64]:
 def _near(
     ones: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Places in both of the pairs that differ in few bits."""
+    """Returns the indices, in both arrays, of the pairs that differ in at most `NEAR_BITS` bits."""
     found = [
         np.nonzero(np.bitwise_count(ones[first : first + ROWS, None] ^ others[None, :]) <= NEAR_BITS)
         for first in range(0, len(ones), ROWS)

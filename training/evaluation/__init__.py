@@ -1,7 +1,7 @@
-"""Held-out images, a model's scores on them, and promotion.
+"""Evaluates models on held-out images, and decides on promotion.
 
-- `held_out`: the images, with what was approved
-- `score`: a model's figures on them
-- `compact_scenes`: what a detector found, kept small
-- `promotion`: champion and challenger
+- `held_out`: loads the images with their ground truth
+- `score`: computes a model's metrics on them
+- `compact_scenes`: a detector's detections, compressed in memory
+- `promotion`: compares champion and challenger
 """

@@ -1,4 +1,4 @@
-"""What a detector found in many images, kept small: masks as runs, some hundred bytes for a quarter of a megabyte."""
+"""Holds the detections of many images in little memory: a mask as runs takes some hundred bytes instead of 250 kB."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from faster_coco_eval import mask as rle
 from backend.domain import Detection, Scene
 from backend.regions.mask_runs import runs_of
 
-# COCO counts no more of an image, the surest first.
+# COCO counts at most this many detections per image, those with the highest scores.
 MOST_DETECTIONS = 100
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A detection, its mask run-length encoded."""
+    """A detection with its mask run-length encoded."""
 
     runs: dict[str, Any]
     class_name: str
@@ -29,7 +29,7 @@ class _Kept:
 
 
 class CompactScenes(Sequence[Scene]):
-    """Scenes without their features, each drawn anew when it is asked for; the surest hundred detections of each."""
+    """A sequence of scenes without features, decoded at each access; at most `MOST_DETECTIONS` detections of each."""
 
     def __init__(self, scenes: Iterable[Scene]) -> None:
         self._scenes = [tuple(_keep(one) for one in scene.detections[:MOST_DETECTIONS]) for scene in scenes]

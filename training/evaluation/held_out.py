@@ -1,4 +1,4 @@
-"""What a new model is verified and calibrated on: approved images that it was not trained on, as it will see them."""
+"""Loads held-out images with ground truth, at the detector's size, for evaluation and calibration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """An image no larger than the detector sees it, and what a person approved in it, at the image's size."""
+    """An image, no larger than the detector sees it, with the ground truth at the image's size."""
 
     task_id: int
     annotation_id: int
@@ -32,10 +32,10 @@ class HeldOut:
 def held_out_images(
     approved: Sequence[Approved], config: LabelConfig, images: ImageStore, *, side_px: int
 ) -> Iterator[HeldOut]:
-    """The images that can be read, one at a time; the others are passed over, as they were in the data set.
+    """Yields the readable images one at a time; skips the others, as the data set did.
 
     Raises:
-        LabelStudioError: Label Studio, which keeps the images, is away.
+        LabelStudioError: Label Studio, which serves the images, is unreachable.
     """
     for one in approved:
         try:

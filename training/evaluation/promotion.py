@@ -1,4 +1,4 @@
-"""Champion and challenger on the same held-out images: which of them the project works with."""
+"""Compares champion and challenger on the same held-out images, and decides on promotion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backend.domain import LabelledMask, Scene
 from backend.registry.scores import Compared
 from backend.registry.verdict import LabelVerdict, Verdict
 
-# A label with fewer held-out garments says little of itself, and stops no promotion alone.
+# With fewer held-out garments a label's average precision is too uncertain to stop a promotion.
 LEAST_INSTANCES = 10
 RESAMPLES = 200
 
@@ -24,14 +24,14 @@ def verdict_on(
     margin: float,
     most_lost: float,
 ) -> Verdict:
-    """Whether the challenger takes the champion's place.
+    """Decides whether the challenger is promoted, and why.
 
-    It does where its mask mAP50-95 is higher by more than `margin`, and no label of at least ten garments loses more
-    than `most_lost` of its average precision. Without a champion, or without anything to judge on, it does, too.
+    It is promoted if its mask mAP50-95 is higher by more than `margin`, and no label with at least ten garments loses
+    more than `most_lost` of its average precision; also if there is no champion, or no ground truth to evaluate on.
 
     Args:
-        compared: the challenger's own scores, and the champion's where one could answer.
-        gain_95: of `paired_bootstrap`.
+        compared: the challenger's metrics, and the champion's if it could be evaluated.
+        gain_95: the result of `paired_bootstrap`.
     """
     new, old = compared.own, compared.champion
     if new.mask_map is None:
@@ -47,16 +47,16 @@ def verdict_on(
 def paired_bootstrap(
     truth: Sequence[Sequence[LabelledMask]], challenger: Sequence[Scene], champion: Sequence[Scene], *, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The 95 % interval of the difference in mask mAP, challenger less champion (Efron 1979, percentiles).
+    """Returns the 95 % interval of the gain in mask mAP, challenger minus champion (percentile bootstrap, Efron 1979).
 
-    Images are drawn again with replacement, the same for both models.
+    Each resample draws images with replacement, the same images for both models.
 
     Args:
-        truth: what people approved in each held-out image.
-        challenger, champion: what both found in the same images; masks have the truth's size.
+        truth: the ground truth of each held-out image.
+        challenger, champion: the detections of each in the same images; masks have the ground truth's size.
 
     Returns:
-        Its lower and upper end; None where the truth is empty.
+        The lower and upper end of the interval; None if no image has ground truth.
     """
     if not any(truth):
         return None
@@ -93,7 +93,7 @@ def _decide(
 
 
 def _labels(compared: Compared) -> tuple[LabelVerdict, ...]:
-    """Of each label that the held-out images show."""
+    """Returns the comparison of each label that the held-out images show."""
     before = {one.label: one.mask_map for one in compared.champion.labels} if compared.champion else {}
     return tuple(
         LabelVerdict(one.label, one.instances, one.mask_map, before.get(one.label))

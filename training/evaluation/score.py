@@ -1,4 +1,4 @@
-"""How a model is scored on held-out images: what it finds in them, under the names of labels, and all its figures."""
+"""Evaluates a model on held-out images: its detections under the names of labels, and all metrics."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from training.evaluation.held_out import HeldOut
 from training.metrics.matching import Matched, match
 from training.metrics.pixel_metrics import ClassPixels, LabelMap, label_map, pixel_scores
 
-# Average precision counts all that a model finds, the surest first; below this nothing changes it any more.
+# Average precision counts all detections, highest score first; detections below this score do not change it.
 JUDGED_FROM = 0.01
 TIMED_IMAGES = 48
-# From which IoU on a find is right, where precision and recall are counted.
+# The lowest IoU of a right detection, for precision and recall.
 RIGHT_IOU = 0.5
 
 
@@ -35,22 +35,22 @@ def scores_of(
     min_score: float,
     ms_an_image: float | None,
 ) -> Scores:
-    """Scores a model, see `Scores`.
+    """Computes all metrics of a model; see `Scores`.
 
-    Average precision counts all finds, the surest first. All else counts those from `min_score` on: precision and
-    recall match each, the surest first, with the free garment of its label that it fits best, at an IoU of 0.5 or more;
-    pixels take their label from what lies on top, in the truth the last region, of the finds the surest.
+    Average precision counts all detections, highest score first. All other metrics count those from `min_score` on.
+    Precision and recall match each, highest score first, with the free garment of its label that has the highest IoU,
+    at least 0.5. A pixel has the label on top: of the last region in the ground truth, of the highest-scored detection.
 
     Args:
-        truth: what people approved in each image, back to front.
-        found: what the model found in the same images; masks have the truth's size.
+        truth: the ground truth of each image, back to front.
+        found: the model's detections in the same images; masks have the ground truth's size.
         sizes_wh: each image's width and height, in pixels.
-        labels: of the project, in the label config's order; masks under others count for nothing.
-        min_score: confidence in `[0, 1]` from which on the model's finds are shown to people.
+        labels: the project's labels, in the label config's order; masks with other labels are ignored.
+        min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
     truth = [[one for one in ones if one.label in labels] for ones in truth]
     expected = [instances(ones) for ones in truth]
-    # One image's masks at a time, here and below: those of all would take gigabytes.
+    # Here and below, the masks of one image at a time: the masks of all images would take gigabytes.
     seen = [instances(_finds(scene, labels, min_score=0.0)) for scene in found]
     boxes, masks = precisions(expected, seen, of="bbox"), precisions(expected, seen, of="segm")
     judged = [
@@ -138,15 +138,15 @@ def _mean(figures: Iterable[float | None]) -> float | None:
 
 
 def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: float) -> float | None:
-    """Milliseconds an image, when up to `TIMED_IMAGES` are detected in a row; None where there is no image.
+    """Returns milliseconds per image, for up to `TIMED_IMAGES` images in a row; None if there is no image.
 
     Args:
-        min_score: confidence in `[0, 1]` from which on finds count, as in use: each costs the drawing of a mask.
+        min_score: confidence in `[0, 1]` from which detections count, as in production: drawing each mask costs time.
     """
     images = [one.image for one in held_out[:TIMED_IMAGES]]
     if not images:
         return None
-    # Runtimes compile and reserve memory at the first images.
+    # Not timed: runtimes compile and reserve memory on the first images.
     list(detector.detect(images[:1], min_score=min_score))
     started = time.perf_counter()
     list(detector.detect(images, min_score=min_score))
@@ -156,17 +156,17 @@ def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: 
 def scored(
     detector: ImageDetector, images: Sequence[HeldOut], config: LabelConfig, *, labels: Sequence[str], min_score: float
 ) -> tuple[Scores, CompactScenes]:
-    """The detector's scores, and what it found.
+    """Evaluates a detector; returns its metrics and its detections.
 
-    A class that is the earlier or another name of a label counts as that label; others count for nothing.
+    A class that is an earlier or another name of a label counts as that label; other classes are ignored.
 
     Args:
-        labels: what is scored, in order.
-        min_score: confidence in `[0, 1]` from which on its finds are shown to people.
+        labels: the labels to evaluate, in order.
+        min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
     scenes = detector.detect((one.image for one in images), min_score=JUDGED_FROM)
     found = CompactScenes(_named(scene, config) for scene in scenes)
-    # Words take a minute an image where no GPU is: once is enough.
+    # SAM 3 with words, the other kind of detector, takes a minute per image without a GPU: it is not run again.
     ms_an_image = detection_ms(images, detector, min_score=min_score) if isinstance(detector, Detector) else None
     scores = scores_of(
         [one.truth for one in images],

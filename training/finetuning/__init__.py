@@ -1,7 +1,7 @@
-"""Fine-tuning with Ultralytics.
+"""Fine-tunes YOLO11-seg with Ultralytics.
 
-- `finetune`: a training that goes on where it was killed
-- `ultralytics_args`: what Ultralytics is told
-- `multi_gpu`: a process on each of several GPUs
-- `progress`: how far a training is
+- `finetune`: runs a training, and resumes one that was killed
+- `ultralytics_args`: the arguments of a training
+- `multi_gpu`: trains on several GPUs, a process on each
+- `progress`: reports the progress of a training
 """

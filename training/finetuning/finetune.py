@@ -1,4 +1,4 @@
-"""Fine-tunes YOLO11-seg on a data set, tells how far it is, and goes on where it was killed."""
+"""Fine-tunes YOLO11-seg on a data set, reports its progress, and resumes a training that was killed."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ METRICS = {
     "metrics/mAP50-95(M)": "mask_map50_95",
     "metrics/mAP50(B)": "box_map50",
 }
-# What torch says of memory that is used up, on a GPU and on a CPU.
+# Parts of PyTorch's messages when memory runs out, on a GPU and on a CPU.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError, UnpicklingError)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The result.
+    """The result of a training.
 
     Attributes:
-        weights: the `.pt` file inside the run's folder.
-        metrics: in `[0, 1]`.
+        weights: the `.pt` file in the run's folder.
+        metrics: validation metrics in `[0, 1]`; see `METRICS`.
         architecture: such as `yolo11n-seg`.
-        curves: a CSV table, a row an epoch, of losses and metrics.
+        curves: a CSV table of losses and metrics, one row per epoch.
     """
 
     weights: Path
@@ -54,13 +54,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Run:
-    """The files of a training: what Ultralytics writes, and copies of its checkpoints that are never half written."""
+    """The files of a training: Ultralytics' own, and copies of its checkpoints, which are never half written."""
 
     folder: Path
 
     @property
     def mark(self) -> Path:
-        """What it is a training of."""
+        """The file that identifies the training: data set, initial weights and arguments."""
         return self.folder / "run.json"
 
     @property
@@ -77,12 +77,12 @@ class _Run:
 
     @property
     def told(self) -> Path:
-        """What processes on several GPUs tell of each epoch."""
+        """The file into which a training on several GPUs writes the progress of each epoch."""
         return self.folder / "told.jsonl"
 
     @property
     def written(self) -> Path:
-        """Where Ultralytics writes."""
+        """The folder that Ultralytics writes into."""
         return self.folder / "run"
 
     @property
@@ -90,7 +90,7 @@ class _Run:
         return self.written / "results.csv"
 
     def begin(self, facts: dict[str, Any]) -> None:
-        """Goes on where the folder holds a training of the same; empties it else."""
+        """Keeps the folder if it holds the same training, to resume it; otherwise empties it."""
         told = json.dumps(facts, indent=1, sort_keys=True)
         if self.mark.is_file() and self.mark.read_text() == told:
             return
@@ -98,9 +98,9 @@ class _Run:
         write_whole(self.mark, told)
 
     def go_on(self, epochs_done: int) -> None:
-        """Brings what Ultralytics wrote back to its last checkpoint: it may have been killed while it wrote more."""
+        """Resets Ultralytics' files to its last checkpoint: it may have been killed while it wrote more."""
         copy_whole(self.best, self.written / "weights" / "best.pt")
-        # A row of the table is written before the checkpoint of its epoch.
+        # Ultralytics writes an epoch's row before its checkpoint, so there may be a row too many.
         if self.curves.is_file():
             rows = self.curves.read_text().splitlines(keepends=True)[: 1 + epochs_done]
             write_whole(self.curves, "".join(rows))
@@ -109,7 +109,7 @@ class _Run:
         """Copies the checkpoints after each epoch."""
         if trainer.best_fitness == trainer.fitness:
             copy_whole(trainer.best, self.best)
-        # Last, so that a last one never stands there without a best.
+        # After `best.pt`: if `last.pt` exists, the training resumes and needs `best.pt`.
         copy_whole(trainer.last, self.last)
 
 
@@ -122,15 +122,15 @@ def finetune(
     folder: Path,
     report: Callable[[TrainingProgress], None],
 ) -> Trained:
-    """Trains in `folder`; where that holds the same training, killed on its way, it goes on from its last epoch.
+    """Trains in `folder`; if it holds the same training, which was killed, resumes after its last epoch.
 
     Args:
-        initial: weights to start from; None for `YOLO11_BASE`, and random ones where those cannot be had.
+        initial: weights to start from; None for `YOLO11_BASE`, or random weights if those do not load.
         report: called after every epoch.
 
     Raises:
-        ModelError: the initial weights do not load, `TRAIN_ARGS` holds what Ultralytics does not know, or the training
-            failed; `folder` is gone then.
+        ModelError: the initial weights do not load, `TRAIN_ARGS` is invalid, or the training failed. If the training
+            had begun, `folder` is deleted.
     """
     run = _Run(folder)
     start = str(initial) if initial else _base(settings.yolo11_base)
@@ -169,7 +169,7 @@ def finetune(
 def _train(
     run: _Run, start: str, args: dict[str, Any], settings: Settings, report: Callable[[TrainingProgress], None]
 ) -> None:
-    """Trains to the end, and writes what came of it."""
+    """Trains all remaining epochs, and writes `result.json`."""
     goes_on = run.last.is_file()
     model = _load(str(run.last) if goes_on else start)
     epochs_done = int((model.ckpt or {}).get("epoch", -1)) + 1 if goes_on else 0
@@ -178,7 +178,7 @@ def _train(
             logger.info("The training goes on after epoch %s", epochs_done)
             run.go_on(epochs_done)
         model.add_callback("on_model_save", run.keep)
-        # Once an epoch; `on_fit_epoch_end` comes again after the last.
+        # `on_model_save` runs once per epoch; `on_fit_epoch_end` runs once more after the last.
         several = len(devices_of(settings.device_train)) > 1
         told = ToldInFile(run.told) if several else report
         model.add_callback("on_model_save", _reporter(told, started=time.monotonic(), epochs_before=epochs_done))
@@ -188,7 +188,7 @@ def _train(
             _train_on_several(model, {**args, "resume": goes_on}, settings, run.told, report)
         else:
             model.train(**args, resume=goes_on, device=device)
-        # Where other processes trained, only the weights that they left say how good they are.
+        # After a training in other processes this trainer has no metrics; the checkpoint contains them.
         raw = model.trainer.metrics or model.ckpt["train_metrics"]
     else:
         raw = model.ckpt["train_metrics"]
@@ -206,7 +206,7 @@ def _train(
 def _train_on_several(
     model: Any, args: dict[str, Any], settings: Settings, told: Path, report: Callable[[TrainingProgress], None]
 ) -> None:
-    # Brings Ultralytics along, which is imported on first use alone.
+    # Imported here because it imports Ultralytics, which Drape imports only on first use.
     from training.finetuning.multi_gpu import SeveralGpuTrainer, run_and_relay
 
     count = len(devices_of(settings.device_train))
@@ -229,7 +229,7 @@ def _load(weights: str) -> Any:
 
 
 def _loads(weights: str) -> bool:
-    """Whether the weights can be had; says what it means where they cannot."""
+    """Whether the weights load; if not, logs a warning with the consequences."""
     try:
         _load(weights)
     except ModelError as e:
@@ -243,7 +243,7 @@ def _loads(weights: str) -> bool:
 
 
 def _random(weights: str) -> str:
-    """The network of the same size, as Ultralytics describes it, without weights."""
+    """Returns Ultralytics' YAML file for a network of the same size, which starts with random weights."""
     size = next((one for one in SIZES if Path(weights).name == f"yolo11{one}-seg.pt"), "n")
     return f"yolo11{size}-seg.yaml"
 
@@ -270,7 +270,7 @@ def _reporter(
 
 def _time_limit(minutes: float, *, started: float) -> Callable[[Any], None]:
     def after_epoch(trainer: Any) -> None:
-        # Not Ultralytics' own `time`, which stretches a training to last as long.
+        # Ultralytics' own `time` argument would also prolong a shorter training to that time.
         if minutes and time.monotonic() - started > 60 * minutes:
             logger.info("The training ends after epoch %s: TRAIN_MAX_MINUTES=%g", trainer.epoch + 1, minutes)
             trainer.stop = True

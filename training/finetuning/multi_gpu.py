@@ -1,8 +1,8 @@
-"""A training on several GPUs: Ultralytics runs a process for each of them, and these tell ours how far they are.
+"""Trains on several GPUs: Ultralytics starts a process for each, and they report their progress to this process.
 
-What a training of ours does after each epoch goes along into those processes: checkpoints are kept, the time limit ends
-it, each epoch is told; all by the first of them. What does not go along is made up for here. The processes are in
-sessions of their own, out of reach of who ends a training by ending its process: so each asks to die with its parent.
+Ultralytics passes the callbacks on to those processes; the first of them copies checkpoints, applies the time limit and
+reports each epoch. This module adds what is not passed on, such as the GPU memory share. The processes run in sessions
+of their own, so killing the training's process does not kill them: each asks to be killed when its parent dies.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class SeveralGpuTrainer(SegmentationTrainer):  # type: ignore[misc]
-    """Ultralytics' own, in the processes that it starts: ends with its parent, keeps its share, says why it failed."""
+    """Ultralytics' trainer; in its processes it dies with its parent, limits GPU memory and writes down errors."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         if RANK != -1 and sys.platform == "linux":
@@ -48,22 +48,22 @@ class SeveralGpuTrainer(SegmentationTrainer):  # type: ignore[misc]
             torch.cuda.set_per_process_memory_fraction(share, self.device)
 
     def train(self) -> Any:
-        """Trains; what fails in one of the processes is written down for the one that waits for them."""
+        """Trains; a process that fails writes the error into a file for `run_and_relay`."""
         try:
             return super().train()
         except RuntimeError as e:
             if RANK != -1:
-                # Beside the folder that Ultralytics empties. The first to fail knows why; the others miss it.
+                # Not in `save_dir`, which Ultralytics empties. The first line is the cause; others fail because of it.
                 with (self.save_dir.parent / FAILED).open("a") as file:
                     file.write(f"{e}\n")
             raise
 
 
 def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[TrainingProgress], None]) -> None:
-    """Runs a training whose processes write into `told`, and reports each epoch from this thread, which knows its job.
+    """Runs a training whose processes write into `told`, and reports each epoch from the thread that has the RQ job.
 
     Raises:
-        RuntimeError: what the processes say of why they failed.
+        RuntimeError: a process failed; the message is the first error.
     """
     failed = told.parent / FAILED
     failed.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[Tr
             while not wait([training], timeout=LOOK_EVERY_S).done:
                 reported = _report_new(told, reported, report)
         finally:
-            # A time limit ends this thread alone: what the other waits for is ended here, and takes its own along.
+            # RQ's timeout ends only this thread. The pool's thread waits for a child: killing it ends its children too.
             while not training.done():
                 for one in psutil.Process().children():
                     with suppress(psutil.NoSuchProcess):
@@ -92,7 +92,7 @@ def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[Tr
 
 
 def _report_new(told: Path, reported: int, report: Callable[[TrainingProgress], None]) -> int:
-    """Reports what is told beyond the first `reported` lines; how many there are now."""
+    """Reports the lines of `told` after the first `reported`; returns how many lines there are now."""
     lines = told.read_text().split("\n")[:-1] if told.is_file() else []
     for line in lines[reported:]:
         report(TrainingProgress(**json.loads(line)))

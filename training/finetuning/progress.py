@@ -1,4 +1,4 @@
-"""How far a training is, to those who look: on its job (so in `GET /status`), in the log, in the worker's terminal."""
+"""Reports a training's progress in its job (and so in `GET /status`), in the log and in the worker's terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def shown_progress(title: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Gives what is to be called after each epoch; a bar stands in the terminal meanwhile, where there is one."""
+    """Yields the function to call after each epoch; shows a progress bar meanwhile, if there is a terminal."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
     with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -31,7 +31,7 @@ def shown_progress(title: str) -> Iterator[Callable[[TrainingProgress], None]]:
             logger.info("%s: %s, %.0f s left", title, said, progress.seconds_left)
             job = get_current_job()
             if job is not None:
-                # One that was killed, or ran out of memory, comes by the same epochs again.
+                # A training that was killed, or ran out of memory, may repeat epochs: their old values are dropped.
                 before = job.meta.get("curve", [])[: progress.epoch - 1]
                 curve = [*before, progress.metrics.get("mask_map50_95", 0.0)]
                 job.meta.update(asdict(progress), curve=curve)
@@ -46,7 +46,7 @@ def _brief(metrics: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training is: epochs done of all, mean losses, mask mAP so far, seconds left at this pace."""
+    """A training's progress: epochs done and in all, mean losses, metrics so far, seconds left at this pace."""
 
     epoch: int
     epochs: int
@@ -57,7 +57,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class ToldInFile:
-    """What is called after each epoch, in whatever process that ends: adds a line to a file."""
+    """A report function for any process: appends the progress after each epoch as a line to a file."""
 
     path: Path
 

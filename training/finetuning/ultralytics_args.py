@@ -1,4 +1,4 @@
-"""What Ultralytics is told of a training: Drape's choices for few images, and the user's own."""
+"""Builds Ultralytics' training arguments: Drape's choices, made for few images, and the user's `TRAIN_ARGS`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.errors import ModelError, first_line
 from backend.settings import Settings
 
-# Each has a setting of its own, or would break what Drape relies on.
+# Arguments that `TRAIN_ARGS` may not set: each has its own setting, named here, or Drape relies on its value ('').
 OURS = {
     "batch": "TRAIN_BATCH",
     "data": "",
@@ -32,15 +32,15 @@ OURS = {
     "time": "TRAIN_MAX_MINUTES",
     "val": "",
 }
-# Ultralytics' schedule warms up over three epochs and at least 100 steps: few images and epochs need less.
+# Ultralytics warms up for three epochs and at least 100 steps, which is too long for few images and epochs.
 MOST_WARMUP_EPOCHS = 3.0
-# The last epochs see whole images, as the detector will: a tenth of Ultralytics' usual hundred.
+# The last epochs train on whole images, as the detector will see them: a tenth of Ultralytics' usual hundred epochs.
 MOST_WITHOUT_MOSAIC = 10
 LOADING_PROCESSES = 4
-# Ultralytics gathers gradients over 64 images (`nbs`) before it changes a weight: of 24 images it would learn once in
-# three epochs. And what the first layers know of cloth is worth more than what so few images can teach them. Measured
-# on drawn figures, another palette, 20 epochs, mask mAP50-95: of 30 images 0.08 without both, 0.29 with the first, 0.34
-# with both; of 100 images 0.45 with the first, 0.49 with both.
+# Two changes for few images. First, `nbs`: Ultralytics accumulates gradients over 64 images before it updates weights,
+# which with 24 images is once in three epochs. Second, frozen first layers: what they know of cloth is worth more than
+# what few images can teach them. Measured on drawn figures, another palette, 20 epochs, mask mAP50-95: with 30 images
+# 0.08 without both, 0.29 with the first, 0.34 with both; with 100 images 0.45 with the first, 0.49 with both.
 FEW_IMAGES = 500
 FROZEN_LAYERS, FROZEN_BELOW = 10, 200
 
@@ -48,15 +48,15 @@ FROZEN_LAYERS, FROZEN_BELOW = 10, 200
 def training_args(
     settings: Settings, *, data: Path, image_size_px: int, folder: Path, images: int, pretrained: bool
 ) -> dict[str, Any]:
-    """The arguments of `YOLO.train`, but for the device.
+    """Returns the arguments of `YOLO.train`, except the device.
 
     Args:
-        folder: where Ultralytics shall write.
-        images: how many are trained on.
-        pretrained: whether the weights that it starts from know anything.
+        folder: the folder that Ultralytics writes into.
+        images: the number of training images.
+        pretrained: whether training starts from trained weights, not random ones.
 
     Raises:
-        ModelError: `TRAIN_ARGS` holds what Ultralytics does not know, or what another setting is for.
+        ModelError: `TRAIN_ARGS` has an argument that Ultralytics does not know, or that is in `OURS`.
     """
     on_cpu = pick_device(settings.device) == "cpu"
     chosen = {
@@ -86,7 +86,7 @@ def training_args(
 
 
 def _given(text: str) -> dict[str, Any]:
-    """`TRAIN_ARGS`, read and checked as Ultralytics does it."""
+    """Parses and checks `TRAIN_ARGS` with Ultralytics' own functions."""
     quiet_ultralytics()
     from ultralytics.cfg import get_cfg, parse_key_value_pair
 

@@ -1,6 +1,6 @@
-"""What figures are made of.
+"""The functions that metrics are computed with.
 
-- `matching`: which detections are which approved regions
-- `pixel_metrics`: right pixels, and those near borders
-- `binomial`: exact bounds of a share
+- `matching`: pairs detections with approved regions
+- `pixel_metrics`: pixel accuracy, IoU, Dice and boundary IoU
+- `binomial`: exact confidence bounds of a share
 """

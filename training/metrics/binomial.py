@@ -1,4 +1,4 @@
-"""Exact bounds of a share that was counted."""
+"""Exact confidence bounds of a share of counted regions."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ CONFIDENCE = 0.95
 
 
 def lower_bound(right: int, regions: int, *, error: float) -> float:
-    """Exact lower limit of a share, one-sided, wrong with probability `error` at most (Clopper and Pearson 1934)."""
+    """Returns a share's exact one-sided lower bound, wrong with probability <= `error` (Clopper and Pearson 1934)."""
     return float(beta.ppf(error, right, regions - right + 1)) if right else 0.0

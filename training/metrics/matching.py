@@ -1,4 +1,4 @@
-"""Which found garments are which approved regions, and what that says of an image and of a model."""
+"""Pairs detected garments with approved regions, and scores an image or a model by the pairs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from backend.domain import LabelledMask, Mask
 
-# COCO's least: garments that share less are two garments.
+# COCO's lowest IoU threshold: masks that overlap less are different garments.
 MATCHED_IOU = 0.5
-# Longer side, about, at which masks are compared: of photographs all pixels would take a gigabyte.
+# Approximate longer side of the masks that are compared: at full resolution a photograph's masks take a gigabyte.
 COMPARED_PX = 512
 MOST_LABELS = 20
 OTHER = "other labels"
@@ -21,7 +21,7 @@ OTHER = "other labels"
 
 @dataclass(frozen=True)
 class Pair:
-    """A region and a find that are one garment: their places in their lists, and their IoU in `[0, 1]`."""
+    """A region and a detection of the same garment: their indices in their lists, and their IoU in `[0, 1]`."""
 
     region: int
     find: int
@@ -30,12 +30,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Confusion:
-    """What garments were taken for.
+    """A confusion matrix of garments.
 
     Attributes:
-        labels: at most twenty, those with the most garments; what is left is `OTHER`.
-        counts: `int (len(labels) + 1, len(labels) + 1)`: approved labels down, found ones across; the last row is where
-            nothing is, the last column what was missed.
+        labels: at most twenty, those with the most garments first; the rest are counted together as `OTHER`.
+        counts: `int (len(labels) + 1, len(labels) + 1)`: approved labels down, detected labels across; the last row
+            counts detections without a region, the last column missed regions.
     """
 
     labels: tuple[str, ...]
@@ -43,10 +43,10 @@ class Confusion:
 
 
 def ious(regions: Sequence[Mask], finds: Sequence[Mask]) -> npt.NDArray[np.float64]:
-    """Intersection over union of each region with each find: `float64 (regions, finds)`; 0 of two empty masks.
+    """Returns the IoU of each region with each detection: `float64 (regions, finds)`; 0 for two empty masks.
 
     Args:
-        regions, finds: `bool (H, W)`, all of one size.
+        regions, finds: masks `bool (H, W)`, all of the same size.
     """
     shared = shared_px(regions, finds)
     areas, found_areas = ([np.count_nonzero(mask) for mask in masks] for masks in (regions, finds))
@@ -55,20 +55,20 @@ def ious(regions: Sequence[Mask], finds: Sequence[Mask]) -> npt.NDArray[np.float
 
 
 def shared_px(regions: Sequence[Mask], finds: Sequence[Mask]) -> npt.NDArray[np.float64]:
-    """How many pixels each region has in common with each find: `float64 (regions, finds)`."""
+    """Returns the number of pixels that each region shares with each detection: `float64 (regions, finds)`."""
     if not regions or not finds:
         return np.zeros((len(regions), len(finds)))
-    # As float32 the product is BLAS's, and exact below 2^24 pixels.
+    # float32, because BLAS then computes the product; it is exact below 2^24 pixels.
     flat, found = (np.stack([mask.ravel() for mask in masks]).astype(np.float32) for masks in (regions, finds))
     return (flat @ found.T).astype(np.float64)
 
 
 def pairs(overlaps: npt.NDArray[np.float64], *, least: float = MATCHED_IOU) -> list[Pair]:
-    """The pairs of one region and one find each that fit best, the best first (greedily, each in one pair at most).
+    """Pairs regions with detections greedily, highest IoU first; each is in one pair at most.
 
     Args:
-        overlaps: `(regions, finds)`, as `ious` gives them.
-        least: IoU below which nothing is paired.
+        overlaps: IoU `(regions, finds)`, from `ious`.
+        least: the lowest IoU of a pair.
     """
     left = overlaps.copy()
     made = []
@@ -80,23 +80,23 @@ def pairs(overlaps: npt.NDArray[np.float64], *, least: float = MATCHED_IOU) -> l
 
 
 def label_pairs(regions: Sequence[tuple[Mask, str]], finds: Sequence[tuple[Mask, str]]) -> list[Pair]:
-    """The pairs of a region and a find of the same label."""
+    """Pairs each region with a detection of the same label."""
     alike = np.array([[label == other for _, other in finds] for _, label in regions], float)
     overlaps = ious([mask for mask, _ in regions], [mask for mask, _ in finds])
     return pairs(overlaps * alike.reshape(overlaps.shape))
 
 
 def agreement(regions: Sequence[LabelledMask], finds: Sequence[LabelledMask]) -> float:
-    """How well an image was seen, in `[0, 1]`: the mean IoU of its garments, where missed and false ones count 0.
+    """Returns the mean IoU of an image's garments, in `[0, 1]`; missed and false ones count 0.
 
-    1 where nothing is and nothing was found.
+    Returns 1 if there is neither a garment nor a detection.
     """
     found = garment_ious(regions, finds)
     return sum(found) / len(found) if found else 1.0
 
 
 def garment_ious(regions: Sequence[LabelledMask], finds: Sequence[LabelledMask]) -> list[float]:
-    """IoU of each garment that either list shows, in `[0, 1]`: 0 of one that is missed or false."""
+    """Returns the IoU of each garment in either list, in `[0, 1]`: 0 for a missed or false one."""
     if not regions and not finds:
         return []
     like = [*regions, *finds][0]
@@ -105,10 +105,10 @@ def garment_ious(regions: Sequence[LabelledMask], finds: Sequence[LabelledMask])
 
 
 def confusion(images: Iterable[tuple[Sequence[LabelledMask], Sequence[LabelledMask]]]) -> Confusion:
-    """Counts what garments were taken for: pairs of IoU 0.5 and more, whatever their labels.
+    """Counts the confusion matrix over pairs of IoU 0.5 or more, whatever their labels.
 
     Args:
-        images: approved and found garments of each.
+        images: the approved and the detected garments of each image.
     """
     counted: Counter[tuple[str | None, str | None]] = Counter()
     for regions, finds in images:
@@ -136,14 +136,14 @@ def _commonest(counted: Counter[tuple[str | None, str | None]]) -> tuple[str, ..
 
 
 def _comparable(masks: Sequence[LabelledMask], *, like: LabelledMask) -> list[tuple[Mask, str]]:
-    """Masks and labels, made small; without masks of another size, which are of another image."""
+    """Returns downsampled masks with labels; drops masks of another size, which belong to another image."""
     step = max(max(like.mask.shape) // COMPARED_PX, 1)
     return [(one.mask[::step, ::step], one.label) for one in masks if one.mask.shape == like.mask.shape]
 
 
 @dataclass(frozen=True)
 class Matched:
-    """One region that a model found on a held-out image: its label, its score, and whether it was right."""
+    """A detection on a held-out image: the image's index, its label, its score, and whether it is right."""
 
     image: int
     label: str
@@ -152,12 +152,12 @@ class Matched:
 
 
 def match(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMask], *, iou: float) -> list[Matched]:
-    """Which found regions are right: the surest first, each takes the free approved region of its label it fits best.
+    """Matches each detection, highest score first, with the free approved region of its label that has the highest IoU.
 
     Args:
-        found: with scores.
-        truth: what a person approved; masks of the same size.
-        iou: what a right region's IoU is at least.
+        found: detections with scores.
+        truth: the approved garments; masks of the same size.
+        iou: the lowest IoU of a right detection.
     """
     free = list(truth)
     judged = []
@@ -174,5 +174,5 @@ def match(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMas
 
 
 def overlap(one: Mask, other: Mask) -> float:
-    """Intersection over union, in `[0, 1]`; 0 of two empty masks."""
+    """Returns the IoU of two masks, in `[0, 1]`; 0 if both are empty."""
     return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))

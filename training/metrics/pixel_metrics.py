@@ -1,4 +1,4 @@
-"""Right pixels, as papers on garment parsing count them: label maps, their confusion matrix, and borders."""
+"""Pixel metrics as papers on garment parsing define them, from label maps, their confusion matrix and boundaries."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from backend.domain import Mask
 # `uint16 (H, W)`: 0 is background, k the k-th label.
 LabelMap = npt.NDArray[np.uint16]
 Counts = npt.NDArray[np.int64]
-# How far from a mask's border its pixels count as border, as a share of the image's diagonal (Cheng et al. 2021).
+# The width of a mask's boundary region as a share of the image's diagonal (Cheng et al. 2021).
 BORDER_SHARE = 0.02
 
 
 @dataclass(frozen=True)
 class ClassPixels:
-    """One class's figures in `[0, 1]`, over all images together; None for a class that no truth shows.
+    """The metrics of a class in `[0, 1]`, over all images together; None for a class without ground truth.
 
     Attributes:
-        accuracy: share of its pixels that are found.
-        boundary_iou: IoU of the pixels near its border; None for the background, whose border is that of all others.
+        accuracy: share of its ground truth pixels that are detected.
+        boundary_iou: IoU of the pixels near its boundary; None for the background, which has none of its own.
     """
 
     iou: float | None = None
@@ -36,11 +36,11 @@ class ClassPixels:
 
 @dataclass(frozen=True)
 class PixelScores:
-    """Figures of all classes.
+    """The pixel metrics of all classes.
 
     Attributes:
-        overall_accuracy: share of all pixels that are of the right class; None where there are none.
-        background, labels: the background's, and each label's in the order of their numbers.
+        overall_accuracy: share of all pixels that have the right class; None if there is no pixel.
+        background, labels: the metrics of the background, and of each label in the order of their numbers.
     """
 
     overall_accuracy: float | None
@@ -49,7 +49,7 @@ class PixelScores:
 
 
 def label_map(layers: Iterable[tuple[Mask, int]], *, size_wh: tuple[int, int]) -> LabelMap:
-    """Masks `bool (H, W)` with their labels' numbers, from 1, each on top of those before it."""
+    """Draws masks `bool (H, W)` with their label numbers (from 1) into a map; later masks cover earlier ones."""
     drawn = np.zeros(size_wh[::-1], np.uint16)
     for mask, number in layers:
         drawn[mask] = number
@@ -57,14 +57,14 @@ def label_map(layers: Iterable[tuple[Mask, int]], *, size_wh: tuple[int, int]) -
 
 
 def pixel_scores(maps: Iterable[tuple[LabelMap, LabelMap]], *, labels: int) -> PixelScores:
-    """Counts truth and found label maps of the same images against each other, all images together.
+    """Compares ground truth with detected label maps, over all images together.
 
-    A class that no truth shows has no figures, even where it was found: so two models are compared over the same
-    classes. Its pixels count against those of the classes that they hide.
+    A class without ground truth has no metrics, even if it was detected, so that two models are compared over the same
+    classes. Its detected pixels count as errors of the classes that they cover.
 
     Args:
-        maps: of each image the truth and what was found, of one size.
-        labels: how many there are.
+        maps: for each image the ground truth and the detected map, of the same size.
+        labels: the number of labels.
     """
     confusion = np.zeros((labels + 1, labels + 1), np.int64)
     borders = np.zeros((labels + 1, 2), np.int64)
@@ -93,13 +93,13 @@ def _class_pixels(confusion: Counts, number: int, borders: Counts) -> ClassPixel
 
 
 def _shared_border(truth: Mask, found: Mask) -> tuple[int, int]:
-    """Pixels near the border of both masks, and near that of either."""
+    """Counts the pixels near the boundary of both masks, and near the boundary of either."""
     one, other = _border(truth), _border(found)
     shared = int(rle.area(rle.merge([one, other], intersect=True)))
     return shared, int(rle.area(one)) + int(rle.area(other)) - shared
 
 
 def _border(mask: Mask) -> dict[str, Any]:
-    """A mask's pixels near its border, run-length encoded; where it is cut by the image's border, that is one, too."""
-    # As the paper's own code erodes; the library's default way errs on narrow images.
+    """Returns a mask's pixels near its boundary, run-length encoded; the image's edge bounds a mask that it cuts."""
+    # OpenCV erodes like the paper's own code; the library's default backend is wrong on narrow images.
     return rle.rleToBoundary(rle.encode(np.asfortranarray(mask.view(np.uint8))), BORDER_SHARE, backend="opencv")

@@ -1,6 +1,6 @@
-"""`drape models export`: other engines' formats.
+"""`drape models export`: a model version in the format of another inference engine.
 
-- `export`: the exported model, whole or not there
-- `compare`: it beside PyTorch's
-- `formats`: which formats this machine can make
+- `export`: exports a version, compares it and times it
+- `compare`: compares an export with PyTorch
+- `formats`: the formats that this machine can make
 """

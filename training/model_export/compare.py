@@ -1,4 +1,4 @@
-"""An exported model beside PyTorch's: whether both find the same, and how long each takes."""
+"""Compares an exported model with PyTorch: whether both detect the same garments, and how long each takes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from backend.domain import Detection, Image
 from backend.errors import ModelError, first_line
 from training.model_export.formats import FAILURES, missing_packages
 
-# What is computed as precisely as PyTorch does reaches 1; what is less precise moves borders by a pixel.
+# An export that is as precise as PyTorch reaches 1; a less precise one moves the edges of masks by a pixel.
 LEAST_AGREEMENT = 0.95
 COMPARED_IMAGES = 32
-# Engines choose their way of computing in the first rounds.
+# Engines choose their algorithms in the first rounds, which are not counted.
 WARM_UP, ROUNDS = 5, 20
 
 
 @dataclass(frozen=True)
 class Check:
-    """How an export compares.
+    """The result of comparing an export with PyTorch.
 
     Attributes:
-        images: how many both looked at.
-        agreement: mask mAP, in `[0, 1]`, of what the export finds against what PyTorch is sure of; None where PyTorch
-            was sure of nothing.
-        torch_ms, export_ms: milliseconds from one image's pixels to its masks, the median of some rounds in turns.
+        images: how many images both models ran on.
+        agreement: mask mAP, in `[0, 1]`, of the export's detections against PyTorch's with a score of at least `SURE`;
+            None where PyTorch had none.
+        torch_ms, export_ms: milliseconds from one image's pixels to its masks: the median of rounds taken in turns.
     """
 
     images: int
@@ -43,23 +43,23 @@ class Check:
 
     @property
     def agrees(self) -> bool:
-        """Whether the export may stand in for PyTorch."""
+        """Whether the export may replace PyTorch."""
         return self.agreement is not None and self.agreement >= LEAST_AGREEMENT
 
 
 @dataclass(frozen=True)
 class _Model:
-    """One of the two, as Ultralytics runs it.
+    """One of the two models, as Ultralytics runs it.
 
     Attributes:
-        settings: what each image is predicted with.
+        settings: the arguments of every prediction.
     """
 
     yolo: Any
     settings: dict[str, Any]
 
     def finds(self, image: Image) -> list[Detection]:
-        """What it finds, with masks at the image's size."""
+        """Returns the detections in an image, with masks at the image's size."""
         (result,) = self._predict(image, conf=LEAST_SCORE, retina_masks=True)
         if result.masks is None:
             return []
@@ -71,13 +71,13 @@ class _Model:
         ]
 
     def milliseconds(self, image: Image) -> float:
-        """How long one image takes, as a video's frames would be predicted."""
+        """Returns how long one image takes when it is predicted as a video's frame would be."""
         begun = time.perf_counter()
         self._predict(image, conf=SURE)
         return (time.perf_counter() - begun) * 1000
 
     def _predict(self, image: Image, **asked: Any) -> Any:
-        # Ultralytics takes arrays as OpenCV reads them.
+        # Ultralytics expects arrays with OpenCV's channel order, BGR.
         return self.yolo.predict(np.ascontiguousarray(image.pixels[..., ::-1]), **self.settings, **asked)
 
 
@@ -91,14 +91,14 @@ def compare(
     half: bool,
     device: str,
 ) -> Check:
-    """Runs both on the same images, PyTorch in single precision.
+    """Runs the export, and PyTorch in single precision, on the same images.
 
     Args:
-        exported: a file or folder, as Ultralytics named it.
-        images: at least one; some are enough.
-        any_shape: whether the export takes images of any shape; else both see them padded to a square.
+        exported: the export's file or folder, under the name that Ultralytics gave it.
+        images: at least one; at most `COMPARED_IMAGES` of them are used.
+        any_shape: whether the export takes images of any shape; if not, both models get images padded to a square.
         half: whether the export computes in half precision.
-        device: as Ultralytics names it.
+        device: the device, as Ultralytics names it.
 
     Raises:
         ModelError: the export does not run on this machine.
@@ -117,7 +117,7 @@ def compare(
 def _compared(torch: _Model, export: _Model, images: Sequence[Image]) -> Check:
     expected = [list(sure_finds(torch.finds(image))) for image in images]
     agreement = mask_map(expected, [export.finds(image) for image in images])
-    # One image: a camera's frames are all of one size, and some engines begin anew with each size.
+    # Only one image is timed: a camera's frames have one size, and some engines set up again for each new size.
     times = [(torch.milliseconds(images[0]), export.milliseconds(images[0])) for _ in range(WARM_UP + ROUNDS)]
     torch_ms, export_ms = (median(ones) for ones in zip(*times[WARM_UP:], strict=True))
     return Check(len(images), agreement, torch_ms, export_ms)

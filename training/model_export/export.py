@@ -1,4 +1,4 @@
-"""A model version in another engine's format, for use in real time: exported, compared with PyTorch, and timed."""
+"""Exports a model version to another engine's format for real-time use, compares it with PyTorch, and times it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ RECORD_FILE = "export.json"
 
 @dataclass(frozen=True)
 class Export:
-    """What was exported, and what came of the comparison.
+    """An exported model, and its comparison with PyTorch.
 
     Attributes:
         version: the model version's name.
         format: Ultralytics' name of the format.
-        file: the exported file's or folder's name, which tells Ultralytics how to load it.
-        half: whether it computes in half precision.
-        image_size_px: longer side of an image as it sees it.
-        any_shape: whether images of any shape go in; else squares alone.
-        device: what it was exported and compared on.
-        check: None where it does not run on this machine.
-        problem: why it does not.
+        file: name of the exported file or folder, from which Ultralytics knows how to load it.
+        half: whether the export computes in half precision.
+        image_size_px: longer side of the images that the model gets.
+        any_shape: whether the export takes images of any shape; if not, it takes only squares.
+        device: the device that the model was exported and compared on.
+        check: the comparison; None where the export does not run on this machine.
+        problem: why the export does not run.
     """
 
     version: str
@@ -63,20 +63,20 @@ def export_version(
     device: str,
     to: Path | None = None,
 ) -> tuple[Path, Export]:
-    """Exports a version into a folder of its own, which is there whole or not at all; one made before is replaced.
+    """Exports a version into a folder of its own, replacing an earlier export; the folder is complete or absent.
 
     Args:
-        images: gives what to compare on, see `compare`, once there is something to compare.
-        half: whether to compute in half precision.
-        device: what models run on here, as Ultralytics names it.
-        to: the folder; None for one beside the version's weights.
+        images: returns the images to compare on, see `compare`; called only after the export succeeded.
+        half: whether the export computes in half precision.
+        device: the device that models run on here, as Ultralytics names it.
+        to: the folder; None for a folder beside the version's weights.
 
     Returns:
-        The folder, with the exported model and what is returned beside it in `export.json`.
+        The folder with the exported model, and the `Export` that `export.json` in that folder records.
 
     Raises:
-        ModelError: the format is unknown, or cannot be made on this machine; the version's weights are damaged; or the
-            folder holds something else.
+        ModelError: the format is unknown or cannot be made on this machine, the version's weights are damaged, or the
+            folder holds something else or cannot be written.
     """
     kind = find_format(format_name, half=half, device=device)
     check_weights(version)
@@ -110,9 +110,9 @@ def export_version(
 
 
 def example_images(settings: Settings, version: Version) -> list[Image]:
-    """Images to compare on: the project's own, or, where Label Studio does not answer, those of Ultralytics' package.
+    """Loads images to compare on, with at most the version's image size: the project's own, if possible.
 
-    None is larger than the version sees it.
+    If Label Studio fails, or the project has no readable image, the photographs in Ultralytics' package are used.
     """
     label_studio, side_px = LabelStudio(settings), version.image_size_px
     store = ImageStore(settings, bearer=label_studio.bearer)
@@ -131,8 +131,8 @@ def example_images(settings: Settings, version: Version) -> list[Image]:
 
 
 def _export(version: Version, kind: EngineFormat, *, half: bool, folder: Path) -> Path:
-    """The exported file or folder, alone in `folder`."""
-    # Ultralytics writes beside the weights, what it only needs on its way, too.
+    """Exports the version, and returns the exported file or folder, which is alone in `folder`."""
+    # Ultralytics writes the export and its temporary files beside the weights.
     work = folder / "work"
     work.mkdir(parents=True)
     weights = Path(shutil.copyfile(version.weights, work / f"{version.name}.pt"))

@@ -1,4 +1,4 @@
-"""Which formats Ultralytics exports to, and what keeps it from one on this machine."""
+"""The formats that Ultralytics exports to, and why a format cannot be made on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from subprocess import SubprocessError
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.errors import ModelError
 
-# What Ultralytics and the tools behind it raise where something is missing or cannot be done.
+# The errors that Ultralytics and its tools raise where something is missing or an export is impossible.
 FAILURES = (
     ImportError,
     AssertionError,
@@ -25,22 +25,22 @@ FAILURES = (
     SystemError,
     SubprocessError,
 )
-# Of those that Ultralytics can export for images of any shape, those that lose nothing by it: others want to know the
-# largest batch, or compute best what they know.
+# The formats that lose nothing when they are exported for images of any shape. The other formats that Ultralytics can
+# export this way must know the largest batch, or compute best with a known shape.
 ANY_SHAPE = frozenset({"torchscript", "onnx", "openvino"})
-# As Ultralytics says it where it may not install.
+# Ultralytics' warning about missing packages where it may not install them.
 MISSING = re.compile(r"Ultralytics requirements? (\[.*?\]) not found")
 
 
 @dataclass(frozen=True)
 class EngineFormat:
-    """One that a model can be exported to.
+    """A format that a model can be exported to.
 
     Attributes:
-        name: Ultralytics' name of it, such as `onnx`.
-        title: for people.
-        device: what to export and run on, as Ultralytics names it.
-        any_shape: whether images of any shape go in; else squares alone.
+        name: Ultralytics' name of the format, such as `onnx`.
+        title: the format's name in messages.
+        device: the device to export and run on, as Ultralytics names it.
+        any_shape: whether the export takes images of any shape; if not, it takes only squares.
     """
 
     name: str
@@ -50,21 +50,21 @@ class EngineFormat:
 
 
 def find_format(name: str, *, half: bool, device: str) -> EngineFormat:
-    """The format of that name, on this machine.
+    """Returns the format of that name, for this machine.
 
     Args:
-        half: whether half precision is asked for.
-        device: what models run on here, as Ultralytics names it.
+        half: whether half precision is requested.
+        device: the device that models run on here, as Ultralytics names it.
 
     Raises:
-        ModelError: Ultralytics knows none, or it is not for this machine; the message says what is.
+        ModelError: Ultralytics has no such format (the message lists its formats), or it cannot be made here.
     """
     quiet_ultralytics()
     from ultralytics.engine.exporter import FP16_FORMATS, FP32_UNSUPPORTED_FORMATS, export_formats
 
     table = export_formats()
     known = dict(zip(table["Argument"], zip(table["Format"], table["CPU"], table["GPU"], strict=True), strict=True))
-    # The first is PyTorch's own.
+    # The first row is PyTorch's own format.
     names = list(table["Argument"][1:])
     if name not in names:
         raise ModelError(f"There is no format '{name}'. There are: {', '.join(names)}.")
@@ -80,11 +80,11 @@ def find_format(name: str, *, half: bool, device: str) -> EngineFormat:
 
 
 def missing_packages(said: Sequence[str], error: BaseException) -> str | None:
-    """A sentence that says what to install; None where nothing is missing.
+    """Returns a sentence that names the missing packages; None where the error has another cause.
 
     Args:
-        said: what Ultralytics warned of, see `overheard`.
-        error: what it then raised.
+        said: Ultralytics' warnings, see `overheard`.
+        error: the error that Ultralytics then raised.
     """
     if not isinstance(error, ImportError):
         return None

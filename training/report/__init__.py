@@ -1,10 +1,10 @@
-"""A version's HTML report.
+"""Writes a version's HTML report.
 
-- `report`: what goes into it, and the page
-- `score_table`: figures beside the champion's
-- `plots`: precision, recall, confusions
-- `pictures`: photographs with garments outlined
-- `changes`: what it was trained on, and its parent was not
-- `doubts`: approved labels that the model contradicts
-- `doubt_pictures`: those, as pictures
+- `report`: collects the contents, and renders the page
+- `score_table`: the version's metrics beside the champion's
+- `plots`: precision-recall curves and the confusion matrix
+- `pictures`: photographs with outlined garments
+- `changes`: training data that the parent did not have
+- `doubts`: approved annotations that the model contradicts
+- `doubt_pictures`: the doubts as pictures
 """

@@ -1,4 +1,4 @@
-"""What a version was trained on, and its parent was not."""
+"""Compares a version's training data with its parent's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from backend.registry.registry import Version
 
 @dataclass(frozen=True)
 class Changes:
-    """A version against its parent: counts of annotations, names of classes, sizes in pixels."""
+    """The differences from the parent: numbers of annotations, names of classes, image sizes in pixels."""
 
     parent: str
     added: int
@@ -23,7 +23,7 @@ class Changes:
 
 
 def changes_since_parent(version: Version, line: Sequence[Version]) -> Changes | None:
-    """What is new; None where the version has no parent, or it is not in the `line` of versions any more."""
+    """Returns the differences; None if the version has no parent, or the parent is no longer in `line`."""
     parent = next((one for one in line if one.name == version.parent), None)
     if parent is None:
         return None

@@ -1,4 +1,4 @@
-"""Contradictions as the report shows them: a sentence, and a crop of what was approved and of what was found."""
+"""Prepares doubts for the report: a sentence, and crops of the approved and the detected garment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.report.pictures import CROP_SIDE_PX, ReportPicture, cropped, in_wo
 
 @dataclass(frozen=True)
 class Told:
-    """One contradiction for people: `confidence` in `[0, 1]`; `label` is the approved one, else the found one."""
+    """A doubt as the report shows it: `label` is the approved label or, without a region, the detected class."""
 
     doubt: Doubt
     label: str
@@ -22,11 +22,11 @@ class Told:
 
 
 def told(doubt: Doubt, pixels: Pixels, colours: Mapping[str, str]) -> Told:
-    """Puts a contradiction in words and pictures.
+    """Describes a doubt with a sentence and two pictures.
 
     Args:
-        pixels: of its image.
-        colours: label → its colour as CSS has it.
+        pixels: the image, `uint8 (H, W, 3)`, RGB.
+        colours: label → its CSS colour.
     """
     approved = [doubt.region] if doubt.region else []
     found = [LabelledMask(doubt.find.mask, doubt.find.class_name, doubt.find.region_score)] if doubt.find else []

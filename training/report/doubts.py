@@ -1,8 +1,8 @@
-"""Labels worth a second look: approved annotations that a model contradicts with confidence.
+"""Finds doubts: approved annotations that a model contradicts with confidence.
 
-After ObjectLab (Tkachenko, Thyagarajan and Mueller 2023), which looks for overlooked, swapped and badly located boxes;
-here with masks, and with what is found nowhere. It says where to look, not who is right: a model's own mistakes are
-among it. A model that was trained on an annotation contradicts it less: the images should be new to it.
+After ObjectLab (Tkachenko, Thyagarajan and Mueller 2023), which detects overlooked, swapped and badly located boxes.
+This module uses masks, and adds regions that the model does not see. A doubt may also be the model's mistake. A model
+contradicts annotations less if it was trained on them, so the images should be new to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from training.metrics.matching import MATCHED_IOU, Pair, ious, label_pairs, over
 
 Kind = Literal["missed", "spurious", "wrong class", "poor border"]
 
-# What a find says nothing below, and what a contradiction needs.
+# The lowest score of a detection that can contradict an annotation, and the lowest confidence of a contradiction.
 FOUND_FROM = 0.25
 SURE_FROM = 0.5
 SAME_PLACE_IOU = 0.8
@@ -32,7 +32,7 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Case:
-    """One image: what a person approved there, and what a model saw; all masks are of one size."""
+    """An image: its ground truth and a model's detections; all masks have the same size."""
 
     task_id: int
     annotation_id: int
@@ -42,14 +42,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Doubt:
-    """One contradiction.
+    """A region, or a place without a region, that the model contradicts.
 
     Attributes:
-        image: its place in the list of images.
+        image: the image's index in the list of images.
         confidence: how strongly the model contradicts, in `[0, 1]`; see `second_look`.
-        region: what was approved; None where it is a garment that was missed.
-        find: what the model saw there; None where it saw nothing.
-        iou: of both; None where there is but one.
+        region: the approved region; None if the person missed a garment.
+        find: the model's detection there; None if there is none.
+        iou: the IoU of both; None if there is only one.
     """
 
     kind: Kind
@@ -64,7 +64,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class _Reading:
-    """An image with its finds, one a garment, and which of them are which regions of the same label."""
+    """An image, its detections without duplicates, and their pairs with regions of the same label."""
 
     number: int
     image: Case
@@ -79,28 +79,28 @@ class _Reading:
         find: Detection | None = None,
         iou: float | None = None,
     ) -> Doubt:
-        """One about this image."""
+        """Returns a doubt about this image."""
         of = self.image
         return Doubt(kind, self.number, of.task_id, of.annotation_id, confidence, region, find, iou)
 
 
 def second_look(images: Sequence[Case], *, most: int = MOST) -> list[Doubt]:
-    """The strongest contradictions, the strongest first.
+    """Returns the `most` strongest doubts, strongest first.
 
-    What a model is less than half sure of (0.5) contradicts nothing.
+    Each needs a confidence of at least 0.5; for a poor border, the detection's region score must be at least 0.5.
 
-    - *missed*: a find where no region is (IoU below 0.5 with all, and not half of it in regions of its label). As sure
-      as the find's region score.
-    - *wrong class*: a find of another label in a region's place (IoU at least 0.8), and none of its own. As sure as the
-      find, less the best find of the region's own label there.
-    - *poor border*: a sure find of the region's label whose IoU with it is between 0.5 and 0.75. As sure as the find at
-      0.5, falling evenly to half of that at 0.75. Rectangles have no border to speak of.
-    - *spurious*: a region that no find covers half of. As sure as the label's recall on all its other regions (exact
-      lower 95 % limit: few regions prove little), times what the best find that covers half of it, however unsure,
-      leaves to 1.
+    - *missed*: a detection without a region (IoU below 0.5 with all, and less than half of it in regions of its label).
+      The confidence is the detection's region score.
+    - *wrong class*: a detection of another label in a region's place (IoU at least 0.8), and none of its own label. The
+      confidence is its region score minus that of the best detection of the region's own label there.
+    - *poor border*: a detection of the region's label whose IoU with the region is between 0.5 and 0.75. The
+      confidence is its region score at IoU 0.5, and falls linearly to half at 0.75. Rectangles are not compared.
+    - *spurious*: a region that the model hardly sees. The confidence is the label's recall on its other regions
+      (exact lower 95 % bound: few regions prove little), times 1 minus the best region score, however low, of
+      any detection that covers half of the region.
 
     Args:
-        images: what the model was not trained on, best.
+        images: preferably images that the model was not trained on.
     """
     readings = [_read(number, image) for number, image in enumerate(images)]
     regions, found = _counts(readings)
@@ -125,7 +125,7 @@ def _read(number: int, image: Case) -> _Reading:
 
 
 def _counts(readings: Sequence[_Reading]) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """How many regions each label has, and how many of them were found."""
+    """Counts the regions of each label, and how many of them were detected."""
     regions = Counter(one.label for reading in readings for one in reading.image.truth)
     found = Counter(reading.image.truth[pair.region].label for reading in readings for pair in reading.pairs)
     return regions, found
@@ -142,7 +142,7 @@ def _poor_border(reading: _Reading, pair: Pair) -> list[Doubt]:
 
 
 def _inside(find: Detection, truth: Sequence[LabelledMask]) -> Mask:
-    """The regions of the find's label that lie in it by half or more, as one: a person may draw a garment in parts."""
+    """Unites the regions of the detection's label that lie half or more in it: people may draw a garment in parts."""
     parts = [one.mask for one in truth if one.label == find.class_name and _share(one.mask, find.mask) >= HALF]
     return np.logical_or.reduce([np.zeros_like(find.mask), *parts])
 
@@ -185,5 +185,5 @@ def _missed(reading: _Reading, *, used: set[int]) -> list[Doubt]:
 
 
 def _share(part: Mask, whole: Mask) -> float:
-    """The share of `part` that lies in `whole`."""
+    """Returns the share of `part` that lies in `whole`."""
     return float(np.count_nonzero(part & whole) / max(np.count_nonzero(part), 1))

@@ -1,4 +1,4 @@
-"""The report's photographs: garments outlined and tinted, as small JPEGs inside the page."""
+"""Draws the report's photographs, with garments outlined and tinted, as small JPEGs inside the page."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ PICTURE_SIDE_PX = 360
 CROP_SIDE_PX = 220
 JPEG_QUALITY = 70
 TINT = 0.35
-# Of the crop's longer side, on all sides of what it is about.
+# The margin on all sides of a crop, as a share of the longer side of its garments.
 CROP_MARGIN = 0.35
 LEAST_CROP_PX = 48
 RIM_PX, LINE_PX = 4, 2
-# Names stay so far from the picture's left and right border, for there to be room for them.
+# The least distance of a name's centre from the picture's left and right edge, so that the name fits.
 NAME_INSET_PERCENT = 28.0
-# Names that stand closer than this, in percent of the picture's height, are moved apart.
+# Names that are closer than this, in percent of the picture's height, are moved apart.
 NAME_PERCENT = 8.0
 
 
 @dataclass(frozen=True)
 class Name:
-    """A garment's label on a picture: its place in percent of the picture's size, its colour as CSS has it."""
+    """A garment's label on a picture: its position in percent of the picture's size, its CSS colour."""
 
     text: str
     left_percent: float
@@ -39,7 +39,7 @@ class Name:
 
 @dataclass(frozen=True)
 class ReportPicture:
-    """A JPEG as a data URI, with its size in pixels, what stands on it, and what it shows in words."""
+    """A JPEG as a data URI, with its size in pixels, the names drawn on it, and a description in words."""
 
     uri: str
     size_wh: tuple[int, int]
@@ -48,7 +48,7 @@ class ReportPicture:
 
 
 def colours_of(labels: Sequence[str]) -> dict[str, str]:
-    """Label → its colour in this report."""
+    """Returns label → its colour in this report."""
     return {label: colour_of(number) for number, label in enumerate(labels)}
 
 
@@ -60,11 +60,11 @@ def picture(
     alt: str,
     side_px: int = PICTURE_SIDE_PX,
 ) -> ReportPicture:
-    """The image, at most `side_px` long, with its garments outlined and tinted in their labels' colours.
+    """Draws the image, at most `side_px` long, with garments outlined and tinted in their labels' colours.
 
     Args:
         pixels: `uint8 (H, W, 3)`, RGB.
-        garments: masks of the image's size; labels without a colour are grey.
+        garments: masks of the image's size; a label without a colour is drawn grey.
     """
     height, width = pixels.shape[:2]
     scale = min(side_px / max(height, width), 1.0)
@@ -75,7 +75,7 @@ def picture(
         drawn[mask] = np.round((1 - TINT) * drawn[mask] + TINT * np.array(_rgb(colour))).astype(np.uint8)
     for mask, _, colour in small:
         outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        # A dark rim shows any colour on any cloth.
+        # The dark rim makes any colour visible on any cloth.
         cv2.drawContours(drawn, outlines, -1, (0, 0, 0), RIM_PX, cv2.LINE_AA)
         cv2.drawContours(drawn, outlines, -1, _rgb(colour), LINE_PX, cv2.LINE_AA)
     encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
@@ -84,18 +84,18 @@ def picture(
 
 
 def in_words(garments: Sequence[LabelledMask]) -> str:
-    """The labels, with scores where there are any."""
+    """Returns the garments' labels, with their scores if they have any."""
     return ", ".join(map(_said, garments)) or "nothing"
 
 
 def cropped(pixels: Pixels, garments: Sequence[LabelledMask], around: Box) -> tuple[Pixels, list[LabelledMask]]:
-    """The part of an image and of its garments that lies in a box."""
+    """Crops an image and its garments to a box."""
     rows, columns = slice(int(around.y_min), int(around.y_max)), slice(int(around.x_min), int(around.x_max))
     return pixels[rows, columns], [LabelledMask(one.mask[rows, columns], one.label, one.score) for one in garments]
 
 
 def surroundings(masks: Sequence[Mask]) -> Box:
-    """A box around all masks with some of what is beside them, in whole pixels inside the image."""
+    """Returns a box around all masks with a margin, in whole pixels inside the image."""
     height, width = masks[0].shape
     rows, columns = np.nonzero(np.logical_or.reduce(list(masks)))
     longer = max(int(np.ptp(rows)), int(np.ptp(columns)), LEAST_CROP_PX)
@@ -118,10 +118,10 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 
 def _names(small: Sequence[tuple[Mask, LabelledMask, str]]) -> tuple[Name, ...]:
-    """Each name where its garment is widest; those that would cover each other one below the other."""
+    """Places each name where its garment is widest; moves names down that would cover others."""
     found = []
     for mask, one, colour in small:
-        # With a rim, so that the picture's border is a border of the mask too.
+        # Padded, so that the picture's edge counts as the edge of the mask too.
         depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
         if mask.any():

@@ -1,4 +1,4 @@
-"""The report's plots of what a model finds."""
+"""Draws the report's plots of a model's precision, recall and confusions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from matplotlib.patches import Rectangle
 from backend.status.plots import BLUE, ORANGE, drawing, svg
 from training.metrics.matching import Confusion
 
-# Numbers in the page's text colour stay legible on this much blue.
+# The highest opacity of a cell at which numbers in the page's text colour stay legible.
 DEEPEST = 0.55
 LONGEST_TICK = 24
 
 
 def precision_plot(precision: npt.NDArray[np.float64], *, number: int) -> str:
-    """One label's precision at each recall from 0 to 1; `number` tells the page's plots apart."""
+    """Plots a label's precision at recall from 0 to 1; `number` makes the plot's ids unique in the page."""
     with drawing(f"precision {number}", size_in=(2.4, 1.9)) as figure:
         axes = figure.add_subplot()
         recall = np.linspace(0, 1, len(precision))
@@ -28,7 +28,7 @@ def precision_plot(precision: npt.NDArray[np.float64], *, number: int) -> str:
 
 
 def confusion_plot(counted: Confusion) -> str:
-    """Garments by what a person approved (down) and what was found (across); deeper blue is a larger share of a row."""
+    """Plots approved (down) against detected labels (across): blue right, orange wrong, opacity the share of a row."""
     counts, side = counted.counts, len(counted.labels) + 1
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with drawing("confusion", size_in=(2.2 + 0.5 * side, 1.6 + 0.42 * side)) as figure:

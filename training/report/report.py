@@ -1,4 +1,4 @@
-"""A version's report: what goes into it, and the one self-contained HTML page that it becomes."""
+"""Collects the contents of a version's report, and renders them as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from training.report.score_table import ScoreTable, score_table
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "report.html.jinja"
-# Images of each kind, and plots of labels: a page that a phone still opens.
+# The most images of each kind, and the most curves: a phone can still open a page of this size.
 SHOWN = 12
 MOST_CURVES = 24
-# Confidence below which a find is no word against an annotation.
+# A detection with a lower score is ignored in the search for doubts.
 LEAST_TOLD = 0.05
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One label's precision-recall curve: an `<svg>` element, and its figures in `[0, 1]`."""
+    """A label's precision-recall curve: its number of garments, AP50 in `[0, 1]`, and an `<svg>` element."""
 
     label: str
     garments: int
@@ -55,7 +55,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Shown:
-    """One held-out image: what was approved, what was found, and how far they agree, in `[0, 1]`."""
+    """A held-out image: its ground truth, the detections, and their agreement in `[0, 1]`."""
 
     task_id: int
     score: float
@@ -65,14 +65,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows.
+    """The contents of the page.
 
     Attributes:
-        title: of the project.
-        verdict: None where the version was never judged.
-        changes: None for a version without a parent, or one whose parent was deleted.
-        worst, random: of the held-out images; none is among both.
-        tasks_url: address of a task in Label Studio, but for its number; empty where it is not known.
+        title: the project's title.
+        verdict: None if the version was never evaluated.
+        changes: None if the version has no parent, or the parent was deleted.
+        worst, random: held-out images; no image is in both.
+        tasks_url: a task's address in Label Studio without the task id; empty if the address is unknown.
     """
 
     title: str
@@ -102,17 +102,17 @@ def write_report(
     title: str,
     settings: Settings,
 ) -> Path:
-    """Writes the report beside the version's weights, whole or not at all; where it is.
+    """Writes the report atomically beside the version's weights, and returns its path.
 
     Args:
-        version: judged already: its verdict and its scores are read from its folder.
+        version: evaluated already: its verdict and its metrics are read from its folder.
         line: all versions of the project.
         held_out: images that the version was not trained on.
-        found: what it finds in them, with masks of their size.
-        title: the project's.
+        found: the version's detections in them, with masks of their size.
+        title: the project's title.
 
     Raises:
-        ReportError: it could not be made or stored; says why.
+        ReportError: the report could not be made or stored; the message says why.
     """
     try:
         report = report_on(
@@ -137,7 +137,7 @@ def report_on(
     title: str,
     settings: Settings,
 ) -> Report:
-    """What the report says; arguments as `write_report` has them."""
+    """Collects the report's contents; the arguments are those of `write_report`."""
     threshold, most = settings.model_score_threshold, settings.max_regions
     finds = [garments(scene.detections, config, default_threshold=threshold, most=most) for scene in found]
     colours = colours_of(config.label_values)
@@ -175,7 +175,7 @@ def report_on(
 
 
 def render(report: Report) -> str:
-    """The page. Whatever people have named is text in it: everything is escaped but our own plots."""
+    """Renders the page as HTML; escapes everything except Drape's own plots, because people choose the names."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -187,13 +187,13 @@ def render(report: Report) -> str:
 
 
 def _of_labels(scene: Scene, config: LabelConfig) -> Scene:
-    """Without what a model finds of labels that are gone, and what it is least sure of, which contradicts nobody."""
+    """Drops detections below `LEAST_TOLD`, and those of classes that are no label of the config."""
     told = [one for one in scene.detections if one.score >= LEAST_TOLD and config.label_for(one.class_name)]
     return replace(scene, detections=tuple(told))
 
 
 def _curves(held_out: Sequence[HeldOut], found: Sequence[Scene]) -> tuple[Curve, ...]:
-    """Of the labels with the most garments, in that order."""
+    """Returns the curves of the labels with the most garments, in that order."""
     truth = [instances(one.truth) for one in held_out]
     counts = Counter(one.label for ones in truth for one in ones)
     by_label = precisions(truth, [instances(scene.detections) for scene in found], of="segm")
@@ -204,7 +204,7 @@ def _curves(held_out: Sequence[HeldOut], found: Sequence[Scene]) -> tuple[Curve,
 
 
 def _chosen(scores: Sequence[float], name: str) -> tuple[list[int], list[int]]:
-    """The places of the worst images, the worst first, and of as many others by chance: the same for the same name."""
+    """Returns the indices of the worst images, worst first, and of as many random others; `name` is the seed."""
     ranked = sorted(range(len(scores)), key=lambda number: scores[number])
     worst, others = ranked[:SHOWN], ranked[SHOWN:]
     return worst, random.Random(name).sample(others, min(SHOWN, len(others)))

@@ -1,4 +1,4 @@
-"""The report's table of scores: a version's figures beside the champion's."""
+"""Builds the report's table of a version's metrics beside the champion's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backend.registry.scores import Compared, LabelScores, Scores
 
-# Column, its name in a label's scores, and that of its mean.
+# The column's title, its field in `LabelScores`, and the field of its mean in `Scores`.
 COLUMNS = (
     ("mask AP50-95", "mask_map", "mask_map"),
     ("mask AP50", "mask_map50", "mask_map50"),
@@ -19,17 +19,17 @@ COLUMNS = (
     ("Dice", "dice", "dice"),
     ("boundary IoU", "boundary_iou", "boundary_iou"),
 )
-# What is shown with three digits differs by less.
+# Smaller differences do not show in three digits.
 SAME = 0.0005
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure, and how it differs from the champion's.
+    """A metric, and its difference from the champion's.
 
     Attributes:
-        change: with its sign; empty where there is nothing to compare with.
-        better: None where both are alike.
+        change: the difference with its sign, '=' if both are equal, '' if there is nothing to compare with.
+        better: None if both are equal, or there is nothing to compare with.
     """
 
     value: str
@@ -39,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A label's figures, in the columns' order, and how many held-out garments they are of."""
+    """A label's metrics, in the columns' order, and its number of held-out garments."""
 
     name: str
     garments: int
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Names of columns, a row a label, their means, and what is of all labels together, by name."""
+    """The columns' titles, a row per label, their means, and the metrics of all labels together, by name."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -57,7 +57,7 @@ class ScoreTable:
 
 
 def score_table(compared: Compared) -> ScoreTable:
-    """All of a version's scores beside those of the champion, where there was one."""
+    """Builds the table of a version's metrics beside the champion's, if there was one."""
     own, champion = compared.own, compared.champion
     before = {one.label: one for one in champion.labels} if champion else {}
     rows = tuple(_row(one, before.get(one.label)) for one in own.labels)

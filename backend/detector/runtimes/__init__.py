@@ -1,8 +1,8 @@
-"""What computes YOLO11-seg's network: the detector knows no engine.
+"""The engines that compute YOLO11-seg's network, behind one protocol, so that the detector depends on none of them.
 
-- `base`: the protocol, and a network's outputs
+- `base`: the protocol of a runtime, and the network's outputs
 - `network`: the network as Ultralytics builds it
-- `torch_runtime`: PyTorch
-- `openvino_runtime`: OpenVINO
-- `openvino_export`: from PyTorch's network to OpenVINO's file
+- `torch_runtime`: computes the network with PyTorch
+- `openvino_runtime`: computes the network with OpenVINO
+- `openvino_export`: converts PyTorch's network to OpenVINO's file
 """

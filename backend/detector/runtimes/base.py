@@ -1,4 +1,4 @@
-"""What computes YOLO11-seg's network: behind one small protocol, so that the detector knows no engine."""
+"""The protocol of the runtimes that compute YOLO11-seg's network, so that the detector depends on no engine."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy.typing as npt
 
 from backend.domain import Pixels
 
-# What a network is computed in, where the runtime leaves a choice.
+# The number format in which a network is computed, if the runtime offers a choice.
 Precision = Literal["bf16", "f32"]
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says of one image of `(h, w)` pixels. The arrays hold until the next outputs are asked for.
+    """The network's outputs for one image of `(h, w)` pixels, valid until the caller asks for the next outputs.
 
     Attributes:
-        candidates: `float32 (4 + classes + coefficients, anchors)`: of each anchor the box as centre, width and height
+        candidates: `float32 (4 + classes + coefficients, anchors)`: for each anchor the box as centre, width and height
             in pixels, each class's confidence in `[0, 1]`, and the coefficients of its mask.
-        prototypes: `float32 (coefficients, h / 4, w / 4)`: a mask's logits are their sum under its coefficients.
-        features: `float32 (channels,)`: the backbone's last map, averaged over the image.
+        prototypes: `float32 (coefficients, h / 4, w / 4)`: a mask's logits are their sum, weighted by its coefficients.
+        features: `float32 (channels,)`: the backbone's last feature map, averaged over the image.
     """
 
     candidates: Floats
@@ -33,14 +33,14 @@ class Outputs:
 
 
 class Runtime(Protocol):
-    """One loaded network; answers one caller at a time."""
+    """One loaded network; serves one caller at a time."""
 
     @property
     def name(self) -> str:
-        """Such as `openvino-bf16`."""
+        """The runtime's name, such as `openvino-bf16`."""
 
     def infer(self, images: Iterable[Pixels]) -> Iterator[Outputs]:
-        """Outputs in the order of `images`; takes images ahead of those that it has answered.
+        """Yields outputs in the order of `images`; may take further images before it yields an earlier image's outputs.
 
         Args:
             images: `uint8 (h, w, 3)`, RGB; `h` and `w` multiples of 32.

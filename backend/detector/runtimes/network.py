@@ -1,4 +1,4 @@
-"""YOLO11-seg's network as Ultralytics builds it, with the backbone's features as one more output."""
+"""YOLO11-seg's network as Ultralytics builds it, with the backbone's features as an additional output."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from backend.errors import ModelError, first_line
 
 
 class GarmentNetwork(torch.nn.Module):
-    """`float32 (N, 3, h, w)` in `[0, 1]` → candidates, prototypes and features, each with `N` in front."""
+    """Maps `float32 (N, 3, h, w)` in `[0, 1]` to candidates, prototypes and features, each with `N` in front."""
 
     def __init__(self, model: Any) -> None:
-        """`model`: an Ultralytics segmentation model; it is copied."""
+        """`model`: an Ultralytics segmentation model, of which this network is a copy."""
         super().__init__()
         self.model = copy.deepcopy(model).float().eval().fuse(verbose=False)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         for layer in self.model.modules():
             if hasattr(layer, "export"):
-                # Flat outputs, and no anchors kept from an earlier image's size.
+                # For flat outputs, and so that no anchors of an earlier image's size are reused.
                 layer.export, layer.format, layer.dynamic = True, "openvino", True
         self._pooled: list[torch.Tensor] = []
         _backbone_end(self.model).register_forward_hook(self._pool)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Raw outputs, see `Outputs`."""
+        """Returns the raw outputs, see `Outputs`."""
         candidates, prototypes = self.model(images)
         return candidates, prototypes, self._pooled.pop()
 
@@ -40,16 +40,16 @@ class GarmentNetwork(torch.nn.Module):
 
 
 def _backbone_end(model: Any) -> torch.nn.Module:
-    """The layer before the first that enlarges: there the neck begins."""
+    """Returns the layer before the first upsampling layer, where the neck begins."""
     layers = list(model.model)
     return next(one for one, after in pairwise(layers) if isinstance(after, torch.nn.Upsample))
 
 
 def load_network(weights: Path) -> tuple[GarmentNetwork, tuple[str, ...]]:
-    """The network in a `.pt` file, and its class names in order.
+    """Loads the network in a `.pt` file; returns it and its class names in order.
 
     Raises:
-        ModelError: the file is missing, or holds no YOLO segmentation model.
+        ModelError: the file is missing, or does not contain a YOLO segmentation model.
     """
     try:
         yolo = quiet_ultralytics().YOLO(weights, task="segment")

@@ -1,4 +1,4 @@
-"""From PyTorch's network to OpenVINO's file."""
+"""Converts PyTorch's network to OpenVINO's file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from backend.detector.runtimes.network import GarmentNetwork
 from backend.detector.runtimes.openvino_runtime import OUTPUTS
 from backend.errors import ModelError, first_line
 
-# Any size would do, so long as it is not square: sizes stay free.
+# The size of the traced example: any size that is not square works, because the exported sizes stay free.
 EXAMPLE_WH = (256, 320)
 
 
 def export_openvino(network: GarmentNetwork, file: Path) -> None:
-    """Writes the network as `file`, an `.xml` with its weights beside it; it takes bytes of any size, see `Runtime`.
+    """Writes the network as `file`, an `.xml` with its weights beside it; it takes images of any size, see `Runtime`.
 
     Raises:
-        ModelError: OpenVINO cannot convert it.
+        ModelError: OpenVINO cannot convert the network.
     """
     with warnings.catch_warnings():
-        # torch's tracer, which OpenVINO uses, is on its way out, and the network's shape checks are fixed by tracing.
+        # torch warns that its tracer, which OpenVINO uses, is deprecated, and that tracing fixes shape checks.
         warnings.simplefilter("ignore")
         try:
             model = ov.convert_model(
@@ -39,5 +39,5 @@ def export_openvino(network: GarmentNetwork, file: Path) -> None:
     steps.input().model().set_layout(ov.Layout("NCHW"))
     steps.input().preprocess().convert_element_type(ov.Type.f32).scale(255.0)
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Single precision is kept: how it is computed is chosen, and verified, on the machine that computes.
+    # Weights stay in single precision: the machine that computes chooses, and verifies, its own precision.
     ov.save_model(steps.build(), file, compress_to_fp16=False)

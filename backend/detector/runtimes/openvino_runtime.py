@@ -1,4 +1,4 @@
-"""OpenVINO: several times PyTorch's speed on a CPU."""
+"""Computes the network with OpenVINO, which is several times as fast as PyTorch on a CPU."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ OUTPUTS = ("candidates", "prototypes", "features")
 
 
 class OpenVinoRuntime:
-    """An exported network on the CPU, several images in flight."""
+    """An exported network on the CPU, which computes several images at a time."""
 
     def __init__(self, file: Path, *, precision: Precision) -> None:
-        """Compiles what `openvino_export` wrote.
+        """Compiles a file that `openvino_export` wrote.
 
         Raises:
-            ModelError: it is missing or damaged.
+            ModelError: the file is missing or damaged.
         """
         try:
             settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
@@ -32,11 +32,11 @@ class OpenVinoRuntime:
         except RuntimeError as e:
             raise ModelError(f"The exported model {file.name} does not load: {first_line(e)}") from e
         self.name = f"openvino-{precision}"
-        # One more than are computed at a time: the next begins while an answer is read.
+        # One more request than are computed at a time, so that the next image starts while an output is read.
         self._requests = [compiled.create_infer_request() for _ in range(parallel + 1)]
 
     def infer(self, images: Iterable[Pixels]) -> Iterator[Outputs]:
-        """See `Runtime`."""
+        """See `Runtime.infer`."""
         idle = list(self._requests)
         busy: deque[ov.InferRequest] = deque()
         try:
@@ -51,7 +51,7 @@ class OpenVinoRuntime:
                 yield _outputs(busy[0])
                 busy.popleft()
         finally:
-            # A caller that stops half-way leaves them free for the next.
+            # If the caller stops half-way, its requests must finish before the next caller uses them.
             for request in busy:
                 request.wait()
 
@@ -62,6 +62,6 @@ def _outputs(request: ov.InferRequest) -> Outputs:
 
 
 def precisions() -> tuple[Precision, ...]:
-    """What this machine's CPU can compute in, the fastest first."""
+    """Returns the precisions in which this machine's CPU can compute, the fastest first."""
     native = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "f32") if native else ("f32",)

@@ -1,4 +1,4 @@
-"""PyTorch: what everything else is measured against, and the fastest on a GPU, in half precision and in batches."""
+"""Computes the network with PyTorch: the reference for other runtimes, and the fastest on a GPU (float16, batches)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TorchRuntime:
         return "torch-float16" if self._half else "torch-float32"
 
     def infer(self, images: Iterable[Pixels]) -> Iterator[Outputs]:
-        """See `Runtime`; images of one size that follow each other are computed together."""
+        """See `Runtime.infer`; consecutive images of one size are computed as a batch."""
         waiting = iter(images)
         while ahead := list(islice(waiting, self._batch)):
             for _, alike in groupby(ahead, key=lambda image: image.shape):

@@ -1,13 +1,13 @@
-"""One module a format, and telling which it is.
+"""Readers of data set formats, one module for each, and the code that recognises a format.
 
-- `detect`: which format a path is in
+- `detect`: recognises the format of a path, and opens it
 - `coco`: COCO instances
 - `deepfashion2`: DeepFashion2
-- `imaterialist`: iMaterialist's table
-- `index_masks`: index masks, as ATR and LIP have them
+- `imaterialist`: iMaterialist's CSV table
+- `index_masks`: index masks, as in ATR and LIP
 - `label_studio_json`: Label Studio's own JSON
 - `parquet`: Parquet with images and masks
-- `photographs`: photographs alone
+- `photographs`: photographs without annotations
 - `yolo`: YOLO segmentation
-- `rows_by_image`: rows of a large file, by image
+- `rows_by_image`: groups the rows of a large file by image
 """

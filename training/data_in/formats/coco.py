@@ -27,15 +27,15 @@ KEPT = ("image_id", "category_id", "segmentation", "iscrowd", "attribute_ids")
 
 
 def read_coco(file: Path, pictures: PictureFolder, *, crowds: bool) -> Source:
-    """The images of a COCO file, with their instances.
+    """Opens the images of a COCO file, with their instances.
 
-    The file is read three times from end to end, never held in memory.
+    The file is streamed three times from start to end, and never held in memory.
 
     Args:
-        crowds: crowds are instances, too.
+        crowds: whether crowds count as instances, too.
 
     Raises:
-        DatasetError: it is no COCO file.
+        DatasetError: the file cannot be read, is not a whole COCO file, or lists no images.
     """
     rows = RowsByImage()
     try:
@@ -86,7 +86,7 @@ def _size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _garment(one: Mapping[str, Any], names: Mapping[str, str], size_wh: tuple[int, int] | None) -> Garment | str:
-    """The instance, or why it is none."""
+    """Returns the instance as a garment, or the reason why it cannot be read."""
     name = names.get(str(one.get("category_id")), str(one.get("category_id")))
     shape = one.get("segmentation")
     if not shape:
@@ -101,9 +101,9 @@ def _garment(one: Mapping[str, Any], names: Mapping[str, str], size_wh: tuple[in
 
 
 def run_lengths_to_mask(runs: Mapping[str, Any], size_wh: tuple[int, int] | None) -> Mask | None:
-    """`bool (H, W)` from COCO's run lengths, down the columns, compressed (text) or not (numbers).
+    """Decodes COCO's run lengths, which go down the columns, compressed (text) or not (numbers), to `bool (H, W)`.
 
-    None where they do not fill their size, or that is not the image's.
+    Returns None where the runs do not fill their size, or that size is not the image's.
     """
     try:
         height, width = (int(one) for one in runs["size"])

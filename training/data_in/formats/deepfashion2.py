@@ -1,6 +1,6 @@
-"""DeepFashion2: a JSON file an image, its items, and each item's polygons in parts (Ge et al. 2019).
+"""DeepFashion2 (Ge et al. 2019): one JSON file for each image, with its items and the polygons of each item's parts.
 
-`annos/000001.json` beside `image/000001.jpg`; https://github.com/switchablenorms/DeepFashion2
+`annos/000001.json` belongs to `image/000001.jpg`; https://github.com/switchablenorms/DeepFashion2
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DAMAGED = "file that is no JSON of items"
 
 
 def read_deepfashion2(files: Sequence[Path], pictures: PictureFolder) -> Source:
-    """The images of DeepFashion2's annotation files."""
+    """Opens the images of DeepFashion2's annotation files."""
     return Source("DeepFashion2", pictures.root, len(files), _images(files, pictures))
 
 
@@ -44,7 +44,7 @@ def _images(files: Sequence[Path], pictures: PictureFolder) -> Iterator[Annotate
 
 
 def _picture(file: Path, pictures: PictureFolder) -> SetPicture:
-    """The image beside `annos`: training and validation both have a 000001."""
+    """Finds the file's image, first in the `image` beside its `annos`: training and validation both have a 000001."""
     for suffix in sorted(UPLOADABLE):
         beside = file.parent.parent / "image" / f"{file.stem}{suffix}"
         if beside.is_file():

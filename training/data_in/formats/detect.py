@@ -1,4 +1,4 @@
-"""Which format a path is in, and opening it."""
+"""Recognises the format of a path, and opens the data set."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from training.data_in.formats.yolo import read_yolo, yolo_images, yolo_names
 from training.data_in.picture_folder import PictureFolder, is_mask_folder, is_picture, pictures_below
 
 SetFormat = Literal["coco", "deepfashion2", "imaterialist", "masks", "parquet", "yolo", "label-studio", "photographs"]
-# Mirrored copies of ATR and LIP, beside the masks themselves.
+# Endings of the names of folders with mirrored copies of ATR's and LIP's masks, beside the masks themselves.
 MIRRORED = ("_rev", "_reversed")
-# Folders that hold annotations alone: images lie beside them.
+# Folders that hold only annotations; the images lie beside them.
 ANNOTATION_FOLDERS = ("annotations", "annos")
 
 
@@ -34,10 +34,10 @@ class Opening:
     """How a set is read.
 
     Attributes:
-        images: the folder of its images, where that is not the set's own.
-        classes: `atr`, `lip` or a file: what the numbers of masks and YOLO files stand for.
-        crowds: crowds of COCO come in as instances.
-        image_key: of the project's label config.
+        images: the folder of the images, where that is not the set's own.
+        classes: `atr`, `lip` or a file: the class names behind the numbers in masks and YOLO files.
+        crowds: whether COCO's crowds are imported as instances.
+        image_key: the key of a task's image in the project's label config.
     """
 
     images: Path | None = None
@@ -47,10 +47,10 @@ class Opening:
 
 
 def open_set(paths: Sequence[str], form: SetFormat | None, opening: Opening) -> tuple[SetFormat, Source]:
-    """The format of a path, and what it holds; several paths, and what a pattern matches, are photographs.
+    """Opens a path, and returns its format and the set; several paths or matches of a pattern are photographs.
 
     Raises:
-        DatasetError: there is nothing, or nothing that is known.
+        DatasetError: nothing is there, or its format is unknown.
     """
     found = _found(paths)
     form = form or _form_of(found)
@@ -100,7 +100,7 @@ def _form_of(found: Sequence[Path]) -> SetFormat:
 
 
 def _form_of_json(path: Path) -> SetFormat:
-    """By what stands at its beginning."""
+    """Recognises the format by the first keys of the file."""
     try:
         with path.open("rb") as stream:
             for prefix, event, value in ijson.parse(stream):
@@ -155,7 +155,7 @@ def _photographs(found: Sequence[Path], opening: Opening) -> Source:
 
 
 def _common(folders: Sequence[Path]) -> Path:
-    """The folder that all of them are or lie in."""
+    """Returns the deepest folder that each of the folders is or lies in."""
     first, *others = {folder.absolute(): None for folder in folders}
     shared = [first, *first.parents]
     return Path(*next(one for one in shared if all(other.is_relative_to(one) for other in others)).parts)
@@ -167,13 +167,13 @@ def _pictures(folder: Path, opening: Opening) -> PictureFolder:
 
 
 def _annos(folder: Path) -> list[Path]:
-    """DeepFashion2's files, of the folder itself or of those below: `annos/000001.json`."""
+    """Lists DeepFashion2's files (`annos/000001.json`), in the folder itself or in the folders `annos` below it."""
     inside = [folder] if folder.name == "annos" else sorted(one for one in folder.rglob("annos") if one.is_dir())
     return [file for one in inside for file in sorted(one.glob("*.json"))]
 
 
 def _coco_files(folder: Path) -> list[Path]:
-    """COCO files of the folder, and of its `annotations`."""
+    """Lists the COCO files in the folder and in its `annotations`."""
     candidates = sorted([*folder.glob("*.json"), *(folder / "annotations").glob("*.json")])
     return [file for file in candidates if _is_coco(file)]
 
@@ -198,7 +198,7 @@ def _only_coco(path: Path) -> Path:
 
 
 def _masks(folder: Path) -> list[Path]:
-    """PNGs in folders that are called as those of masks are, or in `folder` itself where it is; none mirrored."""
+    """Lists the PNGs in or below folders with a mask folder's name, `folder` included; leaves out mirrored copies."""
     files = [file for file in pictures_below(folder) if file.suffix.lower() == ".png"]
     return [
         file
@@ -209,5 +209,5 @@ def _masks(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    """Of the folder itself, else of those below."""
+    """Lists the matching files in the folder itself, or, where there are none, in the folders below it."""
     return sorted(folder.glob(pattern)) or sorted(folder.rglob(pattern))

@@ -1,4 +1,4 @@
-"""iMaterialist's table on Kaggle: a CSV row a garment, run lengths down the columns, the first pixel numbered 1."""
+"""iMaterialist's CSV table on Kaggle: one row per garment, run lengths down the columns, the first pixel numbered 1."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DESCRIPTIONS = "label_descriptions.json"
 
 
 def read_imaterialist(file: Path, pictures: PictureFolder) -> Source:
-    """The images of a `train.csv`; classes are called as `label_descriptions.json` beside it says.
+    """Opens the images of a `train.csv`; `label_descriptions.json` beside it names the classes.
 
     Raises:
-        DatasetError: it has other columns, or that file is missing or damaged.
+        DatasetError: the table lacks `ImageId`, `Height` or `Width`, or one of the files is missing or damaged.
     """
     names = _names(file.with_name(DESCRIPTIONS))
     rows = RowsByImage()
-    # Python's own limit is less than the runs of a large garment.
+    # The run lengths of a large garment exceed Python's default limit.
     csv.field_size_limit(min(sys.maxsize, 1 << 30))
     try:
         with file.open(newline="", encoding="utf-8") as stream:
@@ -53,7 +53,7 @@ def _images(rows: RowsByImage, names: Mapping[str, str], pictures: PictureFolder
         size_wh = int(float(facts["Width"])), int(float(facts["Height"]))
         garments, notes = [], []
         for one in instances:
-            # In 2019 attributes followed the class, as in 6_1_3; since 2020 they have a column.
+            # In 2019 the attributes followed the class, as in 6_1_3; since 2020 they have their own column.
             number, _, attributes = str(one["ClassId"]).partition("_")
             if attributes or one.get("AttributesIds"):
                 notes.append(ATTRIBUTES)

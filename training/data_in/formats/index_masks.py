@@ -1,4 +1,4 @@
-"""Index masks, as ATR and LIP have them: an image's pixels number its classes, 0 the background."""
+"""Index masks, as in ATR and LIP: each pixel holds the number of its class, 0 for the background."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backend.images.open_picture import open_picture
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source
 from training.data_in.picture_folder import PictureFolder
 
-# Liang et al. 2015, in the order of `mattmdjaga/human_parsing_dataset`; Gong et al. 2017.
+# ATR: Liang et al. 2015, in the order of `mattmdjaga/human_parsing_dataset`. LIP: Gong et al. 2017.
 ATR = (
     "Background", "Hat", "Hair", "Sunglasses", "Upper-clothes", "Skirt", "Pants", "Dress", "Belt", "Left-shoe",
     "Right-shoe", "Face", "Left-leg", "Right-leg", "Left-arm", "Right-arm", "Bag", "Scarf",
@@ -31,14 +31,14 @@ Index = npt.NDArray[np.integer]
 
 
 def class_names(said: str, beside: Sequence[Path]) -> Mapping[int, str]:
-    """The names of the numbers, by number; empty where nothing says them.
+    """Returns the class names by number; empty where no file gives them.
 
     Args:
-        said: `atr`, `lip`, or the path of a text file with a name a line, that of 0 first.
-        beside: folders that such a file is looked for in where nothing is said: `labels.txt` or `classes.txt`.
+        said: `atr`, `lip`, or the path of a text file with one name per line, the name of 0 first.
+        beside: folders that are searched for such a file, `labels.txt` or `classes.txt`, where `said` is empty.
 
     Raises:
-        DatasetError: there is no such file.
+        DatasetError: the file that `said` names does not exist.
     """
     if said.lower() in KNOWN:
         return dict(enumerate(KNOWN[said.lower()]))
@@ -53,7 +53,7 @@ def class_names(said: str, beside: Sequence[Path]) -> Mapping[int, str]:
 
 
 def read_index_masks(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, str]) -> Source:
-    """The images whose names, without extension, are those of the masks."""
+    """Opens the images that have the masks' names, apart from the extension."""
     return Source(pictures.root.name, pictures.root, len(masks), _images(masks, pictures, names))
 
 
@@ -67,14 +67,14 @@ def _images(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, 
 
 
 def read_index(source: Path | bytes) -> Index | None:
-    """The numbers `(H, W)` of a mask; None where it cannot be read, or its channels differ."""
+    """Returns the numbers `(H, W)` of a mask; None where it cannot be read, or its channels differ."""
     try:
         with open_picture(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             index = np.asarray(picture)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return None
     if index.ndim == 3:
-        # Grey levels that were saved in colour are numbers all the same.
+        # A grey mask that was saved in colour has the same numbers in all channels.
         first = index[..., 0]
         if index.shape[2] < 3 or (index[..., 1:3] != first[..., None]).any():
             return None
@@ -83,7 +83,7 @@ def read_index(source: Path | bytes) -> Index | None:
 
 
 def garments_in(index: Index, names: Mapping[int, str]) -> tuple[Garment, ...]:
-    """All that each number but 0 marks, as one garment that is yet to be taken apart."""
+    """Returns a garment for each number but 0, with all pixels of that number; its regions are separated later."""
     return tuple(
         Garment(names.get(int(number), str(number)), mask=index == number, apart=True)
         for number in np.unique(index)

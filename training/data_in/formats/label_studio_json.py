@@ -1,4 +1,4 @@
-"""Label Studio's own JSON, as it exports a project: tasks with their annotations."""
+"""Label Studio's own JSON export of a project: tasks with their annotations."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ IMAGE_WORDS = ("/data/", "http://", "https://", "s3://", "gs://", "azure-blob://
 
 
 def read_label_studio(file: Path, pictures: PictureFolder, *, image_key: str) -> Source:
-    """The tasks of an export, each with its latest annotation, or the one with ground truth.
+    """Opens the tasks of an export, each with its starred annotation, or else its latest one.
 
-    An image is looked for in the folder, by the name that it was uploaded under, else left at its address.
+    An image that lies in the folder, under its uploaded name or local path, is read there; others keep their address.
 
     Args:
-        image_key: of the label config of the project that they go into; a task without it has one image alone.
+        image_key: the image's key in the target project's label config; a task without it must have exactly one image.
 
     Raises:
-        DatasetError: it is no such export.
+        DatasetError: the file cannot be read, or is not a whole JSON export.
     """
     try:
         count = sum(1 for _ in _tasks(file))

@@ -1,4 +1,4 @@
-"""Parquet with the columns `image` and `mask`, as Hugging Face keeps ATR: each the bytes of a file, a row an image."""
+"""Parquet, as Hugging Face stores ATR: one row per image, the columns `image` and `mask` hold the bytes of files."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.formats.index_masks import NO_MASK, garments_in, read_index
 from training.data_in.picture_folder import SetPicture
 
-# Rows in memory at a time.
+# How many rows are in memory at a time.
 AT_ONCE = 16
 COLUMNS = ("image", "mask")
 EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
 
 
 def read_parquet(files: Sequence[Path], names: Mapping[int, str]) -> Source:
-    """The rows of the files, some at a time; an image is called by its file and row.
+    """Opens the rows of the files, and reads a few at a time; an image is named after its file and row.
 
     Raises:
-        DatasetError: a file is no parquet, or lacks one of the columns.
+        DatasetError: a file cannot be read as Parquet, or lacks one of the columns.
     """
     try:
         for file in files:
@@ -59,7 +59,7 @@ def _image(name: str, image: bytes | None, mask: bytes | None, names: Mapping[in
 
 
 def _bytes(cell: Any) -> bytes | None:
-    """Of Hugging Face's `{"bytes": …, "path": …}`, or of a plain column of bytes."""
+    """Returns the bytes in a cell, which is Hugging Face's `{"bytes": …, "path": …}` or plain bytes."""
     found = cell.get("bytes") if isinstance(cell, dict) else cell
     return found if isinstance(found, bytes) and found else None
 

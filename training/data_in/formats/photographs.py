@@ -1,4 +1,4 @@
-"""Photographs alone."""
+"""Photographs without annotations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from training.data_in.picture_folder import PictureFolder
 
 
 def read_photographs(files: Sequence[Path], pictures: PictureFolder) -> Source:
-    """Images, by their paths below the folder."""
+    """Opens images, which are named by their paths below the folder."""
     images = (AnnotatedImage(pictures.picture(file)) for file in files)
     return Source(pictures.root.name, pictures.root, len(files), images)

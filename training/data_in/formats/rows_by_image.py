@@ -1,4 +1,4 @@
-"""Rows of a large file, brought together by the image that they belong to."""
+"""Groups the rows of a large file by the image that they belong to."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 
 
 class RowsByImage:
-    """Rows kept on disk until the images that they belong to are asked for: memory does not grow with their number.
+    """Stores rows on disk until their images are read, so that memory does not grow with the number of rows.
 
-    The file is temporary, and gone with the object.
+    The file is temporary, and disappears with the object.
     """
 
     def __init__(self) -> None:
-        # SQLite's own name for a temporary database on disk.
+        # SQLite's name for a temporary database on disk.
         self._rows = sqlite3.connect("")
         self._rows.execute("CREATE TABLE image (id PRIMARY KEY, body)")
         self._rows.execute("CREATE TABLE row (image, body)")
 
     def add_image(self, image: object, facts: dict[str, Any]) -> None:
-        """An image, in the order that they are given back; one that comes again is the same."""
+        """Adds an image, unless its id was added before; images are read in the order in which they were added."""
         self._rows.execute("INSERT OR IGNORE INTO image VALUES (?, ?)", (str(image), json.dumps(facts)))
 
     def add_row(self, image: object, body: dict[str, Any]) -> None:
-        """A row of an image."""
+        """Adds a row of an image."""
         self._rows.execute("INSERT INTO row VALUES (?, ?)", (str(image), json.dumps(body)))
 
     def __len__(self) -> int:
         return int(self._rows.execute("SELECT count(*) FROM image").fetchone()[0])
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """Each image's facts, and its rows in the order that they came."""
+        """Yields each image's facts, and its rows in the order in which they were added."""
         self._rows.execute("CREATE INDEX IF NOT EXISTS by_image ON row (image)")
         for image, facts in self._rows.execute("SELECT id, body FROM image ORDER BY rowid"):
             found = self._rows.execute("SELECT body FROM row WHERE image = ? ORDER BY rowid", (image,))

@@ -1,4 +1,4 @@
-"""YOLO segmentation: a text file an image, a line a garment: its class, then one outline as shares of the size.
+"""YOLO segmentation: one text file per image, one line per garment: class, then one outline as shares of the size.
 
 https://docs.ultralytics.com/datasets/segment/
 """
@@ -16,17 +16,17 @@ from training.data_in.picture_folder import PictureFolder, SetPicture, is_pictur
 
 BOX = "box without an outline"
 UNREADABLE = "line that is no class and outline"
-# A class and a box: five numbers.
+# A line of a class and a box has this many numbers after the class.
 BOX_NUMBERS = 4
 
 
 def read_yolo(images: Sequence[Path], pictures: PictureFolder, names: Mapping[int, str]) -> Source:
-    """The images, with what is in the `labels` beside `images`; those without such a file show nothing."""
+    """Opens the images, with the text files in the `labels` beside `images`; an image without one shows no garment."""
     return Source(pictures.root.name, pictures.root, len(images), _images(images, pictures, names))
 
 
 def yolo_images(folder: Path) -> list[Path]:
-    """The images that lie in or below a folder `images` beside a folder `labels`; in the order of their paths."""
+    """Lists the images in or below each `images` folder that has a `labels` folder beside it, in path order."""
     found = []
     for images in sorted(path for path in [folder, *folder.rglob("images")] if path.name == "images" and path.is_dir()):
         if images.with_name("labels").is_dir():
@@ -35,10 +35,10 @@ def yolo_images(folder: Path) -> list[Path]:
 
 
 def yolo_names(file: Path) -> Mapping[int, str]:
-    """The names in a `data.yaml`, a list or by number.
+    """Reads the class names in a `data.yaml`, which are a list or a mapping from numbers.
 
     Raises:
-        DatasetError: it is no such file.
+        DatasetError: the file cannot be read as a list of classes.
     """
     try:
         names = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("names") or {}
@@ -60,7 +60,7 @@ def _image(picture: SetPicture, lines: Sequence[Sequence[str]], names: Mapping[i
     try:
         size_wh = picture.size_wh() if lines else None
     except ImageError:
-        # Said by whoever brings the image in.
+        # The importer and the evaluation set report an unreadable image.
         return AnnotatedImage(picture)
     garments, notes = [], []
     for number, *shares in lines:
@@ -75,7 +75,7 @@ def _image(picture: SetPicture, lines: Sequence[Sequence[str]], names: Mapping[i
 
 
 def _labels_of(image: Path) -> Path:
-    """The last `images` of the path becomes `labels`."""
+    """Returns the text file of an image: the last `images` in its path becomes `labels`."""
     parts = list(image.parts)
     parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
     return Path(*parts).with_suffix(".txt")
