@@ -1,4 +1,7 @@
-"""The palettes that come with Drape: labels, the names that data sets use for them, and the words for prompts."""
+"""The palettes that come with Drape: labels, the names that data sets use for them, and the words for prompts.
+
+`palette_xml` gives labels their colours and hot keys.
+"""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, int]:
     """Counts the project's new approved annotations, and queues a training if there are enough.
 
+    Webhooks about annotations, the timer, `drape up` and the end of a training queue this job.
+
     Args:
         all_of_it: asks for all annotated tasks, not only those changed since the last count: notices deleted ones too.
 

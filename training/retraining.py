@@ -1,5 +1,7 @@
 """Runs a training step by step: approvals, data set, fine-tuning, storing, evaluation, promotion.
 
+`jobs.check_approvals` queues a training when enough labels are approved.
+
 Each step leaves a file and can be repeated: if a worker is killed at any step, the next worker resumes there.
 """
 
