@@ -58,6 +58,11 @@ class InstallationSettings(BaseSettings):
         validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
         description="Address of Label Studio, `http://host:port`. Empty for `drape up`: it starts one of its own.",
     )
+    label_studio_public_url: str = Field(
+        "",
+        description="Label Studio's address in browsers, where that is another: images of tasks that name it are asked "
+        "of `LABEL_STUDIO_URL`.",
+    )
     label_studio_api_key: str = Field(
         "", repr=False, description="Personal access token (or legacy token) of the account that the service works as."
     )

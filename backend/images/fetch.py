@@ -166,11 +166,13 @@ class ImageStore:
             return urljoin(base, f"tasks/{task_id}/presign/?fileuri={quote(url, safe='')}")
         if scheme and scheme not in {"http", "https"}:
             raise ImageError(f"The image '{source}' is not at a web address.")
+        if _same_origin(url, self._settings.label_studio_public_url):
+            # Label Studio writes its public address into the tasks of a storage; behind a proxy that is not reachable.
+            return urljoin(base, urlsplit(url)._replace(scheme="", netloc="").geturl().lstrip("/"))
         return url if scheme else urljoin(base, url.lstrip("/"))
 
     def _is_label_studio(self, address: str) -> bool:
-        ours, theirs = urlsplit(self._settings.label_studio_url), urlsplit(address)
-        return (ours.scheme, ours.netloc.lower()) == (theirs.scheme, theirs.netloc.lower())
+        return _same_origin(address, self._settings.label_studio_url)
 
     def _fetch(self, address: str, *, source: str) -> bytes:
         signed = False
@@ -230,3 +232,8 @@ class ImageStore:
             if from_label_studio:
                 raise LabelStudioAwayError(f"Label Studio does not answer at {self._settings.label_studio_url}.") from e
             raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
+
+
+def _same_origin(one: str, other: str) -> bool:
+    first, second = urlsplit(one), urlsplit(other)
+    return bool(second.netloc) and (first.scheme, first.netloc.lower()) == (second.scheme, second.netloc.lower())

@@ -118,9 +118,10 @@ class PostgresDatabase:
         return self._number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") > 0
 
     def others(self) -> int:
-        """Number of connections to the database besides ours."""
+        """Number of programs that are connected to the database besides this one; health checks do not count."""
         return self._number(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend' AND application_name <> 'pg_isready'"
         )
 
     def _number(self, query: str) -> int:

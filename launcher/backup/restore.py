@@ -113,8 +113,13 @@ def restore(sources: BackupSources, name: str, opened: Opened, *, force: bool = 
         QueueError: Redis is unreachable.
         StorageError: the models belong in a storage that is unreachable; nothing has changed.
     """
-    with opened("Looking through it") as file:
-        manifest = read_archive(file, name=name)
+    try:
+        with opened("Looking through it") as file:
+            manifest = read_archive(file, name=name)
+    except OSError as e:
+        raise LauncherError(
+            f"{name} cannot be read: {e.strerror or e}. It is its owner's alone: give it to this account (chown)."
+        ) from e
     _check_fits(manifest, sources, name)
     with nobody_works(sources):
         try:

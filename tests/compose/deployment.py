@@ -117,12 +117,13 @@ class Deployment:
         self.compose("--profile s3 up -d s3")
         request = f"urllib.request.Request('http://127.0.0.1:5000/{name}', method='PUT')"
         script = f"import urllib.request; urllib.request.urlopen({request})"
-        wait_for(lambda: self._succeeds(f'docker-compose exec s3 python3 -c "{script}"'), what="a bucket")
+        wait_for(lambda: self.succeeds(f'docker-compose exec s3 python3 -c "{script}"'), what="a bucket")
         account = "[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
         (self.folder / "secrets" / "aws_credentials").write_text(account)
         self.set(STORAGE_URL=f"s3://{name}/team", AWS_DEFAULT_REGION="us-east-1", AWS_ENDPOINT_URL="http://s3:5000")
 
-    def _succeeds(self, script: str) -> bool:
+    def succeeds(self, script: str) -> bool:
+        """Whether a script ends with status 0."""
         try:
             self.shell(script)
         except AssertionError:

@@ -16,11 +16,15 @@ import pytest
 
 from launcher.stack.supervisor import tail
 
-PROGRAMS = ("dockerd", "docker", "runc", "debootstrap", "docker-compose")
+PROGRAMS = ("dockerd", "docker", "runc", "tini", "debootstrap", "docker-compose", "git")
 START_S, END_S = 60.0, 60.0
 INSTALL = "apt install docker.io docker-compose runc tini debootstrap"
 # Kept from run to run: building the images takes most of the first run's time.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drape" / "compose-test"
+
+
+class EngineError(Exception):
+    """What `docker` printed as it failed."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,13 @@ class Engine:
         """What `docker` prints.
 
         Raises:
-            CalledProcessError: it ended with another status than 0; its errors are in the notes.
+            EngineError: it ended with another status than 0.
         """
         done = subprocess.run(
             ["docker", *arguments], env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
         if done.returncode != 0:
-            error = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
-            error.add_note(f"{done.stdout}\n{done.stderr}")
-            raise error
+            raise EngineError(f"{done.args} ended with {done.returncode}.\n{done.stdout}\n{done.stderr}")
         return done.stdout.strip()
 
     def left(self) -> dict[str, list[str]]:
@@ -59,11 +61,12 @@ class Engine:
         }
 
     def remove_all(self) -> None:
-        """Removes them: what a run that was killed has left."""
+        """Removes them: what a run that was killed has left; and images that no tag names any more."""
         for names, command in zip(self.left().values(), ("rm", "network", "volume"), strict=True):
             arguments = ["rm", "--force"] if command == "rm" else [command, "rm"]
             if names:
                 self.docker(*arguments, *names)
+        self.docker("image", "prune", "--force")
 
 
 def refuse_without_docker() -> None:
@@ -97,13 +100,15 @@ def docker_engine(folder: Path = CACHE) -> Iterator[Engine]:
         "--iptables=false",
         "--ip6tables=false",
         "--ip-masq=false",
+        "--containerd-namespace=drape-test",
+        "--containerd-plugins-namespace=drape-test-plugins",
         "--default-address-pool",
         "base=10.202.0.0/16,size=24",
     ]
     engine = Engine(socket, folder)
     _end_earlier(pid_file)
     log = folder / "dockerd.log"
-    with log.open("ab") as output:
+    with log.open("wb") as output:
         # In a session of its own: Ctrl-C is for the test, which then ends the engine.
         process = subprocess.Popen(
             command,
@@ -134,7 +139,7 @@ def _processes_of(folder: Path) -> list[list[str]]:
 def _wait_for(engine: Engine, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
-        with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        with suppress(EngineError, subprocess.TimeoutExpired):
             engine.docker("version", timeout_s=10)
             return
         time.sleep(0.2)
@@ -145,6 +150,10 @@ def _end_earlier(pid_file: Path) -> None:
     """Ends the engine of a run that was killed: two cannot share the folder."""
     with suppress(OSError, ValueError, psutil.NoSuchProcess):
         earlier = psutil.Process(int(pid_file.read_text()))
-        if earlier.name() == "dockerd":
+        if str(pid_file) in earlier.cmdline():
             earlier.terminate()
             earlier.wait(END_S)
+    # Left by a machine that went down: their numbers may be other programs' by now.
+    if not _processes_of(pid_file.parent):
+        pid_file.unlink(missing_ok=True)
+        shutil.rmtree(pid_file.parent / "exec", ignore_errors=True)

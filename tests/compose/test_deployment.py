@@ -203,9 +203,9 @@ def test_restore_onto_empty_volumes(second: Deployment) -> None:
 
 def test_login_through_tls(second: Deployment, chromium: str) -> None:
     second.shell(commands("TLS")[0])
-    authority = wait_for(
-        lambda: second.compose("exec proxy cat /data/caddy/pki/authorities/local/root.crt"), what="a certificate"
-    )
+    show = "docker-compose exec proxy cat /data/caddy/pki/authorities/local/root.crt"
+    wait_for(lambda: second.succeeds(show), what="a certificate")
+    authority = second.shell(show)
     # Not every system takes names below `localhost` for itself.
     with httpx.Client(verify=ssl.create_default_context(cadata=authority), timeout=30) as client:
         backend = client.get(

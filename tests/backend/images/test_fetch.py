@@ -170,6 +170,17 @@ def local(tmp_path: Path, files: tuple[str, Path]) -> tuple[ImageStore, Path]:
     return store(Settings(label_studio_url=files[0], local_files_root=root)), tmp_path
 
 
+def test_the_public_address_is_asked_for_at_the_internal_one(files: tuple[str, Path]) -> None:
+    """As behind a proxy, where Label Studio writes its public address into the tasks of a storage."""
+    url, folder = files
+    (folder / "public.png").write_bytes(encoded())
+    settings = Settings(label_studio_url=url, label_studio_public_url="https://label.example.com/")
+    assert store(settings).load("https://Label.example.com/public.png?x=1", task_id=1).size_wh == (30, 20)
+    for other in ("http://label.example.com/public.png", "https://label.example.com:8443/public.png"):
+        with pytest.raises(ImageError, match="IMAGE_HOSTS does not list"):
+            store(settings).load(other, task_id=1)
+
+
 @pytest.mark.parametrize("path", ["demo/a.png", "link/a.png", "demo%2Fa.png"])
 def test_local_files_are_read_from_disk(local: tuple[ImageStore, Path], path: str) -> None:
     # Nothing serves this address here.

@@ -25,8 +25,8 @@ DEBIAN, RELEASE = "drape-stand-in/debian:trixie", "trixie"
 PYTHON = "drape-stand-in/python"
 # Of the standard library, what a container never needs.
 LEFT_OUT = shutil.ignore_patterns("site-packages", "dist-packages", "test", "tests", "__pycache__", "config-*")
-# Their code as well: pip builds Drape's own package with them.
-WHOLE = ("setuptools", "_distutils_hack", "pkg_resources")
+# Their code as well: they build Drape's own package, and Debian's Python has no pip of its own.
+WHOLE = ("pip", "setuptools", "_distutils_hack", "pkg_resources")
 PACKAGES = "/opt/packages"
 
 
@@ -107,7 +107,7 @@ def _python_context() -> Iterator[Path]:
         for name in ("python", "python3"):
             (programs / name).symlink_to(version)
         for said in packages.glob("*.dist-info"):
-            if not said.name.startswith(("pip-", "drape-")):
+            if not said.name.startswith("drape-"):
                 shutil.copytree(said, context / "packages" / said.name)
         for name in WHOLE:
             if (packages / name).is_dir():

@@ -6,8 +6,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from typing import IO
 
 import pytest
 from filelock import FileLock
@@ -18,8 +19,10 @@ from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.status.audits import Audits
 from label_studio_config.palette_xml import GARMENTS
-from launcher.backup.sources import own_redis
+from launcher.backup.restore import restore as restore_backup
+from launcher.backup.sources import own_redis, sources_of
 from launcher.cli import app
+from launcher.errors import LauncherError
 from launcher.stack.label_studio_server import EMAIL
 from launcher.stack.secret_files import Secrets
 from tests.conftest import ROOT, STUDIO_VENV
@@ -209,3 +212,14 @@ def test_another_kind_of_database_and_a_newer_label_studio_are_refused(
     done = restore(tmp_path / "new", file)
     assert done.exit_code == 1 and "works on postgresql here" in str(done.exception)
     assert not (tmp_path / "new" / "models").exists()
+
+
+def test_a_file_of_another_account_is_said(tmp_path: Path) -> None:
+    """Root may read any file, so that the refusal is made here."""
+
+    def opened(title: str) -> AbstractContextManager[IO[bytes]]:
+        raise PermissionError(13, "Permission denied", "kept.tar.gz")
+
+    sources = sources_of(Settings(data_dir=tmp_path), with_studio=False, studio_venv=STUDIO_VENV)
+    with pytest.raises(LauncherError, match=r"kept.tar.gz cannot be read: Permission denied.*chown"):
+        restore_backup(sources, "kept.tar.gz", opened)
