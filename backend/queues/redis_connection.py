@@ -23,6 +23,7 @@ ANSWER_S = 30.0
 LONGEST_PAUSE_S = 5.0
 # redis-py retries without limit at a negative count.
 FOR_EVER = -1
+JOB_RETRIES = 10
 # The failed attempt at which the wait is logged; earlier failures are not.
 SILENT_ATTEMPTS = 3
 
@@ -54,6 +55,14 @@ class _Waiting(AbstractBackoff):
 def wait_for_redis(redis: Redis) -> None:
     """Makes every command wait until Redis answers: for processes that can do nothing without Redis."""
     redis.set_retry(Attempts(_Waiting(), FOR_EVER))
+
+
+def retry_for_a_while(redis: Redis) -> None:
+    """Retries every command for about half a minute: for jobs, whose work would be lost with a Redis that restarts.
+
+    redis-py retries nothing on a client that was made from a URL.
+    """
+    redis.set_retry(Attempts(_Waiting(), JOB_RETRIES))
 
 
 def wait_no_longer(redis: Redis) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from rq import Queue
@@ -87,7 +87,8 @@ def late_door(port: int, *, after_s: float, to: int) -> Iterator[None]:
     """A port that refuses connections at first, and then leads to another."""
 
     def carry(source: socket.socket, target: socket.socket) -> None:
-        with closing(target):
+        # The thread of the other direction closes both ends when it is through.
+        with closing(target), suppress(OSError):
             while data := source.recv(65536):
                 target.sendall(data)
 
