@@ -115,7 +115,7 @@ def test_clicks_are_approved_and_train_a_model_that_pre_annotates(here: Deployme
         regions = here.click(PROJECT, task["id"], label="blouse", x_percent=50, y_percent=45)
         here.studio.sdk.annotations.create(task["id"], result=regions, lead_time=5.0)
     # Label Studio's webhooks count them; the two that nobody annotated are then pre-annotated.
-    wait_for(lambda: predicted(here) == 2, what="pre-annotation by the first model")
+    wait_for(lambda: predicted(here) == 2, what="pre-annotation by the first model", timeout_s=900)
     listed = here.compose("exec backend drape models list --project", str(PROJECT))
     assert "v1" in listed
 
