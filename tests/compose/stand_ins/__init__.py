@@ -61,7 +61,9 @@ def override(services: dict[str, dict[str, Any]]) -> str:
     changed: dict[str, dict[str, Any]] = {name: {} for name in services}
     for name, service in services.items():
         if "healthcheck" in service:
-            changed[name]["healthcheck"] = {"interval": "3s"}
+            # A start of `drape` takes most of a second of a processor.
+            often = "10s" if "drape" in service["healthcheck"]["test"] else "3s"
+            changed[name]["healthcheck"] = {"interval": often}
         if name == "label-studio":
             changed[name]["volumes"] = [studio]
         elif "build" in service:
