@@ -75,7 +75,9 @@ def examine(connections: Connections, project_id: int, model: Version | Path, *,
 def _of_the_project(
     connections: Connections, project_id: int, config: LabelConfig, on: Which, *, side_px: int
 ) -> list[HeldOut]:
-    approved = [one for one in counting_of(connections, project_id).changes().approved if one.by_person]
+    approved = [
+        annotation for annotation in counting_of(connections, project_id).changes().approved if annotation.by_person
+    ]
     if on == "split":
         approved = _held_out(connections, project_id, approved)
     store = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
@@ -89,7 +91,7 @@ def _of_others(on: OtherSet, config: LabelConfig, settings: Settings, *, side_px
     mapping = read_mapping(on.mapping, config)
     _, source = open_set([on.path], None, Opening(images=on.images, image_key=config.image_key))
     images = list(evaluation_images(source, config, mapping, settings, side_px=side_px))
-    if not any(one.truth for one in images):
+    if not any(image.truth for image in images):
         raise DatasetError(
             f"{on.path} holds no image with a garment of the project's labels ({', '.join(config.label_values)}). "
             "Say which class is which label with --mapping."
@@ -101,4 +103,4 @@ def _held_out(connections: Connections, project_id: int, approved: list[Approved
     """Returns the annotations whose images the latest training held out."""
     manifest = latest_manifest(connections.registry, project_id)
     sides = {entry.annotation_id: entry.side for entry in manifest.entries} if manifest else {}
-    return [one for one in approved if sides.get(one.annotation_id) == "val"]
+    return [annotation for annotation in approved if sides.get(annotation.annotation_id) == "val"]

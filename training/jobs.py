@@ -123,11 +123,15 @@ def _audit(connections: Connections, project_id: int, approved: Sequence[Approve
         return
     gate = gate_of(version, settings)
     # Annotations that the version was trained on are no evidence of its precision on new images.
-    fresh = [one for one in approved if one.by_person and str(one.annotation_id) not in version.annotations]
-    chosen = [one for one in fresh if gate.is_audited(one.task_id)]
+    fresh = [
+        annotation
+        for annotation in approved
+        if annotation.by_person and str(annotation.annotation_id) not in version.annotations
+    ]
+    chosen = [annotation for annotation in fresh if gate.is_audited(annotation.task_id)]
     if not gate.is_open or not chosen:
         return
-    tasks = connections.label_studio.tasks(project_id, [one.task_id for one in chosen])
+    tasks = connections.label_studio.tasks(project_id, [annotation.task_id for annotation in chosen])
     predictions = {
         int(task["id"]): prediction["result"]
         for task in tasks

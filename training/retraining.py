@@ -110,13 +110,15 @@ class Retraining:
         made = self._folder / "run" / "best.pt"
         if champion is None or not made.is_file() or _sha256(made) != champion.weights_sha256:
             return champion
-        return next((one for one in registry.versions(self._project_id) if one.name == champion.parent), None)
+        return next(
+            (version for version in registry.versions(self._project_id) if version.name == champion.parent), None
+        )
 
     def _dataset(self, image_size_px: int) -> Dataset:
         connections, settings = self._connections, self._connections.settings
 
-        def load(one: Approved) -> Image:
-            task = Task(id=one.task_id, data=one.data)
+        def load(annotation: Approved) -> Image:
+            task = Task(id=annotation.task_id, data=annotation.data)
             return load_image(self._images, task, self._config, side_px=image_size_px)
 
         dataset = build_dataset(
@@ -138,9 +140,9 @@ class Retraining:
         """Returns what was approved when the training began; later approvals count for the next training."""
         path = self._folder / "approved.json"
         if path.is_file():
-            return [Approved(**one) for one in json.loads(path.read_text())]
+            return [Approved(**fields) for fields in json.loads(path.read_text())]
         approved = list(counting_of(self._connections, self._project_id).changes().approved)
-        write_whole(path, json.dumps([vars(one) for one in approved]))
+        write_whole(path, json.dumps([vars(annotation) for annotation in approved]))
         return approved
 
     def _stored(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
@@ -175,7 +177,7 @@ class Retraining:
             The verdict, the held-out images, and the version's detections in them.
         """
         held_out, detector = self._make_ready(version, dataset)
-        settings, truth = self._connections.settings, [one.truth for one in held_out]
+        settings, truth = self._connections.settings, [held_out_image.truth for held_out_image in held_out]
         own, found = self._scored(version, detector, held_out)
         name, before, gain_95 = self._champion.name if self._champion else None, None, None
         answering = self._answering_today()
@@ -239,14 +241,14 @@ class Retraining:
         """Prepares runtime, clusters and thresholds, verified on held-out images; returns these and the detector."""
         connections, side_px = self._connections, version.image_size_px
         device = ready_device(connections.settings)
-        by_people = [one for one in dataset.held_out if one.by_person]
+        by_people = [annotation for annotation in dataset.held_out if annotation.by_person]
         held_out = list(held_out_images(by_people, self._config, self._images, side_px=side_px))
         verified = held_out[:VERIFIED_IMAGES]
         sample = sample_images(connections.label_studio, self._images, project_id=version.project_id, side_px=side_px)
         prepare(
             version,
-            [*(one.image for one in verified), *sample],
-            truth=[one.truth for one in verified] or None,
+            [*(held_out_image.image for held_out_image in verified), *sample],
+            truth=[held_out_image.truth for held_out_image in verified] or None,
             device=device,
         )
         detector = load_detector(version, device=device).detector

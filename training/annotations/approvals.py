@@ -73,11 +73,11 @@ def approved_annotations(
     found = []
     for task in tasks:
         by_people, by_service = _submitted(task)
-        by_people = [one for one in by_people if (rule or _is_submitted)(one)]
+        by_people = [annotation for annotation in by_people if (rule or _is_submitted)(annotation)]
         submitted = by_people or (by_service if with_auto_accepted else [])
         if submitted:
             found.append(_approved(task, max(submitted, key=_precedence), by_person=bool(by_people)))
-    return sorted(found, key=lambda one: one.task_id)
+    return sorted(found, key=lambda annotation: annotation.task_id)
 
 
 def accepted_alone(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -92,10 +92,10 @@ def accepted_alone(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def _submitted(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """Splits the task's annotations that were not skipped into people's and those that the service accepted."""
-    submitted = [one for one in task.get("annotations") or [] if _is_submitted(one)]
-    own = [accepted_by(one) is not None for one in submitted]
-    by_people = [one for one, accepted in zip(submitted, own, strict=True) if not accepted]
-    return by_people, [one for one, accepted in zip(submitted, own, strict=True) if accepted]
+    submitted = [annotation for annotation in task.get("annotations") or [] if _is_submitted(annotation)]
+    own = [accepted_by(annotation) is not None for annotation in submitted]
+    by_people = [annotation for annotation, accepted in zip(submitted, own, strict=True) if not accepted]
+    return by_people, [annotation for annotation, accepted in zip(submitted, own, strict=True) if accepted]
 
 
 def _approved(task: Mapping[str, Any], annotation: Mapping[str, Any], *, by_person: bool) -> Approved:
@@ -155,4 +155,6 @@ def new_annotations(approved: Iterable[Approved], learnt: Mapping[str, str]) -> 
     Args:
         learnt: annotation id → content hash, of what the version was trained on.
     """
-    return [one for one in approved if learnt.get(str(one.annotation_id)) != one.content_hash]
+    return [
+        annotation for annotation in approved if learnt.get(str(annotation.annotation_id)) != annotation.content_hash
+    ]

@@ -67,22 +67,22 @@ class CorrectionCache:
         kept, deadline = _read(self._path), time.monotonic() + patience_s
         known: dict[str, Correction] = {}
         left = 0
-        for one in approved:
-            if not (one.by_person and one.from_prediction) or one.shown is None:
+        for annotation in approved:
+            if not (annotation.by_person and annotation.from_prediction) or annotation.shown is None:
                 continue
-            name = self._name(one)
+            name = self._name(annotation)
             if name in kept:
                 known[name] = kept[name]
             elif time.monotonic() < deadline:
-                known[name] = compared(one.shown, one.result, self._config)
+                known[name] = compared(annotation.shown, annotation.result, self._config)
             else:
                 left += 1
         if known != kept:
-            write_whole(self._path, json.dumps({name: asdict(one) for name, one in known.items()}))
+            write_whole(self._path, json.dumps({name: asdict(correction) for name, correction in known.items()}))
         return list(known.values()), left
 
-    def _name(self, one: Approved) -> str:
-        facts = [RELEASE, one.annotation_id, one.content_hash, one.shown_hash, self._of_config]
+    def _name(self, annotation: Approved) -> str:
+        facts = [RELEASE, annotation.annotation_id, annotation.content_hash, annotation.shown_hash, self._of_config]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -96,8 +96,8 @@ def compared(
     before, after = truth_of(shown, config).garments, truth_of(approved, config).garments
     # Label Studio's page may encode the same mask in different bytes.
     same = len(before) == len(after) and all(
-        one.label == other.label and np.array_equal(one.mask, other.mask)
-        for one, other in zip(before, after, strict=True)
+        old.label == other.label and np.array_equal(old.mask, other.mask)
+        for old, other in zip(before, after, strict=True)
     )
     return Correction(same, tuple(round(iou, DIGITS) for iou in garment_ious(before, after)))
 

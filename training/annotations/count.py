@@ -87,12 +87,15 @@ class Counting:
         if len(annotated) > self._label_studio.count_annotated(self._project_id):
             # Some tasks were deleted, or lost their annotations.
             annotated &= set(self._label_studio.annotated_task_ids(self._project_id))
-        kept = [one for one in last.approved if one.task_id in annotated - news]
-        approved = [one for one in self._approved_in(tasks) if one.task_id in annotated]
+        kept = [annotation for annotation in last.approved if annotation.task_id in annotated - news]
+        approved = [annotation for annotation in self._approved_in(tasks) if annotation.task_id in annotated]
         accepted = {task_id: at for task_id, at in last.accepted.items() if int(task_id) in annotated - news}
         times = last.latest | {str(task_id): time for task_id, time in changed.items()} | _times(tasks)
         return self._keep(
-            sorted([*kept, *approved], key=lambda one: one.task_id), accepted | accepted_alone(tasks), times, annotated
+            sorted([*kept, *approved], key=lambda annotation: annotation.task_id),
+            accepted | accepted_alone(tasks),
+            times,
+            annotated,
         )
 
     def _approved_in(self, tasks: Sequence[Mapping[str, Any]]) -> list[Approved]:
@@ -109,7 +112,7 @@ class Counting:
         }
         count = Count(self._rule, latest, tuple(approved), accepted, tuple(sorted(annotated)))
         # `asdict` would copy every point of every outline.
-        facts = {**vars(count), "approved": [vars(one) for one in approved]}
+        facts = {**vars(count), "approved": [vars(annotation) for annotation in approved]}
         write_whole(self._path, json.dumps(facts))
         return count
 
@@ -122,7 +125,9 @@ def counting_of(connections: Connections, project_id: int) -> Counting:
 def _annotated(tasks: Sequence[Mapping[str, Any]]) -> set[int]:
     """Returns the ids of tasks that have an annotation other than a skip."""
     return {
-        int(task["id"]) for task in tasks if any(not one.get("was_cancelled") for one in task.get("annotations") or [])
+        int(task["id"])
+        for task in tasks
+        if any(not annotation.get("was_cancelled") for annotation in task.get("annotations") or [])
     }
 
 

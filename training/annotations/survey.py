@@ -60,7 +60,7 @@ def survey_of(
     needed: int,
 ) -> Survey:
     """Assembles the survey from its parts; see `Survey`."""
-    by_people = [one for one in count.approved if one.by_person]
+    by_people = [annotation for annotation in count.approved if annotation.by_person]
     made = [*map(_made, by_people), *_accepted(count.accepted)]
     return Survey(
         at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -82,7 +82,7 @@ def survey_of(
 
 def instances(approved: Iterable[Approved], config: LabelConfig) -> dict[str, int]:
     """Counts the approved garments of each label of the config, zeros included, without drawing masks."""
-    found = Counter(label for one in approved for label in garment_labels(one.result, config))
+    found = Counter(label for annotation in approved for label in garment_labels(annotation.result, config))
     return {label: found[label] for label in config.label_values}
 
 
@@ -105,10 +105,10 @@ def work_in_all(made: Iterable[_Made]) -> list[Work]:
 
 def corrections(compared: Sequence[Correction], *, left: int) -> Corrections:
     """Summarizes the corrections of all annotations."""
-    ious = [iou for one in compared for iou in one.ious]
+    ious = [iou for correction in compared for iou in correction.ious]
     return Corrections(
         shown=len(compared),
-        unchanged=sum(one.unchanged for one in compared),
+        unchanged=sum(correction.unchanged for correction in compared),
         garments=len(ious),
         mean_iou=round(statistics.fmean(ious), IOU_DIGITS) if ious else None,
         median_iou=round(statistics.median(ious), IOU_DIGITS) if ious else None,
@@ -117,13 +117,13 @@ def corrections(compared: Sequence[Correction], *, left: int) -> Corrections:
 
 
 def _work(day: str | None, origin: Origin, seconds: Sequence[float | None]) -> Work:
-    known = [one for one in seconds if one is not None]
+    known = [value for value in seconds if value is not None]
     median_s = round(statistics.median(known), SECONDS_DIGITS) if known else None
     return Work(day, origin, images=len(seconds), timed=len(known), median_s=median_s)
 
 
-def _made(one: Approved) -> _Made:
-    return "prediction" if one.from_prediction else "scratch", _day(one.made_at), one.lead_time_s
+def _made(annotation: Approved) -> _Made:
+    return "prediction" if annotation.from_prediction else "scratch", _day(annotation.made_at), annotation.lead_time_s
 
 
 def _accepted(times: Mapping[str, str]) -> list[_Made]:

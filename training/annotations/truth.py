@@ -97,15 +97,17 @@ def _named(region: LabelledMask, config: LabelConfig, problems: list[str]) -> La
 def _layered(regions: Sequence[LabelledMask], config: LabelConfig, problems: list[str]) -> list[LabelledMask]:
     """Removes from each region the pixels that later regions share with it, if either label is exclusive."""
     layered = []
-    for number, one in enumerate(regions):
-        mask = one.mask
+    for number, region in enumerate(regions):
+        mask = region.mask
         for later in regions[number + 1 :]:
-            if later.mask.shape == mask.shape and (config.is_exclusive(one.label) or config.is_exclusive(later.label)):
+            if later.mask.shape == mask.shape and (
+                config.is_exclusive(region.label) or config.is_exclusive(later.label)
+            ):
                 mask = mask & ~later.mask
         if mask.any():
-            layered.append(replace(one, mask=mask))
+            layered.append(replace(region, mask=mask))
         else:
-            problems.append(f"Region {one.region_id}: later regions cover all of it.")
+            problems.append(f"Region {region.region_id}: later regions cover all of it.")
     return layered
 
 
@@ -136,8 +138,8 @@ def _garments(regions: Sequence[tuple[str | None, Hashable]], result: Sequence[M
         regions: the id of each region, and the key that all parts of a garment share.
     """
     place = {identity: number for number, (identity, _) in enumerate(regions)}
-    pairs = [(place[one], place[other]) for one, other in _links(result) if one in place and other in place]
-    pairs = [(one, other) for one, other in pairs if regions[one][1] == regions[other][1]]
+    pairs = [(place[first], place[other]) for first, other in _links(result) if first in place and other in place]
+    pairs = [(first, other) for first, other in pairs if regions[first][1] == regions[other][1]]
     if not pairs:
         return list(range(len(regions)))
     ends = tuple(zip(*pairs, strict=True))
@@ -149,5 +151,7 @@ def _garments(regions: Sequence[tuple[str | None, Hashable]], result: Sequence[M
 def _links(result: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Returns the pairs of region ids that a group or a relation links, whatever their labels."""
     groups = [(str(region["parentID"]), str(region.get("id"))) for region in result if region.get("parentID")]
-    relations = [(str(one.get("from_id")), str(one.get("to_id"))) for one in result if one.get("type") == "relation"]
+    relations = [
+        (str(region.get("from_id")), str(region.get("to_id"))) for region in result if region.get("type") == "relation"
+    ]
     return groups + relations

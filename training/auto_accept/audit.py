@@ -63,14 +63,14 @@ def audit(
         gate: the version's gate, which decided what is accepted.
     """
     images = regions = wrong = 0
-    for one in approved:
-        stored = predictions.get(one.task_id)
-        if stored is None or not gate.is_audited(one.task_id):
+    for annotation in approved:
+        stored = predictions.get(annotation.task_id)
+        if stored is None or not gate.is_audited(annotation.task_id):
             continue
         found = _garments(decode(list(stored))[0])
         if not gate.passes([Certainty(garment.label, garment.score or 0.0) for garment in found]):
             continue
-        truth, _ = decode(one.result)
+        truth, _ = decode(annotation.result)
         images += 1
         regions += len(found)
         wrong += _wrong(found, truth, iou)
@@ -80,9 +80,9 @@ def audit(
 def _garments(regions: Sequence[LabelledMask]) -> list[LabelledMask]:
     """Joins regions of the same label and score, which are the parts of one garment."""
     joined: dict[tuple[str, float], Mask] = {}
-    for one in regions:
-        key = one.label, one.score or 0.0
-        joined[key] = joined[key] | one.mask if key in joined else one.mask
+    for region in regions:
+        key = region.label, region.score or 0.0
+        joined[key] = joined[key] | region.mask if key in joined else region.mask
     return [LabelledMask(mask, label, score) for (label, score), mask in joined.items()]
 
 
@@ -90,13 +90,15 @@ def _wrong(found: Sequence[LabelledMask], truth: Sequence[LabelledMask], iou: fl
     """Counts the garments in `found` that match nothing that is still free in `truth`."""
     free = list(truth)
     wrong = 0
-    for garment in sorted(found, key=lambda one: -(one.score or 0.0)):
-        alike = [one for one in free if one.label == garment.label and one.mask.shape == garment.mask.shape]
-        choices = [[one] for one in alike] + ([alike] if len(alike) > 1 else [])
-        fits = [(overlap(garment.mask, np.logical_or.reduce([one.mask for one in ones])), ones) for ones in choices]
+    for garment in sorted(found, key=lambda garment: -(garment.score or 0.0)):
+        alike = [region for region in free if region.label == garment.label and region.mask.shape == garment.mask.shape]
+        choices = [[region] for region in alike] + ([alike] if len(alike) > 1 else [])
+        fits = [
+            (overlap(garment.mask, np.logical_or.reduce([region.mask for region in ones])), ones) for ones in choices
+        ]
         best, taken = max(fits, key=itemgetter(0), default=(0.0, []))
         if best >= iou:
-            free = [one for one in free if not any(one is other for other in taken)]
+            free = [region for region in free if not any(region is other for other in taken)]
         else:
             wrong += 1
     return wrong

@@ -33,19 +33,24 @@ def evidence_for(label: str, judged: Iterable[Matched], *, precision: float, low
         lowest: the class confidence below which detections were dropped. No threshold is lower, and a region's score is
             at most its class confidence: lowering this limit later adds nothing to what is accepted.
     """
-    ranked = sorted((one for one in judged if one.label == label and one.score >= lowest), key=lambda one: -one.score)
+    ranked = sorted(
+        (detection for detection in judged if detection.label == label and detection.score >= lowest),
+        key=lambda detection: -detection.score,
+    )
     error = (1 - CONFIDENCE) / CANDIDATES
     best: Evidence | None = None
-    for threshold in _candidates([one.score for one in ranked], least=_least(precision, error), lowest=lowest):
-        above = [one for one in ranked if one.score >= threshold]
-        right = sum(one.right for one in above)
+    for threshold in _candidates(
+        [detection.score for detection in ranked], least=_least(precision, error), lowest=lowest
+    ):
+        above = [detection for detection in ranked if detection.score >= threshold]
+        right = sum(detection.right for detection in above)
         bound = lower_bound(right, len(above), error=error)
         # The thresholds descend: the last one that passes is the lowest.
         if bound >= precision:
             best = Evidence(label, threshold, len(above), right, bound)
     if best is not None:
         return best
-    right = sum(one.right for one in ranked)
+    right = sum(detection.right for detection in ranked)
     return Evidence(label, None, len(ranked), right, lower_bound(right, len(ranked), error=1 - CONFIDENCE))
 
 
@@ -73,10 +78,10 @@ def calibrate(
         lowest: label → the limit that `evidence_for` takes.
     """
     evidence = tuple(evidence_for(label, judged, precision=precision, lowest=least) for label, least in lowest.items())
-    gate = Gate("", None, {one.label: one.threshold for one in evidence if one.threshold is not None}, 0.0)
+    gate = Gate("", None, {entry.label: entry.threshold for entry in evidence if entry.threshold is not None}, 0.0)
     by_image: dict[int, list[Certainty]] = {}
-    for one in judged:
-        by_image.setdefault(one.image, []).append(Certainty(one.label, one.score))
+    for detection in judged:
+        by_image.setdefault(detection.image, []).append(Certainty(detection.label, detection.score))
     passing = [ones for ones in by_image.values() if gate.passes(ones)]
     return Calibration(
         precision=precision,
@@ -93,12 +98,14 @@ def calibration_on(
 ) -> Calibration:
     """Calibrates a detector's thresholds on held-out images; see `evidence_for`."""
     judged: list[Matched] = []
-    scenes = detector.detect((one.image for one in held_out), min_score=settings.model_score_threshold)
-    for number, (one, scene) in enumerate(zip(held_out, scenes, strict=True)):
+    scenes = detector.detect(
+        (held_out_image.image for held_out_image in held_out), min_score=settings.model_score_threshold
+    )
+    for number, (held_out_image, scene) in enumerate(zip(held_out, scenes, strict=True)):
         found = garments(
             scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
         )
-        judged += match(number, found, one.truth, iou=settings.auto_accept_iou)
+        judged += match(number, found, held_out_image.truth, iou=settings.auto_accept_iou)
     lowest = {label: config.threshold_for(label, settings.model_score_threshold) for label in config.label_values}
     return calibrate(
         judged, lowest, images=len(held_out), precision=settings.auto_accept_precision, iou=settings.auto_accept_iou

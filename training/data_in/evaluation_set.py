@@ -33,16 +33,16 @@ def evaluation_images(
     Raises:
         DatasetError: the set is damaged.
     """
-    for number, one in enumerate(source.images, 1):
+    for number, annotated in enumerate(source.images, 1):
         try:
-            image = _decoded(one.picture, settings, side_px)
+            image = _decoded(annotated.picture, settings, side_px)
         except ImageError as e:
             logger.warning("Passed over: %s", e)
             continue
         if image is None:
-            logger.warning("Passed over: the image '%s' is not there", one.picture.name)
+            logger.warning("Passed over: the image '%s' is not there", annotated.picture.name)
             continue
-        yield HeldOut(number, number, image, tuple(_truth(one, image, mapping)))
+        yield HeldOut(number, number, image, tuple(_truth(annotated, image, mapping)))
 
 
 def _decoded(picture: SetPicture, settings: Settings, side_px: int) -> Image | None:
@@ -55,9 +55,9 @@ def _decoded(picture: SetPicture, settings: Settings, side_px: int) -> Image | N
     return decode_image(encoded, source=picture.name, max_pixels=settings.image_max_pixels, side_px=side_px)
 
 
-def _truth(one: AnnotatedImage, image: Image, mapping: Mapping) -> Iterator[LabelledMask]:
-    drawn_wh = one.size_wh or one.picture.size_wh() or image.size_wh
-    known = [garment for garment in one.garments if mapping.label_for(garment.name) is not None]
+def _truth(annotated: AnnotatedImage, image: Image, mapping: Mapping) -> Iterator[LabelledMask]:
+    drawn_wh = annotated.size_wh or annotated.picture.size_wh() or image.size_wh
+    known = [garment for garment in annotated.garments if mapping.label_for(garment.name) is not None]
     for garment in cleaned(known, drawn_wh, Cleaning()):
         label = mapping.label_for(garment.name) if garment is not None else None
         if garment is None or label is None:

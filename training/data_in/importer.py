@@ -113,8 +113,8 @@ class Arriving:
             except LabelStudioError as e:
                 came = self.tally.new + self.tally.present
                 raise type(e)(f"{e} {came} images came in; the same command goes on from there.") from e
-        self.tally.new += sum(one.task_id is None for one in some)
-        self.tally.present += sum(one.task_id is not None for one in some)
+        self.tally.new += sum(arrival.task_id is None for arrival in some)
+        self.tally.present += sum(arrival.task_id is not None for arrival in some)
 
     def _is_open(self, task_id: int) -> bool:
         """Whether a task may get regions: it has no annotation, nor, where predictions come in, any from this set."""
@@ -139,13 +139,13 @@ class Arriving:
         labels = {garment.name: label for garment, label in named if label is not None}
         self.tally.unmapped.update(garment.name for garment, label in named if label is None)
         wanted = [garment for garment, label in named if label is not None]
-        for one in cleaned(wanted, frame_wh, self._manner.cleaning):
-            if one is None:
+        for garment in cleaned(wanted, frame_wh, self._manner.cleaning):
+            if garment is None:
                 self.tally.note([TOO_SMALL], image.picture.name)
                 continue
-            label = labels[one.name]
-            self.tally.garments[(one.name, label)] += 1
-            result += _encoded(one, label, self._config, frame_wh, original_wh, self._manner.version)
+            label = labels[garment.name]
+            self.tally.garments[(garment.name, label)] += 1
+            result += _encoded(garment, label, self._config, frame_wh, original_wh, self._manner.version)
         return result
 
 
@@ -181,7 +181,7 @@ def _encoded(
     outlines = garment.outlines
     if outlines and config.output_for(label).kind == "polygon" and _is_within(outlines, frame_wh):
         # Nobody could see or delete an outline that covers no pixel.
-        visible = [one for one in outlines if outline_to_mask(one, size_wh=frame_wh).any()]
+        visible = [outline for outline in outlines if outline_to_mask(outline, size_wh=frame_wh).any()]
         return encode_outlines(visible, label, config, size_wh=frame_wh, original_wh=original_wh, model_version=version)
     labelled = LabelledMask(garment.drawn(frame_wh), label)
     scaled = original_wh if original_wh != frame_wh else None
@@ -189,4 +189,4 @@ def _encoded(
 
 
 def _is_within(outlines: Sequence[Any], size_wh: tuple[int, int]) -> bool:
-    return all(((one >= 0) & (one <= size_wh)).all() for one in outlines)
+    return all(((outline >= 0) & (outline <= size_wh)).all() for outline in outlines)

@@ -39,7 +39,7 @@ class Cleaning:
 
 def cleaned(garments: Sequence[Garment], size_wh: tuple[int, int], cleaning: Cleaning) -> Iterator[Garment | None]:
     """Yields the garments that are left, each with at least one pixel; None for each garment that is too small."""
-    masks = [one.drawn(size_wh) for one in garments]
+    masks = [garment.drawn(size_wh) for garment in garments]
     covered = np.logical_or.reduce(masks) if cleaning.fill_holes and masks else None
     for garment, drawn in zip(garments, masks, strict=True):
         mask = drawn

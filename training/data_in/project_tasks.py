@@ -80,7 +80,7 @@ class ProjectTasks:
         if self._folder is not None and files_root is not None and not dry_run:
             # Before the tasks are read, because synchronising a storage may add tasks.
             ensure_served(label_studio, project_id=project_id, folder=files_root.absolute() / self._folder)
-        sizes = {one.address: one.bytes for one in uploads(label_studio, project_id=project_id)}
+        sizes = {uploaded.address: uploaded.bytes for uploaded in uploads(label_studio, project_id=project_id)}
         # An import that stopped between uploading files and making their tasks need not upload the files again.
         self._uploaded = {_key(address, sizes): address for address in sizes}
         for task in label_studio.all_tasks(project_id):
@@ -108,18 +108,20 @@ class ProjectTasks:
         Raises:
             LabelStudioError: Label Studio does not answer, or refuses; of the new tasks, all are then stored or none.
         """
-        new = [one for one in arrivals if one.task_id is None]
+        new = [arrival for arrival in arrivals if arrival.task_id is None]
         addresses = self._addresses(new)
         tasks: list[dict[str, Any]] = []
-        for one in new:
-            task: dict[str, Any] = {"data": {self._image_key: addresses[one.picture.name]}}
-            if one.result and kind == "annotations":
-                task["annotations"] = [{"result": one.result, "ground_truth": ground_truth}]
-            elif one.result:
-                task["predictions"] = [{"result": one.result, "model_version": version, "score": 0.0}]
+        for arrival in new:
+            task: dict[str, Any] = {"data": {self._image_key: addresses[arrival.picture.name]}}
+            if arrival.result and kind == "annotations":
+                task["annotations"] = [{"result": arrival.result, "ground_truth": ground_truth}]
+            elif arrival.result:
+                task["predictions"] = [{"result": arrival.result, "model_version": version, "score": 0.0}]
             tasks.append(task)
         import_tasks(self._label_studio, project_id=self._project_id, tasks=tasks)
-        present = [(one.task_id, one.result) for one in arrivals if one.task_id is not None and one.result]
+        present = [
+            (arrival.task_id, arrival.result) for arrival in arrivals if arrival.task_id is not None and arrival.result
+        ]
         if kind == "predictions":
             found = [(task_id, Prediction(regions=result, model_version=version)) for task_id, result in present]
             self._label_studio.write_predictions(self._project_id, found)
@@ -131,25 +133,26 @@ class ProjectTasks:
 
     def _addresses(self, new: Sequence[Arrival]) -> dict[str, str]:
         """Returns each new picture's address by its name, after uploading those that Label Studio cannot reach."""
-        found = {one.picture.name: one.picture.url for one in new if one.picture.url}
+        found = {arrival.picture.name: arrival.picture.url for arrival in new if arrival.picture.url}
         sent: list[tuple[str, str, Path | bytes]] = []
-        for one in new:
-            file, name = one.picture.file, one.picture.name
+        for arrival in new:
+            file, name = arrival.picture.file, arrival.picture.name
             served = self._served(file) if file is not None else None
             if served is not None:
                 found[name] = local_address(served)
-            elif file is not None or one.picture.encoded is not None:
-                here = next((self._uploaded[key] for key in self._keys(one.picture) if key in self._uploaded), None)
+            elif file is not None or arrival.picture.encoded is not None:
+                here = next((self._uploaded[key] for key in self._keys(arrival.picture) if key in self._uploaded), None)
                 if here is not None:
                     found[name] = here
                 else:
-                    sent.append((name, kept_name(PurePosixPath(name)), file or one.picture.encoded or b""))
+                    sent.append((name, kept_name(PurePosixPath(name)), file or arrival.picture.encoded or b""))
         for first in range(0, len(sent), UPLOADED_AT_ONCE):
             some = sent[first : first + UPLOADED_AT_ONCE]
             files = [(name, source) for _, name, source in some]
             ids = upload(self._label_studio, project_id=self._project_id, named=files, as_tasks=False)
             kept = {
-                one.id: one.address for one in uploads(self._label_studio, project_id=self._project_id, upload_ids=ids)
+                uploaded.id: uploaded.address
+                for uploaded in uploads(self._label_studio, project_id=self._project_id, upload_ids=ids)
             }
             found |= {name: kept[number] for (name, _, _), number in zip(some, ids, strict=True)}
         return found

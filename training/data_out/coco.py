@@ -48,7 +48,7 @@ def write_coco(
                     "category_id": numbers[garment.label],
                     "segmentation": segmentation,
                     "area": int(np.count_nonzero(garment.mask)),
-                    "bbox": [float(one) for one in cv2.boundingRect(garment.mask.view(np.uint8))],
+                    "bbox": [float(value) for value in cv2.boundingRect(garment.mask.view(np.uint8))],
                     "iscrowd": 0,
                     "by": "person" if image.by_person else "model",
                     "score": garment.score,
@@ -62,7 +62,7 @@ def write_coco(
 
 def _runs(garment: LabelledMask) -> dict[str, Any]:
     runs = runs_of(garment.mask)
-    return {"size": [int(one) for one in runs["size"]], "counts": runs["counts"].decode("ascii")}
+    return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
 
 
 def _polygons(garment: LabelledMask, outlining: Outlining) -> list[list[float]]:

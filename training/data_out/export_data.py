@@ -99,12 +99,14 @@ def _config_of(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
 
 def _choose(tasks: Sequence[dict[str, object]], settings: Settings, chosen: Chosen) -> list[Approved]:
     approved = approved_annotations(tasks, rule=rule_of(settings), with_auto_accepted=chosen.by != "person")
-    wanted = [one for one in approved if chosen.by == "both" or one.by_person == (chosen.by == "person")]
-    return [replace(one, result=_sure(one, chosen.min_score)) for one in wanted]
+    wanted = [
+        annotation for annotation in approved if chosen.by == "both" or annotation.by_person == (chosen.by == "person")
+    ]
+    return [replace(annotation, result=_sure(annotation, chosen.min_score)) for annotation in wanted]
 
 
-def _sure(one: Approved, min_score: float) -> list[dict[str, object]]:
-    return [region for region in one.result if region.get("score") is None or region["score"] >= min_score]
+def _sure(annotation: Approved, min_score: float) -> list[dict[str, object]]:
+    return [region for region in annotation.result if region.get("score") is None or region["score"] >= min_score]
 
 
 def _write_yolo(
@@ -117,8 +119,8 @@ def _write_yolo(
 ) -> int:
     """Writes the YOLO data set; images keep the sides that the project's models were trained and evaluated on."""
 
-    def load(one: Approved) -> Image:
-        return load_image(images, Task(id=one.task_id, data=one.data), config)
+    def load(annotation: Approved) -> Image:
+        return load_image(images, Task(id=annotation.task_id, data=annotation.data), config)
 
     kept = into.with_name(f"{into.name}.examples")
     try:

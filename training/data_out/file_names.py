@@ -12,6 +12,6 @@ RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 
 def file_name(text: str, *, otherwise: str = "_") -> str:
     """Replaces all but letters, digits, spaces, `-` and `_` with `_`; returns `otherwise` where nothing is left."""
-    kept = "".join(one if one.isalnum() or one in " -_" else "_" for one in text)
+    kept = "".join(character if character.isalnum() or character in " -_" else "_" for character in text)
     name = kept.encode("utf-8", "replace")[:LONGEST_BYTES].decode("utf-8", "ignore").strip() or otherwise
     return f"_{name}" if RESERVED.fullmatch(name) else name

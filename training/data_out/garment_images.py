@@ -51,20 +51,24 @@ def garment_images(approved: Iterable[Approved], config: LabelConfig, images: Im
     Raises:
         LabelStudioError: Label Studio, which stores the images, does not answer.
     """
-    for one in approved:
-        task = Task(id=one.task_id, data=one.data)
+    for annotation in approved:
+        task = Task(id=annotation.task_id, data=annotation.data)
         try:
             image = load_image(images, task, config)
-            name = f"{one.task_id}_{_file_name(image_url(task, config))}"
+            name = f"{annotation.task_id}_{_file_name(image_url(task, config))}"
         except ImageError as e:
-            logger.warning("Task %s is passed over: %s", one.task_id, e)
+            logger.warning("Task %s is passed over: %s", annotation.task_id, e)
             continue
         garments = [
             replace(garment, mask=fitted(garment.mask, image.size_wh))
-            for garment in truth_of(one.result, config).garments
+            for garment in truth_of(annotation.result, config).garments
         ]
         yield GarmentImage(
-            one.task_id, name, image.pixels, tuple(one for one in garments if one.mask.any()), one.by_person
+            annotation.task_id,
+            name,
+            image.pixels,
+            tuple(garment for garment in garments if garment.mask.any()),
+            annotation.by_person,
         )
 
 

@@ -97,20 +97,20 @@ def build_dataset(
             f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3])
         )
     sides = split(
-        [Photograph(one.image_key, int(one.phash, 16), frozenset(one.labels)) for _, one in made],
+        [Photograph(example.image_key, int(example.phash, 16), frozenset(example.labels)) for _, example in made],
         earlier.placed if earlier else {},
     )
     made = _with_few_negatives(made, sides, left_out)
     rarity = repeat_factors(_labels_by_image(made, sides, "train"), rare_share=rare_label_share)
     entries = tuple(
         _entry(
-            one,
+            annotation,
             example,
             classes,
             side=sides[example.image_key],
             weight=hard_weight(example.disagreed, most=hard_example_weight) * rarity.get(example.image_key, 1.0),
         )
-        for one, example in made
+        for annotation, example in made
     )
     manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), all_placed(entries, earlier))
     _write(manifest, [example for _, example in made], kept, folder)
@@ -120,8 +120,8 @@ def build_dataset(
     return Dataset(
         data_yaml=folder / "data.yaml",
         manifest=manifest,
-        learnt={str(one.annotation_id): one.content_hash for one in approved},
-        held_out=tuple(one for one, example in made if sides[example.image_key] == "val"),
+        learnt={str(annotation.annotation_id): annotation.content_hash for annotation in approved},
+        held_out=tuple(annotation for annotation, example in made if sides[example.image_key] == "val"),
     )
 
 
@@ -131,16 +131,16 @@ def _make(
     """Returns the usable examples, and a sentence for each problem."""
     made: list[_Made] = []
     left_out: list[str] = []
-    for one in sorted(approved, key=lambda one: one.task_id):
-        where = f"annotation {one.annotation_id} of task {one.task_id}"
+    for annotation in sorted(approved, key=lambda annotation: annotation.task_id):
+        where = f"annotation {annotation.annotation_id} of task {annotation.task_id}"
         try:
-            example = kept.make(one, load)
+            example = kept.make(annotation, load)
         except ImageError as e:
             left_out.append(f"{where}: {e}")
             continue
         left_out += [f"{where}: {problem}" for problem in example.problems]
         if example.is_usable:
-            made.append((one, example))
+            made.append((annotation, example))
         else:
             left_out.append(f"{where}: no usable regions; counted as reviewed.")
     return made, left_out
@@ -150,14 +150,14 @@ def _with_few_negatives(made: list[_Made], sides: Mapping[str, Side], left_out: 
     """Drops images without garments beyond `NEGATIVE_SHARE` of each side: more of them teach the model nothing."""
     kept: set[int] = set()
     for side in ("train", "val"):
-        here = [(one, example) for one, example in made if sides[example.image_key] == side]
-        empty = sorted((example.image_key, one.task_id) for one, example in here if not example.labels)
+        here = [(annotation, example) for annotation, example in made if sides[example.image_key] == side]
+        empty = sorted((example.image_key, annotation.task_id) for annotation, example in here if not example.labels)
         room = round(NEGATIVE_SHARE * (len(here) - len(empty)))
         kept |= {task_id for _, task_id in empty[:room]}
         left_out += [
             f"task {task_id}: shows no garment, and a tenth of such images is enough." for _, task_id in empty[room:]
         ]
-    return [(one, example) for one, example in made if example.labels or one.task_id in kept]
+    return [(annotation, example) for annotation, example in made if example.labels or annotation.task_id in kept]
 
 
 def _labels_by_image(made: Sequence[_Made], sides: Mapping[str, Side], side: Side) -> dict[str, set[str]]:
@@ -168,11 +168,11 @@ def _labels_by_image(made: Sequence[_Made], sides: Mapping[str, Side], side: Sid
     return labels
 
 
-def _entry(one: Approved, example: Example, classes: tuple[str, ...], *, side: Side, weight: float) -> Entry:
+def _entry(annotation: Approved, example: Example, classes: tuple[str, ...], *, side: Side, weight: float) -> Entry:
     return Entry(
-        annotation_id=one.annotation_id,
-        task_id=one.task_id,
-        content_hash=one.content_hash,
+        annotation_id=annotation.annotation_id,
+        task_id=annotation.task_id,
+        content_hash=annotation.content_hash,
         image_key=example.image_key,
         phash=example.phash,
         side=side,

@@ -74,17 +74,17 @@ class Examples:
         self._image_size_px = image_size_px
         self._used: set[Path] = set()
 
-    def make(self, one: Approved, load: Callable[[Approved], Image]) -> Example:
+    def make(self, annotation: Approved, load: Callable[[Approved], Image]) -> Example:
         """Returns the annotation's example, from the cache if the annotation has not changed.
 
         Raises:
             ImageError, LabelStudioError: raised by `load`, which is called only without a cached example, and returns
                 the image with its longer side at most the training size.
         """
-        path = self._folder / f"{self._name(one)}.json"
+        path = self._folder / f"{self._name(annotation)}.json"
         example = _read(path)
         if example is None or not self.picture(example).is_file():
-            example = self._make(one, load(one))
+            example = self._make(annotation, load(annotation))
             write_whole(path, json.dumps(asdict(example)))
         self._used |= {path, self.picture(example)}
         return example
@@ -99,14 +99,14 @@ class Examples:
             if path not in self._used:
                 path.unlink(missing_ok=True)
 
-    def _name(self, one: Approved) -> str:
+    def _name(self, annotation: Approved) -> str:
         of_config = label_facts(self._config)
-        shown = [RELEASE, one.content_hash, one.data, one.shown, *of_config, self._image_size_px]
+        shown = [RELEASE, annotation.content_hash, annotation.data, annotation.shown, *of_config, self._image_size_px]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:32]
 
-    def _make(self, one: Approved, image: Image) -> Example:
-        truth = truth_of(one.result, self._config)
-        shown = truth_of(one.shown, self._config).garments if one.shown is not None else None
+    def _make(self, annotation: Approved, image: Image) -> Example:
+        truth = truth_of(annotation.result, self._config)
+        shown = truth_of(annotation.shown, self._config).garments if annotation.shown is not None else None
         example = Example(
             image_key=image.key,
             phash=str(imagehash.phash(PillowImage.fromarray(image.pixels))),

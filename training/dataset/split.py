@@ -57,25 +57,35 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
     Args:
         placed: image key → its side and perceptual hash in earlier trainings.
     """
-    images = sorted({one.key: one for one in photographs}.values(), key=lambda one: one.key)
-    sides: dict[str, Side] = {one.key: placed[one.key].side for one in images if one.key in placed}
-    fresh = [one for one in images if one.key not in placed]
+    images = sorted(
+        {photograph.key: photograph for photograph in photographs}.values(), key=lambda photograph: photograph.key
+    )
+    sides: dict[str, Side] = {
+        photograph.key: placed[photograph.key].side for photograph in images if photograph.key in placed
+    }
+    fresh = [photograph for photograph in images if photograph.key not in placed]
     groups = []
     for group in _lookalikes(fresh):
         side = _side_of_lookalike(group, placed)
         if side is None:
             groups.append(group)
         else:
-            sides |= dict.fromkeys((one.key for one in group), side)
-    totals = Counter(label for one in images for label in _labels(one))
-    held_out = Counter(label for one in images if sides.get(one.key) == "val" for label in _labels(one))
-    for_training = Counter(label for one in images if sides.get(one.key) == "train" for label in _labels(one))
+            sides |= dict.fromkeys((photograph.key for photograph in group), side)
+    totals = Counter(label for photograph in images for label in _labels(photograph))
+    held_out = Counter(
+        label for photograph in images if sides.get(photograph.key) == "val" for label in _labels(photograph)
+    )
+    for_training = Counter(
+        label for photograph in images if sides.get(photograph.key) == "train" for label in _labels(photograph)
+    )
     # Groups with the rarest labels come first, because they can be placed in the fewest ways.
-    for group in sorted(groups, key=lambda ones: min(totals[label] for one in ones for label in _labels(one))):
-        shown = Counter(label for one in group for label in _labels(one))
+    for group in sorted(
+        groups, key=lambda ones: min(totals[label] for photograph in ones for label in _labels(photograph))
+    ):
+        shown = Counter(label for photograph in group for label in _labels(photograph))
         side = "val" if _is_wanted(shown, totals, held_out, for_training) else "train"
         (held_out if side == "val" else for_training).update(shown)
-        sides |= dict.fromkeys((one.key for one in group), side)
+        sides |= dict.fromkeys((photograph.key for photograph in group), side)
     return sides
 
 
@@ -89,27 +99,29 @@ def _is_wanted(shown: Counter[str], totals: Counter[str], held_out: Counter[str]
     return is_missing or held_out[rarest] < round(VAL_SHARE * totals[rarest])
 
 
-def _labels(one: Photograph) -> frozenset[str]:
+def _labels(photograph: Photograph) -> frozenset[str]:
     # Images without a garment are split like the images of a label.
-    return one.labels or frozenset({""})
+    return photograph.labels or frozenset({""})
 
 
 def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:
     """Groups the images that look similar, directly or through others."""
     if not images:
         return []
-    pairs = _near(_hashes(one.phash for one in images), _hashes(one.phash for one in images))
+    pairs = _near(
+        _hashes(photograph.phash for photograph in images), _hashes(photograph.phash for photograph in images)
+    )
     graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(len(images), len(images)))
     groups: dict[int, list[Photograph]] = {}
-    for one, group in zip(images, connected_components(graph)[1].tolist(), strict=True):
-        groups.setdefault(group, []).append(one)
+    for photograph, group in zip(images, connected_components(graph)[1].tolist(), strict=True):
+        groups.setdefault(group, []).append(photograph)
     return list(groups.values())
 
 
 def _side_of_lookalike(group: Sequence[Photograph], placed: Mapping[str, KnownSide]) -> Side | None:
     """Returns the side of the known images that look similar to these; None if there are none."""
     known = list(placed.values())
-    _, alike = _near(_hashes(one.phash for one in group), _hashes(one.phash for one in known))
+    _, alike = _near(_hashes(photograph.phash for photograph in group), _hashes(image.phash for image in known))
     sides = {known[number].side for number in alike.tolist()}
     return "val" if "val" in sides else "train" if sides else None
 

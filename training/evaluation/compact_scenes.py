@@ -32,7 +32,7 @@ class CompactScenes(Sequence[Scene]):
     """A sequence of scenes without features, decoded at each access; at most `MOST_DETECTIONS` detections of each."""
 
     def __init__(self, scenes: Iterable[Scene]) -> None:
-        self._scenes = [tuple(_keep(one) for one in scene.detections[:MOST_DETECTIONS]) for scene in scenes]
+        self._scenes = [tuple(_keep(detection) for detection in scene.detections[:MOST_DETECTIONS]) for scene in scenes]
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -43,10 +43,10 @@ class CompactScenes(Sequence[Scene]):
     def __getitem__(self, number: slice) -> Sequence[Scene]: ...
     def __getitem__(self, number: int | slice) -> Scene | Sequence[Scene]:
         if isinstance(number, slice):
-            return [self[one] for one in range(len(self))[number]]
-        return Scene(tuple(one.detection() for one in self._scenes[number]))
+            return [self[index] for index in range(len(self))[number]]
+        return Scene(tuple(compact.detection() for compact in self._scenes[number]))
 
 
-def _keep(one: Detection) -> _Kept:
-    runs = runs_of(one.mask)
-    return _Kept(runs, one.class_name, one.score, one.mask_score)
+def _keep(detection: Detection) -> _Kept:
+    runs = runs_of(detection.mask)
+    return _Kept(runs, detection.class_name, detection.score, detection.mask_score)

@@ -37,12 +37,14 @@ def held_out_images(
     Raises:
         LabelStudioError: Label Studio, which serves the images, is unreachable.
     """
-    for one in approved:
+    for annotation in approved:
         try:
-            image = load_image(images, Task(id=one.task_id, data=one.data), config, side_px=side_px)
+            image = load_image(images, Task(id=annotation.task_id, data=annotation.data), config, side_px=side_px)
         except ImageError as e:
-            logger.warning("Held-out task %s is passed over: %s", one.task_id, e)
+            logger.warning("Held-out task %s is passed over: %s", annotation.task_id, e)
             continue
-        garments = truth_of(one.result, config).garments
+        garments = truth_of(annotation.result, config).garments
         truth = [replace(garment, mask=fitted(garment.mask, image.size_wh)) for garment in garments]
-        yield HeldOut(one.task_id, one.annotation_id, image, tuple(mask for mask in truth if mask.mask.any()))
+        yield HeldOut(
+            annotation.task_id, annotation.annotation_id, image, tuple(mask for mask in truth if mask.mask.any())
+        )

@@ -82,10 +82,10 @@ def _decide(
     if new - old <= margin:
         return False, f"{compared}: not higher by more than {margin:g}."
     worse = [
-        f"{one.label} from {was:.3f} to {now:.3f}"
-        for one in labels
-        for now, was in [_pair(one)]
-        if one.instances >= LEAST_INSTANCES and was - now > most_lost
+        f"{label_verdict.label} from {was:.3f} to {now:.3f}"
+        for label_verdict in labels
+        for now, was in [_pair(label_verdict)]
+        if label_verdict.instances >= LEAST_INSTANCES and was - now > most_lost
     ]
     if worse:
         return False, f"{compared}; but it loses more than {most_lost:g} on {', '.join(worse)}."
@@ -94,16 +94,16 @@ def _decide(
 
 def _labels(compared: Compared) -> tuple[LabelVerdict, ...]:
     """Returns the comparison of each label that the held-out images show."""
-    before = {one.label: one.mask_map for one in compared.champion.labels} if compared.champion else {}
+    before = {row.label: row.mask_map for row in compared.champion.labels} if compared.champion else {}
     return tuple(
-        LabelVerdict(one.label, one.instances, one.mask_map, before.get(one.label))
-        for one in compared.own.labels
-        if one.mask_map is not None
+        LabelVerdict(row.label, row.instances, row.mask_map, before.get(row.label))
+        for row in compared.own.labels
+        if row.mask_map is not None
     )
 
 
-def _pair(one: LabelVerdict) -> tuple[float, float]:
-    return one.challenger, one.champion or 0.0
+def _pair(label_verdict: LabelVerdict) -> tuple[float, float]:
+    return label_verdict.challenger, label_verdict.champion or 0.0
 
 
 def _mean(by_label: dict[str, float]) -> float:

@@ -48,17 +48,17 @@ def scores_of(
         labels: the project's labels, in the label config's order; masks with other labels are ignored.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
-    truth = [[one for one in ones if one.label in labels] for ones in truth]
+    truth = [[mask for mask in ones if mask.label in labels] for ones in truth]
     expected = [instances(ones) for ones in truth]
     # Here and below, the masks of one image at a time: the masks of all images would take gigabytes.
     seen = [instances(_finds(scene, labels, min_score=0.0)) for scene in found]
     boxes, masks = precisions(expected, seen, of="bbox"), precisions(expected, seen, of="segm")
     judged = [
-        one
+        detection
         for image, scene in enumerate(found)
-        for one in match(image, _finds(scene, labels, min_score=min_score), truth[image], iou=RIGHT_IOU)
+        for detection in match(image, _finds(scene, labels, min_score=min_score), truth[image], iou=RIGHT_IOU)
     ]
-    counts = Counter(one.label for ones in truth for one in ones)
+    counts = Counter(mask.label for ones in truth for mask in ones)
     shown = (_finds(scene, labels, min_score=min_score) for scene in found)
     pixels = pixel_scores(_maps(truth, shown, sizes_wh, labels), labels=len(labels))
     rows = tuple(
@@ -74,9 +74,9 @@ def scores_of(
         mask_map50=_mean(row.mask_map50 for row in rows),
         precision=_mean(row.precision for row in rows),
         recall=_mean(row.recall for row in rows),
-        miou=_mean(one.iou for one in classes),
-        mean_accuracy=_mean(one.accuracy for one in classes),
-        dice=_mean(one.dice for one in classes),
+        miou=_mean(metrics.iou for metrics in classes),
+        mean_accuracy=_mean(metrics.accuracy for metrics in classes),
+        dice=_mean(metrics.dice for metrics in classes),
         boundary_iou=_mean(row.boundary_iou for row in rows),
         overall_accuracy=pixels.overall_accuracy,
         ms_an_image=ms_an_image,
@@ -92,7 +92,7 @@ def _row(
     judged: Iterable[Matched],
     pixels: ClassPixels,
 ) -> LabelScores:
-    right = [one.right for one in judged if one.label == label]
+    right = [detection.right for detection in judged if detection.label == label]
     return LabelScores(
         label=label,
         instances=garments,
@@ -111,9 +111,9 @@ def _row(
 
 def _finds(scene: Scene, labels: Sequence[str], *, min_score: float) -> list[LabelledMask]:
     return [
-        LabelledMask(one.mask, one.class_name, one.score)
-        for one in scene.detections
-        if one.class_name in labels and one.score >= min_score
+        LabelledMask(detection.mask, detection.class_name, detection.score)
+        for detection in scene.detections
+        if detection.class_name in labels and detection.score >= min_score
     ]
 
 
@@ -126,14 +126,14 @@ def _maps(
     numbers = {label: number for number, label in enumerate(labels, start=1)}
 
     def drawn(layers: Sequence[LabelledMask], size_wh: tuple[int, int]) -> LabelMap:
-        return label_map(((one.mask, numbers[one.label]) for one in layers), size_wh=size_wh)
+        return label_map(((layer.mask, numbers[layer.label]) for layer in layers), size_wh=size_wh)
 
     for there, seen, size_wh in zip(truth, shown, sizes_wh, strict=True):
-        yield drawn(there, size_wh), drawn(sorted(seen, key=lambda one: one.score or 0.0), size_wh)
+        yield drawn(there, size_wh), drawn(sorted(seen, key=lambda detection: detection.score or 0.0), size_wh)
 
 
 def _mean(figures: Iterable[float | None]) -> float | None:
-    defined = [one for one in figures if one is not None]
+    defined = [value for value in figures if value is not None]
     return float(np.mean(defined)) if defined else None
 
 
@@ -143,7 +143,7 @@ def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: 
     Args:
         min_score: confidence in `[0, 1]` from which detections count, as in production: drawing each mask costs time.
     """
-    images = [one.image for one in held_out[:TIMED_IMAGES]]
+    images = [held_out_image.image for held_out_image in held_out[:TIMED_IMAGES]]
     if not images:
         return None
     # Not timed: runtimes compile and reserve memory on the first images.
@@ -164,14 +164,14 @@ def scored(
         labels: the labels to evaluate, in order.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
-    scenes = detector.detect((one.image for one in images), min_score=JUDGED_FROM)
+    scenes = detector.detect((held_out_image.image for held_out_image in images), min_score=JUDGED_FROM)
     found = CompactScenes(_named(scene, config) for scene in scenes)
     # SAM 3 with words, the other kind of detector, takes a minute per image without a GPU: it is not run again.
     ms_an_image = detection_ms(images, detector, min_score=min_score) if isinstance(detector, Detector) else None
     scores = scores_of(
-        [one.truth for one in images],
+        [held_out_image.truth for held_out_image in images],
         found,
-        sizes_wh=[one.image.size_wh for one in images],
+        sizes_wh=[held_out_image.image.size_wh for held_out_image in images],
         labels=labels,
         min_score=min_score,
         ms_an_image=ms_an_image,
@@ -180,5 +180,5 @@ def scored(
 
 
 def _named(scene: Scene, config: LabelConfig) -> Scene:
-    named = [(one, config.label_for(one.class_name)) for one in scene.detections]
-    return replace(scene, detections=tuple(replace(one, class_name=label) for one, label in named if label))
+    named = [(detection, config.label_for(detection.class_name)) for detection in scene.detections]
+    return replace(scene, detections=tuple(replace(detection, class_name=label) for detection, label in named if label))

@@ -244,7 +244,7 @@ def _loads(weights: str) -> bool:
 
 def _random(weights: str) -> str:
     """Returns Ultralytics' YAML file for a network of the same size, which starts with random weights."""
-    size = next((one for one in SIZES if Path(weights).name == f"yolo11{one}-seg.pt"), "n")
+    size = next((letter for letter in SIZES if Path(weights).name == f"yolo11{letter}-seg.pt"), "n")
     return f"yolo11{size}-seg.yaml"
 
 

@@ -68,7 +68,7 @@ def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[Tr
     failed = told.parent / FAILED
     failed.unlink(missing_ok=True)
     told.unlink(missing_ok=True)
-    before = {one.pid for one in psutil.Process().children()}
+    before = {child.pid for child in psutil.Process().children()}
     reported = 0
     with ThreadPoolExecutor(1, thread_name_prefix="several-gpus") as pool:
         training = pool.submit(train)
@@ -78,10 +78,10 @@ def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[Tr
         finally:
             # RQ's timeout ends only this thread. The pool's thread waits for a child: killing it ends its children too.
             while not training.done():
-                for one in psutil.Process().children():
+                for child in psutil.Process().children():
                     with suppress(psutil.NoSuchProcess):
-                        if one.pid not in before:
-                            one.kill()
+                        if child.pid not in before:
+                            child.kill()
                 wait([training], timeout=LOOK_EVERY_S)
     _report_new(told, reported, report)
     try:

@@ -112,11 +112,11 @@ def confusion(images: Iterable[tuple[Sequence[LabelledMask], Sequence[LabelledMa
     """
     counted: Counter[tuple[str | None, str | None]] = Counter()
     for regions, finds in images:
-        made = pairs(ious([one.mask for one in regions], [one.mask for one in finds]))
+        made = pairs(ious([region.mask for region in regions], [detection.mask for detection in finds]))
         counted.update((regions[pair.region].label, finds[pair.find].label) for pair in made)
         seen, used = {pair.region for pair in made}, {pair.find for pair in made}
-        counted.update((one.label, None) for number, one in enumerate(regions) if number not in seen)
-        counted.update((None, one.label) for number, one in enumerate(finds) if number not in used)
+        counted.update((region.label, None) for number, region in enumerate(regions) if number not in seen)
+        counted.update((None, detection.label) for number, detection in enumerate(finds) if number not in used)
     labels = _commonest(counted)
     places: dict[str | None, int] = {label: number for number, label in enumerate(labels)} | {None: len(labels)}
     counts = np.zeros((len(places), len(places)), np.int64)
@@ -138,7 +138,7 @@ def _commonest(counted: Counter[tuple[str | None, str | None]]) -> tuple[str, ..
 def _comparable(masks: Sequence[LabelledMask], *, like: LabelledMask) -> list[tuple[Mask, str]]:
     """Returns downsampled masks with labels; drops masks of another size, which belong to another image."""
     step = max(max(like.mask.shape) // COMPARED_PX, 1)
-    return [(one.mask[::step, ::step], one.label) for one in masks if one.mask.shape == like.mask.shape]
+    return [(region.mask[::step, ::step], region.label) for region in masks if region.mask.shape == like.mask.shape]
 
 
 @dataclass(frozen=True)
@@ -161,18 +161,20 @@ def match(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMas
     """
     free = list(truth)
     judged = []
-    for one in sorted(found, key=lambda region: -(region.score or 0.0)):
+    for detection in sorted(found, key=lambda region: -(region.score or 0.0)):
         alike = [
-            (overlap(one.mask, other.mask), number) for number, other in enumerate(free) if other.label == one.label
+            (overlap(detection.mask, other.mask), number)
+            for number, other in enumerate(free)
+            if other.label == detection.label
         ]
         best, number = max(alike, default=(0.0, -1))
         right = best >= iou
         if right:
             del free[number]
-        judged.append(Matched(image, one.label, one.score or 0.0, right))
+        judged.append(Matched(image, detection.label, detection.score or 0.0, right))
     return judged
 
 
-def overlap(one: Mask, other: Mask) -> float:
+def overlap(first: Mask, other: Mask) -> float:
     """Returns the IoU of two masks, in `[0, 1]`; 0 if both are empty."""
-    return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
+    return float(np.count_nonzero(first & other) / max(np.count_nonzero(first | other), 1))

@@ -94,9 +94,9 @@ def _class_pixels(confusion: Counts, number: int, borders: Counts) -> ClassPixel
 
 def _shared_border(truth: Mask, found: Mask) -> tuple[int, int]:
     """Counts the pixels near the boundary of both masks, and near the boundary of either."""
-    one, other = _border(truth), _border(found)
-    shared = int(rle.area(rle.merge([one, other], intersect=True)))
-    return shared, int(rle.area(one)) + int(rle.area(other)) - shared
+    truth_border, other = _border(truth), _border(found)
+    shared = int(rle.area(rle.merge([truth_border, other], intersect=True)))
+    return shared, int(rle.area(truth_border)) + int(rle.area(other)) - shared
 
 
 def _border(mask: Mask) -> dict[str, Any]:

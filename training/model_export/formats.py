@@ -88,7 +88,7 @@ def missing_packages(said: Sequence[str], error: BaseException) -> str | None:
     """
     if not isinstance(error, ImportError):
         return None
-    wanted = [one for line in said for listed in MISSING.findall(line) for one in ast.literal_eval(listed)]
+    wanted = [package for line in said for listed in MISSING.findall(line) for package in ast.literal_eval(listed)]
     if not wanted:
         return f"The Python package of the module '{error.name}' is missing."
     return f"Packages are missing: pip install {shlex.join(dict.fromkeys(wanted))}"

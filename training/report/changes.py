@@ -24,14 +24,14 @@ class Changes:
 
 def changes_since_parent(version: Version, line: Sequence[Version]) -> Changes | None:
     """Returns the differences; None if the version has no parent, or the parent is no longer in `line`."""
-    parent = next((one for one in line if one.name == version.parent), None)
+    parent = next((candidate for candidate in line if candidate.name == version.parent), None)
     if parent is None:
         return None
     new, old = version.annotations, parent.annotations
     return Changes(
         parent=parent.name,
         added=len(new.keys() - old.keys()),
-        changed=sum(new[one] != old[one] for one in new.keys() & old.keys()),
+        changed=sum(new[annotation_id] != old[annotation_id] for annotation_id in new.keys() & old.keys()),
         removed=len(old.keys() - new.keys()),
         classes_added=tuple(name for name in version.classes if name not in parent.classes),
         classes_removed=tuple(name for name in parent.classes if name not in version.classes),

@@ -30,7 +30,7 @@ def told(doubt: Doubt, pixels: Pixels, colours: Mapping[str, str]) -> Told:
     """
     approved = [doubt.region] if doubt.region else []
     found = [LabelledMask(doubt.find.mask, doubt.find.class_name, doubt.find.region_score)] if doubt.find else []
-    around = surroundings([one.mask for one in (*approved, *found)])
+    around = surroundings([garment.mask for garment in (*approved, *found)])
 
     def crop(garments: list[LabelledMask], said: str) -> ReportPicture:
         part, inside = cropped(pixels, garments, around)

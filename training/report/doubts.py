@@ -119,14 +119,17 @@ def second_look(images: Sequence[Case], *, most: int = MOST) -> list[Doubt]:
 
 
 def _read(number: int, image: Case) -> _Reading:
-    finds = without_duplicates([one for one in image.scene.detections if one.score >= FOUND_FROM])
-    made = label_pairs([(one.mask, one.label) for one in image.truth], [(one.mask, one.class_name) for one in finds])
+    finds = without_duplicates([detection for detection in image.scene.detections if detection.score >= FOUND_FROM])
+    made = label_pairs(
+        [(region.mask, region.label) for region in image.truth],
+        [(detection.mask, detection.class_name) for detection in finds],
+    )
     return _Reading(number, image, tuple(finds), tuple(made))
 
 
 def _counts(readings: Sequence[_Reading]) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Counts the regions of each label, and how many of them were detected."""
-    regions = Counter(one.label for reading in readings for one in reading.image.truth)
+    regions = Counter(region.label for reading in readings for region in reading.image.truth)
     found = Counter(reading.image.truth[pair.region].label for reading in readings for pair in reading.pairs)
     return regions, found
 
@@ -143,42 +146,48 @@ def _poor_border(reading: _Reading, pair: Pair) -> list[Doubt]:
 
 def _inside(find: Detection, truth: Sequence[LabelledMask]) -> Mask:
     """Unites the regions of the detection's label that lie half or more in it: people may draw a garment in parts."""
-    parts = [one.mask for one in truth if one.label == find.class_name and _share(one.mask, find.mask) >= HALF]
+    parts = [
+        region.mask for region in truth if region.label == find.class_name and _share(region.mask, find.mask) >= HALF
+    ]
     return np.logical_or.reduce([np.zeros_like(find.mask), *parts])
 
 
 def _wrong_class(reading: _Reading, region: LabelledMask) -> list[Doubt]:
     others = [
-        (one, iou)
-        for one in reading.finds
-        if one.class_name != region.label and (iou := overlap(one.mask, region.mask)) >= SAME_PLACE_IOU
+        (detection, iou)
+        for detection in reading.finds
+        if detection.class_name != region.label and (iou := overlap(detection.mask, region.mask)) >= SAME_PLACE_IOU
     ]
     if not others:
         return []
     find, iou = max(others, key=lambda other: other[0].region_score)
     own = [
-        one.region_score
-        for one in reading.image.scene.detections
-        if one.class_name == region.label and overlap(one.mask, region.mask) >= MATCHED_IOU
+        detection.region_score
+        for detection in reading.image.scene.detections
+        if detection.class_name == region.label and overlap(detection.mask, region.mask) >= MATCHED_IOU
     ]
     confidence = find.region_score - max(own, default=0.0)
     return [reading.doubt("wrong class", confidence, region, find, iou)] if confidence >= SURE_FROM else []
 
 
 def _spurious(reading: _Reading, region: LabelledMask, *, recall: float) -> list[Doubt]:
-    seen = [one.region_score for one in reading.image.scene.detections if _share(region.mask, one.mask) >= HALF]
+    seen = [
+        detection.region_score
+        for detection in reading.image.scene.detections
+        if _share(region.mask, detection.mask) >= HALF
+    ]
     confidence = recall * (1 - max(seen, default=0.0))
     return [reading.doubt("spurious", confidence, region)] if confidence >= SURE_FROM else []
 
 
 def _missed(reading: _Reading, *, used: set[int]) -> list[Doubt]:
     truth = reading.image.truth
-    overlaps = ious([one.mask for one in truth], [one.mask for one in reading.finds])
+    overlaps = ious([region.mask for region in truth], [detection.mask for detection in reading.finds])
     doubts = []
     for number, find in enumerate(reading.finds):
         if number in used or find.region_score < SURE_FROM or overlaps[:, number].max(initial=0.0) >= MATCHED_IOU:
             continue
-        alike = [one.mask for one in truth if one.label == find.class_name]
+        alike = [region.mask for region in truth if region.label == find.class_name]
         if _share(find.mask, np.logical_or.reduce([np.zeros_like(find.mask), *alike])) < HALF:
             doubts.append(reading.doubt("missed", find.region_score, find=find))
     return doubts

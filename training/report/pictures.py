@@ -70,7 +70,7 @@ def picture(
     scale = min(side_px / max(height, width), 1.0)
     size_wh = max(round(width * scale), 1), max(round(height * scale), 1)
     drawn = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA)
-    small = [(fitted(one.mask, size_wh), one, colours.get(one.label, "#808080")) for one in garments]
+    small = [(fitted(garment.mask, size_wh), garment, colours.get(garment.label, "#808080")) for garment in garments]
     for mask, _, colour in small:
         drawn[mask] = np.round((1 - TINT) * drawn[mask] + TINT * np.array(_rgb(colour))).astype(np.uint8)
     for mask, _, colour in small:
@@ -91,7 +91,9 @@ def in_words(garments: Sequence[LabelledMask]) -> str:
 def cropped(pixels: Pixels, garments: Sequence[LabelledMask], around: Box) -> tuple[Pixels, list[LabelledMask]]:
     """Crops an image and its garments to a box."""
     rows, columns = slice(int(around.y_min), int(around.y_max)), slice(int(around.x_min), int(around.x_max))
-    return pixels[rows, columns], [LabelledMask(one.mask[rows, columns], one.label, one.score) for one in garments]
+    return pixels[rows, columns], [
+        LabelledMask(garment.mask[rows, columns], garment.label, garment.score) for garment in garments
+    ]
 
 
 def surroundings(masks: Sequence[Mask]) -> Box:
@@ -108,8 +110,8 @@ def surroundings(masks: Sequence[Mask]) -> Box:
     )
 
 
-def _said(one: LabelledMask) -> str:
-    return one.label if one.score is None else f"{one.label} {one.score:.2f}"
+def _said(garment: LabelledMask) -> str:
+    return garment.label if garment.score is None else f"{garment.label} {garment.score:.2f}"
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
@@ -120,16 +122,16 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 def _names(small: Sequence[tuple[Mask, LabelledMask, str]]) -> tuple[Name, ...]:
     """Places each name where its garment is widest; moves names down that would cover others."""
     found = []
-    for mask, one, colour in small:
+    for mask, garment, colour in small:
         # Padded, so that the picture's edge counts as the edge of the mask too.
         depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
         if mask.any():
             height, width = mask.shape
-            found.append(Name(_said(one), 100 * (column + 0.5) / width, 100 * (row + 0.5) / height, colour))
+            found.append(Name(_said(garment), 100 * (column + 0.5) / width, 100 * (row + 0.5) / height, colour))
     placed: list[Name] = []
-    for name in sorted(found, key=lambda one: one.top_percent):
-        lowest = max((one.top_percent for one in placed), default=-NAME_PERCENT)
+    for name in sorted(found, key=lambda name: name.top_percent):
+        lowest = max((earlier.top_percent for earlier in placed), default=-NAME_PERCENT)
         top = min(max(name.top_percent, lowest + NAME_PERCENT), 100 - NAME_PERCENT / 2)
         left = min(max(name.left_percent, NAME_INSET_PERCENT), 100 - NAME_INSET_PERCENT)
         placed.append(Name(name.text, left, top, name.colour))

@@ -142,14 +142,15 @@ def report_on(
     finds = [garments(scene.detections, config, default_threshold=threshold, most=most) for scene in found]
     colours = colours_of(config.label_values)
     scores = read_scores(version)
-    counted = confusion(zip((one.truth for one in held_out), finds, strict=True))
-    generations = generations_of((one, read_verdict(one)) for one in line)
+    counted = confusion(zip((held_out_image.truth for held_out_image in held_out), finds, strict=True))
+    generations = generations_of((each, read_verdict(each)) for each in line)
     worst, others = _chosen(
-        [agreement(one.truth, ones) for one, ones in zip(held_out, finds, strict=True)], version.name
+        [agreement(held_out_image.truth, ones) for held_out_image, ones in zip(held_out, finds, strict=True)],
+        version.name,
     )
     cases = [
-        Case(one.task_id, one.annotation_id, one.truth, _of_labels(scene, config))
-        for one, scene in zip(held_out, found, strict=True)
+        Case(held_out_image.task_id, held_out_image.annotation_id, held_out_image.truth, _of_labels(scene, config))
+        for held_out_image, scene in zip(held_out, found, strict=True)
     ]
 
     def shown(numbers: Sequence[int]) -> tuple[Shown, ...]:
@@ -188,14 +189,18 @@ def render(report: Report) -> str:
 
 def _of_labels(scene: Scene, config: LabelConfig) -> Scene:
     """Drops detections below `LEAST_TOLD`, and those of classes that are no label of the config."""
-    told = [one for one in scene.detections if one.score >= LEAST_TOLD and config.label_for(one.class_name)]
+    told = [
+        detection
+        for detection in scene.detections
+        if detection.score >= LEAST_TOLD and config.label_for(detection.class_name)
+    ]
     return replace(scene, detections=tuple(told))
 
 
 def _curves(held_out: Sequence[HeldOut], found: Sequence[Scene]) -> tuple[Curve, ...]:
     """Returns the curves of the labels with the most garments, in that order."""
-    truth = [instances(one.truth) for one in held_out]
-    counts = Counter(one.label for ones in truth for one in ones)
+    truth = [instances(held_out_image.truth) for held_out_image in held_out]
+    counts = Counter(garment.label for ones in truth for garment in ones)
     by_label = precisions(truth, [instances(scene.detections) for scene in found], of="segm")
     return tuple(
         Curve(label, count, float(by_label[label][0].mean()), Markup(precision_plot(by_label[label][0], number=number)))
@@ -210,10 +215,12 @@ def _chosen(scores: Sequence[float], name: str) -> tuple[list[int], list[int]]:
     return worst, random.Random(name).sample(others, min(SHOWN, len(others)))
 
 
-def _shown(one: HeldOut, finds: Sequence[LabelledMask], colours: dict[str, str]) -> Shown:
-    approved = picture(one.image.pixels, one.truth, colours, alt=f"Approved: {in_words(one.truth)}")
-    found = picture(one.image.pixels, finds, colours, alt=f"Found: {in_words(finds)}")
-    return Shown(one.task_id, agreement(one.truth, finds), approved, found)
+def _shown(held_out_image: HeldOut, finds: Sequence[LabelledMask], colours: dict[str, str]) -> Shown:
+    approved = picture(
+        held_out_image.image.pixels, held_out_image.truth, colours, alt=f"Approved: {in_words(held_out_image.truth)}"
+    )
+    found = picture(held_out_image.image.pixels, finds, colours, alt=f"Found: {in_words(finds)}")
+    return Shown(held_out_image.task_id, agreement(held_out_image.truth, finds), approved, found)
 
 
 def _tasks_url(label_studio: str, project_id: int) -> str:

@@ -59,8 +59,8 @@ class ScoreTable:
 def score_table(compared: Compared) -> ScoreTable:
     """Builds the table of a version's metrics beside the champion's, if there was one."""
     own, champion = compared.own, compared.champion
-    before = {one.label: one for one in champion.labels} if champion else {}
-    rows = tuple(_row(one, before.get(one.label)) for one in own.labels)
+    before = {label_scores.label: label_scores for label_scores in champion.labels} if champion else {}
+    rows = tuple(_row(label_scores, before.get(label_scores.label)) for label_scores in own.labels)
     means = [_cell(_figure(own, mean), _figure(champion, mean)) for _, _, mean in COLUMNS]
     accuracy = _cell(own.overall_accuracy, champion.overall_accuracy if champion else None)
     pace = _cell(own.ms_an_image, champion.ms_an_image if champion else None, digits=1, less_is_better=True)

@@ -42,9 +42,9 @@ def read_coco(file: Path, pictures: PictureFolder, *, crowds: bool) -> Source:
         for image in _items(file, "images.item"):
             facts = {key: image.get(key) for key in ("file_name", "width", "height")}
             rows.add_image(image["id"], facts)
-        names = {str(one["id"]): str(one["name"]) for one in _items(file, "categories.item")}
-        for one in _items(file, "annotations.item"):
-            rows.add_row(one["image_id"], {key: one[key] for key in KEPT if key in one})
+        names = {str(category["id"]): str(category["name"]) for category in _items(file, "categories.item")}
+        for annotation in _items(file, "annotations.item"):
+            rows.add_row(annotation["image_id"], {key: annotation[key] for key in KEPT if key in annotation})
     except (ijson.JSONError, KeyError, TypeError, AttributeError) as e:
         raise DatasetError(f"{file} is no whole COCO file: {type(e).__name__} {e}") from e
     if not len(rows):
@@ -66,13 +66,13 @@ def _images(
     for facts, instances in rows:
         size_wh = _size(facts)
         garments, notes = [], []
-        for one in instances:
-            if one.get("attribute_ids"):
+        for instance in instances:
+            if instance.get("attribute_ids"):
                 notes.append(ATTRIBUTES)
-            if one.get("iscrowd") and not crowds:
+            if instance.get("iscrowd") and not crowds:
                 notes.append(CROWD)
                 continue
-            garment = _garment(one, names, size_wh)
+            garment = _garment(instance, names, size_wh)
             if isinstance(garment, str):
                 notes.append(garment)
             else:
@@ -85,10 +85,10 @@ def _size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(width), int(height)) if width and height else None
 
 
-def _garment(one: Mapping[str, Any], names: Mapping[str, str], size_wh: tuple[int, int] | None) -> Garment | str:
+def _garment(instance: Mapping[str, Any], names: Mapping[str, str], size_wh: tuple[int, int] | None) -> Garment | str:
     """Returns the instance as a garment, or the reason why it cannot be read."""
-    name = names.get(str(one.get("category_id")), str(one.get("category_id")))
-    shape = one.get("segmentation")
+    name = names.get(str(instance.get("category_id")), str(instance.get("category_id")))
+    shape = instance.get("segmentation")
     if not shape:
         return NO_OUTLINE
     parts = [shape] if isinstance(shape, dict) else shape
@@ -106,7 +106,7 @@ def run_lengths_to_mask(runs: Mapping[str, Any], size_wh: tuple[int, int] | None
     Returns None where the runs do not fill their size, or that size is not the image's.
     """
     try:
-        height, width = (int(one) for one in runs["size"])
+        height, width = (int(side) for side in runs["size"])
         counts = runs["counts"]
         if size_wh not in (None, (width, height)) or min(width, height) < 1:
             return None

@@ -33,7 +33,7 @@ def _images(files: Sequence[Path], pictures: PictureFolder) -> Iterator[Annotate
             yield AnnotatedImage(picture, notes=(DAMAGED,))
             continue
         garments, notes = [], []
-        for _, item in sorted(items, key=lambda one: one[0]):
+        for _, item in sorted(items, key=lambda pair: pair[0]):
             outlines = [outline for part in item.get("segmentation") or [] if (outline := outline_of(part)) is not None]
             if outlines:
                 garments.append(Garment(str(item.get("category_name") or item.get("category_id")), tuple(outlines)))

@@ -65,7 +65,7 @@ def _found(paths: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for said in paths:
         path = Path(said).expanduser()
-        matching = [path] if path.exists() else [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+        matching = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
         if not matching:
             raise DatasetError(f"There is no file or folder {said}.")
         found += matching
@@ -158,7 +158,9 @@ def _common(folders: Sequence[Path]) -> Path:
     """Returns the deepest folder that each of the folders is or lies in."""
     first, *others = {folder.absolute(): None for folder in folders}
     shared = [first, *first.parents]
-    return Path(*next(one for one in shared if all(other.is_relative_to(one) for other in others)).parts)
+    return Path(
+        *next(candidate for candidate in shared if all(other.is_relative_to(candidate) for other in others)).parts
+    )
 
 
 def _pictures(folder: Path, opening: Opening) -> PictureFolder:
@@ -168,8 +170,12 @@ def _pictures(folder: Path, opening: Opening) -> PictureFolder:
 
 def _annos(folder: Path) -> list[Path]:
     """Lists DeepFashion2's files (`annos/000001.json`), in the folder itself or in the folders `annos` below it."""
-    inside = [folder] if folder.name == "annos" else sorted(one for one in folder.rglob("annos") if one.is_dir())
-    return [file for one in inside for file in sorted(one.glob("*.json"))]
+    inside = (
+        [folder]
+        if folder.name == "annos"
+        else sorted(subfolder for subfolder in folder.rglob("annos") if subfolder.is_dir())
+    )
+    return [file for subfolder in inside for file in sorted(subfolder.glob("*.json"))]
 
 
 def _coco_files(folder: Path) -> list[Path]:

@@ -43,7 +43,7 @@ def read_imaterialist(file: Path, pictures: PictureFolder) -> Source:
 
 def _names(file: Path) -> Mapping[str, str]:
     try:
-        return {str(one["id"]): str(one["name"]) for one in json.loads(file.read_bytes())["categories"]}
+        return {str(category["id"]): str(category["name"]) for category in json.loads(file.read_bytes())["categories"]}
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise DatasetError(f"The names of the classes cannot be read from {file}: {e}") from e
 
@@ -52,12 +52,12 @@ def _images(rows: RowsByImage, names: Mapping[str, str], pictures: PictureFolder
     for facts, instances in rows:
         size_wh = int(float(facts["Width"])), int(float(facts["Height"]))
         garments, notes = [], []
-        for one in instances:
+        for row in instances:
             # In 2019 the attributes followed the class, as in 6_1_3; since 2020 they have their own column.
-            number, _, attributes = str(one["ClassId"]).partition("_")
-            if attributes or one.get("AttributesIds"):
+            number, _, attributes = str(row["ClassId"]).partition("_")
+            if attributes or row.get("AttributesIds"):
                 notes.append(ATTRIBUTES)
-            mask = _mask(str(one["EncodedPixels"]), size_wh)
+            mask = _mask(str(row["EncodedPixels"]), size_wh)
             if mask is None:
                 notes.append(UNREADABLE)
             else:

@@ -60,7 +60,7 @@ def _images(file: Path, pictures: PictureFolder, image_key: str) -> Iterator[Ann
         if not url:
             raise DatasetError(f"Task {number} of {file} has no image under the key '{image_key}'.")
         approved = approved_annotations([{**task, "id": number}], with_auto_accepted=True)
-        made = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
+        made = [annotation for annotation in task.get("annotations") or [] if not annotation.get("was_cancelled")]
         notes = [MORE] * (len(made) - 1)
         if not made and task.get("predictions"):
             notes.append(PREDICTIONS)
@@ -92,7 +92,9 @@ def _garments(
     if not regions:
         return (), None
     shape = regions[0].mask.shape
-    points = {str(one.get("id")): one["value"]["points"] for one in result if "points" in (one.get("value") or {})}
+    points = {
+        str(region.get("id")): region["value"]["points"] for region in result if "points" in (region.get("value") or {})
+    }
     garments = []
     for parts in parts_of_garments(regions, result):
         if parts[0].kind == "rectangle":
