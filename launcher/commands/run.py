@@ -179,11 +179,11 @@ def doctor(
     data_dir: DataDir = None,
 ) -> None:
     """Checks Label Studio, Redis, the workers, weights and this machine, and says what to do. Changes nothing."""
-    from launcher.doctor.examine import examine
     from launcher.doctor.findings import show_findings
+    from launcher.doctor.run_checks import run_checks
 
     settings = complete(read_settings(data_dir=data_dir))
     # The table says everything that a user needs; libraries' warnings would only interrupt it.
     start_logs("DEBUG" if settings.log_level == "DEBUG" else "CRITICAL")
-    if not show_findings(examine(settings, project_id=project), console):
+    if not show_findings(run_checks(settings, project_id=project), console):
         raise typer.Exit(1)

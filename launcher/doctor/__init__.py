@@ -1,6 +1,6 @@
 """`drape doctor`: one module for each thing that it checks.
 
-- `examine`: runs all checks, in order
+- `run_checks`: runs all checks, in order
 - `findings`: the result of a check, and how it is printed
 - `label_studio`: its address, version and clock, and our token
 - `redis`: the server, its workers and the timer

@@ -9,46 +9,42 @@ from secrets import token_hex
 from backend.errors import StorageError
 from backend.settings import Settings
 from backend.storage.store import Storage, storage_of
-from launcher.doctor.findings import Finding, clock, looked
+from launcher.doctor.findings import Finding, compare_clocks, run_check
 
 PROBES = "doctor"
-REMEDY = "Look at STORAGE_URL, at the AWS_… variables, and at what this account may do there."
+REMEDY = "Check STORAGE_URL, the AWS_… variables, and the permissions of this account."
 
 
-def look_at_storage(settings: Settings) -> list[Finding]:
+def check_storage(settings: Settings) -> list[Finding]:
     """Writes a probe, reads it and deletes it; does nothing if the data directory holds everything."""
     storage = storage_of(settings)
     if storage is None:
         return []
-    return looked("storage", lambda: _look(storage), remedy=REMEDY)
+    return run_check("storage", lambda: _check_storage(storage), remedy=REMEDY)
 
 
-def _look(storage: Storage) -> Iterator[Finding]:
+def _check_storage(storage: Storage) -> Iterator[Finding]:
     name, content = f"{PROBES}/{token_hex(8)}", token_hex(16).encode()
     started = time.monotonic()
-    kept = storage.write(name, content)
-    ours_s = time.time()
+    stored = storage.write(name, content)
+    local_s = time.time()
     try:
-        if storage.kept_under(PROBES).get(name) != kept or storage.read(name) != content:
-            yield Finding(
-                "storage",
-                "failed",
-                f"{storage.url} does not give back what was just written.",
-                "Drape needs a storage that shows a writing at once, as S3 does; mount NFS with `actimeo=1`.",
-            )
+        if storage.kept_under(PROBES).get(name) != stored or storage.read(name) != content:
+            message = f"{storage.url} does not return what was just written."
+            remedy = "Drape needs a storage that shows every write at once, as S3 does. Mount NFS with `actimeo=1`."
+            yield Finding("storage", "failed", message, remedy)
             return
         if storage.create(name, b""):
-            yield Finding(
-                "storage",
-                "failed",
-                f"{storage.url} overwrites what was to be made once (If-None-Match).",
-                "Two machines could give two models one number: take a newer release of that server.",
-            )
+            message = f"{storage.url} overwrites an object that exists, in spite of If-None-Match."
+            remedy = "Two machines could give two models the same number: install a newer release of that server."
+            yield Finding("storage", "failed", message, remedy)
             return
     finally:
         storage.remove(name)
     if name in storage.kept_under(PROBES):
-        raise StorageError(f"In {storage.url} nothing can be deleted.")
-    took_ms = 1000 * (time.monotonic() - started)
-    yield Finding("storage", "ok", f"{storage.url} can be written, listed, read and deleted from ({took_ms:.0f} ms).")
-    yield clock("the storage's clock", theirs_s=kept.written_at, ours_s=ours_s)
+        raise StorageError(f"Objects in {storage.url} cannot be deleted.")
+    duration_ms = 1000 * (time.monotonic() - started)
+    yield Finding(
+        "storage", "ok", f"Writing, listing, reading and deleting work in {storage.url} ({duration_ms:.0f} ms)."
+    )
+    yield compare_clocks("the storage's clock", remote_s=stored.written_at, local_s=local_s)

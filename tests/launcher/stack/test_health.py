@@ -13,7 +13,7 @@ from backend.queues.queue_metrics import QueueMetrics
 from backend.queues.queues import Queues
 from backend.queues.timer import timer
 from backend.settings import Settings
-from launcher.doctor.redis import look_at_redis
+from launcher.doctor.redis import check_redis
 from launcher.stack.health import backend_answers, timer_is_known, worker_is_known
 from tests.backend.conftest import files, served, settings
 
@@ -64,5 +64,5 @@ def test_secrets_are_read_from_files(redis_address: str, tmp_path: Path) -> None
     assert [metric.samples[0].value for metric in QueueMetrics(read).collect() if metric.name == "drape_redis_up"] == [
         1
     ]
-    assert next(one for one in look_at_redis(read) if one.name == "Redis").state != "failed"
+    assert next(one for one in check_redis(read) if one.name == "Redis").state != "failed"
     assert not {"hook", str(parts.password)} & set(repr(read).replace("'", " ").split())

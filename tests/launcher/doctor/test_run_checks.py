@@ -35,13 +35,13 @@ from label_studio_config.provision import (
     give_starter_model,
 )
 from launcher.cli import app
-from launcher.doctor.examine import examine
-from launcher.doctor.findings import Finding, State, clock, looked
-from launcher.doctor.label_studio import SUPPORTED, look_at_studio
-from launcher.doctor.machine import free_memory, look_at_machine
-from launcher.doctor.projects import look_at_backend, look_at_project, look_at_project_settings
-from launcher.doctor.redis import look_at_redis
-from launcher.doctor.weights import look_at_weights
+from launcher.doctor.findings import Finding, State, compare_clocks, run_check
+from launcher.doctor.label_studio import SUPPORTED, check_label_studio
+from launcher.doctor.machine import check_machine, free_memory
+from launcher.doctor.projects import check_backend, check_project, check_project_settings
+from launcher.doctor.redis import check_redis
+from launcher.doctor.run_checks import run_checks
+from launcher.doctor.weights import check_weight_files
 from launcher.stack.label_studio_server import studio_answers, studio_program
 from launcher.stack.supervisor import Supervisor, free_port
 from tests.backend.conftest import USER, served
@@ -63,7 +63,7 @@ class Flywheel:
 
     def found(self, **other: Any) -> dict[str, Finding]:
         """What the doctor finds under these settings, or others."""
-        findings = examine(self.settings.model_copy(update=other), project_id=self.project_id)
+        findings = run_checks(self.settings.model_copy(update=other), project_id=self.project_id)
         assert len({one.name for one in findings}) == len(findings)
         return {one.name: one for one in findings}
 
@@ -242,7 +242,7 @@ def check(cases: Sequence[Case], flywheel: Flywheel, look: Callable[[], list[Fin
         break_it(flywheel)
         one = {finding.name: finding for finding in look()}[what.replace("N", number)]
         assert one.state == state, one
-        assert said in one.sentence and remedy.replace("N", number) in one.remedy, one
+        assert said in one.message and remedy.replace("N", number) in one.remedy, one
 
 
 @services
@@ -258,13 +258,13 @@ def test_what_is_wrong_with_a_project_is_named_with_its_remedy(flywheel: Flywhee
         (no_connection, "project N: backend", "failed", "No ML backend", connect),
         (photograph_deleted, "project N: images", "failed", "figure_000001.jpg", "storage"),
         (no_task, "project N: images", "warning", "no task", "storage"),
-        (labels_that_no_mask_can_have, "project N: labels", "failed", "cannot be served", "--palette"),
+        (labels_that_no_mask_can_have, "project N: labels", "failed", "cannot work with its label config", "--palette"),
     ):
-        check([case], flywheel, lambda: look_at_project(flywheel.settings, flywheel.project_id, {}))
+        check([case], flywheel, lambda: check_project(flywheel.settings, flywheel.project_id, {}))
         if connect in case:
             # What the remedy says helps.
             connect_backend(flywheel.label_studio, project_id=flywheel.project_id, backend=backend)
-            found = look_at_project(flywheel.settings, flywheel.project_id, {})
+            found = check_project(flywheel.settings, flywheel.project_id, {})
             assert {one.state for one in found} == {"ok"}, found
 
 
@@ -277,7 +277,7 @@ def test_what_is_wrong_with_a_model_is_named_with_its_remedy(flywheel: Flywheel)
             (manifest_damaged, "model of project N", "warning", "cannot be read", "promote"),
         ],
         flywheel,
-        lambda: look_at_weights(flywheel.settings),
+        lambda: check_weight_files(flywheel.settings),
     )
 
 
@@ -294,7 +294,7 @@ def test_what_is_wrong_with_redis_is_named_with_its_remedy(flywheel: Flywheel) -
                 (nobody_works, "timer", "warning", "No timer", "drape timer"),
             ],
             flywheel,
-            lambda: look_at_redis(flywheel.settings),
+            lambda: check_redis(flywheel.settings),
         )
     finally:
         for name in ("maxmemory", "maxmemory-policy", "appendonly"):
@@ -337,7 +337,7 @@ def test_what_is_away_or_refused_is_named_and_no_secret_is_shown(
     monkeypatch.setattr("launcher.commands.run.console.width", 300)
     for other, what, said, remedy in cases:
         one = flywheel.found(**other)[what]
-        assert one.state == "failed" and said in one.sentence and remedy in one.remedy, (other, one)
+        assert one.state == "failed" and said in one.message and remedy in one.remedy, (other, one)
     for name, value in {**cases[0][0], **cases[8][0]}.items():
         monkeypatch.setenv(name.upper(), str(value))
     done = CliRunner().invoke(app, ["doctor", "--project", str(flywheel.project_id)])
@@ -351,10 +351,10 @@ def test_a_backend_that_is_gone_is_said_by_label_studio_and_from_here(flywheel: 
     """And a port that another program has taken is told from one that is free."""
     port = free_port()
     gone = flywheel.found(port=port)
-    assert gone["ports"].state == "ok" and "free" in gone["ports"].sentence
+    assert gone["ports"].state == "ok" and "free" in gone["ports"].message
     with closing(socket.create_server(("127.0.0.1", port))):
         taken = flywheel.found(port=port, label_studio_timeout_s=1.0)["ports"]
-    assert taken.state == "failed" and "another program" in taken.sentence
+    assert taken.state == "failed" and "another program" in taken.message
     # Connected under an address where nobody listens: Label Studio keeps what it was told before.
     sdk = flywheel.label_studio.sdk
     with served(flywheel.settings) as other:
@@ -364,7 +364,7 @@ def test_a_backend_that_is_gone_is_said_by_label_studio_and_from_here(flywheel: 
         )
         assert flywheel.found()[f"project {flywheel.project_id}: backend"].state == "ok"
     found = flywheel.found()
-    assert found["backend"].state == "failed" and url in found["backend"].sentence
+    assert found["backend"].state == "failed" and url in found["backend"].message
     told = found[f"project {flywheel.project_id}: backend"]
     assert told.state == "failed" and "drape connect" in told.remedy
     assert [one.url for one in sdk.ml.list(project=flywheel.project_id)] == [url]
@@ -393,7 +393,7 @@ def test_a_label_studio_that_refuses_private_addresses_is_recognised(
         supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
         found = flywheel.found(label_studio_url=url)
         one = found[f"project {flywheel.project_id}: addresses"]
-        assert one.state == "failed" and "ML backends and webhooks" in one.sentence
+        assert one.state == "failed" and "ML backends and webhooks" in one.message
         assert all(name in one.remedy for name in PRIVATE)
         sdk = LabelStudio(flywheel.settings.model_copy(update={"label_studio_url": url})).sdk
         for of_project in (sdk.ml.list(project=flywheel.project_id), sdk.webhooks.list(project=flywheel.project_id)):
@@ -408,7 +408,7 @@ PRIVATE = ("ML_BLOCK_LOCAL_IP", "SSRF_PROTECTION_ENABLED")
 @services
 def test_without_a_project_it_says_how_to_connect_one(flywheel: Flywheel, tmp_path: Path) -> None:
     settings = flywheel.settings.model_copy(update={"webhook_secret": "of nobody", "model_dir": tmp_path / "other"})
-    found = {one.name: one for one in examine(settings, project_id=None)}
+    found = {one.name: one for one in run_checks(settings, project_id=None)}
     assert found["projects"].state == "warning" and "drape connect" in found["projects"].remedy
     assert not any(name.startswith("project ") for name in found)
 
@@ -438,12 +438,12 @@ def test_another_version_is_a_warning_and_another_program_a_failure(
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        found = look_at_studio(Settings(label_studio_url=f"http://127.0.0.1:{server.server_port}"))
+        found = check_label_studio(Settings(label_studio_url=f"http://127.0.0.1:{server.server_port}"))
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-    assert found[0].name == "Label Studio" and found[0].state == state and said in found[0].sentence
+    assert found[0].name == "Label Studio" and found[0].state == state and said in found[0].message
 
 
 def test_the_supported_version_is_the_one_that_is_installed() -> None:
@@ -461,16 +461,16 @@ def test_the_supported_version_is_the_one_that_is_installed() -> None:
     ],
 )
 def test_clocks_are_compared(ahead_s: float, state: State, said: str) -> None:
-    found = clock("a clock", theirs_s=1_800_000_000 + ahead_s, ours_s=1_800_000_000)
-    assert found.state == state and said in found.sentence
+    found = compare_clocks("a clock", remote_s=1_800_000_000 + ahead_s, local_s=1_800_000_000)
+    assert found.state == state and said in found.message
 
 
 @pytest.mark.parametrize(("reached", "state"), [(True, "warning"), (False, "failed")])
 def test_a_backend_that_only_label_studio_reaches_is_no_failure(reached: bool, state: State) -> None:
     """As where both are containers, and the doctor is asked from beside them."""
     url = f"http://127.0.0.1:{free_port()}"
-    one = look_at_backend(Settings(port=free_port()), {url: reached})[0]
-    assert (one.name, one.state) == ("backend", state) and url in one.sentence
+    one = check_backend(Settings(port=free_port()), {url: reached})[0]
+    assert (one.name, one.state) == ("backend", state) and url in one.message
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_weights_that_settings_name(
     settings: dict[str, Any], name: str, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = {one.name: one for one in look_at_weights(Settings(data_dir=tmp_path, **settings))}
+    found = {one.name: one for one in check_weight_files(Settings(data_dir=tmp_path, **settings))}
     assert found[name].state == state
 
 
@@ -498,17 +498,17 @@ def test_a_check_that_breaks_is_a_finding_beside_what_it_had_found() -> None:
         yield Finding("first", "ok", "Here.")
         raise KeyError("secret")
 
-    first, second = looked("both", look, remedy="Look.")
+    first, second = run_check("both", look, remedy="Look.")
     assert first.name == "first"
-    assert second == Finding("both", "failed", "This could not be looked at (KeyError).", "Look.")
+    assert second == Finding("both", "failed", "The check itself failed (KeyError).", "Look.")
 
 
 def test_each_kind_of_work_has_its_device_looked_at(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", device_batch="cuda:7", device_train="cpu")
-    found = {one.name: one for one in look_at_machine(settings)}
+    found = {one.name: one for one in check_machine(settings)}
     assert found["device"].state == found["device of trainings"].state == "ok"
     batches = found["device of batches"]
-    assert batches.state == "failed" and "cuda:7" in batches.sentence and "DEVICE_BATCH" in batches.remedy
+    assert batches.state == "failed" and "cuda:7" in batches.message and "DEVICE_BATCH" in batches.remedy
     assert not any(name.startswith("GPU memory") for name in found)
 
 
@@ -525,20 +525,20 @@ def test_shares_of_one_gpu_are_added(
 ) -> None:
     names = ("gpu_memory_share", "gpu_memory_share_batch", "gpu_memory_share_train")
     settings = Settings(data_dir=tmp_path, device="cuda:0").model_copy(update=dict(zip(names, shares, strict=True)))
-    (found,) = [one for one in look_at_machine(settings) if one.name == "GPU memory: cuda:0"]
-    assert found.state == state and said in found.sentence
+    (found,) = [one for one in check_machine(settings) if one.name == "GPU memory: cuda:0"]
+    assert found.state == state and said in found.message
 
 
 def test_settings_of_projects_are_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "projects.yaml"
     settings = Settings(project_settings=str(path))
-    assert look_at_project_settings(Settings()) == []
+    assert check_project_settings(Settings()) == []
     path.write_text("projects: {7: {retrain_after: 5}, 9: {max_regions: 3}}")
-    (sound,) = look_at_project_settings(settings)
-    assert sound.state == "ok" and "7, 9" in sound.sentence
+    (sound,) = check_project_settings(settings)
+    assert sound.state == "ok" and "7, 9" in sound.message
     path.write_text("projects: {7: {retrain_after: 0}}")
-    (broken,) = look_at_project_settings(settings)
-    assert broken.state == "failed" and "project 7: RETRAIN_AFTER" in broken.sentence
+    (broken,) = check_project_settings(settings)
+    assert broken.state == "failed" and "project 7: RETRAIN_AFTER" in broken.message
 
 
 LIMITS = [
