@@ -22,9 +22,9 @@ from backend.service import Service
 from backend.settings import Settings
 from backend.telemetry.request_ids import RequestIds
 from backend.web.admission import BATCHES, CLICKS, Lanes
-from backend.web.authentication import LIVE, WEBHOOK, Unauthorized, authenticate, guarded
+from backend.web.authentication import LIVE, WEBHOOK, Unauthorized, authenticate, authenticated_routes
 from backend.web.body_limit import BodyLimit
-from backend.web.same_site import of_this_page
+from backend.web.same_site import require_same_site
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,9 @@ PREDICT_BODY = {
     "required": True,
     "content": {
         "application/json": {
-            "schema": PredictRequest.described("#/paths/~1predict/post/requestBody/content/application~1json/schema")
+            "schema": PredictRequest.body_schema_at(
+                "#/paths/~1predict/post/requestBody/content/application~1json/schema"
+            )
         }
     },
 }
@@ -72,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         await run_sync(service.close)
 
     app = _Traced(most_bytes=settings.request_max_bytes, lifespan=closed_in_the_end)
-    app.router.route_class = guarded(settings)
+    app.router.route_class = authenticated_routes(settings)
     metrics = service.metrics
     lanes = Lanes(settings, metrics)
     app.state.service = service
@@ -96,8 +98,10 @@ def create_app(settings: Settings) -> FastAPI:
         """Checks a label config; returns the model version that Label Studio shall show."""
         return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
 
-    # `predict_request` reads bodies of any content type, so `of_this_page` must refuse what other sites' pages send.
-    @app.post("/predict", dependencies=[*private, Depends(of_this_page)], openapi_extra={"requestBody": PREDICT_BODY})
+    # `predict_request` reads bodies of any content type: `require_same_site` must refuse those of other sites.
+    @app.post(
+        "/predict", dependencies=[*private, Depends(require_same_site)], openapi_extra={"requestBody": PREDICT_BODY}
+    )
     async def predict(request: Request, body: Annotated[PredictRequest, Depends(predict_request)]) -> JSONResponse:
         """Regions for an annotator's prompt (`params.context`), else predictions for whole images."""
 
@@ -110,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
             return await lanes.run(CLICKS if body.context else BATCHES, answer)
         except OverloadedError as e:
             if body.context and request.headers.get("user-agent", "").startswith(STUDIO_AGENT):
-                return JSONResponse({"results": [service.excuse(body, str(e))]})
+                return JSONResponse({"results": [service.explain_refusal(body, str(e))]})
             raise
 
     @app.post(WEBHOOK, status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])

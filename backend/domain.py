@@ -190,7 +190,7 @@ class Outlining:
 
 
 @dataclass(frozen=True)
-class Certainty:
+class LabelScore:
     """How certain the detector is of one garment: its label in the label config, and its score in `[0, 1]`."""
 
     label: str
@@ -212,5 +212,5 @@ class Prediction:
     regions: list[dict[str, object]] = field(default_factory=list)
     score: float = 0.0
     model_version: str = ""
-    certainties: tuple[Certainty, ...] = ()
+    label_scores: tuple[LabelScore, ...] = ()
     cluster: int | None = None

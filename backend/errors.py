@@ -59,7 +59,7 @@ class LabelStudioError(DrapeError):
     http_status = 503
 
 
-class LabelStudioAwayError(LabelStudioError):
+class LabelStudioUnavailableError(LabelStudioError):
     """Label Studio does not answer, or has an internal failure: the same request may succeed later."""
 
 
@@ -69,7 +69,7 @@ class StorageError(DrapeError):
     http_status = 503
 
 
-class StorageAwayError(StorageError):
+class StorageUnavailableError(StorageError):
     """The shared storage does not answer, or has an internal failure: the same operation may succeed later."""
 
 

@@ -14,7 +14,7 @@ from backend.errors import SettingsError, first_line
 
 # The settings that a project may override: what its model detects, accepts and learns, and how it is evaluated. All
 # others belong to the installation: addresses, secrets, devices, and the limits that protect it.
-OF_A_PROJECT = frozenset(
+PROJECT_SETTING_NAMES = frozenset(
     {
         "approval",
         "approval_choice",
@@ -75,11 +75,10 @@ def read_projects(path: Path, stamp: tuple[int, int], *, known: frozenset[str]) 
         if not str(number).isdecimal() or not isinstance(own or {}, dict):
             raise SettingsError(f"PROJECT_SETTINGS={path}: '{number}' is no project's number with settings below it.")
         named = {str(name).lower(): value for name, value in (own or {}).items()}
-        for name in named.keys() - OF_A_PROJECT:
+        for name in named.keys() - PROJECT_SETTING_NAMES:
             reason = "is a setting of the whole installation" if name in known else "is no setting"
-            raise SettingsError(
-                f"{project_in(path, int(number))}: {name.upper()} {reason}; docs/reference/settings.md lists them."
-            )
+            where = describe_project(path, int(number))
+            raise SettingsError(f"{where}: {name.upper()} {reason}; docs/reference/settings.md lists them.")
         found[int(number)] = named
     return found
 
@@ -113,6 +112,6 @@ def _values_of(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def project_in(path: Path, project_id: int | None) -> str:
+def describe_project(path: Path, project_id: int | None) -> str:
     """Names the file and the project in it, for messages."""
     return f"PROJECT_SETTINGS={path}, project {project_id}"

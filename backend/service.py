@@ -12,14 +12,14 @@ import cv2
 
 from backend.auto_accept.marks import accepted_by, is_marked
 from backend.connections import Connections
-from backend.detector.detector_pool import Detectors
+from backend.detector.detector_pool import DetectorPool
 from backend.domain import Prediction
 from backend.errors import DrapeError, OverloadedError, QueueError
 from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
 from backend.label_studio.payloads import PredictRequest, Task, WebhookEvent
 from backend.predict.batch import Batch
-from backend.predict.interactive import LOADING_PATIENCE_S, Interactive
+from backend.predict.interactive import LOADING_TIMEOUT_S, Interactive
 from backend.predict.prewarm import Prewarmer
 from backend.predict.sticky_words import StickyWords
 from backend.prelabel.pace import Pace
@@ -78,8 +78,8 @@ class Service:
             batch=Batch(
                 settings,
                 images=images,
-                detectors=Detectors(connections.registry, settings),
-                segmenter=lambda: segmenter.get(timeout_s=LOADING_PATIENCE_S),
+                detectors=DetectorPool(connections.registry, settings),
+                segmenter=lambda: segmenter.get(timeout_s=LOADING_TIMEOUT_S),
             ),
             prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
             marks=TaskMarks(redis),
@@ -132,13 +132,13 @@ class Service:
         left_s = self.connections.settings.predict_deadline_s if deadline_s is None else deadline_s
         return self._predict_batch(request, configs, deadline_s=left_s)
 
-    def excuse(self, request: PredictRequest, reason: str) -> dict[str, Any]:
+    def explain_refusal(self, request: PredictRequest, reason: str) -> dict[str, Any]:
         """The entry that shows an annotator why a prompt was not answered.
 
         Raises:
             LabelConfigError: the label config cannot be served.
         """
-        return _as_result(self.interactive.excuse(reason, parse_label_configs(request.label_config)[0]))
+        return _as_result(self.interactive.explain_refusal(reason, parse_label_configs(request.label_config)[0]))
 
     def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         task, project_id = request.tasks[0], request.project_id
@@ -149,7 +149,7 @@ class Service:
         except DrapeError as e:
             # Label Studio's page shows nothing for an error status: the reason must travel in a result.
             self.connections.problems.report(str(e), project_id=project_id, task_id=task.id)
-            return self.interactive.excuse(str(e), config)
+            return self.interactive.explain_refusal(str(e), config)
         finally:
             if project_id is not None:
                 self.prewarmer.opened(project_id, task, config)
@@ -184,7 +184,9 @@ class Service:
         if len(tasks) == 1 and self.connections.settings.for_project(project_id).sticky_words:
             phrase = self.interactive.sticky.recall(project_id)
             try:
-                prediction = self.interactive.answer_again(project_id, tasks[0], config, phrase) if phrase else None
+                prediction = (
+                    self.interactive.answer_with_phrase(project_id, tasks[0], config, phrase) if phrase else None
+                )
             except DrapeError as e:
                 self.connections.problems.report(str(e), project_id=project_id, task_id=tasks[0].id)
                 prediction = None

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator, mode
 from backend.domain import Outlining
 from backend.errors import SettingsError
 from backend.installation_settings import InstallationSettings
-from backend.project_settings import project_in, read_projects
+from backend.project_settings import describe_project, read_projects
 
 
 class Settings(InstallationSettings):
@@ -227,7 +227,7 @@ class Settings(InstallationSettings):
             return type(self)(**{**dict(self), **own})
         except ValidationError as e:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
-            raise SettingsError(f"{project_in(Path(self.project_settings), project_id)}: {wrong}.") from e
+            raise SettingsError(f"{describe_project(Path(self.project_settings), project_id)}: {wrong}.") from e
 
     def check_projects(self) -> tuple[int, ...]:
         """Checks every project's own settings; returns the numbers of the projects that have any.

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.uploads import UPLOADABLE, UPLOADED, kept_name, upload
+from backend.label_studio.uploads import UPLOADABLE, UPLOADED, upload, upload_name
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def ensure_uploaded(label_studio: LabelStudio, *, project_id: int, folder: Path)
     """
     present = _present(label_studio, project_id)
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in UPLOADABLE and path.is_file()]
-    named = [(kept_name(path.relative_to(folder)), path) for path in files]
+    named = [(upload_name(path.relative_to(folder)), path) for path in files]
     missing = [(name, path) for name, path in named if name not in present]
     for first in range(0, len(missing), AT_ONCE):
         some = missing[first : first + AT_ONCE]

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
-from backend.compute.malloc import give_back
-from backend.detector.preparation import folder_of
+from backend.compute.malloc import trim_heap
+from backend.detector.preparation import preparation_folder
 from backend.detector.prepare import prepare
 from backend.domain import Image
 from backend.registry.registry import Registry
@@ -73,7 +73,7 @@ def memory_given_back() -> Iterator[None]:
     """What a module's models took goes back to the system: of several that hold SAM 3 the allocator keeps it all."""
     yield
     gc.collect()
-    give_back()
+    trim_heap()
 
 
 @pytest.fixture(scope="session")
@@ -225,7 +225,7 @@ def prepared_starter(starter: Path, tmp_path_factory: pytest.TempPathFactory) ->
     )
     figures = [draw_figure(seed) for seed in range(400, 412)]
     prepare(version, [Image(one.pixels, str(number), "s") for number, one in enumerate(figures)], device="cpu")
-    return folder_of(version)
+    return preparation_folder(version)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from backend.compute.devices import ready_device
+from backend.compute.devices import prepare_device
 from backend.connections import Connections
 from backend.detector.detector_pool import load_detector
 from backend.detector.runtimes.network import load_network
@@ -57,7 +57,7 @@ def examine(connections: Connections, project_id: int, model: Version | Path, *,
     """
     settings = connections.settings
     config = parse_label_config(connections.label_studio.project(project_id).label_config)
-    device = ready_device(settings)
+    device = prepare_device(settings)
     if isinstance(model, Version):
         side_px, detector = model.image_size_px, load_detector(model, device=device).detector
     else:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from backend.auto_accept.gate import gate_of, switch_off
 from backend.connections import Connections
-from backend.errors import DrapeError, LabelStudioAwayError, StorageAwayError
+from backend.errors import DrapeError, LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import Project
 from backend.queues.queues import CHECK_PATIENCE_S
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
 from backend.status.audits import Audits
 from backend.status.survey import Surveys
-from backend.storage.retry import patiently
+from backend.storage.retry import retrying
 from training.annotations.approvals import Approved, new_annotations
 from training.annotations.count import Count, counting_of
 from training.annotations.survey import take_survey
@@ -45,7 +45,7 @@ def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, in
     connections = Connections.of(Settings().for_project(project_id))
     # Cleared before Label Studio is asked: an annotation that is approved during this count then queues another count.
     connections.queues.begin_check(project_id, all_of_it=all_of_it)
-    for attempt in patiently(for_s=CHECK_PATIENCE_S):
+    for attempt in retrying(timeout_s=CHECK_PATIENCE_S):
         with attempt:
             found = _check(connections, project_id, all_of_it=all_of_it)
     return found
@@ -65,12 +65,12 @@ def train(project_id: int, reason: str) -> dict[str, object]:
     logger.info("Training for project %s: %s", project_id, reason)
     try:
         with shown_progress(f"Training, project {project_id}") as report:
-            for attempt in patiently():
+            for attempt in retrying():
                 with attempt:
                     version, verdict, dataset = Retraining(connections, project_id, report=report).run()
     except DrapeError as e:
         connections.problems.report(f"The training did not finish: {e}", project_id=project_id)
-        if not isinstance(e, LabelStudioAwayError | StorageAwayError):
+        if not isinstance(e, LabelStudioUnavailableError | StorageUnavailableError):
             shutil.rmtree(run_folder(connections.settings, project_id), ignore_errors=True)
         raise
     # Annotations that were approved during this training count for the next one.

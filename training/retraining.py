@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.auto_accept.calibration import write_calibration
-from backend.compute.devices import ready_device
+from backend.compute.devices import prepare_device
 from backend.connections import Connections, promote_and_prelabel
 from backend.detector.detector_pool import load_detector
 from backend.detector.prepare import VERIFIED_IMAGES, prepare
@@ -36,7 +36,7 @@ from backend.registry.verdict import Verdict, read_verdict, write_verdict
 from backend.segmenters.base import WordReader
 from backend.segmenters.loader import choose
 from backend.settings import Settings
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from backend.telemetry.metrics import Metrics
 from training.annotations.approvals import Approved
 from training.annotations.count import counting_of
@@ -142,7 +142,7 @@ class Retraining:
         if path.is_file():
             return [Approved(**fields) for fields in json.loads(path.read_text())]
         approved = list(counting_of(self._connections, self._project_id).changes().approved)
-        write_whole(path, json.dumps([vars(annotation) for annotation in approved]))
+        write_atomically(path, json.dumps([vars(annotation) for annotation in approved]))
         return approved
 
     def _stored(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
@@ -226,7 +226,7 @@ class Retraining:
         settings, champion = self._connections.settings, self._champion
         try:
             if champion is not None:
-                return champion.name, load_detector(champion, device=ready_device(settings)).detector
+                return champion.name, load_detector(champion, device=prepare_device(settings)).detector
             if settings.may_read_words:
                 reader = choose(settings, Metrics())
                 if isinstance(reader, WordReader):
@@ -240,7 +240,7 @@ class Retraining:
     def _make_ready(self, version: Version, dataset: Dataset) -> tuple[list[HeldOut], Detector]:
         """Prepares runtime, clusters and thresholds, verified on held-out images; returns these and the detector."""
         connections, side_px = self._connections, version.image_size_px
-        device = ready_device(connections.settings)
+        device = prepare_device(connections.settings)
         by_people = [annotation for annotation in dataset.held_out if annotation.by_person]
         held_out = list(held_out_images(by_people, self._config, self._images, side_px=side_px))
         verified = held_out[:VERIFIED_IMAGES]

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from backend.auto_accept.calibration import read_calibration
-from backend.domain import Certainty
+from backend.domain import LabelScore
 from backend.errors import StorageError
 from backend.registry.records import read_text, write_text
 from backend.registry.registry import Version
 from backend.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 Decision = Literal["accept", "audit", "review"]
 OFF_FILE = "auto-accept-off.json"
@@ -47,11 +44,11 @@ class Gate:
         """The least score at which a region of `label` is accepted; None where no score is enough."""
         return self.thresholds.get(label, self.default)
 
-    def passes(self, certainties: Sequence[Certainty]) -> bool:
+    def passes(self, label_scores: Sequence[LabelScore]) -> bool:
         """Whether every garment of an image reaches its threshold; False for an image without detections."""
-        asked = [self.threshold(one.label) for one in certainties]
+        asked = [self.threshold(one.label) for one in label_scores]
         return bool(asked) and all(
-            least is not None and one.score >= least for one, least in zip(certainties, asked, strict=True)
+            least is not None and one.score >= least for one, least in zip(label_scores, asked, strict=True)
         )
 
     def is_audited(self, task_id: int) -> bool:
@@ -59,19 +56,19 @@ class Gate:
         digest = hashlib.sha256(f"{self.version}/{task_id}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.audit_share * 2**64
 
-    def decide(self, task_id: int, certainties: Sequence[Certainty]) -> Decision:
+    def decide(self, task_id: int, label_scores: Sequence[LabelScore]) -> Decision:
         """Returns the decision about a task's prediction."""
-        if not self.passes(certainties):
+        if not self.passes(label_scores):
             return "review"
         return "audit" if self.is_audited(task_id) else "accept"
 
-    def review_note(self, certainties: Sequence[Certainty]) -> str:
+    def review_note(self, label_scores: Sequence[LabelScore]) -> str:
         """Tells the annotator why a prediction is left for review; '' where the gate accepts nothing anyway."""
         if not self.is_open:
             return ""
-        if not certainties:
+        if not label_scores:
             return "For review: nothing was found here."
-        short = [(one, self.threshold(one.label)) for one in certainties]
+        short = [(one, self.threshold(one.label)) for one in label_scores]
         never = sorted({one.label for one, least in short if least is None})
         if never:
             return f"For review: '{', '.join(never)}' is always left to people."
@@ -81,22 +78,22 @@ class Gate:
         return f"For review: '{worst.label}' is at {worst.score:.2f}, {least:.2f} is asked."
 
 
-SHUT = Gate(version="", default=None, thresholds={}, audit_share=0.0)
+CLOSED_GATE = Gate(version="", default=None, thresholds={}, audit_share=0.0)
 
 
 def gate_of(version: Version, settings: Settings) -> Gate:
     """The gate for a version under the given settings."""
-    if settings.auto_accept == "off" or why_shut(version, settings) is not None:
-        return SHUT
+    if settings.auto_accept == "off" or closed_reason(version, settings) is not None:
+        return CLOSED_GATE
     if settings.auto_accept != "calibrated":
         return Gate(version.name, settings.auto_accept, {}, settings.audit_share)
     calibration = read_calibration(version)
     return Gate(version.name, None, calibration.thresholds if calibration else {}, settings.audit_share)
 
 
-def why_shut(version: Version, settings: Settings) -> str | None:
+def closed_reason(version: Version, settings: Settings) -> str | None:
     """Why none of a version's predictions is accepted although the settings ask for it; None where some may be."""
-    reason = switched_off(version)
+    reason = switch_off_reason(version)
     if reason is not None or settings.auto_accept != "calibrated":
         return reason
     # A calibration is valid only for the settings and the masks with which it was computed.
@@ -124,7 +121,7 @@ def switch_off(version: Version, reason: str) -> None:
     write_text(version, OFF_FILE, json.dumps({"reason": reason}))
 
 
-def switched_off(version: Version) -> str | None:
+def switch_off_reason(version: Version) -> str | None:
     """Why `switch_off` shut the gate for this version; None where it did not."""
     try:
         return str(json.loads(read_text(version, OFF_FILE))["reason"])

@@ -59,7 +59,7 @@ def _mark(region: Any) -> tuple[str, str]:
     return (str(mark.get("accepted_by") or ""), str(mark.get("shown") or "")) if isinstance(mark, dict) else ("", "")
 
 
-def began_accepted(regions: Sequence[Mapping[str, Any]]) -> bool:
+def was_auto_accepted(regions: Sequence[Mapping[str, Any]]) -> bool:
     """Whether Drape accepted any of an annotation's regions, even where a person has saved it since."""
     return any(KEY in (region.get("meta") or {}) for region in regions)
 

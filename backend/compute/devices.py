@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def pick_device(device: str) -> str:
     """The device as torch names it: `auto` is the best device present, `0` is `cuda:0`; of several it is the first."""
     if device != "auto":
-        return devices_of(device)[0]
+        return parse_devices(device)[0]
     import torch
 
     if torch.cuda.is_available():
@@ -24,7 +24,7 @@ def pick_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def devices_of(device: str) -> tuple[str, ...]:
+def parse_devices(device: str) -> tuple[str, ...]:
     """Each device in a setting such as `0,1`, as torch names it."""
     named = [one.strip() for one in device.split(",") if one.strip()]
     return tuple(f"cuda:{one}" if one.isdigit() else one for one in named) or ("cpu",)
@@ -44,7 +44,7 @@ def encoding_precision(device: str, *, half: bool) -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
 
 
-def ready_device(settings: Settings) -> str:
+def prepare_device(settings: Settings) -> str:
     """The device that this process computes on; limits its memory on a GPU to `GPU_MEMORY_SHARE`.
 
     Call it before anything is loaded. Beyond the limit torch raises its own `out of memory`.

@@ -11,13 +11,13 @@ M_ARENA_MAX = -8
 HEAPS = 2
 
 
-def share_heaps() -> None:
+def limit_heaps() -> None:
     """Makes all threads of this process allocate from the same few heaps; call it before they are started."""
     if (libc := _glibc()) is not None:
         libc.mallopt(M_ARENA_MAX, HEAPS)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Returns free heap memory to the system, in milliseconds; call it after something large is loaded or released."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)

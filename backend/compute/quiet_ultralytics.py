@@ -36,7 +36,7 @@ def quiet_ultralytics() -> Any:
 
 
 @contextmanager
-def overheard() -> Iterator[list[str]]:
+def captured_warnings() -> Iterator[list[str]]:
     """Yields a list that gets Ultralytics' warnings in place of the terminal; suppresses Python's own warnings."""
     said: list[str] = []
     logger, listener = logging.getLogger("ultralytics"), _Listener(said)

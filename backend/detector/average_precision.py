@@ -13,7 +13,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle
 
 from backend.domain import Detection, LabelledMask
-from backend.regions.mask_runs import runs_of
+from backend.regions.mask_runs import coco_rle
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def mask_map(truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[D
 
 
 def _instance(one: LabelledMask | Detection) -> Instance:
-    runs = runs_of(one.mask)
+    runs = coco_rle(one.mask)
     left, top, width, height = map(float, rle.toBbox(runs))
     return Instance(
         label=one.label if isinstance(one, LabelledMask) else one.class_name,

@@ -7,10 +7,10 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from backend.compute.devices import ready_device
-from backend.compute.malloc import give_back
+from backend.compute.devices import prepare_device
+from backend.compute.malloc import trim_heap
 from backend.detector.clusters import Clusters, load_clusters
-from backend.detector.preparation import CLUSTERS_FILE, OPENVINO_FILE, RUNTIMES, folder_of, read_preparation
+from backend.detector.preparation import CLUSTERS_FILE, OPENVINO_FILE, RUNTIMES, preparation_folder, read_preparation
 from backend.detector.runtimes.base import Precision, Runtime
 from backend.detector.yolo11 import Detector
 from backend.errors import ModelError, StorageError
@@ -20,11 +20,11 @@ from backend.settings import Settings
 logger = logging.getLogger(__name__)
 
 # Each takes some 50 MB of memory on a CPU.
-LOADED = 4
+MAX_LOADED = 4
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedDetector:
     """A version that is ready to detect; `clusters` is None until the version is prepared."""
 
     version: Version
@@ -33,7 +33,7 @@ class Loaded:
     is_prepared: bool
 
 
-def load_detector(version: Version, *, device: str) -> Loaded:
+def load_detector(version: Version, *, device: str) -> LoadedDetector:
     """Loads a version in the runtime that was chosen when it was prepared, or in PyTorch if it is not prepared yet.
 
     Raises:
@@ -44,12 +44,12 @@ def load_detector(version: Version, *, device: str) -> Loaded:
     runtime: Runtime | None = None
     if device == "cpu" and preparation is not None and preparation.runtime != "torch":
         runtime = _exported(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
-    clusters = load_clusters(folder_of(version) / CLUSTERS_FILE) if preparation else None
+    clusters = load_clusters(preparation_folder(version) / CLUSTERS_FILE) if preparation else None
     detector = Detector(
         runtime or _torch(version, device), classes=version.classes, image_size_px=version.image_size_px
     )
     logger.info("Model version %s is loaded, computed by %s", version.name, detector.runtime.name)
-    return Loaded(version, detector, clusters, preparation is not None)
+    return LoadedDetector(version, detector, clusters, preparation is not None)
 
 
 def _torch(version: Version, device: str) -> Runtime:
@@ -63,13 +63,13 @@ def _exported(version: Version, precision: Precision) -> Runtime | None:
     from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime
 
     try:
-        return OpenVinoRuntime(folder_of(version) / OPENVINO_FILE, precision=precision)
+        return OpenVinoRuntime(preparation_folder(version) / OPENVINO_FILE, precision=precision)
     except ModelError as e:
         logger.warning("Model version %s is computed by PyTorch: %s", version.name, e)
         return None
 
 
-class Detectors:
+class DetectorPool:
     """The loaded versions: each project's current version, and versions that a caller asks for.
 
     A new current version replaces the previous one, whose memory is freed once no thread computes with it. If too many
@@ -80,10 +80,10 @@ class Detectors:
         self._registry = registry
         self._settings = settings
         # By project and the name of the requested version, '' for the current version.
-        self._loaded: OrderedDict[tuple[int, str], Loaded] = OrderedDict()
+        self._loaded: OrderedDict[tuple[int, str], LoadedDetector] = OrderedDict()
         self._lock = threading.Lock()
 
-    def for_project(self, project_id: int, *, asked: str = "") -> Loaded | None:
+    def for_project(self, project_id: int, *, asked: str = "") -> LoadedDetector | None:
         """Returns the project's current detector, loaded; None if the project has no model yet.
 
         While the weights of a new version cannot be fetched, the previous version stays in use.
@@ -108,7 +108,7 @@ class Detectors:
             # A version is loaded again once it is prepared.
             if loaded is None or (loaded.version.name, loaded.is_prepared) != (version.name, is_prepared):
                 try:
-                    loaded = load_detector(version, device=ready_device(self._settings))
+                    loaded = load_detector(version, device=prepare_device(self._settings))
                 except StorageError as e:
                     if loaded is None:
                         raise
@@ -116,9 +116,9 @@ class Detectors:
             is_new = loaded is not self._loaded.get(place)
             self._loaded[place] = loaded
             self._loaded.move_to_end(place)
-            while len(self._loaded) > LOADED:
+            while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
             if is_new:
                 # Frees the memory of the previous version, and the memory that only loading needed.
-                give_back()
+                trim_heap()
             return loaded

@@ -48,7 +48,7 @@ class Preparation:
 _JSON = TypeAdapter(Preparation)
 
 
-def folder_of(version: Version) -> Path:
+def preparation_folder(version: Version) -> Path:
     """Returns the folder of a version's preparation; nothing is there if the version is not prepared.
 
     Raises:
@@ -60,7 +60,7 @@ def folder_of(version: Version) -> Path:
 def read_preparation(version: Version) -> Preparation | None:
     """Returns the version's preparation; None if there is none yet, or if it cannot be read and must be made again."""
     try:
-        return _JSON.validate_python(json.loads((folder_of(version) / RECORD_FILE).read_text()))
+        return _JSON.validate_python(json.loads((preparation_folder(version) / RECORD_FILE).read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, StorageError) as e:

@@ -20,7 +20,7 @@ from backend.detector.preparation import (
     RECORD_FILE,
     RUNTIMES,
     Preparation,
-    folder_of,
+    preparation_folder,
     read_preparation,
 )
 from backend.detector.runtimes.base import Runtime
@@ -32,17 +32,17 @@ from backend.detector.yolo11 import Detector
 from backend.domain import Detection, Image, LabelledMask, Scene
 from backend.errors import ModelError
 from backend.registry.registry import Version, check_weights
-from backend.storage.atomic_files import whole_folder
+from backend.storage.atomic_files import staging_folder
 
 logger = logging.getLogger(__name__)
 
 # How much mask mAP an exported model may lose against PyTorch: on labelled images, and where PyTorch's own detections
 # stand in for labels. In the second case each border that moves by a pixel counts in full.
-MOST_LOST = 0.005
-MOST_DISAGREED = 0.02
+MAX_MAP_LOSS = 0.005
+MAX_PSEUDO_MAP_LOSS = 0.02
 # The score that PyTorch's detections need to stand in for labels.
-SURE = 0.25
-LEAST_SCORE = 0.05
+PSEUDO_LABEL_SCORE = 0.25
+MIN_SCORE = 0.05
 VERIFIED_IMAGES = 48
 
 
@@ -59,13 +59,13 @@ def prepare(
     Raises:
         ModelError: the version's weights are missing, were changed, or do not load.
     """
-    target = folder_of(version)
+    target = preparation_folder(version)
     with FileLock(target.with_name("prepared.lock")):
         done = read_preparation(version)
         if done is not None:
             return done
         check_weights(version)
-        with whole_folder(target) as half:
+        with staging_folder(target) as half:
             started = time.monotonic()
             preparation = _prepare(version, images, truth, device, half)
             (half / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
@@ -110,8 +110,8 @@ def _fastest_on_cpu(
     torch = TorchRuntime(network, device="cpu")
     verified = images[: VERIFIED_IMAGES if truth is None else len(truth)]
     by_torch = _see(version, torch, verified)
-    expected = [list(sure_finds(scene.detections)) for scene in by_torch] if truth is None else truth
-    most_lost = MOST_DISAGREED if truth is None else MOST_LOST
+    expected = [list(confident_detections(scene.detections)) for scene in by_torch] if truth is None else truth
+    most_lost = MAX_PSEUDO_MAP_LOSS if truth is None else MAX_MAP_LOSS
     map_torch = mask_map(expected, [scene.detections for scene in by_torch])
     if map_torch is None:
         return Preparation("torch", "there were no garments to verify a faster one with."), torch
@@ -132,11 +132,11 @@ def _fastest_on_cpu(
 
 def _see(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Scene]:
     detector = Detector(runtime, classes=version.classes, image_size_px=version.image_size_px)
-    return list(detector.detect(images, min_score=LEAST_SCORE))
+    return list(detector.detect(images, min_score=MIN_SCORE))
 
 
-def sure_finds(found: Iterable[Detection]) -> Iterator[LabelledMask]:
-    """Yields the detections of one image that may stand in for labels: those with a score of at least `SURE`."""
-    for one in found:
-        if one.score >= SURE:
-            yield LabelledMask(one.mask, one.class_name)
+def confident_detections(detections: Iterable[Detection]) -> Iterator[LabelledMask]:
+    """Yields the detections of one image that may stand in for labels, by `PSEUDO_LABEL_SCORE`."""
+    for detection in detections:
+        if detection.score >= PSEUDO_LABEL_SCORE:
+            yield LabelledMask(detection.mask, detection.class_name)

@@ -101,7 +101,7 @@ def decode_image(
     except Pillow.DecompressionBombError as e:
         raise ImageError(f"The image '{source}' has more than {max_pixels:,} pixels (IMAGE_MAX_PIXELS).") from e
     except DAMAGE as e:
-        raise ImageError(f"The image '{source}' is damaged: {shown(first_line(e))}") from e
+        raise ImageError(f"The image '{source}' is damaged: {shorten(first_line(e))}") from e
     reduced = side_px is not None and max(whole_wh) > side_px
     if side_px is not None and reduced:
         pixels = cv2.resize(pixels, _fitted(whole_wh, side_px), interpolation=cv2.INTER_AREA)
@@ -222,7 +222,7 @@ def _colour_band(band: Pillow.Image) -> Pillow.Image:
     return opaque.convert("RGB")
 
 
-def shown(text: str) -> str:
+def shorten(text: str) -> str:
     """Shortens an address or a reason for a message, and replaces characters that cannot be encoded."""
     text = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
     return text.encode("utf-8", "replace").decode()

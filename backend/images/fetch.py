@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import time
@@ -15,13 +14,11 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 import httpx
 
 from backend.domain import Image, Photo, Pixels
-from backend.errors import ImageError, LabelStudioAwayError, LabelStudioError
-from backend.images.decode import decode_image, shown
-from backend.images.pinned_host import Pinned, pinned
+from backend.errors import ImageError, LabelStudioError, LabelStudioUnavailableError
+from backend.images.decode import decode_image, shorten
+from backend.images.pinned_host import PinnedUrl, pin_host
 from backend.label_studio.payloads import LOCAL_FILES
 from backend.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
@@ -101,7 +98,7 @@ class ImageStore:
         return self._decoded(url, task_id, side_px)
 
     def _decoded(self, url: str, task_id: int, side_px: int | None = None) -> Image:
-        source, limit = shown(url), self._settings.image_max_pixels
+        source, limit = shorten(url), self._settings.image_max_pixels
         encoded = self._read(url, task_id, source=source)
         return decode_image(encoded, source=source, max_pixels=limit, side_px=side_px, alone=self._large)
 
@@ -200,9 +197,9 @@ class ImageStore:
         try:
             # The operator configured Label Studio's host, so it is trusted; the IP address of any other is checked.
             where = (
-                Pinned(httpx.URL(address))
+                PinnedUrl(httpx.URL(address))
                 if from_label_studio
-                else pinned(address, private=self._settings.image_hosts_private, source=source)
+                else pin_host(address, private=self._settings.image_hosts_private, source=source)
             )
             request = self._client.stream(
                 "GET", where.url, headers=headers | where.headers, extensions=dict(where.extensions)
@@ -230,7 +227,9 @@ class ImageStore:
                 return None, bytes(body)
         except httpx.HTTPError as e:
             if from_label_studio:
-                raise LabelStudioAwayError(f"Label Studio does not answer at {self._settings.label_studio_url}.") from e
+                raise LabelStudioUnavailableError(
+                    f"Label Studio does not answer at {self._settings.label_studio_url}."
+                ) from e
             raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
 
 

@@ -23,7 +23,7 @@ OF_CLOUDS = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("168.6
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedUrl:
     """A request's URL with an IP address instead of the host, and the parts that tell the server the host's name."""
 
     url: httpx.URL
@@ -31,7 +31,7 @@ class Pinned:
     extensions: dict[str, str] = field(default_factory=dict)
 
 
-def pinned(address: str, *, private: bool, source: str) -> Pinned:
+def pin_host(address: str, *, private: bool, source: str) -> PinnedUrl:
     """Looks up the host of a URL, and checks its IP addresses.
 
     Args:
@@ -54,7 +54,7 @@ def pinned(address: str, *, private: bool, source: str) -> Pinned:
             f"The image '{source}' is at {host}, whose address {inner[0]} is not of the internet. "
             "IMAGE_HOSTS_PRIVATE=true lets listed hosts lie in a private network."
         )
-    return Pinned(url.copy_with(host=found[0]), {"Host": url.netloc.decode()}, {"sni_hostname": host})
+    return PinnedUrl(url.copy_with(host=found[0]), {"Host": url.netloc.decode()}, {"sni_hostname": host})
 
 
 def _is_global(address: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,8 +14,6 @@ from label_studio_sdk.core.request_options import RequestOptions
 
 from backend.domain import Prediction
 from backend.label_studio.connection import Connection
-
-logger = logging.getLogger(__name__)
 
 # The most in one answer: of whole tasks, which predictions and annotations make large, and of bare ids.
 PAGE_TASKS = 100
@@ -71,7 +68,7 @@ class LabelStudio(Connection):
     """Reads from one Label Studio and writes to it, in the name of one account.
 
     Every method raises `LabelStudioError` if Label Studio refuses the key or answers with an error, and its subclass
-    `LabelStudioAwayError` if Label Studio does not answer.
+    `LabelStudioUnavailableError` if Label Studio does not answer.
     """
 
     def project(self, project_id: int) -> Project:

@@ -17,7 +17,7 @@ from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.parse_error import ParsingError
 
-from backend.errors import LabelStudioAwayError, LabelStudioError
+from backend.errors import LabelStudioError, LabelStudioUnavailableError
 from backend.settings import Settings
 
 # Access tokens are valid for some minutes.
@@ -28,7 +28,7 @@ class Connection:
     """The connection of one account to one Label Studio. Connects on first use; thread-safe.
 
     Every method raises `LabelStudioError` if Label Studio refuses the key or answers with an error, and its subclass
-    `LabelStudioAwayError` if Label Studio does not answer.
+    `LabelStudioUnavailableError` if Label Studio does not answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -64,13 +64,13 @@ class Connection:
         except ApiError as e:
             if e.status_code in (401, 403) and "reserved network address" not in str(e.body):
                 raise LabelStudioError(f"Label Studio at {url} refuses the API key ({e.status_code}).") from e
-            kind = LabelStudioAwayError if (e.status_code or 0) >= 500 else LabelStudioError
+            kind = LabelStudioUnavailableError if (e.status_code or 0) >= 500 else LabelStudioError
             raise kind(f"Label Studio at {url} answered {e.status_code}: {_brief(e.body)}") from e
         except httpx.HTTPError as e:
-            raise LabelStudioAwayError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
+            raise LabelStudioUnavailableError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
         except (json.JSONDecodeError, ParsingError) as e:
             # A proxy answers with a page of its own while Label Studio behind it starts.
-            raise LabelStudioAwayError(f"What answers at {url} is not Label Studio.") from e
+            raise LabelStudioUnavailableError(f"What answers at {url} is not Label Studio.") from e
 
     def bearer(self) -> str:
         """The current value of the `Authorization` header; renews a personal access token as needed."""
@@ -94,7 +94,7 @@ class Connection:
             )
 
 
-def asked_for_version(url: str, *, timeout_s: float) -> httpx.Response:
+def fetch_version(url: str, *, timeout_s: float) -> httpx.Response:
     """Asks Label Studio for its version, which needs no account; it is `release` in the answer's JSON.
 
     Raises:

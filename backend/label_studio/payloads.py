@@ -27,13 +27,13 @@ LOCAL_FILES = "/data/local-files/"
 UNDEFINED = "$undefined$"
 
 
-class Wire(BaseModel):
+class Payload(BaseModel):
     """Base class of all requests."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Task(Wire):
+class Task(Payload):
     """One task; `data` maps the label config's data keys to addresses and texts."""
 
     id: Number
@@ -41,26 +41,26 @@ class Task(Wire):
     project: Number | None = None
 
 
-class Drawn(Wire):
+class DrawnRegions(Payload):
     """What is already drawn in a task, submitted or not; Label Studio sends both lists with a prompt."""
 
     annotations: Any = None
     drafts: Any = None
 
 
-class DrawnRequest(Wire):
+class DrawnRegionsRequest(Payload):
     """`POST /predict`, parsed only for what is already drawn."""
 
-    tasks: list[Drawn]
+    tasks: list[DrawnRegions]
 
 
-class Params(Wire):
+class Params(Payload):
     """`context` holds the annotator's prompts under `result`; None for whole images."""
 
     context: dict[str, Any] | None = None
 
 
-class PredictRequest(Wire):
+class PredictRequest(Payload):
     """`POST /predict`."""
 
     tasks: list[Task]
@@ -81,13 +81,13 @@ class PredictRequest(Wire):
         return request
 
     @classmethod
-    def described(cls, place: str) -> dict[str, Any]:
-        """The JSON schema of the body, for an OpenAPI document that holds it at `place`."""
-        return cls.model_json_schema(ref_template=f"{place}/$defs/{{model}}")
+    def body_schema_at(cls, location: str) -> dict[str, Any]:
+        """The JSON schema of the body, for an OpenAPI document that holds it at `location`."""
+        return cls.model_json_schema(ref_template=f"{location}/$defs/{{model}}")
 
-    def drawn(self) -> Drawn:
+    def drawn(self) -> DrawnRegions:
         """What is drawn in the first task. Parsed on demand: it may be hundreds of regions that most answers ignore."""
-        return DrawnRequest.model_validate_json(self._body).tasks[0] if self._body else Drawn()
+        return DrawnRegionsRequest.model_validate_json(self._body).tasks[0] if self._body else DrawnRegions()
 
     @property
     def context(self) -> dict[str, Any] | None:
@@ -97,26 +97,26 @@ class PredictRequest(Wire):
         return context if isinstance(result, list) and result else None
 
 
-class SetupRequest(Wire):
+class SetupRequest(Payload):
     """`POST /setup` and `/validate`; `schema_` is the label config."""
 
     schema_: str = Field(alias="schema")
     project_id: ProjectId = Field(None, alias="project")
 
 
-class VersionsRequest(Wire):
+class VersionsRequest(Payload):
     """`POST /versions`."""
 
     project_id: ProjectId = Field(None, alias="project")
 
 
-class WebhookProject(Wire):
+class WebhookProject(Payload):
     """The project that a webhook is about."""
 
     id: Number
 
 
-class WebhookEvent(Wire):
+class WebhookEvent(Payload):
     """`POST /webhook`, read only as a hint that something changed: Label Studio is then asked for the facts."""
 
     action: str

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from label_studio_sdk.core.request_options import RequestOptions
 
-from backend.errors import LabelStudioAwayError, LabelStudioError
+from backend.errors import LabelStudioError, LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.payloads import LOCAL_FILES
 
@@ -42,7 +42,7 @@ class Upload:
     bytes: int | None
 
 
-def kept_name(relative: Path | PurePosixPath) -> str:
+def upload_name(relative: Path | PurePosixPath) -> str:
     """The name that Label Studio gives an uploaded file, without its random prefix.
 
     A name that is too long becomes a digest of the whole name, followed by its end.
@@ -130,7 +130,7 @@ def upload(
             "POST", f"/api/projects/{project_id}/import", params=query, files=files, timeout_s=TIMEOUT_S
         )
     if not answer.is_success:
-        kind = LabelStudioAwayError if answer.status_code >= 500 else LabelStudioError
+        kind = LabelStudioUnavailableError if answer.status_code >= 500 else LabelStudioError
         raise kind(f"Label Studio refuses the images ({answer.status_code}): {answer.text[:200]}")
     return [int(one) for one in answer.json().get("file_upload_ids") or []]
 

@@ -14,7 +14,7 @@ from backend.page.overview import overview
 from backend.page.render import StatusPage
 from backend.registry.records import report_path
 from backend.service import Service
-from backend.web.same_site import of_this_page
+from backend.web.same_site import require_same_site
 
 ASSETS = {"status.css": "text/css", "status.js": "text/javascript", "idiomorph.min.js": "text/javascript"}
 POLICY = (
@@ -39,7 +39,7 @@ REPORT_POLICY = (
 def page_routes(service: Service) -> APIRouter:
     """Returns the routes, without authentication, which the application adds."""
     routes, page = APIRouter(), StatusPage()
-    button = [Depends(of_this_page)]
+    button = [Depends(require_same_site)]
     registry, queues = service.connections.registry, service.connections.queues
 
     @routes.get("/")

@@ -6,7 +6,6 @@ detections into regions.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,22 +15,20 @@ from itertools import groupby
 from operator import attrgetter
 
 from backend.detector.clusters import Clusters
-from backend.detector.detector_pool import Detectors
+from backend.detector.detector_pool import DetectorPool
 from backend.detector.sam_detectors import RefinedDetector, WordsDetector
 from backend.detector.yolo11 import ImageDetector
-from backend.domain import Certainty, Image, Prediction, Scene
+from backend.domain import Image, LabelScore, Prediction, Scene
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
 from backend.regions.encode import encode
-from backend.regions.selection import garments
+from backend.regions.selection import select_garments
 from backend.segmenters.base import Segmenter, WordReader
 from backend.settings import Settings
-from backend.telemetry.request_ids import request_id, work_for
-
-logger = logging.getLogger(__name__)
+from backend.telemetry.request_ids import request_id, set_request_id
 
 FETCH_THREADS = 4
 # Images loaded ahead of the detector; more than FETCH_THREADS, so that one slow image does not hold up the others.
@@ -48,7 +45,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Current:
+class ActiveModel:
     """The model that predicts for a project now.
 
     Attributes:
@@ -87,7 +84,7 @@ class Batch:
         settings: Settings,
         *,
         images: ImageStore,
-        detectors: Detectors,
+        detectors: DetectorPool,
         segmenter: Callable[[], Segmenter],
     ) -> None:
         """`segmenter` returns the loaded segmenter, perhaps after a long load; called only for SAM's words or masks."""
@@ -96,7 +93,7 @@ class Batch:
         self.detectors = detectors
         self.segmenter = segmenter
 
-    def current(self, project_id: int, *, asked: str = "") -> Current | None:
+    def current(self, project_id: int, *, asked: str = "") -> ActiveModel | None:
         """The model that predicts for the project; None where there is none.
 
         Args:
@@ -113,18 +110,18 @@ class Batch:
             known = version.classes, version.number, loaded.clusters
             if settings.refine_with_sam:
                 refined = RefinedDetector(plain, self.segmenter())
-                return Current(version.name, lambda _: refined, settings, *known)
-            return Current(version.name, lambda _: plain, settings, *known, version.image_size_px)
+                return ActiveModel(version.name, lambda _: refined, settings, *known)
+            return ActiveModel(version.name, lambda _: plain, settings, *known, version.image_size_px)
         segmenter = self.segmenter() if settings.may_read_words else None
         if not isinstance(segmenter, WordReader):
             return None
-        return Current(segmenter.name, lambda config: WordsDetector(segmenter, config), settings)
+        return ActiveModel(segmenter.name, lambda config: WordsDetector(segmenter, config), settings)
 
     def predict(
         self,
         tasks: Sequence[Task],
         configs: Sequence[LabelConfig],
-        current: Current,
+        current: ActiveModel,
         *,
         deadline_s: float | None = None,
     ) -> Iterator[Outcome]:
@@ -150,7 +147,7 @@ class Batch:
                     yield _joined(parts)
                     parts = []
 
-    def _outcomes(self, views: Iterable[_View], current: Current, config: LabelConfig) -> Iterator[Outcome]:
+    def _outcomes(self, views: Iterable[_View], current: ActiveModel, config: LabelConfig) -> Iterator[Outcome]:
         threshold = current.settings.model_score_threshold
         waiting: deque[_View] = deque()
 
@@ -169,15 +166,15 @@ class Batch:
         yield from _problems(waiting)
 
     def _prediction(
-        self, scene: Scene, current: Current, config: LabelConfig, original_wh: tuple[int, int] | None
+        self, scene: Scene, current: ActiveModel, config: LabelConfig, original_wh: tuple[int, int] | None
     ) -> Prediction:
-        found = garments(
+        found = select_garments(
             scene.detections,
             config,
             default_threshold=current.settings.model_score_threshold,
-            most=current.settings.max_regions,
+            max_regions=current.settings.max_regions,
         )
-        certainties, regions = [], []
+        label_scores, regions = [], []
         for one in found:
             encoded = encode(
                 one,
@@ -188,15 +185,15 @@ class Batch:
             )
             if encoded:
                 regions += encoded
-                certainties.append(Certainty(one.label, one.score or 0.0))
+                label_scores.append(LabelScore(one.label, one.score or 0.0))
         cluster = None
         if current.clusters is not None and scene.features is not None:
             cluster = current.clusters.number(scene.features, version=current.number)
-        return Prediction(regions, image_score(certainties), current.version, tuple(certainties), cluster)
+        return Prediction(regions, image_score(label_scores), current.version, tuple(label_scores), cluster)
 
     def _views(self, tasks: Sequence[Task], configs: Sequence[LabelConfig], side_px: int | None) -> Iterator[_View]:
         """Yields each task's images, in order, and loads some ahead."""
-        with ThreadPoolExecutor(FETCH_THREADS, initializer=work_for, initargs=(request_id(),)) as pool:
+        with ThreadPoolExecutor(FETCH_THREADS, initializer=set_request_id, initargs=(request_id(),)) as pool:
             ahead: deque[Future[_View]] = deque()
             try:
                 for task in tasks:
@@ -216,12 +213,12 @@ class Batch:
             return _View(task, config, str(e))
 
 
-def image_score(certainties: Sequence[Certainty]) -> float:
+def image_score(label_scores: Sequence[LabelScore]) -> float:
     """The score of a whole image, in `[0, 1]`: the lowest score of its garments; 0 without detections.
 
     Label Studio's uncertainty sampling serves the lowest score first: the image most likely to need a person.
     """
-    return min((one.score for one in certainties), default=0.0)
+    return min((one.score for one in label_scores), default=0.0)
 
 
 def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
@@ -252,11 +249,11 @@ def _joined(parts: Sequence[Outcome]) -> Outcome:
     problem = " ".join(part.problem for part in parts if part.problem) or None
     if not predictions:
         return Outcome(parts[0].task_id, problem=problem)
-    certainties = tuple(one for prediction in predictions for one in prediction.certainties)
+    label_scores = tuple(one for prediction in predictions for one in prediction.label_scores)
     joined = replace(
         predictions[0],
         regions=[region for prediction in predictions for region in prediction.regions],
-        certainties=certainties,
-        score=image_score(certainties),
+        label_scores=label_scores,
+        score=image_score(label_scores),
     )
     return Outcome(parts[0].task_id, joined, problem)

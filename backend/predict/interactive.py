@@ -21,18 +21,18 @@ from backend.errors import ModelError, PromptError, first_line
 from backend.images.fetch import ImageStore
 from backend.images.task_image import open_image
 from backend.label_studio.label_config import LabelConfig
-from backend.label_studio.payloads import Drawn, PredictRequest, Task
+from backend.label_studio.payloads import DrawnRegions, PredictRequest, Task
 from backend.label_studio.prompts import parse_context
 from backend.predict.sticky_words import Phrase, StickyWords
 from backend.regions.encode import encode, message
-from backend.regions.exclusive import taken_pixels
+from backend.regions.exclusive import occupied_pixels
 from backend.segmenters.base import Segmenter, WordReader
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LOADING_PATIENCE_S = 5.0
+LOADING_TIMEOUT_S = 5.0
 # An annotator cannot check more instances of a phrase than this.
 MAX_INSTANCES = 100
 
@@ -60,7 +60,7 @@ class Interactive:
         """
         task, project_id = request.tasks[0], request.project_id
         settings = self.settings.for_project(project_id)
-        segmenter = self.segmenter.get(timeout_s=LOADING_PATIENCE_S)
+        segmenter = self.segmenter.get(timeout_s=LOADING_TIMEOUT_S)
         image = open_image(self.images, task, config)
         prompt = parse_context(request.context or {}, config, size_wh=image.size_wh, example_tag=settings.example_tag)
         if prompt.label is None and not prompt.asks_for_all:
@@ -70,7 +70,7 @@ class Interactive:
             self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
         return prediction
 
-    def answer_again(self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
+    def answer_with_phrase(self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
         """Returns regions for a stored phrase in an opened task; None without detections or a segmenter for words.
 
         Raises:
@@ -83,11 +83,13 @@ class Interactive:
         image = open_image(self.images, task, config)
         try:
             outlining = self.settings.for_project(project_id).outlining
-            return self._answer(image, config, Prompt(words=phrase.words, label=label), segmenter, Drawn, outlining)
+            return self._answer(
+                image, config, Prompt(words=phrase.words, label=label), segmenter, DrawnRegions, outlining
+            )
         except PromptError:
             return None
 
-    def excuse(self, reason: str, config: LabelConfig) -> Prediction:
+    def explain_refusal(self, reason: str, config: LabelConfig) -> Prediction:
         """Puts the reason why a prompt was not answered into the config's message control, where it has one."""
         return Prediction(regions=message(reason, config), score=0.0, model_version=self.segmenter.name)
 
@@ -97,7 +99,7 @@ class Interactive:
         config: LabelConfig,
         prompt: Prompt,
         segmenter: Segmenter,
-        read_drawn: Callable[[], Drawn],
+        read_drawn: Callable[[], DrawnRegions],
         outlining: Outlining,
     ) -> Prediction:
         if prompt.asks_for_all and not isinstance(segmenter, WordReader):
@@ -132,13 +134,13 @@ def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> Labelled
 
 
 def _below_what_is_there(
-    labelled: list[LabelledMask], read_drawn: Callable[[], Drawn], config: LabelConfig
+    labelled: list[LabelledMask], read_drawn: Callable[[], DrawnRegions], config: LabelConfig
 ) -> list[LabelledMask]:
     """Removes the pixels of accepted regions from masks of exclusive labels; drops masks that lose every pixel."""
     if not any(config.is_exclusive(one.label) for one in labelled):
         return labelled
     height, width = labelled[0].mask.shape
-    free = ~taken_pixels(read_drawn(), (width, height))
+    free = ~occupied_pixels(read_drawn(), (width, height))
     layered = [replace(one, mask=one.mask & free) if config.is_exclusive(one.label) else one for one in labelled]
     layered = [one for one in layered if one.mask.any()]
     if not layered:

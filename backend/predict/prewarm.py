@@ -16,7 +16,7 @@ from backend.label_studio.payloads import Task
 from backend.segmenters.base import ImageEncoder
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
-from backend.telemetry.request_ids import request_id, work_for
+from backend.telemetry.request_ids import request_id, set_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Prewarmer:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting))
                 opened = self._waiting.popleft()
-            work_for(opened.request_id)
+            set_request_id(opened.request_id)
             try:
                 self._encode(opened)
             except DrapeError as e:

@@ -15,7 +15,7 @@ from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import worker_models
 from backend.queues.queues import CHECK_PATIENCE_S
 from backend.settings import Settings
-from backend.storage.retry import patiently
+from backend.storage.retry import retrying
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def plan(project_id: int) -> dict[str, int]:
         logger.info("Project %s has no model yet: its tasks wait for its first", project_id)
         return {"tasks": 0, "jobs": 0}
     version = models.version(project_id)
-    for attempt in patiently(for_s=CHECK_PATIENCE_S):
+    for attempt in retrying(timeout_s=CHECK_PATIENCE_S):
         with attempt:
             waiting = models.connections.label_studio.waiting_task_ids(project_id, version=version)
     waiting = models.marks.without_failed(project_id, version, waiting)
@@ -89,7 +89,7 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
     ours = sorted(models.claims.take(project_id, version, task_ids, holder=holder))
     try:
         work = Prelabelling(models, project_id, ours, holder=holder, queued_for=version, asked=version if asked else "")
-        for attempt in patiently():
+        for attempt in retrying():
             with attempt:
                 work.run()
     finally:
@@ -111,7 +111,7 @@ def write_clusters(project_id: int, version: str, clusters: dict[int, int]) -> d
     """
     models = worker_models(Settings())
     written = 0
-    for attempt in patiently():
+    for attempt in retrying():
         with attempt:
             for task in models.connections.label_studio.tasks(project_id, list(clusters)):
                 for prediction in task.get("predictions") or []:

@@ -12,22 +12,22 @@ from dataclasses import dataclass, field, replace
 from redis.exceptions import RedisError
 from rq import get_current_job
 
-from backend.auto_accept.gate import SHUT, gate_of
+from backend.auto_accept.gate import CLOSED_GATE, gate_of
 from backend.auto_accept.marks import accepted_regions, annotation_id
-from backend.compute.devices import ready_device
+from backend.compute.devices import prepare_device
 from backend.detector.preparation import read_preparation
 from backend.domain import Prediction
-from backend.errors import DrapeError, LabelStudioAwayError, LabelStudioError
+from backend.errors import DrapeError, LabelStudioError, LabelStudioUnavailableError
 from backend.images.sample import sample_images
 from backend.label_studio.client import Project
 from backend.label_studio.label_config import LabelConfig, parse_label_configs
 from backend.label_studio.payloads import Task
-from backend.predict.batch import Current, Outcome
+from backend.predict.batch import ActiveModel, Outcome
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import WorkerModels
 from backend.regions.encode import message
 from backend.regions.selection import unknown_labels, unused_classes
-from backend.telemetry.request_ids import request_id, work_for
+from backend.telemetry.request_ids import request_id, set_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Prelabelling:
             logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
             return
         version = current.version
-        with ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as pool:
+        with ThreadPoolExecutor(1, initializer=set_request_id, initargs=(request_id(),)) as pool:
             # In parallel, as Label Studio is slow to answer each of these two requests.
             later = pool.submit(models.connections.label_studio.project, self.project_id)
             tasks = models.connections.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
@@ -97,7 +97,7 @@ class Prelabelling:
         annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
         # Closes the generator even after an error: it holds the detector, which a retry needs.
         with (
-            ThreadPoolExecutor(1, initializer=work_for, initargs=(request_id(),)) as writer,
+            ThreadPoolExecutor(1, initializer=set_request_id, initargs=(request_id(),)) as writer,
             closing(self._outcomes(waiting, configs, current)) as outcomes,
         ):
             ready: list[Outcome] = []
@@ -118,7 +118,7 @@ class Prelabelling:
         self._show_progress()
 
     def _outcomes(
-        self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: Current
+        self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: ActiveModel
     ) -> Generator[Outcome, None, None]:
         """Yields the outcomes that have a prediction; reports all problems."""
         for outcome in self.models.batch.predict(tasks, configs, current):
@@ -137,18 +137,20 @@ class Prelabelling:
         Accepts before they are stored: if the job dies in between, its retry finds no prediction and comes here again.
         """
         version = self.models.connections.registry.champion(self.project_id)
-        gate = gate_of(version, self.models.connections.settings.for_project(self.project_id)) if version else SHUT
+        gate = (
+            gate_of(version, self.models.connections.settings.for_project(self.project_id)) if version else CLOSED_GATE
+        )
         if not gate.is_open:
             return outcomes
         gated = []
         for one in outcomes:
             prediction = one.prediction
             if prediction is not None and prediction.model_version == gate.version and one.task_id not in annotated:
-                decision = gate.decide(one.task_id, prediction.certainties)
+                decision = gate.decide(one.task_id, prediction.label_scores)
                 if decision == "accept":
                     self._accept(one.task_id, prediction)
                 elif decision == "review":
-                    note = message(gate.review_note(prediction.certainties), configs[0])
+                    note = message(gate.review_note(prediction.label_scores), configs[0])
                     one = replace(one, prediction=replace(prediction, regions=[*prediction.regions, *note]))
             gated.append(one)
         return gated
@@ -160,7 +162,7 @@ class Prelabelling:
             regions = accepted_regions(prediction.regions, version)
             self.models.connections.label_studio.accept(task_id, regions, unique_id=unique_id)
             self.accepted.add(task_id)
-        except LabelStudioAwayError:
+        except LabelStudioUnavailableError:
             raise
         except LabelStudioError as e:
             self.models.connections.problems.report(
@@ -195,7 +197,7 @@ class Prelabelling:
         begun = time.monotonic()
         try:
             self.models.connections.label_studio.write_predictions(self.project_id, pairs)
-        except LabelStudioAwayError:
+        except LabelStudioUnavailableError:
             raise
         except LabelStudioError as e:
             logger.warning("Writing %s predictions at once failed, trying one by one: %s", len(pairs), e)
@@ -209,7 +211,7 @@ class Prelabelling:
     def _write_one(self, task_id: int, prediction: Prediction) -> bool:
         try:
             self.models.connections.label_studio.write_prediction(task_id, prediction)
-        except LabelStudioAwayError:
+        except LabelStudioUnavailableError:
             raise
         except DrapeError as e:
             self._fail(task_id, f"The prediction was not stored: {e}")
@@ -241,9 +243,9 @@ class Prelabelling:
             project_id=self.project_id,
             side_px=version.image_size_px,
         )
-        prepare(version, images, device=ready_device(self.models.connections.settings))
+        prepare(version, images, device=prepare_device(self.models.connections.settings))
 
-    def _say_unknown(self, current: Current, configs: Sequence[LabelConfig]) -> None:
+    def _say_unknown(self, current: ActiveModel, configs: Sequence[LabelConfig]) -> None:
         """Reports, once a day per version, labels that the model does not know; logs its classes that are no labels."""
         if current.classes is None or not self.models.marks.first_time(f"{self.project_id}:{current.version}:labels"):
             return

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 
 from backend.connections import Connections
-from backend.detector.detector_pool import Detectors
+from backend.detector.detector_pool import DetectorPool
 from backend.images.fetch import ImageStore
 from backend.predict.batch import Batch
 from backend.prelabel.pace import Pace
@@ -51,7 +51,7 @@ def worker_models(settings: Settings) -> WorkerModels:
         Batch(
             settings,
             images=ImageStore(settings, bearer=connections.label_studio.bearer),
-            detectors=Detectors(connections.registry, settings),
+            detectors=DetectorPool(connections.registry, settings),
             segmenter=functools.cache(lambda: choose(settings, Metrics())),
         ),
         TaskMarks(redis),

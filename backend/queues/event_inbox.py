@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from backend.errors import DrapeError, OverloadedError, QueueError
 from backend.queues.queues import Queues
 from backend.telemetry.problems import Problems
-from backend.telemetry.request_ids import request_id, work_for
+from backend.telemetry.request_ids import request_id, set_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Inbox:
         pause_s = 0.0
         while (work := self._next()) is not None:
             try:
-                work_for(work.request)
+                set_request_id(work.request)
                 work.queue(self._queues)
             except QueueError as e:
                 if not pause_s:

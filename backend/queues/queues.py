@@ -24,7 +24,7 @@ from backend.queues.fair_turns import take_turns
 from backend.queues.job_records import OPEN_STATES, make_room, open_jobs
 from backend.queues.redis_connection import ANSWER_S, REDIS_PATIENCE_S, redis_errors
 from backend.settings import Settings
-from backend.telemetry.request_ids import meta_of_request
+from backend.telemetry.request_ids import request_meta
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Queues:
                     result_ttl=KEEP_RESULT_S,
                     failure_ttl=KEEP_FAILURE_S,
                     retry=Retry(max=RETRIES),
-                    meta=meta_of_request(),
+                    meta=request_meta(),
                 )
                 for first in range(0, len(free), size)
             ]
@@ -309,7 +309,7 @@ class Queues:
                     failure_ttl=KEEP_FAILURE_S,
                     retry=Retry(max=RETRIES),
                     on_stopped=Callback(on_stopped) if on_stopped else None,
-                    meta=meta_of_request(),
+                    meta=request_meta(),
                 )
             except DuplicateJobError:
                 return False

@@ -10,13 +10,13 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.cron import CronScheduler
 
-from backend.errors import LabelStudioAwayError
+from backend.errors import LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues
 from backend.queues.redis_connection import wait_for_redis, wait_no_longer
 from backend.registry.registry import Registry
 from backend.settings import Settings
-from backend.storage.retry import patiently
+from backend.storage.retry import retrying
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ def look_after() -> dict[str, int]:
     queues = Queues(settings)
     try:
         # Retries end before the timer queues this job again: otherwise jobs would pile up.
-        for attempt in patiently(for_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
+        for attempt in retrying(timeout_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
             with attempt:
                 connected = LabelStudio(settings).projects_with_webhook(settings.webhook_secret)
-    except LabelStudioAwayError as e:
+    except LabelStudioUnavailableError as e:
         logger.warning("%s The next look is due within %s s", e, settings.check_every_s)
         return {"projects": 0}
     served = sorted({*Registry.of(settings).project_ids(), *connected})

@@ -19,7 +19,7 @@ from rq.worker import BaseWorker
 from backend.queues.job_claims import ClaimedQueue, begun, holds
 from backend.queues.lost_jobs import put_back_claims, put_back_execution
 from backend.queues.redis_connection import wait_for_redis, wait_no_longer
-from backend.telemetry.request_ids import job_of_request
+from backend.telemetry.request_ids import job_context
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class _GivesBack(BaseWorker):
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
         """Runs a job under the id of the request that queued it."""
-        with job_of_request(job.id, job.get_meta(refresh=False)):
+        with job_context(job.id, job.get_meta(refresh=False)):
             return super().perform_job(job, queue)
 
     def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:

@@ -38,7 +38,7 @@ def decode(result: Sequence[Any]) -> tuple[list[LabelledMask], list[str]]:
     """
     masks: list[LabelledMask] = []
     problems: list[str] = []
-    for one in decoded(result):
+    for one in iter_decoded(result):
         if isinstance(one, str):
             problems.append(one)
         else:
@@ -46,7 +46,7 @@ def decode(result: Sequence[Any]) -> tuple[list[LabelledMask], list[str]]:
     return masks, problems
 
 
-def decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = None) -> Iterator[LabelledMask | str]:
+def iter_decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = None) -> Iterator[LabelledMask | str]:
     """Yields the results of `decode` singly: hundreds of masks of a large photograph do not fit into memory together.
 
     Args:

@@ -13,7 +13,7 @@ from backend.domain import LabelledMask, Mask, Outlining
 from backend.label_studio.label_config import LabelConfig, OutputTag
 from backend.regions.bitmask import mask_to_data_url
 from backend.regions.brush import mask_to_rle
-from backend.regions.mask_borders import tidied
+from backend.regions.mask_borders import without_specks
 from backend.regions.polygons import Outline, decimals, mask_to_outlines
 
 
@@ -46,7 +46,7 @@ def encode(
     if output.kind == "polygon":
         values = [_polygon(outline, (width, height)) for outline in mask_to_outlines(mask, outlining)]
     else:
-        mask = tidied(mask, speck_px=outlining.speck_px(mask.size))
+        mask = without_specks(mask, speck_px=outlining.speck_px(mask.size))
         if original_wh is not None and output.kind != "rectangle":
             mask = cv2.resize(mask.view(np.uint8) * 255, original_wh, interpolation=cv2.INTER_LINEAR) > 127
         values = [_area(mask, output.kind)]
@@ -93,10 +93,10 @@ def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
     if tag is None:
         return []
     value = {"text": [text]}
-    return [{"id": fresh_id(), "type": "textarea", "from_name": tag.name, "to_name": tag.to_name, "value": value}]
+    return [{"id": new_region_id(), "type": "textarea", "from_name": tag.name, "to_name": tag.to_name, "value": value}]
 
 
-def fresh_id() -> str:
+def new_region_id() -> str:
     """Returns an id that no other region has: Label Studio overwrites a region whose id it receives again."""
     return secrets.token_urlsafe(9)
 
@@ -127,7 +127,7 @@ def _regions(
 ) -> list[dict[str, Any]]:
     width, height = size_wh
     common: dict[str, Any] = {
-        "id": fresh_id(),
+        "id": new_region_id(),
         "to_name": output.to_name,
         "original_width": width,
         "original_height": height,

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from backend.domain import Mask
-from backend.label_studio.payloads import Drawn
-from backend.regions.decode import decoded
+from backend.label_studio.payloads import DrawnRegions
+from backend.regions.decode import iter_decoded
 
 
-def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:
+def occupied_pixels(drawn: DrawnRegions, size_wh: tuple[int, int]) -> Mask:
     """Returns `bool (H, W)`: the pixels that the regions of the task's open annotation cover.
 
     Label Studio sends these regions with each prompt, as it last saved them; it saves a draft some seconds after a
@@ -19,13 +19,13 @@ def taken_pixels(drawn: Drawn, size_wh: tuple[int, int]) -> Mask:
     """
     width, height = size_wh
     taken = np.zeros((height, width), bool)
-    for one in decoded(_regions(drawn), size_wh=size_wh):
+    for one in iter_decoded(_regions(drawn), size_wh=size_wh):
         if not isinstance(one, str):
             taken |= one.mask
     return taken
 
 
-def _regions(drawn: Drawn) -> list[dict[str, Any]]:
+def _regions(drawn: DrawnRegions) -> list[dict[str, Any]]:
     """Returns the regions of the draft that changed last or, without drafts, of the annotation that changed last."""
     for versions in (drawn.drafts, drawn.annotations):
         known = [version for version in versions if isinstance(version, dict)] if isinstance(versions, list) else []

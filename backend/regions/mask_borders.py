@@ -74,7 +74,7 @@ def trace(mask: Mask) -> list[Border]:
     return [Border(x[first:last], row[first:last], up[first:last], area) for first, last, area in spans]
 
 
-def sorted_out(borders: Sequence[Border], *, speck_px: float) -> tuple[list[Border], list[Border]]:
+def split_specks(borders: Sequence[Border], *, speck_px: float) -> tuple[list[Border], list[Border]]:
     """Splits borders into those that stay and those of specks and pinholes, both with the largest first.
 
     A part or hole is a speck or pinhole if it has less than `speck_px` pixels and less than a fiftieth of the largest
@@ -87,12 +87,12 @@ def sorted_out(borders: Sequence[Border], *, speck_px: float) -> tuple[list[Bord
     return ordered[:stays], ordered[stays:]
 
 
-def tidied(mask: Mask, *, speck_px: float) -> Mask:
-    """Returns the mask `bool (H, W)` without specks and pinholes, as `sorted_out` defines them."""
-    return mended(mask, sorted_out(trace(mask), speck_px=speck_px)[1])
+def without_specks(mask: Mask, *, speck_px: float) -> Mask:
+    """Returns the mask `bool (H, W)` without specks and pinholes, as `split_specks` defines them."""
+    return remove_borders(mask, split_specks(trace(mask), speck_px=speck_px)[1])
 
 
-def mended(mask: Mask, unwanted: Sequence[Border]) -> Mask:
+def remove_borders(mask: Mask, unwanted: Sequence[Border]) -> Mask:
     """Returns the mask without the unwanted parts and holes, and without anything inside them."""
     if not unwanted:
         return mask
@@ -116,7 +116,7 @@ def cut_open(mask: Mask, hole: Border, around: Border) -> None:
     _draw(mask, shapely.shortest_line(around.ring(), hole.ring()), inside=False)
 
 
-def bridged(mask: Mask, borders: Sequence[Border]) -> Mask:
+def bridge_parts(mask: Mask, borders: Sequence[Border]) -> Mask:
     """Joins the mask's parts by bridges, one pixel wide, each from the nearest part that is joined already."""
     last, *apart = [border.ring() for border in sorted(borders, key=lambda b: -b.area_px) if border.area_px > 0]
     whole = mask.copy()

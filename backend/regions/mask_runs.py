@@ -10,7 +10,7 @@ from faster_coco_eval import mask as rle
 from backend.domain import Mask
 
 
-def runs_of(mask: Mask) -> dict[str, Any]:
+def coco_rle(mask: Mask) -> dict[str, Any]:
     """Returns COCO's compressed runs: `size`, height before width, and `counts`, bytes."""
     runs: dict[str, Any] = rle.encode(np.asfortranarray(mask.view(np.uint8)))
     return runs

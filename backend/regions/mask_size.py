@@ -8,7 +8,7 @@ import numpy as np
 from backend.domain import Mask
 
 
-def fitted(mask: Mask, size_wh: tuple[int, int]) -> Mask:
+def resize_mask(mask: Mask, size_wh: tuple[int, int]) -> Mask:
     """Returns the mask at another size of its image; a pixel belongs to the mask if the mask covers half of it."""
     if mask.shape[::-1] == size_wh:
         return mask

@@ -12,22 +12,31 @@ import numpy.typing as npt
 
 from backend.domain import Mask, Outlining
 from backend.regions.line_fit import Track
-from backend.regions.mask_borders import Border, Integers, bridged, cut_open, fill, mended, sorted_out, trace
+from backend.regions.mask_borders import (
+    Border,
+    Integers,
+    bridge_parts,
+    cut_open,
+    fill,
+    remove_borders,
+    split_specks,
+    trace,
+)
 
 Outline = npt.NDArray[np.float64]
 
-LEAST_IOU = 0.985
+MIN_IOU = 0.985
 # If specks and filled holes are more than this share of the parts, the IoU is measured against the tidied mask.
-MOST_LOST = 0.01
+MAX_LOST_SHARE = 0.01
 # Each time lines have to be finer, their distance is multiplied by a factor between these, according to the error.
-MOST_TIGHTENED, TIGHTEN = 0.64, 0.8
+STRONGEST_TIGHTENING, TIGHTENING = 0.64, 0.8
 # How many pixels per pixel of border an outline usually paints wrongly if lines are as coarse as the tolerance allows;
 # and the smallest share of the tolerance with which fitting starts.
 USUAL_WRONG, LEAST_START = 0.08, 0.6
 # A hole smaller than this share of its part is filled, a larger hole is cut open.
 HOLE_SHARE = 0.01
 # A mask in more parts is not a garment, and nobody tidies so many outlines: the smallest parts are left out.
-MOST_PARTS = 40
+MAX_PARTS = 40
 
 
 def mask_to_outlines(mask: Mask, outlining: Outlining) -> list[Outline]:
@@ -46,19 +55,19 @@ def mask_to_outlines(mask: Mask, outlining: Outlining) -> list[Outline]:
     """
     speck_px = outlining.speck_px(mask.size)
     height, width = mask.shape
-    borders, unwanted = sorted_out(trace(mask), speck_px=speck_px)
+    borders, unwanted = split_specks(trace(mask), speck_px=speck_px)
     parts, filled, large = _without_holes(borders)
-    unwanted += filled + parts[MOST_PARTS:]
-    parts = parts[:MOST_PARTS]
+    unwanted += filled + parts[MAX_PARTS:]
+    parts = parts[:MAX_PARTS]
     lost_px = sum(abs(border.area_px) for border in unwanted)
     if large:
-        mask = mended(mask, unwanted).copy()
+        mask = remove_borders(mask, unwanted).copy()
         for hole, around in large:
             cut_open(mask, hole, around)
-        borders, unwanted = sorted_out(trace(mask), speck_px=speck_px)
-        parts = [border for border in borders if border.area_px > 0][:MOST_PARTS]
+        borders, unwanted = split_specks(trace(mask), speck_px=speck_px)
+        parts = [border for border in borders if border.area_px > 0][:MAX_PARTS]
     if outlining.parts == "joined" and len(parts) > 1:
-        parts = sorted(trace(bridged(mended(mask, unwanted), parts)), key=lambda border: -border.area_px)
+        parts = sorted(trace(bridge_parts(remove_borders(mask, unwanted), parts)), key=lambda border: -border.area_px)
     if outlining.parts != "each":
         parts = parts[:1]
     return _outlines(parts, outlining.tolerance_px, size_wh=(width, height), lost_px=lost_px)
@@ -116,8 +125,8 @@ def _outlines(parts: list[Border], tolerance_px: float, *, size_wh: tuple[int, i
     grid_px = np.array(size_wh) / 100 / 10 ** decimals(size_wh)
     tracks = [Track(part, size_wh=size_wh, grid_px=grid_px) for part in parts]
     area_px = sum(part.area_px for part in parts)
-    share = 1 - LEAST_IOU
-    if lost_px < MOST_LOST * area_px:
+    share = 1 - MIN_IOU
+    if lost_px < MAX_LOST_SHARE * area_px:
         share -= lost_px / area_px
     # A thin part tolerates less: if fitting starts near the distance that it tolerates, it needs no second round.
     bearable = [share * part.area_px / track.count / USUAL_WRONG for part, track in zip(parts, tracks, strict=True)]
@@ -128,7 +137,7 @@ def _outlines(parts: list[Border], tolerance_px: float, *, size_wh: tuple[int, i
         # At least one part exceeds the share that holds for all parts together.
         for i, part in enumerate(parts):
             if wrong[i] > share * part.area_px:
-                line_px[i] *= min(max(share * part.area_px / wrong[i], MOST_TIGHTENED), TIGHTEN)
+                line_px[i] *= min(max(share * part.area_px / wrong[i], STRONGEST_TIGHTENING), TIGHTENING)
                 outlines[i] = tracks[i].outline(line_px=line_px[i], tolerance_px=tolerance_px)
                 wrong[i] = _difference(outlines[i], part, size_wh)
     return outlines

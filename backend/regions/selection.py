@@ -20,10 +20,10 @@ COMPARED_STEP = 4
 SCORE_DIGITS = 4
 
 
-def garments(
-    detections: Sequence[Detection], config: LabelConfig, *, default_threshold: float, most: int
+def select_garments(
+    detections: Sequence[Detection], config: LabelConfig, *, default_threshold: float, max_regions: int
 ) -> list[LabelledMask]:
-    """Returns the detections that reach their label's threshold, under the project's labels, the best `most` of them.
+    """Returns the best `max_regions` detections that reach their label's threshold, under the project's labels.
 
     Detections of classes without a label, and of labels that the config leaves to people (`model_skip`), are left out.
     Of several detections of one garment, the one with the highest score stays.
@@ -39,9 +39,11 @@ def garments(
             wanted.append((one, label))
     labels = {id(one): label for one, label in wanted}
     found = without_duplicates([one for one, _ in wanted])
-    if len(found) > most:
-        logger.warning("%s garments were found in one image; %s stay (MAX_REGIONS)", len(found), most)
-    return [LabelledMask(one.mask, labels[id(one)], round(one.region_score, SCORE_DIGITS)) for one in found[:most]]
+    if len(found) > max_regions:
+        logger.warning("%s garments were found in one image; %s stay (MAX_REGIONS)", len(found), max_regions)
+    return [
+        LabelledMask(one.mask, labels[id(one)], round(one.region_score, SCORE_DIGITS)) for one in found[:max_regions]
+    ]
 
 
 def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from backend.storage.atomic_files import HALF, sync, write_whole
+from backend.storage.atomic_files import STAGING_PREFIX, sync, write_atomically
 
 # Written last: a version exists once its manifest exists.
 MANIFEST = "manifest.json"
@@ -96,7 +96,7 @@ class OwnFiles:
 
     def put(self, path: Path, content: str, *, durable: bool = False) -> None:
         """Writes a file, whole or not at all."""
-        write_whole(path, content, durable=durable)
+        write_atomically(path, content, durable=durable)
 
     def put_folder(self, made: Path, folder: Path, *, first: bool = False) -> None:
         """Moves the folder in one step; callers that set `first` hold a lock, so that no other can have come first."""
@@ -112,7 +112,7 @@ class OwnFiles:
     def next_number(self, line: Path, *, last: int) -> int:
         """Returns the number after `last`, and removes folders that killed processes left unfinished."""
         # The caller holds the lock, so the processes that made these folders are dead.
-        for left in line.glob(f"{HALF}*"):
+        for left in line.glob(f"{STAGING_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         return last + 1
 

@@ -22,8 +22,8 @@ from backend.errors import ModelError, NotFoundError, StorageError
 from backend.registry.files import MANIFEST, OWN_FILES, Files
 from backend.registry.shared_files import SharedFiles
 from backend.settings import Settings
-from backend.storage.atomic_files import whole_folder
-from backend.storage.store import Storage, storage_of
+from backend.storage.atomic_files import staging_folder
+from backend.storage.store import Storage, open_storage
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Registry:
     @classmethod
     def of(cls, settings: Settings, *, report: Callable[[str], None] = logger.warning) -> Registry:
         """Returns the registry that the settings name; `report` receives a message when the storage is unreachable."""
-        storage = storage_of(settings)
+        storage = open_storage(settings)
         if storage is None:
             return cls(settings.models_path)
         return cls.shared(storage, settings.cache_path, report=report)
@@ -214,7 +214,7 @@ class Registry:
 
     def _store(self, version: Version, weights: Path, beside: Mapping[str, str]) -> None:
         target = version.weights.parent
-        with whole_folder(target) as half:
+        with staging_folder(target) as half:
             shutil.copyfile(weights, half / "weights.pt")
             for file, text in beside.items():
                 (half / file).write_text(text)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from backend.errors import StorageAwayError, StorageError
+from backend.errors import StorageError, StorageUnavailableError
 from backend.registry.files import MANIFEST
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class RemoteListing:
                     self._away_until = time.monotonic() + AWAY_S
             known = look.kept if look is not None else self._last_known(line)
             if known is None:
-                raise StorageAwayError(f"{self._storage.url} (STORAGE_URL) is away, and nothing of it is here.")
+                raise StorageUnavailableError(f"{self._storage.url} (STORAGE_URL) is away, and nothing of it is here.")
             self._looks[line] = _Look(known, time.monotonic())
             return known
 
@@ -138,7 +138,7 @@ class RemoteListing:
             if line == ALL:
                 kept = {name: StoredObject("", 0, 0.0) for name in self._storage.folders(self._under)}
             else:
-                kept = self._storage.kept_under(f"{self._under}/{line}")
+                kept = self._storage.list_under(f"{self._under}/{line}")
             with self._guard:
                 # The listing may lack an object that this process wrote after `began`: then the storage is asked again.
                 if self._written_at.get(line, -1.0) < began:
@@ -156,7 +156,7 @@ class RemoteListing:
         """Saves the listing for processes that start while the storage is unreachable; deletes removed versions."""
         folder = self._root / line
         try:
-            write_whole(folder / LISTING, json.dumps({name: astuple(one) for name, one in kept.items()}))
+            write_atomically(folder / LISTING, json.dumps({name: astuple(one) for name, one in kept.items()}))
             for entry in folder.iterdir() if line != ALL else ():
                 gone = entry.is_dir() and not entry.name.startswith(".") and self.name(entry / MANIFEST) not in kept
                 if gone and time.time() - entry.stat().st_mtime > REMOVED_S:

@@ -20,8 +20,8 @@ from filelock import FileLock
 from backend.errors import StorageError
 from backend.registry.files import MANIFEST
 from backend.registry.remote_listing import ALL, RemoteListing
-from backend.storage.atomic_files import write_whole
-from backend.storage.retry import insistently
+from backend.storage.atomic_files import write_atomically
+from backend.storage.retry import retrying_writes
 from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class SharedFiles:
         kept = self._storage.write(self._listing.name(path), encoded)
         with self._alone(path):
             self._forget(path)
-            write_whole(path, encoded)
+            write_atomically(path, encoded)
             self._know(path, kept)
         self._listing.wrote(path, kept)
 
@@ -105,7 +105,7 @@ class SharedFiles:
             if not first:
                 kept = self._storage.write(name, archive)
             elif self._storage.create(name, archive.read_bytes()):
-                kept = self._storage.kept_under(self._listing.name(folder.parent))[name]
+                kept = self._storage.list_under(self._listing.name(folder.parent))[name]
             else:
                 self.look_anew(self._root / self._listing.line(folder))
                 self.current_folder(folder)
@@ -122,7 +122,7 @@ class SharedFiles:
         """Locks out this machine's other processes, then lists the storage to see what other machines did."""
         line.mkdir(parents=True, exist_ok=True)
         with FileLock(line / ".lock"):
-            for attempt in insistently():
+            for attempt in retrying_writes():
                 with attempt:
                     self._listing.look(line.name)
             yield
@@ -156,7 +156,7 @@ class SharedFiles:
         if is_needed():
             self._listing.wrote(manifest, self._storage.write(self._listing.name(manifest), content))
             return False
-        for name in self._storage.kept_under(self._listing.name(folder)):
+        for name in self._storage.list_under(self._listing.name(folder)):
             self._storage.remove(name)
         self.look_anew(line)
         shutil.rmtree(folder, ignore_errors=True)
@@ -216,7 +216,7 @@ class SharedFiles:
         return known[1] == kept.tag
 
     def _know(self, path: Path, kept: StoredObject) -> None:
-        write_whole(_note(path), kept.tag)
+        write_atomically(_note(path), kept.tag)
 
     def _forget(self, path: Path) -> None:
         """Deletes a copy's tag before the copy is replaced, so that the old tag never describes the new content."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from backend.domain import Photo, Prompt, Segment
-
-logger = logging.getLogger(__name__)
 
 
 class Segmenter(Protocol):

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from backend.segmenters.embedding_files import Tensors
 from backend.segmenters.embedding_tiers import SHARED, DiskTier, MemoryTier, SharedTier, Tier
 from backend.settings import Settings
-from backend.storage.store import storage_of
+from backend.storage.store import open_storage
 from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -184,6 +184,6 @@ def embedding_cache(settings: Settings, *, device: str, metrics: Metrics) -> Emb
         memory.append(MemoryTier("host", device="cpu", max_bytes=settings.embedding_host_bytes))
     folder = settings.data_dir / "embeddings"
     disk = DiskTier(folder, max_bytes=settings.embedding_disk_bytes) if settings.embedding_disk_bytes else None
-    storage, most = storage_of(settings), settings.embedding_shared_bytes
+    storage, most = open_storage(settings), settings.embedding_shared_bytes
     shared = SharedTier(storage, settings.cache_path / SHARED, max_bytes=most) if storage and most else None
     return EmbeddingCache(memory, disk=disk, shared=shared, metrics=metrics)

@@ -225,7 +225,7 @@ class SharedTier:
 
     def _list(self) -> None:
         self._listed_at = time.monotonic()
-        self._kept = self._storage.kept_under(SHARED)
+        self._kept = self._storage.list_under(SHARED)
 
     def _remove_oldest(self) -> None:
         used = self.used_bytes

@@ -77,12 +77,12 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
-    from backend.compute.devices import encoding_precision, ready_device
+    from backend.compute.devices import encoding_precision, prepare_device
     from backend.segmenters.embedding_cache import embedding_cache
     from backend.segmenters.sam3 import Sam3Segmenter
     from backend.segmenters.sam3_checkpoint import load_sam3
 
-    device = ready_device(settings)
+    device = prepare_device(settings)
     weights = Path(settings.sam3_weights or "sam3.pt")
     precision = encoding_precision(device, half=settings.sam_half)
     sam3 = load_sam3(weights, device=device, precision=precision, compiled=settings.sam_compile)
@@ -96,10 +96,10 @@ def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam(settings: Settings, metrics: Metrics) -> Segmenter:
-    from backend.compute.devices import ready_device
+    from backend.compute.devices import prepare_device
     from backend.segmenters.embedding_cache import embedding_cache
     from backend.segmenters.sam import load_sam
 
-    device = ready_device(settings)
+    device = prepare_device(settings)
     embeddings = embedding_cache(settings, device=device, metrics=metrics)
     return load_sam(settings.sam_weights or "sam2.1_b.pt", device=device, embeddings=embeddings, metrics=metrics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,8 +15,6 @@ from backend.errors import ModelError, PromptError
 from backend.segmenters.embedding_cache import EmbeddingCache
 from backend.segmenters.embedding_files import Tensors, fingerprint
 from backend.telemetry.metrics import Metrics
-
-logger = logging.getLogger(__name__)
 
 INPUT_SIZE_PX = 1024
 CLICKS = "clicks"

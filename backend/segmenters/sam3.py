@@ -6,7 +6,6 @@ training and in Ultralytics' `SAM3SemanticPredictor`.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,6 @@ from backend.segmenters.embedding_cache import EmbeddingCache
 from backend.segmenters.embedding_files import Tensors
 from backend.segmenters.sam3_checkpoint import INPUT_SIZE_PX, Sam3
 from backend.telemetry.metrics import Metrics
-
-logger = logging.getLogger(__name__)
 
 CLICKS, CONCEPT = "clicks", "concept"
 # Candidates whose predicted IoU is this near to the best count as equal; the largest, the whole garment, is taken.

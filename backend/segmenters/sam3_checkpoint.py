@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from backend.compute.malloc import give_back
+from backend.compute.malloc import trim_heap
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.errors import ModelError, first_line
 from backend.segmenters.embedding_files import fingerprint
@@ -84,7 +84,7 @@ def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: b
     except (RuntimeError, ValueError) as e:
         # The device does not exist, or has too little memory.
         raise ModelError(f"SAM 3 does not load on the device '{device}' (DEVICE): {first_line(e)}") from e
-    give_back()
+    trim_heap()
     return Sam3(concept, clicks, precision, fingerprint(weights))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from backend.auto_accept.calibration import read_calibration
-from backend.auto_accept.gate import gate_of, why_shut
+from backend.auto_accept.gate import closed_reason, gate_of
 from backend.connections import Connections
 from backend.errors import QueueError, SettingsError
 from backend.prelabel.pace import Pace
@@ -121,7 +121,7 @@ class ProjectStatus:
         return {
             "mode": mode,
             "open": gate_of(champion, settings).is_open,
-            "shut_because": why_shut(champion, settings),
+            "shut_because": closed_reason(champion, settings),
             "promised_precision": settings.auto_accept_precision,
             "calibration": asdict(calibration) if calibration else None,
         }

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Prefix of the names of incomplete folders. A killed process leaves them behind; the next one removes them.
-HALF = ".half-"
+STAGING_PREFIX = ".half-"
 
 
-def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Writes a file (text as UTF-8), with its parent folders; replaces an existing file.
 
     Args:
@@ -33,7 +33,7 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> N
         raise
 
 
-def copy_whole(source: Path, target: Path, *, durable: bool = False) -> None:
+def copy_atomically(source: Path, target: Path, *, durable: bool = False) -> None:
     """Copies a file in the same way."""
     target.parent.mkdir(parents=True, exist_ok=True)
     half = _beside(target)
@@ -48,16 +48,16 @@ def copy_whole(source: Path, target: Path, *, durable: bool = False) -> None:
 
 
 @contextmanager
-def whole_folder(place: Path, *, private: bool = True) -> Iterator[Path]:
+def staging_folder(place: Path, *, private: bool = True) -> Iterator[Path]:
     """Yields a new folder beside `place` for the caller to fill and move to `place`; removes it if it was not moved.
 
     Args:
         private: only the owner may read the folder.
     """
     if private:
-        half = Path(tempfile.mkdtemp(prefix=HALF, dir=place.parent))
+        half = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=place.parent))
     else:
-        half = place.with_name(f"{HALF}{secrets.token_hex(4)}")
+        half = place.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}")
         half.mkdir(parents=True)
     try:
         yield half

@@ -13,7 +13,7 @@ from tenacity import (
     wait_exponential,
 )
 
-from backend.errors import LabelStudioAwayError, StorageAwayError
+from backend.errors import LabelStudioUnavailableError, StorageUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -26,25 +26,25 @@ WRITE_ATTEMPTS, WRITE_PAUSE_S = 4, 4.0
 SHORT_PAUSE_S = 5
 
 
-def patiently(*, for_s: float | None = None) -> Retrying:
+def retrying(*, timeout_s: float | None = None) -> Retrying:
     """Retries repeatable work while Label Studio or the storage is unreachable; raises the last failure.
 
     Args:
-        for_s: seconds for all attempts together, for work that other jobs wait behind; its pauses are shorter, too.
+        timeout_s: seconds for all attempts together, for work that other jobs wait behind; its pauses are shorter, too.
     """
     return Retrying(
-        retry=retry_if_exception_type((LabelStudioAwayError, StorageAwayError)),
-        wait=wait_exponential(max=LONGEST_PAUSE_S if for_s is None else SHORT_PAUSE_S),
-        stop=stop_after_attempt(ATTEMPTS) if for_s is None else stop_before_delay(for_s),
+        retry=retry_if_exception_type((LabelStudioUnavailableError, StorageUnavailableError)),
+        wait=wait_exponential(max=LONGEST_PAUSE_S if timeout_s is None else SHORT_PAUSE_S),
+        stop=stop_after_attempt(ATTEMPTS) if timeout_s is None else stop_before_delay(timeout_s),
         before_sleep=before_sleep_log(logger, logging.WARNING),
         reraise=True,
     )
 
 
-def insistently() -> Retrying:
+def retrying_writes() -> Retrying:
     """Retries work that cannot continue without the storage; raises the last failure."""
     return Retrying(
-        retry=retry_if_exception_type(StorageAwayError),
+        retry=retry_if_exception_type(StorageUnavailableError),
         wait=wait_exponential(multiplier=0.5, max=WRITE_PAUSE_S),
         stop=stop_after_attempt(WRITE_ATTEMPTS),
         reraise=True,

@@ -5,7 +5,6 @@ A name looks like `models/7/champion`. A write is visible completely or not at a
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -16,12 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from backend.errors import StorageAwayError, StorageError, first_line
+from backend.errors import StorageError, StorageUnavailableError, first_line
 from backend.settings import Settings
-from backend.storage.atomic_files import copy_whole, write_whole
-from backend.storage.retry import insistently
-
-logger = logging.getLogger(__name__)
+from backend.storage.atomic_files import copy_atomically, write_atomically
+from backend.storage.retry import retrying_writes
 
 BUCKETS = "s3://"
 # Short, since a reader has copies to continue with; a writer has no alternative and retries.
@@ -44,13 +41,16 @@ class StoredObject:
 
 
 class Storage(Protocol):
-    """Stores content by name; thread-safe. Methods raise `StorageError`: `StorageAwayError` if a retry may succeed."""
+    """Stores content by name; thread-safe.
+
+    Methods raise `StorageError`: `StorageUnavailableError` if a retry may succeed.
+    """
 
     @property
     def url(self) -> str:
         """The storage's address; holds no secret."""
 
-    def kept_under(self, under: str) -> dict[str, StoredObject]:
+    def list_under(self, under: str) -> dict[str, StoredObject]:
         """Everything whose name begins with `under/`, at any depth, by its full name; empty if there is nothing."""
 
     def folders(self, under: str) -> list[str]:
@@ -91,7 +91,7 @@ class Folder:
         """Its path."""
         return str(self._folder)
 
-    def kept_under(self, under: str) -> dict[str, StoredObject]:
+    def list_under(self, under: str) -> dict[str, StoredObject]:
         """All files below, except for hidden ones, which are unfinished writes."""
         found: dict[str, StoredObject] = {}
         with self._said("read"):
@@ -119,16 +119,16 @@ class Folder:
     def fetch(self, name: str, to: Path) -> None:
         """Copies a file."""
         with self._said("read"):
-            copy_whole(self._folder / name, to)
+            copy_atomically(self._folder / name, to)
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Writes the file beside its place, and moves it there."""
         path = self._folder / name
         with self._said("written to"):
             if isinstance(content, Path):
-                copy_whole(content, path, durable=True)
+                copy_atomically(content, path, durable=True)
             else:
-                write_whole(path, content, durable=True)
+                write_atomically(path, content, durable=True)
             return _kept(path)
 
     def create(self, name: str, content: bytes) -> bool:
@@ -136,7 +136,7 @@ class Folder:
         path = self._folder / name
         half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         with self._said("written to"):
-            write_whole(half, content, durable=True)
+            write_atomically(half, content, durable=True)
             try:
                 # Unlike a rename, a link never replaces a file.
                 path.hardlink_to(half)
@@ -163,7 +163,7 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as e:
-            raise StorageAwayError(f"{self.url} (STORAGE_URL) cannot be {done}: {e.strerror or e}.") from e
+            raise StorageUnavailableError(f"{self.url} (STORAGE_URL) cannot be {done}: {e.strerror or e}.") from e
 
 
 class Bucket:
@@ -177,7 +177,7 @@ class Bucket:
         """The URL as the settings spell it."""
         return f"{BUCKETS}{self._root}"
 
-    def kept_under(self, under: str) -> dict[str, StoredObject]:
+    def list_under(self, under: str) -> dict[str, StoredObject]:
         """Lists the bucket, a thousand names per request; the listing shows everything written before the request."""
         with self._said("read"):
             found: dict[str, dict[str, Any]] = self._s3.find(self._key(under), detail=True)
@@ -207,7 +207,7 @@ class Bucket:
     def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Uploads an object, a large one in parts: S3 shows it once it is complete."""
         key = self._key(name)
-        for attempt in insistently():
+        for attempt in retrying_writes():
             with attempt, self._said("written to", writing=True):
                 if isinstance(content, Path):
                     self._s3.put_file(str(content), key)
@@ -218,7 +218,7 @@ class Bucket:
 
     def create(self, name: str, content: bytes) -> bool:
         """Uploads with If-None-Match, which S3 has supported since 2024."""
-        for attempt in insistently():
+        for attempt in retrying_writes():
             with attempt, self._said("written to", writing=True):
                 try:
                     self._s3.pipe_file(self._key(name), content, mode="create")
@@ -230,7 +230,7 @@ class Bucket:
 
     def remove(self, name: str) -> None:
         """Deletes an object."""
-        for attempt in insistently():
+        for attempt in retrying_writes():
             with attempt, self._said("written to"), suppress(FileNotFoundError):
                 self._s3.rm_file(self._key(name))
 
@@ -273,10 +273,10 @@ class Bucket:
                 raise StorageError(f"{self.url} (STORAGE_URL) cannot be {done}: {first_line(e)}") from e
             raise
         except (OSError, BotoCoreError, ClientError, Late) as e:
-            raise StorageAwayError(f"{self.url} (STORAGE_URL) cannot be {done}: {first_line(e)}") from e
+            raise StorageUnavailableError(f"{self.url} (STORAGE_URL) cannot be {done}: {first_line(e)}") from e
 
 
-def storage_of(settings: Settings) -> Storage | None:
+def open_storage(settings: Settings) -> Storage | None:
     """The storage that the settings name; None if they name none: one machine stores all in its data directory."""
     url = settings.storage_url
     if not url:

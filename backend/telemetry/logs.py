@@ -59,7 +59,7 @@ class JsonLines(logging.Formatter):
         return one_line(json.dumps({name: value for name, value in facts.items() if value}, ensure_ascii=False))
 
 
-def handler_of(log_format: LogFormat) -> logging.Handler:
+def make_log_handler(log_format: LogFormat) -> logging.Handler:
     """A handler that writes to standard error in that format."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())

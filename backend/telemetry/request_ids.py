@@ -39,18 +39,18 @@ def job_id() -> str:
     return _job_id.get()
 
 
-def work_for(request: str) -> None:
+def set_request_id(request: str) -> None:
     """Sets the request id of this thread; also the initializer of new threads, which start without an id."""
     _request_id.set(request)
 
 
-def meta_of_request() -> dict[str, str]:
+def request_meta() -> dict[str, str]:
     """The `meta` for a job that is queued now: the id of the current request, if there is one."""
     return {JOB_META: request_id()} if request_id() else {}
 
 
 @contextmanager
-def job_of_request(job: str, meta: dict[str, Any]) -> Iterator[None]:
+def job_context(job: str, meta: dict[str, Any]) -> Iterator[None]:
     """Sets the ids while a job runs: its log records, and the jobs that it queues, carry the id of its request."""
     given = str(meta.get(JOB_META, ""))
     of_request = _request_id.set(given if ALLOWED.fullmatch(given) else "")
@@ -62,7 +62,7 @@ def job_of_request(job: str, meta: dict[str, Any]) -> Iterator[None]:
         _request_id.reset(of_request)
 
 
-def kept_or_made(given: str) -> str:
+def valid_or_new_id(given: str) -> str:
     """`given`, if it is short and plain; else a new id of 16 hexadecimal digits."""
     return given if ALLOWED.fullmatch(given) else secrets.token_hex(8)
 
@@ -81,7 +81,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        current = kept_or_made(given.decode("latin-1"))
+        current = valid_or_new_id(given.decode("latin-1"))
         # Never reset: the server runs each request in a task of its own, and afterwards logs exceptions that escape it.
         _request_id.set(current)
         began, status = time.perf_counter(), 500

@@ -31,17 +31,17 @@ CLICKS, BATCHES = "interactive", "batch"
 # need not wait while the image of another click is encoded.
 BATCH_THREADS = 2
 # People stop waiting for an answer after this long: sooner after a click than after opening a list of tasks.
-CLICK_PATIENCE_S, BATCH_PATIENCE_S = 5.0, 15.0
+CLICK_MAX_WAIT_S, BATCH_MAX_WAIT_S = 5.0, 15.0
 # Extra time for whole images: their work stops at the deadline, and then the results so far are put together.
-LATE_S = 5.0
+GRACE_S = 5.0
 # A click whose image is being encoded delays no other click: this many slow ones do not mean that all are slow.
-FEW_CLICKS = 4
+ALWAYS_ACCEPTED_CLICKS = 4
 # Weight of the latest interval in the moving average of the time between two answers.
-LATEST_SHARE = 0.1
+SMOOTHING = 0.1
 RETRY_CLICK_S, RETRY_BATCH_S = 2, 15
 
 
-class Pace:
+class WaitEstimate:
     """Estimates from the latest answers how long the next one takes."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Pace:
         """Records an answer; the interval since the previous one counts, however many are computed at once."""
         if self._since_s is not None:
             took_s = at_s - self._since_s
-            self._each_s = self._each_s + LATEST_SHARE * (took_s - self._each_s) if self._each_s else took_s
+            self._each_s = self._each_s + SMOOTHING * (took_s - self._each_s) if self._each_s else took_s
         self._since_s = at_s
 
     def expected_s(self, waiting: int) -> float:
@@ -65,13 +65,14 @@ class Pace:
 
 
 class Lane:
-    """Accepts up to `most` requests of one kind at once, in `threads` threads. For use from a single event loop.
+    """Accepts up to `max_in_flight` requests of one kind, in `threads` threads. For use from a single event loop.
 
     Args:
-        few: this many requests are accepted however slow answers are: only answers show that they are fast again.
-        patience_s: a request that is expected to take longer is refused.
+        always_accepted: this many requests are accepted however slow answers are: without answers the estimate of the
+            wait would stay high.
+        max_wait_s: a request that is expected to take longer is refused.
         deadline_s: seconds within which every accepted request is answered.
-        gives_way: whether other requests go first now: then none is accepted, and none that waits is started.
+        yields: whether other requests go first now: then none is accepted, and none that waits is started.
     """
 
     def __init__(
@@ -79,26 +80,26 @@ class Lane:
         kind: str,
         metrics: Metrics,
         *,
-        most: int,
-        few: int,
+        max_in_flight: int,
+        always_accepted: int,
         threads: int,
-        patience_s: float,
+        max_wait_s: float,
         deadline_s: float,
         retry_after_s: int,
-        gives_way: Callable[[], bool] = lambda: False,
+        yields: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._gives_way = gives_way
+        self._yields = yields
         self._kind = kind
         self._metrics = metrics
-        self._most = most
-        self._few = few
-        self._patience_s = patience_s
+        self._max_in_flight = max_in_flight
+        self._always_accepted = always_accepted
+        self._max_wait_s = max_wait_s
         self._deadline_s = deadline_s
         self._retry_after_s = retry_after_s
         self._turns = anyio.Semaphore(threads)
         self._threads = anyio.CapacityLimiter(threads)
-        self._pace = Pace()
-        self._sheds = False
+        self._wait_estimate = WaitEstimate()
+        self._is_shedding = False
         self.in_flight = 0
         metrics.watch_in_flight(kind, lambda: self.in_flight)
 
@@ -108,43 +109,43 @@ class Lane:
         Raises:
             OverloadedError: the lane is full, would answer late, or did not answer in time.
         """
-        if self.is_full() or self._gives_way():
+        if self.is_full() or self._yields():
             raise self.overloaded()
         if not self.in_flight:
-            self._pace.busy(time.monotonic())
+            self._wait_estimate.busy(time.monotonic())
         self.in_flight += 1
-        working = asyncio.ensure_future(self._work(work, ends_at=time.monotonic() + self._deadline_s))
-        working.add_done_callback(self._ended)
+        running = asyncio.ensure_future(self._work(work, ends_at=time.monotonic() + self._deadline_s))
+        running.add_done_callback(self._finish)
         with self._metrics.timed(self._kind):
-            done, _ = await asyncio.wait({working}, timeout=self._deadline_s + LATE_S)
+            done, _ = await asyncio.wait({running}, timeout=self._deadline_s + GRACE_S)
             if not done:
                 # A thread cannot be stopped: its request counts as in flight until it is done.
                 raise self.overloaded()
-            return working.result()
+            return running.result()
 
     def is_full(self) -> bool:
         """Whether one more request would be refused now."""
-        late = self._pace.expected_s(self.in_flight) > self._patience_s
-        return self.in_flight >= self._most or (late and self.in_flight >= self._few)
+        late = self._wait_estimate.expected_s(self.in_flight) > self._max_wait_s
+        return self.in_flight >= self._max_in_flight or (late and self.in_flight >= self._always_accepted)
 
     async def _work(self, work: Callable[[float], Answer], *, ends_at: float) -> Answer:
         async with self._turn():
             return await run_sync(lambda: work(max(ends_at - time.monotonic(), 0.0)), limiter=self._threads)
 
-    def _ended(self, working: asyncio.Future[Answer]) -> None:
+    def _finish(self, running: asyncio.Future[Answer]) -> None:
         self.in_flight -= 1
-        failure = None if working.cancelled() else working.exception()
+        failure = None if running.cancelled() else running.exception()
         if not isinstance(failure, OverloadedError):
-            self._pace.answered(time.monotonic())
-        self._relieved()
+            self._wait_estimate.answered(time.monotonic())
+        self._log_recovery()
 
     def overloaded(self) -> OverloadedError:
         """Counts a refused request; returns the error to raise for it."""
         self._metrics.shed.labels(kind=self._kind).inc()
-        if not self._sheds:
+        if not self._is_shedding:
             # Logged once: a line for each refused request would add to the load.
             logger.warning("Too much is asked at once: %s requests are refused", self._kind)
-        self._sheds = True
+        self._is_shedding = True
         return OverloadedError(
             f"Too much is asked at once. Try again in {self._retry_after_s} seconds.",
             retry_after_s=self._retry_after_s,
@@ -152,20 +153,20 @@ class Lane:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        with anyio.move_on_after(self._patience_s) as waiting:
+        with anyio.move_on_after(self._max_wait_s) as waiting:
             await self._turns.acquire()
         if waiting.cancelled_caught:
             raise self.overloaded()
         try:
-            if self._gives_way():
+            if self._yields():
                 raise self.overloaded()
             yield
         finally:
             self._turns.release()
 
-    def _relieved(self) -> None:
-        if self._sheds and not self.in_flight:
-            self._sheds = False
+    def _log_recovery(self) -> None:
+        if self._is_shedding and not self.in_flight:
+            self._is_shedding = False
             logger.info("%s requests are taken on again", self._kind)
 
 
@@ -177,23 +178,23 @@ class Lanes:
         self._clicks = Lane(
             CLICKS,
             metrics,
-            most=settings.predict_clicks,
-            few=max(os.cpu_count() or 1, FEW_CLICKS),
+            max_in_flight=settings.predict_clicks,
+            always_accepted=max(os.cpu_count() or 1, ALWAYS_ACCEPTED_CLICKS),
             threads=settings.predict_clicks,
-            patience_s=CLICK_PATIENCE_S,
+            max_wait_s=CLICK_MAX_WAIT_S,
             deadline_s=settings.predict_deadline_s,
             retry_after_s=RETRY_CLICK_S,
         )
         self._batches = Lane(
             BATCHES,
             metrics,
-            most=settings.predict_batches,
-            few=BATCH_THREADS,
+            max_in_flight=settings.predict_batches,
+            always_accepted=BATCH_THREADS,
             threads=BATCH_THREADS,
-            patience_s=BATCH_PATIENCE_S,
+            max_wait_s=BATCH_MAX_WAIT_S,
             deadline_s=settings.predict_deadline_s,
             retry_after_s=RETRY_BATCH_S,
-            gives_way=lambda: self._clicks.in_flight > busy_clicks or self._clicks.is_full(),
+            yields=lambda: self._clicks.in_flight > busy_clicks or self._clicks.is_full(),
         )
 
     async def run(self, kind: str, work: Callable[[float], Answer]) -> Answer:

@@ -51,7 +51,7 @@ def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., 
     return check
 
 
-def guarded(settings: Settings) -> type[APIRoute]:
+def authenticated_routes(settings: Settings) -> type[APIRoute]:
     """Makes a route class that checks credentials before the body: FastAPI reads it before dependencies. Not `LIVE`."""
 
     class Guarded(APIRoute):

@@ -9,7 +9,7 @@ from fastapi import Request
 from backend.errors import ForbiddenError
 
 
-def of_this_page(request: Request) -> None:
+def require_same_site(request: Request) -> None:
     """Refuses requests from other sites' pages: browsers add their stored credentials to any request to this host.
 
     Raises:

@@ -12,9 +12,9 @@ from backend.auto_accept.gate import gate_of
 from backend.compute.devices import pick_device
 from backend.detector.average_precision import average_precisions, instances
 from backend.detector.detector_pool import load_detector
-from backend.domain import Certainty
+from backend.domain import LabelScore
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.selection import garments
+from backend.regions.selection import select_garments
 from backend.registry.registry import Version
 from backend.settings import Settings
 from benchmarks.flywheel.annotators import Correction, correct
@@ -64,11 +64,11 @@ def look(version: Version | None, figures: Figures, config: LabelConfig, setting
     scenes = detector.detect(figures.images, min_score=JUDGED_FROM)
     for truth, scene in zip(figures.truth, scenes, strict=True):
         found.append(instances(scene.detections))
-        shown = garments(
-            scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
+        shown = select_garments(
+            scene.detections, config, default_threshold=settings.model_score_threshold, max_regions=settings.max_regions
         )
         corrections.append(correct(shown, truth))
-        passing.append(gate.passes([Certainty(one.label, one.score or 0.0) for one in shown]))
+        passing.append(gate.passes([LabelScore(one.label, one.score or 0.0) for one in shown]))
     precisions = average_precisions([instances(truth) for truth in figures.truth], found)
     return Seen(
         float(np.mean(list(precisions.values()))),

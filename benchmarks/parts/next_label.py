@@ -29,11 +29,11 @@ from backend.detector.runtimes.network import load_network
 from backend.detector.runtimes.openvino_export import export_openvino
 from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, precisions
 from backend.detector.yolo11 import Detector
-from backend.domain import Certainty, Image, LabelledMask, Scene
+from backend.domain import Image, LabelledMask, LabelScore, Scene
 from backend.images.decode import decode_image
 from backend.label_studio.label_config import parse_label_config
 from backend.predict.batch import image_score
-from backend.regions.selection import garments
+from backend.regions.selection import select_garments
 from benchmarks.parts.table import Row
 from label_studio_config.demo.figures import LABELS, draw_figure
 from label_studio_config.demo.write import write_image, yolo_line
@@ -141,8 +141,8 @@ def served(scenes: Sequence[Scene], labelled: Sequence[int], wanted: int) -> lis
     config = parse_label_config(palette(PALETTE))
     scores = []
     for scene in scenes:
-        found = garments(scene.detections, config, default_threshold=0.25, most=100)
-        scores.append(image_score([Certainty(one.label, one.score or 0.0) for one in found]))
+        found = select_garments(scene.detections, config, default_threshold=0.25, max_regions=100)
+        scores.append(image_score([LabelScore(one.label, one.score or 0.0) for one in found]))
     features = np.stack([scene.features for scene in scenes if scene.features is not None])
     clusters = find_clusters(features)
     cluster = [clusters.nearest(one) for one in features]

@@ -19,8 +19,8 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import PredictRequest
 from backend.label_studio.prompts import parse_context
 from backend.regions.encode import encode
-from backend.regions.mask_borders import Border, sorted_out, trace
-from backend.regions.polygons import LEAST_IOU, TIGHTEN, Outline, mask_to_outlines, outline_to_mask
+from backend.regions.mask_borders import Border, split_specks, trace
+from backend.regions.polygons import MIN_IOU, TIGHTENING, Outline, mask_to_outlines, outline_to_mask
 from benchmarks.parts.table import Row, timed
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
@@ -65,7 +65,7 @@ def garment_of_two_megapixels() -> Mask:
 
 def douglas_peucker(mask: Mask) -> list[Outline]:
     """Outlines of the parts by `cv2.approxPolyDP`: as coarse as the same tolerance and IoU allow."""
-    borders, _ = sorted_out(trace(mask), speck_px=OUTLINING.speck_px(mask.size))
+    borders, _ = split_specks(trace(mask), speck_px=OUTLINING.speck_px(mask.size))
     return [_thinned(border, mask.shape) for border in borders if border.area_px > 0]
 
 
@@ -78,11 +78,11 @@ def _thinned(border: Border, shape: tuple[int, ...]) -> Outline:
         outline = cv2.approxPolyDP(corners.astype(np.int32)[:, None], epsilon, True)[:, 0].astype(np.float64)
         if len(outline) >= 3 and shapely.Polygon(outline).is_valid:
             painted = outline_to_mask(outline, size_wh=(width, height))
-            if np.count_nonzero(painted & whole) >= LEAST_IOU * np.count_nonzero(painted | whole):
+            if np.count_nonzero(painted & whole) >= MIN_IOU * np.count_nonzero(painted | whole):
                 return outline
         if epsilon < 0.1:
             return corners.astype(np.float64)
-        epsilon *= TIGHTEN
+        epsilon *= TIGHTENING
 
 
 def _vertices(outlines: list[Outline]) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from backend.detector.preparation import folder_of
+from backend.detector.preparation import preparation_folder
 from backend.detector.prepare import prepare
 from backend.domain import LabelledMask, Pixels
 from backend.images.decode import decode_image
@@ -146,7 +146,7 @@ def prepare_once(settings: Settings, paths: Sequence[Path]) -> Path:
     images = [decode_image(path.read_bytes(), source=path.name, max_pixels=10**8) for path in paths]
     truth = [photograph(seed)[1] for seed in SEEDS[: len(paths)]]
     prepare(version, images, truth=truth, device="cpu")
-    return folder_of(version)
+    return preparation_folder(version)
 
 
 def import_and_predict(settings: Settings, prepared: Path, cores: list[set[int]]) -> Predicted:
@@ -174,6 +174,6 @@ def import_and_predict(settings: Settings, prepared: Path, cores: list[set[int]]
 
 def _promoted(settings: Settings, project_id: int, prepared: Path) -> Version:
     version = starter_version(settings, project_id, image_size_px=IMAGE_SIZE_PX)
-    shutil.copytree(prepared, folder_of(version))
+    shutil.copytree(prepared, preparation_folder(version))
     Registry.of(settings).promote(project_id, version.name)
     return version

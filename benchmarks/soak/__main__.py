@@ -32,7 +32,7 @@ from backend.queues.queues import Queues
 from backend.regions.decode import decode
 from backend.registry.registry import Registry
 from backend.settings import Settings
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from backend.telemetry.problems import Problems
 from benchmarks.command import told_plainly
 from benchmarks.interactive import iou
@@ -297,7 +297,7 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 140)
     with told_plainly(console):
         report = run(Size(minutes, annotators, imports, pause, retrain_after, overload_s), console)
-    write_whole(into, json.dumps(asdict(report), indent=1) + "\n")
+    write_atomically(into, json.dumps(asdict(report), indent=1) + "\n")
     plot(report.latency_ms, report.memory_mb, into.with_suffix(".png"))
     show(report, console)
     console.print(f"Written to {into} and {into.with_suffix('.png')}.")

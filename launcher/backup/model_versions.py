@@ -17,8 +17,8 @@ from backend.registry.files import MANIFEST
 from backend.registry.registry import CHAMPION, MODELS, NAME, Registry, Version, check_weights
 from backend.registry.shared_files import PACKED, pack, unpack
 from backend.settings import Settings
-from backend.storage.retry import insistently
-from backend.storage.store import Folder, Storage, StoredObject, storage_of
+from backend.storage.retry import retrying_writes
+from backend.storage.store import Folder, Storage, StoredObject, open_storage
 from launcher.backup.archive import ArchiveWriter
 from launcher.backup.replace_files import Replacement, as_its_surroundings
 from launcher.errors import LauncherError
@@ -70,7 +70,7 @@ def versions_of(settings: Settings, aside: Path) -> Versions:
     Raises:
         LauncherError, StorageError: the versions are in a storage that is unreachable.
     """
-    storage = storage_of(settings)
+    storage = open_storage(settings)
     if storage is None:
         return OwnVersions(Registry(settings.models_path))
     # A folder that is not mounted would look like an empty storage.
@@ -163,7 +163,7 @@ class SharedVersions:
         for name in sorted(self._kept(under), key=_is_manifest):
             target = folder / name.removeprefix(f"{under}/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            for attempt in insistently():
+            for attempt in retrying_writes():
                 with attempt:
                     self._storage.fetch(name, target)
         if not (folder / MANIFEST).is_file():
@@ -190,7 +190,7 @@ class SharedVersions:
             if champion is not None:
                 self._storage.write(_pointer(project_id), f"{champion.name}\n".encode())
                 wanted.add(_pointer(project_id))
-        others = [name for name in self._storage.kept_under(MODELS) if name not in wanted]
+        others = [name for name in self._storage.list_under(MODELS) if name not in wanted]
         for name in sorted(others, key=lambda name: (not name.endswith(f"/{CHAMPION}"), not _is_manifest(name))):
             self._storage.remove(name)
         if isinstance(self._storage, Folder):
@@ -209,7 +209,7 @@ class SharedVersions:
 
     def _kept(self, under: str) -> dict[str, StoredObject]:
         """The files of versions below a name, without the preparation, which each machine can make again."""
-        kept = {tuple(name.split("/")): one for name, one in self._storage.kept_under(under).items()}
+        kept = {tuple(name.split("/")): one for name, one in self._storage.list_under(under).items()}
         prepared = (PREPARED, PREPARED + PACKED)
         return {"/".join(parts): one for parts, one in kept.items() if len(parts) > 3 and parts[3] not in prepared}
 

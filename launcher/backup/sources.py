@@ -13,7 +13,7 @@ import httpx
 from filelock import FileLock, Timeout
 from redis import Redis
 
-from backend.label_studio.connection import asked_for_version
+from backend.label_studio.connection import fetch_version
 from backend.queues.redis_connection import redis_errors, workers_of
 from backend.registry.registry import Registry
 from backend.settings import Settings
@@ -66,7 +66,7 @@ class BackupSources:
             folders = [str(folder) for folder in self.studio_venv.glob("lib/python*/site-packages")]
             return next((one.version for one in distributions(name="label-studio", path=folders)), "")
         try:
-            return str(asked_for_version(self.settings.label_studio_url, timeout_s=PATIENCE_S).json()["release"])
+            return str(fetch_version(self.settings.label_studio_url, timeout_s=PATIENCE_S).json()["release"])
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
             return ""
 

@@ -12,7 +12,7 @@ import typer
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from backend.telemetry.logs import LogFormat, handler_of
+from backend.telemetry.logs import LogFormat, make_log_handler
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
 from launcher.stack.saved_settings import complete, kept_settings, read_settings
@@ -37,7 +37,7 @@ def start_logs(level: str, *, log_format: LogFormat = "text", rich: bool = False
         )
         logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     else:
-        logging.basicConfig(level=level, handlers=[handler_of(log_format)])
+        logging.basicConfig(level=level, handlers=[make_log_handler(log_format)])
         # Python's warnings become log records too; else they would be bare lines between the records.
         logging.captureWarnings(True)
     for name in TALKATIVE:
@@ -106,7 +106,7 @@ def serve(
     import uvicorn
 
     from backend.app import create_app
-    from backend.compute.malloc import share_heaps
+    from backend.compute.malloc import limit_heaps
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     settings.check_projects()
@@ -114,7 +114,7 @@ def serve(
     # A webhook takes Python's global lock a dozen times, and each time waits behind the threads that compute.
     sys.setswitchinterval(SWITCH_S)
     # Each click runs in its own thread; with a heap for each, threads would hold memory that they no longer use.
-    share_heaps()
+    limit_heaps()
     uvicorn.run(
         create_app(settings),
         host=settings.host,

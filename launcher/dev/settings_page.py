@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from backend.project_settings import OF_A_PROJECT
+from backend.project_settings import PROJECT_SETTING_NAMES
 from backend.settings import Settings
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "settings.md"
@@ -42,7 +42,8 @@ annotator asks SAM 3 for take the installation's.
 def settings_table() -> str:
     """The page as Markdown: one row a setting, in the order of the class."""
     rows = [
-        f"| {_names(name, field)} | {_default(field)} | {'yes' if name in OF_A_PROJECT else ''} | {field.description} |"
+        f"| {_names(name, field)} | {_default(field)} | {'yes' if name in PROJECT_SETTING_NAMES else ''} "
+        f"| {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return HEAD + "\n".join(rows) + "\n"

@@ -11,9 +11,9 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from backend.errors import LabelStudioAwayError, LabelStudioError
+from backend.errors import LabelStudioError, LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.connection import asked_for_version
+from backend.label_studio.connection import fetch_version
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, compare_clocks, run_check
 
@@ -40,7 +40,7 @@ def _check_server(settings: Settings) -> Iterator[Finding]:
         yield Finding("Label Studio", "failed", message, START_IT)
         return
     try:
-        answer = asked_for_version(url, timeout_s=settings.label_studio_timeout_s)
+        answer = fetch_version(url, timeout_s=settings.label_studio_timeout_s)
         local_s = time.time()
         release = str(answer.json()["release"])
     except httpx.HTTPStatusError as e:
@@ -48,7 +48,7 @@ def _check_server(settings: Settings) -> Iterator[Finding]:
     except httpx.InvalidURL as e:
         raise LabelStudioError(f"'{url}' (LABEL_STUDIO_URL) is not an address.") from e
     except httpx.HTTPError as e:
-        raise LabelStudioAwayError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
+        raise LabelStudioUnavailableError(f"Label Studio does not answer at {url} ({type(e).__name__}).") from e
     except (ValueError, KeyError, TypeError) as e:
         raise LabelStudioError(f"The program that answers at {url} is not Label Studio.") from e
     if release.startswith(f"{SUPPORTED}."):
@@ -78,7 +78,7 @@ def _check_token(settings: Settings) -> Iterator[Finding]:
         sdk = label_studio.sdk
         with label_studio.said_plainly():
             account = sdk.users.whoami()
-    except LabelStudioAwayError:
+    except LabelStudioUnavailableError:
         raise
     except LabelStudioError as e:
         remedy = f"Label Studio 1.23 refuses legacy tokens by default. {NEW_TOKEN}" if legacy else NEW_TOKEN

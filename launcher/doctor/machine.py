@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from backend.compute.devices import devices_of, pick_device
+from backend.compute.devices import parse_devices, pick_device
 from backend.errors import first_line
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, State, run_check
@@ -41,7 +41,7 @@ def _check_devices(settings: Settings) -> list[Finding]:
     kinds = {"device": ("DEVICE", settings)}
     if settings.device_batch:
         kinds["device of batches"] = ("DEVICE_BATCH", settings.for_work("batch"))
-    training_devices = devices_of(settings.device_train) if settings.device_train else ()
+    training_devices = parse_devices(settings.device_train) if settings.device_train else ()
     for number, device in enumerate(training_devices, start=1):
         name = "device of trainings" if number == 1 else f"device {number} of trainings"
         kinds[name] = ("DEVICE_TRAIN", settings.for_work("train").model_copy(update={"device": device}))

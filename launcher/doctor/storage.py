@@ -8,7 +8,7 @@ from secrets import token_hex
 
 from backend.errors import StorageError
 from backend.settings import Settings
-from backend.storage.store import Storage, storage_of
+from backend.storage.store import Storage, open_storage
 from launcher.doctor.findings import Finding, compare_clocks, run_check
 
 PROBES = "doctor"
@@ -17,7 +17,7 @@ REMEDY = "Check STORAGE_URL, the AWS_… variables, and the permissions of this 
 
 def check_storage(settings: Settings) -> list[Finding]:
     """Writes a probe, reads it and deletes it; does nothing if the data directory holds everything."""
-    storage = storage_of(settings)
+    storage = open_storage(settings)
     if storage is None:
         return []
     return run_check("storage", lambda: _check_storage(storage), remedy=REMEDY)
@@ -29,7 +29,7 @@ def _check_storage(storage: Storage) -> Iterator[Finding]:
     stored = storage.write(name, content)
     local_s = time.time()
     try:
-        if storage.kept_under(PROBES).get(name) != stored or storage.read(name) != content:
+        if storage.list_under(PROBES).get(name) != stored or storage.read(name) != content:
             message = f"{storage.url} does not return what was just written."
             remedy = "Drape needs a storage that shows every write at once, as S3 does. Mount NFS with `actimeo=1`."
             yield Finding("storage", "failed", message, remedy)
@@ -41,7 +41,7 @@ def _check_storage(storage: Storage) -> Iterator[Finding]:
             return
     finally:
         storage.remove(name)
-    if name in storage.kept_under(PROBES):
+    if name in storage.list_under(PROBES):
         raise StorageError(f"Objects in {storage.url} cannot be deleted.")
     duration_ms = 1000 * (time.monotonic() - started)
     yield Finding(

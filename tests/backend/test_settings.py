@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from backend.errors import SettingsError
-from backend.project_settings import OF_A_PROJECT
+from backend.project_settings import PROJECT_SETTING_NAMES
 from backend.settings import Settings
 
 # REDIS_URL, REDIS_PASSWORD, the address
@@ -124,6 +124,8 @@ def test_a_file_that_is_not_there_is_said() -> None:
 
 
 def test_what_a_project_may_set_are_settings() -> None:
-    assert OF_A_PROJECT <= Settings.model_fields.keys()
+    assert PROJECT_SETTING_NAMES <= Settings.model_fields.keys()
     # Nothing that says where secrets go or what the machine may be asked for.
-    assert not any(name.startswith(("image_", "label_studio", "redis", "device", "predict")) for name in OF_A_PROJECT)
+    assert not any(
+        name.startswith(("image_", "label_studio", "redis", "device", "predict")) for name in PROJECT_SETTING_NAMES
+    )

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.auto_accept.calibration import FILE, read_calibration
-from backend.auto_accept.gate import gate_of, switched_off
+from backend.auto_accept.gate import gate_of, switch_off_reason
 from backend.auto_accept.marks import accepted_by
 from backend.auto_accept.withdraw import withdraw
-from backend.detector.preparation import RECORD_FILE, folder_of
+from backend.detector.preparation import RECORD_FILE, preparation_folder
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import prelabel
 from backend.registry.registry import Version
@@ -225,7 +225,7 @@ def test_an_audit_that_finds_too_much_wrong_shuts_the_gate(
         workplace.approve(other, task=workplace.tasks[seed])
     check_approvals(workplace.project_id)
     champion = champion_of(workplace)
-    reason = switched_off(champion)
+    reason = switch_off_reason(champion)
     assert reason is not None and "switched off" in reason and "drape withdraw" in reason
     assert any(reason == problem.text for problem in workplace.problems.recent(5))
     assert not gate_of(champion, Settings()).is_open
@@ -244,7 +244,7 @@ def test_an_audit_that_finds_all_right_leaves_it_open(workplace: Workplace, monk
         (shown,) = predictions(workplace, task)
         workplace.label_studio.sdk.annotations.create(task, result=shown["result"])
     check_approvals(workplace.project_id)
-    assert switched_off(champion_of(workplace)) is None
+    assert switch_off_reason(champion_of(workplace)) is None
     assert Audits(workplace.queues.redis).all()[str(workplace.project_id)]["wrong"] == 0
 
 
@@ -264,6 +264,6 @@ def test_a_training_leaves_thresholds_and_a_runtime_with_its_version(
     facts = json.loads((version.weights.parent / FILE).read_text())
     assert [one["label"] for one in facts["labels"]] == list(version.classes)
     assert sum(one["regions"] for one in facts["labels"]) > 0
-    record = json.loads((Path(folder_of(version)) / RECORD_FILE).read_text())
+    record = json.loads((Path(preparation_folder(version)) / RECORD_FILE).read_text())
     assert record["images"] == calibration.images
     assert run(workplace)["accepted"] == 0

@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue
 
-from backend.detector.preparation import folder_of
+from backend.detector.preparation import preparation_folder
 from backend.errors import LabelStudioError
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan
@@ -196,7 +196,7 @@ def begun(site: Site, starter: Path, prepared_starter: Path, request: pytest.Fix
         image_size_px=SIZE_PX,
         origin="starter",
     )
-    shutil.copytree(prepared_starter, folder_of(version))
+    shutil.copytree(prepared_starter, preparation_folder(version))
     registry.promote(project_id, version.name)
     site.queues.enqueue_plan(project_id)
     return Import(site, project_id, version.name)

@@ -19,8 +19,8 @@ from rq import Queue
 
 from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN
 from backend.settings import Settings
-from backend.telemetry.logs import handler_of
-from backend.telemetry.request_ids import job_of_request, kept_or_made, request_id
+from backend.telemetry.logs import make_log_handler
+from backend.telemetry.request_ids import job_context, request_id, valid_or_new_id
 from tests.backend.conftest import PASSWORD, USER, Served, served
 from tests.conftest import ROOT
 from tests.support import recorded
@@ -31,7 +31,7 @@ GIVEN = "from-a-proxy.1_2"
 @contextmanager
 def recorded_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
     """What this process logs, as the collector of logs would read it."""
-    handler = handler_of("json")
+    handler = make_log_handler("json")
     lines: list[dict[str, str]] = []
     with path.open("w") as file:
         assert isinstance(handler, logging.StreamHandler)
@@ -65,15 +65,15 @@ def recorded_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
     ],
 )
 def test_an_id_is_kept_where_it_is_short_and_plain(given: str, kept: bool) -> None:
-    current = kept_or_made(given)
+    current = valid_or_new_id(given)
     assert (current == given) == kept
-    assert kept or (len(current) == 16 and current != kept_or_made(given))
+    assert kept or (len(current) == 16 and current != valid_or_new_id(given))
 
 
 def test_what_a_job_says_of_its_request_is_looked_at_as_well() -> None:
-    with job_of_request("job", {"request_id": "a\nforged"}):
+    with job_context("job", {"request_id": "a\nforged"}):
         assert request_id() == ""
-    with job_of_request("job", {"request_id": GIVEN}):
+    with job_context("job", {"request_id": GIVEN}):
         assert request_id() == GIVEN
     assert request_id() == ""
 
@@ -115,7 +115,7 @@ def test_every_answer_and_every_record_has_the_id(
 def test_jobs_that_a_job_queues_carry_the_id_on(backend: Served) -> None:
     """Every way that there is to queue one; without a request there is nothing to carry."""
     queues = backend.service.connections.queues
-    with job_of_request("first", {"request_id": GIVEN}):
+    with job_context("first", {"request_id": GIVEN}):
         queues.enqueue_check(3)
         queues.enqueue_prelabel(3, [1, 2], version="v")
         queues.enqueue_training(3, reason="test")

@@ -22,7 +22,7 @@ from rq import Queue
 from rq.job import JobStatus
 
 from backend.app import create_app
-from backend.detector.preparation import folder_of
+from backend.detector.preparation import preparation_folder
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import QUEUES, Queues
 from backend.registry.registry import Registry
@@ -104,7 +104,7 @@ def place(
         image_size_px=256,
         origin="starter",
     )
-    shutil.copytree(prepared_starter, folder_of(version))
+    shutil.copytree(prepared_starter, preparation_folder(version))
     registry.promote(project_id, version.name)
     supervisor = Supervisor(folder / "logs")
     try:

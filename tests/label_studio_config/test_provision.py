@@ -20,7 +20,7 @@ from backend.domain import LabelledMask, Outlining
 from backend.errors import LabelConfigError, LabelStudioError
 from backend.label_studio.client import SECRET_HEADER, LabelStudio
 from backend.label_studio.label_config import parse_label_config
-from backend.label_studio.uploads import kept_name
+from backend.label_studio.uploads import upload_name
 from backend.regions.encode import encode
 from backend.registry.registry import Registry
 from backend.settings import Settings
@@ -218,7 +218,7 @@ def test_images_are_uploaded_once(client: LabelStudio, tmp_path: Path) -> None:
 
 
 def test_the_name_of_an_upload_is_that_of_label_studio() -> None:
-    assert kept_name(Path("below") / "a saree (1).jpg") == "below__a_saree_1.jpg"
+    assert upload_name(Path("below") / "a saree (1).jpg") == "below__a_saree_1.jpg"
 
 
 def test_the_demo_project_gets_the_starter_once(tmp_path: Path, starter: Path) -> None:

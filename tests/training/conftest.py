@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backend.detector.preparation import folder_of
+from backend.detector.preparation import preparation_folder
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import Queues
@@ -100,7 +100,7 @@ def workplace(
         image_size_px=256,
         origin="starter",
     )
-    shutil.copytree(prepared_starter, folder_of(version))
+    shutil.copytree(prepared_starter, preparation_folder(version))
     registry.promote(project_id, version.name)
     yield Workplace(project_id, studio, queues, registry, Problems(queues.redis), tasks)
     studio.sdk.projects.delete(project_id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.auto_accept.marks import accepted_by, began_accepted
+from backend.auto_accept.marks import accepted_by, was_auto_accepted
 from backend.regions.content_hash import content_hash
 from backend.settings import Settings
 
@@ -101,7 +101,7 @@ def _submitted(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[M
 def _approved(task: Mapping[str, Any], annotation: Mapping[str, Any], *, by_person: bool) -> Approved:
     result = annotation.get("result") or []
     shown = (annotation.get("prediction") or {}).get("result")
-    accepted = began_accepted(result)
+    accepted = was_auto_accepted(result)
     # The service created an accepted annotation; the time of a person who changed it is that of the last save.
     at = annotation.get("updated_at" if accepted and by_person else "created_at")
     return Approved(

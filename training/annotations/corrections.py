@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from backend.label_studio.label_config import LabelConfig
 from backend.regions.content_hash import content_hash
 from backend.regions.decode import shapes
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from training.annotations.approvals import Approved
 from training.annotations.truth import garment_labels, label_facts, truth_of
 from training.metrics.matching import garment_ious
@@ -78,7 +78,7 @@ class CorrectionCache:
             else:
                 left += 1
         if known != kept:
-            write_whole(self._path, json.dumps({name: asdict(correction) for name, correction in known.items()}))
+            write_atomically(self._path, json.dumps({name: asdict(correction) for name, correction in known.items()}))
         return list(known.values()), left
 
     def _name(self, annotation: Approved) -> str:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from backend.connections import Connections
 from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from training.annotations.approvals import Approved, accepted_alone, approved_annotations, rule_of
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Counting:
         count = Count(self._rule, latest, tuple(approved), accepted, tuple(sorted(annotated)))
         # `asdict` would copy every point of every outline.
         facts = {**vars(count), "approved": [vars(annotation) for annotation in approved]}
-        write_whole(self._path, json.dumps(facts))
+        write_atomically(self._path, json.dumps(facts))
         return count
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from backend.auto_accept.gate import Gate
-from backend.domain import Certainty, LabelledMask, Mask
+from backend.domain import LabelledMask, LabelScore, Mask
 from backend.regions.decode import decode
 from training.annotations.approvals import Approved
 from training.metrics.binomial import CONFIDENCE, lower_bound
@@ -68,7 +68,7 @@ def audit(
         if stored is None or not gate.is_audited(annotation.task_id):
             continue
         found = _garments(decode(list(stored))[0])
-        if not gate.passes([Certainty(garment.label, garment.score or 0.0) for garment in found]):
+        if not gate.passes([LabelScore(garment.label, garment.score or 0.0) for garment in found]):
             continue
         truth, _ = decode(annotation.result)
         images += 1

@@ -10,9 +10,9 @@ import numpy as np
 from backend.auto_accept.calibration import Calibration, Evidence
 from backend.auto_accept.gate import Gate
 from backend.detector.yolo11 import Detector
-from backend.domain import Certainty
+from backend.domain import LabelScore
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.selection import garments
+from backend.regions.selection import select_garments
 from backend.settings import Settings
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound
@@ -79,9 +79,9 @@ def calibrate(
     """
     evidence = tuple(evidence_for(label, judged, precision=precision, lowest=least) for label, least in lowest.items())
     gate = Gate("", None, {entry.label: entry.threshold for entry in evidence if entry.threshold is not None}, 0.0)
-    by_image: dict[int, list[Certainty]] = {}
+    by_image: dict[int, list[LabelScore]] = {}
     for detection in judged:
-        by_image.setdefault(detection.image, []).append(Certainty(detection.label, detection.score))
+        by_image.setdefault(detection.image, []).append(LabelScore(detection.label, detection.score))
     passing = [ones for ones in by_image.values() if gate.passes(ones)]
     return Calibration(
         precision=precision,
@@ -102,8 +102,8 @@ def calibration_on(
         (held_out_image.image for held_out_image in held_out), min_score=settings.model_score_threshold
     )
     for number, (held_out_image, scene) in enumerate(zip(held_out, scenes, strict=True)):
-        found = garments(
-            scene.detections, config, default_threshold=settings.model_score_threshold, most=settings.max_regions
+        found = select_garments(
+            scene.detections, config, default_threshold=settings.model_score_threshold, max_regions=settings.max_regions
         )
         judged += match(number, found, held_out_image.truth, iou=settings.auto_accept_iou)
     lowest = {label: config.threshold_for(label, settings.model_score_threshold) for label in config.label_values}

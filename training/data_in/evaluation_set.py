@@ -9,7 +9,7 @@ from backend.domain import Image, LabelledMask
 from backend.errors import ImageError
 from backend.images.decode import decode_image
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.mask_size import fitted
+from backend.regions.mask_size import resize_mask
 from backend.settings import Settings
 from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.class_mapping import Mapping
@@ -62,6 +62,6 @@ def _truth(annotated: AnnotatedImage, image: Image, mapping: Mapping) -> Iterato
         label = mapping.label_for(garment.name) if garment is not None else None
         if garment is None or label is None:
             continue
-        mask = fitted(garment.drawn(drawn_wh), image.size_wh)
+        mask = resize_mask(garment.drawn(drawn_wh), image.size_wh)
         if mask.any():
             yield LabelledMask(mask, label)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 
 from backend.domain import Mask
-from backend.regions.mask_borders import tidied
+from backend.regions.mask_borders import without_specks
 from training.data_in.annotated_image import Garment
 
 # A part of less than this percentage of the image, and less than a fiftieth of the mask's largest part, is a speck.
@@ -46,7 +46,7 @@ def cleaned(garments: Sequence[Garment], size_wh: tuple[int, int], cleaning: Cle
         if covered is not None:
             mask = mask | (binary_fill_holes(mask) & ~covered)
         if cleaning.remove_specks and mask.any():
-            mask = tidied(mask, speck_px=SPECK_PERCENT / 100 * mask.size)
+            mask = without_specks(mask, speck_px=SPECK_PERCENT / 100 * mask.size)
         for region in _regions(mask) if garment.apart else (mask,):
             if np.count_nonzero(region) < max(cleaning.min_area_px, 1):
                 yield None

@@ -17,10 +17,10 @@ from backend.label_studio.uploads import (
     ensure_served,
     image_name,
     import_tasks,
-    kept_name,
     local_address,
     served_path,
     upload,
+    upload_name,
     uploads,
 )
 from backend.settings import Settings
@@ -145,7 +145,7 @@ class ProjectTasks:
                 if here is not None:
                     found[name] = here
                 else:
-                    sent.append((name, kept_name(PurePosixPath(name)), file or arrival.picture.encoded or b""))
+                    sent.append((name, upload_name(PurePosixPath(name)), file or arrival.picture.encoded or b""))
         for first in range(0, len(sent), UPLOADED_AT_ONCE):
             some = sent[first : first + UPLOADED_AT_ONCE]
             files = [(name, source) for _, name, source in some]
@@ -172,7 +172,7 @@ class ProjectTasks:
         served = self._served(picture.file) if picture.file is not None else None
         if served is not None:
             yield str(served)
-        name = kept_name(PurePosixPath(picture.name))
+        name = upload_name(PurePosixPath(picture.name))
         yield name, picture.file.stat().st_size if picture.file is not None else len(picture.encoded or b"")
         # Label Studio does not report the size of a file that it stores in some clouds.
         yield name, None

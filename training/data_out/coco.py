@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from backend.domain import LabelledMask, Outlining
-from backend.regions.mask_runs import runs_of
+from backend.regions.mask_runs import coco_rle
 from backend.regions.polygons import mask_to_outlines
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from training.data_out.garment_images import GarmentImage
 
 Outlines = Literal["rle", "polygons"]
@@ -56,12 +56,12 @@ def write_coco(
             )
     categories = [{"id": number, "name": label, "supercategory": "garment"} for label, number in numbers.items()]
     data = {"info": {}, "licenses": [], "images": listed, "annotations": annotations, "categories": categories}
-    write_whole(folder / "annotations.json", json.dumps(data, ensure_ascii=False))
+    write_atomically(folder / "annotations.json", json.dumps(data, ensure_ascii=False))
     return len(listed)
 
 
 def _runs(garment: LabelledMask) -> dict[str, Any]:
-    runs = runs_of(garment.mask)
+    runs = coco_rle(garment.mask)
     return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
 
 

@@ -14,7 +14,7 @@ from backend.images.fetch import ImageStore
 from backend.images.task_image import image_url, load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
-from backend.regions.mask_size import fitted
+from backend.regions.mask_size import resize_mask
 from training.annotations.approvals import Approved
 from training.annotations.truth import truth_of
 from training.data_out.file_names import file_name
@@ -60,7 +60,7 @@ def garment_images(approved: Iterable[Approved], config: LabelConfig, images: Im
             logger.warning("Task %s is passed over: %s", annotation.task_id, e)
             continue
         garments = [
-            replace(garment, mask=fitted(garment.mask, image.size_wh))
+            replace(garment, mask=resize_mask(garment.mask, image.size_wh))
             for garment in truth_of(annotation.result, config).garments
         ]
         yield GarmentImage(

@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 
 from backend.errors import DatasetError
 from backend.label_studio.label_colours import colour_of
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from backend.telemetry.printable import one_line
 from training.data_out.garment_images import GarmentImage
 from training.metrics.pixel_metrics import label_map
@@ -41,5 +41,5 @@ def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], fol
         drawn.putpalette(colours)
         drawn.save(folder / "masks" / f"{image.name}.png")
         Image.fromarray(image.pixels).save(folder / "images" / f"{image.name}.jpg", quality=95)
-    write_whole(folder / "labels.txt", "".join(f"{line}\n" for line in ("background", *map(one_line, labels))))
+    write_atomically(folder / "labels.txt", "".join(f"{line}\n" for line in ("background", *map(one_line, labels))))
     return count

@@ -16,7 +16,7 @@ import yaml
 from backend.domain import Image
 from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import LabelConfig
-from backend.storage.atomic_files import HALF, whole_folder
+from backend.storage.atomic_files import STAGING_PREFIX, staging_folder
 from training.annotations.approvals import Approved
 from training.dataset.examples import Example, Examples
 from training.dataset.manifest import DatasetManifest, Entry, all_placed
@@ -187,9 +187,9 @@ def _entry(annotation: Approved, example: Example, classes: tuple[str, ...], *, 
 def _write(manifest: DatasetManifest, examples: Sequence[Example], kept: Examples, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Only one training of a project runs at a time, so a killed one left these.
-    for left in folder.parent.glob(f"{HALF}*"):
+    for left in folder.parent.glob(f"{STAGING_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
-    with whole_folder(folder) as half:
+    with staging_folder(folder) as half:
         for kind in ("images", "labels"):
             (half / kind).mkdir()
         listed: dict[Side, list[str]] = {"train": [], "val": []}

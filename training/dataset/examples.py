@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from backend.domain import Image, LabelledMask, Pixels
 from backend.label_studio.label_config import LabelConfig
 from backend.regions.polygons import joined_outline
-from backend.storage.atomic_files import write_whole
+from backend.storage.atomic_files import write_atomically
 from training.annotations.approvals import Approved
 from training.annotations.truth import label_facts, truth_of
 from training.dataset.sampling import disagreement
@@ -85,7 +85,7 @@ class Examples:
         example = _read(path)
         if example is None or not self.picture(example).is_file():
             example = self._make(annotation, load(annotation))
-            write_whole(path, json.dumps(asdict(example)))
+            write_atomically(path, json.dumps(asdict(example)))
         self._used |= {path, self.picture(example)}
         return example
 
@@ -116,7 +116,7 @@ class Examples:
             problems=truth.problems,
         )
         if not self.picture(example).is_file():
-            write_whole(self.picture(example), _jpeg(image.pixels))
+            write_atomically(self.picture(example), _jpeg(image.pixels))
         return example
 
 

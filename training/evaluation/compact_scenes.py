@@ -9,7 +9,7 @@ from typing import Any, overload
 from faster_coco_eval import mask as rle
 
 from backend.domain import Detection, Scene
-from backend.regions.mask_runs import runs_of
+from backend.regions.mask_runs import coco_rle
 
 # COCO counts at most this many detections per image, those with the highest scores.
 MOST_DETECTIONS = 100
@@ -48,5 +48,5 @@ class CompactScenes(Sequence[Scene]):
 
 
 def _keep(detection: Detection) -> _Kept:
-    runs = runs_of(detection.mask)
+    runs = coco_rle(detection.mask)
     return _Kept(runs, detection.class_name, detection.score, detection.mask_score)

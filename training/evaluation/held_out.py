@@ -12,7 +12,7 @@ from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
-from backend.regions.mask_size import fitted
+from backend.regions.mask_size import resize_mask
 from training.annotations.approvals import Approved
 from training.annotations.truth import truth_of
 
@@ -44,7 +44,7 @@ def held_out_images(
             logger.warning("Held-out task %s is passed over: %s", annotation.task_id, e)
             continue
         garments = truth_of(annotation.result, config).garments
-        truth = [replace(garment, mask=fitted(garment.mask, image.size_wh)) for garment in garments]
+        truth = [replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in garments]
         yield HeldOut(
             annotation.task_id, annotation.annotation_id, image, tuple(mask for mask in truth if mask.mask.any())
         )

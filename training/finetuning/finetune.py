@@ -13,11 +13,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from backend.compute.devices import devices_of, ready_device
+from backend.compute.devices import parse_devices, prepare_device
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.errors import ModelError, first_line
 from backend.settings import Settings
-from backend.storage.atomic_files import copy_whole, write_whole
+from backend.storage.atomic_files import copy_atomically, write_atomically
 from training.dataset.build import Dataset
 from training.finetuning.progress import ToldInFile, TrainingProgress
 from training.finetuning.ultralytics_args import training_args
@@ -95,22 +95,22 @@ class _Run:
         if self.mark.is_file() and self.mark.read_text() == told:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
-        write_whole(self.mark, told)
+        write_atomically(self.mark, told)
 
     def go_on(self, epochs_done: int) -> None:
         """Resets Ultralytics' files to its last checkpoint: it may have been killed while it wrote more."""
-        copy_whole(self.best, self.written / "weights" / "best.pt")
+        copy_atomically(self.best, self.written / "weights" / "best.pt")
         # Ultralytics writes an epoch's row before its checkpoint, so there may be a row too many.
         if self.curves.is_file():
             rows = self.curves.read_text().splitlines(keepends=True)[: 1 + epochs_done]
-            write_whole(self.curves, "".join(rows))
+            write_atomically(self.curves, "".join(rows))
 
     def keep(self, trainer: Any) -> None:
         """Copies the checkpoints after each epoch."""
         if trainer.best_fitness == trainer.fitness:
-            copy_whole(trainer.best, self.best)
+            copy_atomically(trainer.best, self.best)
         # After `best.pt`: if `last.pt` exists, the training resumes and needs `best.pt`.
-        copy_whole(trainer.last, self.last)
+        copy_atomically(trainer.last, self.last)
 
 
 def finetune(
@@ -150,7 +150,7 @@ def finetune(
             try:
                 _train(run, start, args, settings, report)
             except RuntimeError as e:
-                if args["batch"] < 2 * len(devices_of(settings.device_train)) or not any(
+                if args["batch"] < 2 * len(parse_devices(settings.device_train)) or not any(
                     said in str(e) for said in OUT_OF_MEMORY
                 ):
                     raise
@@ -179,11 +179,11 @@ def _train(
             run.go_on(epochs_done)
         model.add_callback("on_model_save", run.keep)
         # `on_model_save` runs once per epoch; `on_fit_epoch_end` runs once more after the last.
-        several = len(devices_of(settings.device_train)) > 1
+        several = len(parse_devices(settings.device_train)) > 1
         told = ToldInFile(run.told) if several else report
         model.add_callback("on_model_save", _reporter(told, started=time.monotonic(), epochs_before=epochs_done))
         model.add_callback("on_train_epoch_end", _time_limit(settings.train_max_minutes, started=time.monotonic()))
-        device = ready_device(settings)
+        device = prepare_device(settings)
         if several:
             _train_on_several(model, {**args, "resume": goes_on}, settings, run.told, report)
         else:
@@ -200,7 +200,7 @@ def _train(
         "architecture": Path(model.model.yaml.get("yaml_file") or "yolo11n-seg.yaml").stem,
         "curves": run.curves.read_text() if run.curves.is_file() else "",
     }
-    write_whole(run.result, json.dumps(facts))
+    write_atomically(run.result, json.dumps(facts))
 
 
 def _train_on_several(
@@ -209,7 +209,7 @@ def _train_on_several(
     # Imported here because it imports Ultralytics, which Drape imports only on first use.
     from training.finetuning.multi_gpu import SeveralGpuTrainer, run_and_relay
 
-    count = len(devices_of(settings.device_train))
+    count = len(parse_devices(settings.device_train))
     if args["batch"] < count:
         raise ModelError(f"TRAIN_BATCH={args['batch']} gives {count} GPUs (DEVICE_TRAIN) less than an image each.")
     run_and_relay(

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from backend.compute.quiet_ultralytics import overheard, quiet_ultralytics
+from backend.compute.quiet_ultralytics import captured_warnings, quiet_ultralytics
 from backend.detector.average_precision import mask_map
-from backend.detector.prepare import LEAST_SCORE, SURE, sure_finds
+from backend.detector.prepare import MIN_SCORE, PSEUDO_LABEL_SCORE, confident_detections
 from backend.domain import Detection, Image
 from backend.errors import ModelError, first_line
 from training.model_export.formats import FAILURES, missing_packages
@@ -31,8 +31,8 @@ class Check:
 
     Attributes:
         images: how many images both models ran on.
-        agreement: mask mAP, in `[0, 1]`, of the export's detections against PyTorch's with a score of at least `SURE`;
-            None where PyTorch had none.
+        agreement: mask mAP, in `[0, 1]`, of the export's detections against PyTorch's with a score of at least
+            `PSEUDO_LABEL_SCORE`; None where PyTorch had none.
         torch_ms, export_ms: milliseconds from one image's pixels to its masks: the median of rounds taken in turns.
     """
 
@@ -60,7 +60,7 @@ class _Model:
 
     def finds(self, image: Image) -> list[Detection]:
         """Returns the detections in an image, with masks at the image's size."""
-        (result,) = self._predict(image, conf=LEAST_SCORE, retina_masks=True)
+        (result,) = self._predict(image, conf=MIN_SCORE, retina_masks=True)
         if result.masks is None:
             return []
         masks = result.masks.data.cpu().numpy() > 0
@@ -73,7 +73,7 @@ class _Model:
     def milliseconds(self, image: Image) -> float:
         """Returns how long one image takes when it is predicted as a video's frame would be."""
         begun = time.perf_counter()
-        self._predict(image, conf=SURE)
+        self._predict(image, conf=PSEUDO_LABEL_SCORE)
         return (time.perf_counter() - begun) * 1000
 
     def _predict(self, image: Image, **asked: Any) -> Any:
@@ -105,7 +105,7 @@ def compare(
     """
     settings = {"imgsz": image_size_px, "rect": any_shape, "device": device, "verbose": False}
     yolo = quiet_ultralytics().YOLO
-    with overheard() as said:
+    with captured_warnings() as said:
         torch = _Model(yolo(weights, task="segment"), settings)
         try:
             export = _Model(yolo(exported, task="segment"), {**settings, **({"quantize": 16} if half else {})})
@@ -115,7 +115,7 @@ def compare(
 
 
 def _compared(torch: _Model, export: _Model, images: Sequence[Image]) -> Check:
-    expected = [list(sure_finds(torch.finds(image))) for image in images]
+    expected = [list(confident_detections(torch.finds(image))) for image in images]
     agreement = mask_map(expected, [export.finds(image) for image in images])
     # Only one image is timed: a camera's frames have one size, and some engines set up again for each new size.
     times = [(torch.milliseconds(images[0]), export.milliseconds(images[0])) for _ in range(WARM_UP + ROUNDS)]

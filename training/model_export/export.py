@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from backend.compute.quiet_ultralytics import overheard, quiet_ultralytics
+from backend.compute.quiet_ultralytics import captured_warnings, quiet_ultralytics
 from backend.domain import Image
 from backend.errors import LabelConfigError, LabelStudioError, ModelError, first_line
 from backend.images.decode import decode_image
@@ -18,7 +18,7 @@ from backend.images.sample import sample_images
 from backend.label_studio.client import LabelStudio
 from backend.registry.registry import Version, check_weights
 from backend.settings import Settings
-from backend.storage.atomic_files import whole_folder
+from backend.storage.atomic_files import staging_folder
 from training.model_export.compare import Check, compare
 from training.model_export.formats import FAILURES, EngineFormat, find_format, missing_packages
 
@@ -84,7 +84,7 @@ def export_version(
     if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
         raise ModelError(f"{folder} holds other things than an export: nothing is written there.")
     try:
-        with whole_folder(folder, private=False) as aside:
+        with staging_folder(folder, private=False) as aside:
             exported = _export(version, kind, half=half, folder=aside)
             check, problem = _check(version, kind, exported, images(), half=half)
             export = Export(
@@ -139,7 +139,7 @@ def _export(version: Version, kind: EngineFormat, *, half: bool, folder: Path) -
     wanted = {"format": kind.name, "imgsz": version.image_size_px, "device": kind.device}
     wanted |= {"dynamic": True} if kind.any_shape else {}
     wanted |= {"quantize": 16} if half else {}
-    with overheard() as said:
+    with captured_warnings() as said:
         try:
             made = quiet_ultralytics().YOLO(weights, task="segment").export(**wanted)
         except FAILURES as e:

@@ -83,7 +83,7 @@ def missing_packages(said: Sequence[str], error: BaseException) -> str | None:
     """Returns a sentence that names the missing packages; None where the error has another cause.
 
     Args:
-        said: Ultralytics' warnings, see `overheard`.
+        said: Ultralytics' warnings, see `captured_warnings`.
         error: the error that Ultralytics then raised.
     """
     if not isinstance(error, ImportError):

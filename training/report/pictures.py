@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.domain import Box, LabelledMask, Mask, Pixels
 from backend.label_studio.label_colours import colour_of
-from backend.regions.mask_size import fitted
+from backend.regions.mask_size import resize_mask
 
 PICTURE_SIDE_PX = 360
 CROP_SIDE_PX = 220
@@ -70,7 +70,9 @@ def picture(
     scale = min(side_px / max(height, width), 1.0)
     size_wh = max(round(width * scale), 1), max(round(height * scale), 1)
     drawn = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA)
-    small = [(fitted(garment.mask, size_wh), garment, colours.get(garment.label, "#808080")) for garment in garments]
+    small = [
+        (resize_mask(garment.mask, size_wh), garment, colours.get(garment.label, "#808080")) for garment in garments
+    ]
     for mask, _, colour in small:
         drawn[mask] = np.round((1 - TINT) * drawn[mask] + TINT * np.array(_rgb(colour))).astype(np.uint8)
     for mask, _, colour in small:

@@ -17,7 +17,7 @@ from backend.detector.average_precision import instances, precisions
 from backend.domain import LabelledMask, Scene
 from backend.errors import ReportError
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.selection import garments
+from backend.regions.selection import select_garments
 from backend.registry.records import REPORT, write_text
 from backend.registry.registry import Version
 from backend.registry.scores import read_scores
@@ -139,7 +139,9 @@ def report_on(
 ) -> Report:
     """Collects the report's contents; the arguments are those of `write_report`."""
     threshold, most = settings.model_score_threshold, settings.max_regions
-    finds = [garments(scene.detections, config, default_threshold=threshold, most=most) for scene in found]
+    finds = [
+        select_garments(scene.detections, config, default_threshold=threshold, max_regions=most) for scene in found
+    ]
     colours = colours_of(config.label_values)
     scores = read_scores(version)
     counted = confusion(zip((held_out_image.truth for held_out_image in held_out), finds, strict=True))

@@ -9,33 +9,33 @@ from typing import Any
 import pytest
 
 from backend.auto_accept.calibration import FILE, Calibration, Evidence, read_calibration, write_calibration
-from backend.auto_accept.gate import OFF_FILE, Gate, gate_of, switch_off, switched_off, why_shut
+from backend.auto_accept.gate import OFF_FILE, Gate, closed_reason, gate_of, switch_off, switch_off_reason
 from backend.auto_accept.marks import accepted_by, accepted_regions, annotation_id
-from backend.domain import Certainty
+from backend.domain import LabelScore
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
 
-SURE, UNSURE = Certainty("saree", 0.85), Certainty("saree", 0.8499)
+SURE, UNSURE = LabelScore("saree", 0.85), LabelScore("saree", 0.8499)
 FIXED = Gate("v1", 0.85, {}, 0.0)
 BY_LABEL = Gate("v1", None, {"saree": 0.85}, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("gate", "certainties", "decision"),
+    ("gate", "label_scores", "decision"),
     [
         (FIXED, [SURE], "accept"),
         (FIXED, [SURE, UNSURE], "review"),
-        (FIXED, [Certainty("anything", 0.9)], "accept"),
+        (FIXED, [LabelScore("anything", 0.9)], "accept"),
         (FIXED, [], "review"),
         (BY_LABEL, [SURE, SURE], "accept"),
-        (BY_LABEL, [SURE, Certainty("blouse", 1.0)], "review"),
+        (BY_LABEL, [SURE, LabelScore("blouse", 1.0)], "review"),
         (BY_LABEL, [], "review"),
         (Gate("v1", 0.85, {}, 1.0), [SURE], "audit"),
         (Gate("v1", 0.85, {}, 1.0), [UNSURE], "review"),
     ],
 )
-def test_every_region_must_be_sure_enough(gate: Gate, certainties: list[Certainty], decision: str) -> None:
-    assert gate.decide(1, certainties) == decision
+def test_every_region_must_be_sure_enough(gate: Gate, label_scores: list[LabelScore], decision: str) -> None:
+    assert gate.decide(1, label_scores) == decision
 
 
 def test_as_many_are_audited_as_asked_and_always_the_same() -> None:
@@ -50,8 +50,8 @@ def test_as_many_are_audited_as_asked_and_always_the_same() -> None:
 
 
 def test_the_hint_names_what_is_least_sure() -> None:
-    assert FIXED.review_note([SURE, Certainty("pallu", 0.43)]) == "For review: 'pallu' is at 0.43, 0.85 is asked."
-    assert "always left to people" in BY_LABEL.review_note([SURE, Certainty("blouse", 0.99)])
+    assert FIXED.review_note([SURE, LabelScore("pallu", 0.43)]) == "For review: 'pallu' is at 0.43, 0.85 is asked."
+    assert "always left to people" in BY_LABEL.review_note([SURE, LabelScore("blouse", 0.99)])
     assert "nothing was found" in FIXED.review_note([])
     assert Gate("v1", None, {}, 0.0).review_note([UNSURE]) == ""
 
@@ -82,11 +82,11 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert gate_of(version, Settings(auto_accept=0.85)).threshold("anything") == 0.85
     calibrated = Settings(auto_accept="calibrated")
     assert not gate_of(version, calibrated).is_open
-    assert "not calibrated" in (why_shut(version, calibrated) or "")
+    assert "not calibrated" in (closed_reason(version, calibrated) or "")
     write_calibration(version, replace(CALIBRATION, labels=()))
-    assert "too little evidence" in (why_shut(version, calibrated) or "")
+    assert "too little evidence" in (closed_reason(version, calibrated) or "")
     write_calibration(version, CALIBRATION)
-    assert why_shut(version, calibrated) is None
+    assert closed_reason(version, calibrated) is None
     assert read_calibration(version) == CALIBRATION
     gate = gate_of(version, calibrated)
     assert (gate.threshold("saree"), gate.threshold("blouse"), gate.audit_share) == (0.7, None, 0.05)
@@ -99,14 +99,14 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
 
 def test_the_gate_shuts_itself_for_one_version(version: Version, starter: Path) -> None:
     settings = Settings(auto_accept=0.5)
-    assert switched_off(version) is None and gate_of(version, settings).is_open
+    assert switch_off_reason(version) is None and gate_of(version, settings).is_open
     switch_off(version, "3 of 9 were wrong")
-    assert switched_off(version) == "3 of 9 were wrong" and not gate_of(version, settings).is_open
+    assert switch_off_reason(version) == "3 of 9 were wrong" and not gate_of(version, settings).is_open
     registry = Registry(version.weights.parent.parent.parent)
     following = add(registry, starter)
-    assert switched_off(following) is None and gate_of(following, settings).is_open
+    assert switch_off_reason(following) is None and gate_of(following, settings).is_open
     switch_off(following, "4 of 9 were wrong")
-    assert switched_off(version) == "3 of 9 were wrong"
+    assert switch_off_reason(version) == "3 of 9 were wrong"
     third = add(registry, starter)
     (third.weights.parent / OFF_FILE).write_text("?")
     assert not gate_of(third, settings).is_open

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from backend.compute.devices import devices_of, pick_device, ready_device
+from backend.compute.devices import parse_devices, pick_device, prepare_device
 from backend.settings import Settings
 
 # DEVICE, as torch names it
@@ -20,8 +20,8 @@ def test_devices_are_named_as_torch_does_it(given: str, named: str) -> None:
 
 
 def test_each_of_several_devices_is_named() -> None:
-    assert devices_of("0, 1") == devices_of("cuda:0,cuda:1") == ("cuda:0", "cuda:1")
-    assert devices_of("") == ("cpu",)
+    assert parse_devices("0, 1") == parse_devices("cuda:0,cuda:1") == ("cuda:0", "cuda:1")
+    assert parse_devices("") == ("cpu",)
 
 
 # DEVICE, DEVICE_BATCH, DEVICE_TRAIN → of the backend, of batches, of trainings
@@ -62,6 +62,6 @@ def test_a_share_of_a_gpus_memory_is_asked_for_where_one_is_set(monkeypatch: pyt
         torch.cuda, "set_per_process_memory_fraction", lambda share, device: told.append((share, device))
     )
     settings = Settings(device="cuda:0", device_batch="1", gpu_memory_share_batch=0.25)
-    assert ready_device(settings) == "cuda:0" and told == []
-    assert ready_device(settings.for_work("batch")) == "cuda:1" and told == [(0.25, "cuda:1")]
-    assert ready_device(Settings(device="cpu", gpu_memory_share=0.5)) == "cpu" and len(told) == 1
+    assert prepare_device(settings) == "cuda:0" and told == []
+    assert prepare_device(settings.for_work("batch")) == "cuda:1" and told == [(0.25, "cuda:1")]
+    assert prepare_device(Settings(device="cpu", gpu_memory_share=0.5)) == "cpu" and len(told) == 1

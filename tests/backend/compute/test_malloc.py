@@ -10,9 +10,9 @@ import pytest
 CODE = """
 import json, sys, threading
 import numpy as np, psutil
-from backend.compute.malloc import give_back, share_heaps
+from backend.compute.malloc import trim_heap, limit_heaps
 if "share" in sys.argv:
-    share_heaps()
+    limit_heaps()
 process, everybody = psutil.Process(), threading.Barrier(8)
 before = process.memory_info().rss
 def work():
@@ -25,7 +25,7 @@ for one in threads:
 for one in threads:
     one.join()
 if "give" in sys.argv:
-    give_back()
+    trim_heap()
 # A thread's heap begins at a multiple of 64 MiB.
 starts = [one.addr.split("-")[0] for one in process.memory_maps(grouped=False) if one.path in ("", "[anon]")]
 heaps = sum(int(one, 16) % (64 << 20) == 0 for one in starts)
@@ -43,5 +43,5 @@ def test_what_was_let_go_is_given_back() -> None:
     assert after_threads("give")["kept_mb"] < after_threads()["kept_mb"] / 2
 
 
-def test_threads_share_heaps() -> None:
+def test_threads_limit_heaps() -> None:
     assert after_threads("share")["heaps"] < after_threads()["heaps"] - 3

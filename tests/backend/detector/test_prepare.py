@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from backend.detector.clusters import find_clusters, load_clusters
-from backend.detector.detector_pool import Detectors, load_detector
-from backend.detector.preparation import CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE, folder_of, read_preparation
+from backend.detector.detector_pool import DetectorPool, load_detector
+from backend.detector.preparation import CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE, preparation_folder, read_preparation
 from backend.detector.prepare import prepare
 from backend.domain import Image, LabelledMask
 from backend.registry.registry import Registry, Version
@@ -42,7 +42,7 @@ def test_a_version_is_prepared_once_verified_on_labels_and_faster_from_then_on(
     version: Version, figures: tuple[list[Image], list[list[LabelledMask]]]
 ) -> None:
     images, truth = figures
-    detectors = Detectors(Registry(version.weights.parent.parent.parent), Settings(device="cpu"))
+    detectors = DetectorPool(Registry(version.weights.parent.parent.parent), Settings(device="cpu"))
     before = detectors.for_project(1)
     assert before is not None
     assert (before.detector.runtime.name, before.clusters) == ("torch-float32", None)
@@ -51,9 +51,9 @@ def test_a_version_is_prepared_once_verified_on_labels_and_faster_from_then_on(
     assert made.map_torch is not None and made.map_runtime is not None
     assert 0.3 < made.map_torch and made.map_runtime >= made.map_torch - 0.005
     assert (made.images, read_preparation(version)) == (len(SEEDS), made)
-    record = (folder_of(version) / RECORD_FILE).stat().st_mtime_ns
+    record = (preparation_folder(version) / RECORD_FILE).stat().st_mtime_ns
     assert prepare(version, images[:1], device="cpu") == made
-    assert (folder_of(version) / RECORD_FILE).stat().st_mtime_ns == record
+    assert (preparation_folder(version) / RECORD_FILE).stat().st_mtime_ns == record
     after = detectors.for_project(1)
     assert after is not None and after.clusters is not None
     assert after.detector.runtime.name == made.runtime
@@ -82,7 +82,7 @@ def test_an_export_that_loses_too_much_is_not_used(
         1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
     )
     # Against another model's export everything is as it would be for one that went wrong.
-    monkeypatch.setattr("backend.detector.prepare.MOST_LOST", -1.0)
+    monkeypatch.setattr("backend.detector.prepare.MAX_MAP_LOSS", -1.0)
     with caplog.at_level(logging.WARNING):
         made = prepare(other, images[:3], truth=truth[:3], device="cpu")
     assert made.runtime == "torch"
@@ -107,12 +107,12 @@ def test_what_is_damaged_is_not_used(
         1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
     )
     prepare(version, figures[0][:3], device="cpu")
-    (folder_of(version) / OPENVINO_FILE).write_text("<net")
+    (preparation_folder(version) / OPENVINO_FILE).write_text("<net")
     assert load_detector(version, device="cpu").detector.runtime.name == "torch-float32"
-    (folder_of(version) / RECORD_FILE).write_text("{")
+    (preparation_folder(version) / RECORD_FILE).write_text("{")
     assert read_preparation(version) is None
     assert prepare(version, figures[0][:3], device="cpu").runtime.startswith("openvino-")
-    assert json.loads((folder_of(version) / RECORD_FILE).read_text())["images"] == 3
+    assert json.loads((preparation_folder(version) / RECORD_FILE).read_text())["images"] == 3
 
 
 def test_images_alike_are_in_one_group(tmp_path: Path) -> None:

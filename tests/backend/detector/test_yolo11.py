@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
-from backend.detector.detector_pool import Detectors, load_detector
+from backend.detector.detector_pool import DetectorPool, load_detector
 from backend.detector.yolo11 import Detector
 from backend.domain import Image
 from backend.errors import ModelError
@@ -117,7 +117,7 @@ def test_a_caller_that_stops_half_way_leaves_the_detector_free(detector: Detecto
 
 
 def test_a_promotion_is_seen_at_once(registry: Registry, starter: Path) -> None:
-    detectors = Detectors(registry, Settings(device="cpu"))
+    detectors = DetectorPool(registry, Settings(device="cpu"))
     assert detectors.for_project(1) is None
     seen = []
     for version in (add(registry, starter), add(registry, starter)):
@@ -132,7 +132,7 @@ def test_a_promotion_is_seen_at_once(registry: Registry, starter: Path) -> None:
 
 
 def test_of_a_project_that_trains_for_months_one_model_is_loaded(registry: Registry, starter: Path) -> None:
-    detectors, seen = Detectors(registry, Settings(device="cpu")), []
+    detectors, seen = DetectorPool(registry, Settings(device="cpu")), []
     names = [add(registry, starter).name for _ in range(4)]
     for name in names:
         registry.promote(1, name)

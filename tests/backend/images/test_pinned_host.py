@@ -12,7 +12,7 @@ import pytest
 
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
-from backend.images.pinned_host import pinned
+from backend.images.pinned_host import pin_host
 from backend.settings import Settings
 from tests.backend.images.test_fetch import encoded, store
 
@@ -56,18 +56,18 @@ INNER = [
 
 def test_what_ipv6_leads_to_elsewhere_is_of_the_internet() -> None:
     for host in ("[2606:4700::1111]", "[64:ff9b::8.8.8.8]", "[::ffff:8.8.8.8]"):
-        assert pinned(f"http://{host}/a.png", private=False, source="a.png").url.path == "/a.png"
+        assert pin_host(f"http://{host}/a.png", private=False, source="a.png").url.path == "/a.png"
 
 
 @pytest.mark.parametrize("host", INNER)
 def test_inner_addresses_are_refused(host: str) -> None:
     with pytest.raises(ImageError, match="not of the internet"):
-        pinned(f"http://{host}/a.png", private=False, source="a.png")
-    assert pinned(f"http://{host}/a.png", private=True, source="a.png").url.path == "/a.png"
+        pin_host(f"http://{host}/a.png", private=False, source="a.png")
+    assert pin_host(f"http://{host}/a.png", private=True, source="a.png").url.path == "/a.png"
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_asked() -> None:
-    found = pinned("https://8.8.8.8:8443/a.png?b=c", private=False, source="a.png")
+    found = pin_host("https://8.8.8.8:8443/a.png?b=c", private=False, source="a.png")
     assert str(found.url) == "https://8.8.8.8:8443/a.png?b=c"
     assert found.headers == {"Host": "8.8.8.8:8443"} and found.extensions == {"sni_hostname": "8.8.8.8"}
 
@@ -78,18 +78,18 @@ def test_one_inner_address_among_others_is_enough(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(socket, "getaddrinfo", answers)
     with pytest.raises(ImageError, match=r"images\.example, whose address 10\.0\.0\.1"):
-        pinned("http://images.example/a.png", private=False, source="a.png")
+        pin_host("http://images.example/a.png", private=False, source="a.png")
 
 
 @pytest.mark.parametrize("host", ["0177.0.0.1", "127.0.0.1.", "127.0.0.256", "[::1%25lo]", "[::1"])
 def test_addresses_that_few_understand_lead_nowhere(host: str) -> None:
     with pytest.raises((ImageError, ValueError, httpx.InvalidURL)):
-        pinned(f"http://{host}/a.png", private=False, source="a.png")
+        pin_host(f"http://{host}/a.png", private=False, source="a.png")
 
 
 def test_a_host_without_an_address_is_said() -> None:
     with pytest.raises(ImageError, match="has no address"):
-        pinned("http://nowhere.invalid/a.png", private=False, source="a.png")
+        pin_host("http://nowhere.invalid/a.png", private=False, source="a.png")
 
 
 def listed(files: tuple[str, Path], **given: Any) -> tuple[ImageStore, str]:

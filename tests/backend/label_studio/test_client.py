@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend.domain import Prediction
-from backend.errors import LabelStudioAwayError, LabelStudioError
+from backend.errors import LabelStudioError, LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.connection import _connections
 from backend.label_studio.uploads import import_tasks
@@ -47,7 +47,7 @@ def stores_and_fails() -> Iterator[tuple[str, list[str]]]:
 def test_tasks_whose_answer_is_lost_are_not_sent_again(stores_and_fails: tuple[str, list[str]]) -> None:
     url, stored = stores_and_fails
     studio = LabelStudio(Settings(label_studio_url=url, label_studio_api_key="0" * 40))
-    with pytest.raises(LabelStudioAwayError, match="502"):
+    with pytest.raises(LabelStudioUnavailableError, match="502"):
         import_tasks(studio, project_id=3, tasks=[{"data": {"image": "/x.jpg"}}])
     assert stored == ["/api/projects/3/import"]
 
@@ -70,7 +70,7 @@ def test_a_token_that_is_about_to_end_is_renewed(label_studio: Studio) -> None:
 def test_predictions_whose_answer_is_lost_are_not_sent_again(stores_and_fails: tuple[str, list[str]]) -> None:
     url, stored = stores_and_fails
     studio = LabelStudio(Settings(label_studio_url=url, label_studio_api_key="0" * 40))
-    with pytest.raises(LabelStudioAwayError, match="502"):
+    with pytest.raises(LabelStudioUnavailableError, match="502"):
         studio.write_predictions(3, [(1, Prediction(model_version="v1"))])
     # Whether they are there is asked first, by the job that goes on.
     assert stored == ["/api/projects/3/import/predictions"]

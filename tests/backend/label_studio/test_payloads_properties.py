@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from backend.auto_accept.marks import accepted_by
 from backend.label_studio.payloads import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
-from backend.regions.exclusive import taken_pixels
+from backend.regions.exclusive import occupied_pixels
 from tests.backend.junk import ANY_JSON, WEBHOOKS, an_object, nearly, predict_bodies, written
 from tests.support import recorded
 
@@ -23,7 +23,7 @@ def test_a_body_is_a_predict_request_or_is_not(body: bytes) -> None:
         request = PredictRequest.read(body)
         assert request.project_id is None or 0 <= request.project_id < 1 << 63
         if request.tasks:
-            assert taken_pixels(request.drawn(), (40, 30)).shape == (30, 40)
+            assert occupied_pixels(request.drawn(), (40, 30)).shape == (30, 40)
 
 
 @given(nearly(WEBHOOKS))

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image as Pillow
 
 from backend.detector.clusters import Clusters
-from backend.detector.detector_pool import Detectors
-from backend.domain import Certainty, Detection, Image, Scene
+from backend.detector.detector_pool import DetectorPool
+from backend.domain import Detection, Image, LabelScore, Scene
 from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import parse_label_configs
 from backend.label_studio.payloads import Task
-from backend.predict.batch import Batch, Current, Outcome, image_score
+from backend.predict.batch import ActiveModel, Batch, Outcome, image_score
 from backend.regions.decode import decode
 from backend.registry.registry import Registry
 from backend.segmenters.classical import ClassicalSegmenter
@@ -52,9 +52,9 @@ class Recording:
             )
 
 
-def current(detector: Recording, *, side_px: int | None = None, settings: Settings | None = None) -> Current:
+def current(detector: Recording, *, side_px: int | None = None, settings: Settings | None = None) -> ActiveModel:
     clusters = Clusters(np.eye(2, dtype=np.float32))
-    return Current("v3", lambda _: detector, settings or Settings(), ("saree", "blouse"), 3, clusters, side_px)
+    return ActiveModel("v3", lambda _: detector, settings or Settings(), ("saree", "blouse"), 3, clusters, side_px)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def batch(tmp_path: Path, files: tuple[str, Path]) -> Batch:
     return Batch(
         settings,
         images=ImageStore(settings, bearer=lambda: "Bearer x"),
-        detectors=Detectors(Registry(tmp_path), settings),
+        detectors=DetectorPool(Registry(tmp_path), settings),
         segmenter=ClassicalSegmenter,
     )
 
@@ -102,7 +102,7 @@ def test_a_prediction_has_scores_a_cluster_and_only_known_labels(batch: Batch, f
     put(files, "a.png", "b.png")
     first, second = (outcome.prediction for outcome in predict(batch, [{"image": "/a.png"}, {"image": "/b.png"}]))
     assert first is not None and second is not None
-    assert first.certainties == (Certainty("saree", 0.45),)
+    assert first.label_scores == (LabelScore("saree", 0.45),)
     assert (first.score, first.model_version) == (0.45, "v3")
     assert {first.cluster, second.cluster} == {300, 301}
     (mask,), problems = decode(first.regions)
@@ -155,7 +155,7 @@ def test_both_images_of_a_task_are_predicted_and_one_missing_loses_nothing(
         assert outcome.prediction is not None and outcome.problem is None
         where = [(region["to_name"], region["from_name"]) for region in outcome.prediction.regions]
         assert where == [("front", "p"), ("back", "r")]
-        assert outcome.prediction.certainties == (Certainty("saree", 0.45), Certainty("blouse", 0.8))
+        assert outcome.prediction.label_scores == (LabelScore("saree", 0.45), LabelScore("blouse", 0.8))
         assert outcome.prediction.score == 0.45
     assert second.prediction is not None and "none.png" in (second.problem or "")
     assert {region["to_name"] for region in second.prediction.regions} == {"front", "back"} - {missing}

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image as Pillow
 from rq import Queue, SimpleWorker
 
-from backend.detector.preparation import folder_of
+from backend.detector.preparation import preparation_folder
 from backend.errors import LabelStudioError, ModelError
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan, prelabel, share_out, write_clusters
@@ -109,7 +109,7 @@ def make_place(
             image_size_px=256,
             origin="starter",
         )
-        shutil.copytree(prepared, folder_of(version))
+        shutil.copytree(prepared, preparation_folder(version))
         registry.promote(number, version.name)
         return version
 

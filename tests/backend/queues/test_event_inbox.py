@@ -21,7 +21,7 @@ from backend.queues.queues import CHECKS, TRAIN, Queues
 from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
-from backend.telemetry.request_ids import JOB_META, work_for
+from backend.telemetry.request_ids import JOB_META, set_request_id
 
 pytestmark = pytest.mark.services
 
@@ -53,10 +53,10 @@ def jobs(queues: Queues, name: str) -> list[tuple[str, tuple[object, ...]]]:
 
 
 def test_each_kind_is_queued_in_the_name_of_its_request(inbox: Inbox, queues: Queues) -> None:
-    work_for("of-this-request")
+    set_request_id("of-this-request")
     for hint in (EventWork("check", 7), EventWork("prelabel", 7, (3, 4)), EventWork("train", 7)):
         inbox.put(hint)
-    work_for("")
+    set_request_id("")
     assert inbox.wait_until_empty(timeout_s=10)
     assert jobs(queues, CHECKS) == [
         ("training.jobs.check_approvals", (7,)),

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from backend.auto_accept.marks import accepted_by, accepted_regions
 from backend.domain import LabelledMask, Mask, Outlining
 from backend.label_studio.label_config import parse_label_config
-from backend.label_studio.payloads import Drawn
+from backend.label_studio.payloads import DrawnRegions
 from backend.regions.content_hash import content_hash
 from backend.regions.decode import decode
 from backend.regions.encode import encode
-from backend.regions.exclusive import taken_pixels
-from backend.regions.mask_borders import tidied
+from backend.regions.exclusive import occupied_pixels
+from backend.regions.mask_borders import without_specks
 from tests.backend.junk import ANY_JSON, DRAWN, REGIONS, RESULTS
 from tests.support import iou
 
@@ -56,7 +56,7 @@ def test_regions_are_masks_or_problems(result: list[Any]) -> None:
 
 @given(DRAWN, DRAWN)
 def test_what_is_drawn_takes_pixels_of_its_own_image(drafts: list[Any], annotations: list[Any]) -> None:
-    taken = taken_pixels(Drawn(drafts=drafts, annotations=annotations), SIZE_WH)
+    taken = occupied_pixels(DrawnRegions(drafts=drafts, annotations=annotations), SIZE_WH)
     assert taken.shape == SIZE_WH[::-1] and taken.dtype == bool
 
 
@@ -78,7 +78,7 @@ def test_what_is_written_is_read_again(mask: Mask, kind: str) -> None:
     found, problems = decode(json.loads(json.dumps(regions)))
     assert not problems and bool(found) is bool(mask.any())
     if found:
-        tidy = tidied(mask, speck_px=outlining.speck_px(mask.size))
+        tidy = without_specks(mask, speck_px=outlining.speck_px(mask.size))
         again = np.logical_or.reduce([one.mask for one in found])
         assert iou(again, tidy) == 1 if kind != "polygon" else iou(again, tidy) >= 0.985
 
@@ -88,10 +88,10 @@ def drawn_on(side_px: int) -> dict[str, Any]:
     return {"type": "polygonlabels", "original_width": side_px, "original_height": side_px, "value": value}
 
 
-def peak_of(drawn: Drawn, size_wh: tuple[int, int]) -> int:
+def peak_of(drawn: DrawnRegions, size_wh: tuple[int, int]) -> int:
     tracemalloc.start()
     try:
-        assert taken_pixels(drawn, size_wh).any() == (size_wh == (3000, 3000))
+        assert occupied_pixels(drawn, size_wh).any() == (size_wh == (3000, 3000))
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -105,7 +105,7 @@ CLAIMS = [((100, 100), 16_000, 200), ((3000, 3000), 3000, 40)]
 def test_many_regions_take_the_memory_of_a_few(size_wh: tuple[int, int], claimed: int, count: int) -> None:
     result = [{**drawn_on(claimed), "id": str(number)} for number in range(count)]
     # All at once they would be 51 GB, and 360 MB.
-    assert peak_of(Drawn(drafts=[{"result": result}]), size_wh) < 80_000_000
+    assert peak_of(DrawnRegions(drafts=[{"result": result}]), size_wh) < 80_000_000
 
 
 def test_an_image_larger_than_any_is_not_painted() -> None:

@@ -11,7 +11,7 @@ from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.regions.content_hash import content_hash
 from backend.regions.decode import decode
 from backend.regions.encode import encode, message
-from backend.regions.mask_borders import tidied
+from backend.regions.mask_borders import without_specks
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.support import config_xml, iou, recorded, shapes
@@ -50,7 +50,7 @@ def test_polygons_are_nearly_exact(name: str, mask: Mask) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_polygons_of_garments_are_nearly_exact_as_written_down(seed: int) -> None:
     for instance in draw_figure(seed).instances:
-        tidy = tidied(instance.mask, speck_px=Outlining().speck_px(instance.mask.size))
+        tidy = without_specks(instance.mask, speck_px=Outlining().speck_px(instance.mask.size))
         assert iou(there_and_back(instance.mask, config_for("polygon")), tidy) >= 0.985
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.label_config import parse_label_config
-from backend.label_studio.payloads import Drawn
+from backend.label_studio.payloads import DrawnRegions
 from backend.regions.encode import encode
-from backend.regions.exclusive import taken_pixels
+from backend.regions.exclusive import occupied_pixels
 from label_studio_config.palette_xml import GARMENTS, palette
 
 CONFIG = parse_label_config(palette(GARMENTS))
@@ -40,12 +40,12 @@ DRAWN = [
 
 @pytest.mark.parametrize(("drafts", "annotations", "taken"), DRAWN)
 def test_what_is_drawn_already_is_taken(drafts: Any, annotations: Any, taken: tuple[bool, bool]) -> None:
-    pixels = taken_pixels(Drawn(drafts=drafts, annotations=annotations), SIZE_WH)
+    pixels = occupied_pixels(DrawnRegions(drafts=drafts, annotations=annotations), SIZE_WH)
     assert pixels.shape == (40, 60)
     assert (bool(pixels[10:30, 5:18].all()), bool(pixels[10:30, 42:56].all())) == taken
     assert not pixels[:, 22:38].any()
 
 
 def test_regions_of_an_image_of_another_size_take_nothing() -> None:
-    drawn = Drawn(drafts=[version(LEFT, "2026")])
-    assert not taken_pixels(drawn, (61, 40)).any()
+    drawn = DrawnRegions(drafts=[version(LEFT, "2026")])
+    assert not occupied_pixels(drawn, (61, 40)).any()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from backend.domain import Mask
-from backend.regions.mask_borders import bridged, sorted_out, tidied, trace
+from backend.regions.mask_borders import bridge_parts, split_specks, trace, without_specks
 from tests.support import shapes
 
 NOISE = {f"noise {seed}": np.random.default_rng(seed).random((20, 31)) < 0.15 * seed for seed in range(1, 6)}
@@ -44,7 +44,7 @@ def test_corners_are_a_closed_walk_along_pixel_edges_with_the_mask_on_the_right(
 
 def test_an_empty_mask_has_no_border() -> None:
     assert trace(np.zeros((4, 7), bool)) == []
-    assert sorted_out([], speck_px=9) == ([], [])
+    assert split_specks([], speck_px=9) == ([], [])
 
 
 def test_specks_and_pinholes_go_and_what_lies_in_them() -> None:
@@ -54,21 +54,21 @@ def test_specks_and_pinholes_go_and_what_lies_in_them() -> None:
     mask[20:23, 20:23] = False  # a pinhole of 9 pixels,
     mask[21, 21] = True  # with one in it
     mask[2, 80] = True  # a speck
-    assert np.array_equal(tidied(mask, speck_px=10), clean)
-    assert np.array_equal(tidied(mask, speck_px=0), mask)
+    assert np.array_equal(without_specks(mask, speck_px=10), clean)
+    assert np.array_equal(without_specks(mask, speck_px=0), mask)
     # A hole of 9 pixels is not less than 9; the pixel in it is.
-    assert np.count_nonzero(tidied(mask, speck_px=9)) == np.count_nonzero(clean) - 9
+    assert np.count_nonzero(without_specks(mask, speck_px=9)) == np.count_nonzero(clean) - 9
 
 
 def test_a_part_of_a_small_mask_is_no_speck() -> None:
     mask = drawn("##...# ##...# ......")
-    assert np.array_equal(tidied(mask, speck_px=50), mask)
+    assert np.array_equal(without_specks(mask, speck_px=50), mask)
 
 
 def test_bridges_join_all_parts_at_their_nearest() -> None:
     mask = np.zeros((40, 70), bool)
     mask[5:15, 5:15], mask[5:15, 25:35], mask[25:35, 50:60] = True, True, True
-    whole = bridged(mask, trace(mask))
+    whole = bridge_parts(mask, trace(mask))
     assert cv2.connectedComponents(whole.astype(np.uint8), connectivity=4)[0] == 2
     assert (whole | ~mask).all()
     assert np.count_nonzero(whole & ~mask) < 50

@@ -5,8 +5,8 @@ import pytest
 import shapely
 
 from backend.domain import Mask, Outlining
-from backend.regions.mask_borders import tidied, trace
-from backend.regions.polygons import MOST_PARTS, Outline, decimals, joined_outline, mask_to_outlines, outline_to_mask
+from backend.regions.mask_borders import trace, without_specks
+from backend.regions.polygons import MAX_PARTS, Outline, decimals, joined_outline, mask_to_outlines, outline_to_mask
 from label_studio_config.demo.figures import draw_figure
 from tests.support import iou, shapes
 
@@ -39,7 +39,7 @@ def garments(seed: int) -> list[Mask]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_garments_keep_their_area_and_border_and_no_outline_meets_itself(seed: int, tolerance_px: float) -> None:
     for mask in garments(seed):
-        tidy = tidied(mask, speck_px=DEFAULT.speck_px(mask.size))
+        tidy = without_specks(mask, speck_px=DEFAULT.speck_px(mask.size))
         outlines = mask_to_outlines(mask, Outlining(tolerance_px=tolerance_px))
         assert iou(painted(outlines, mask), tidy) >= 0.985
         # Half a step of the search for the nearest place on the border is the slack.
@@ -151,5 +151,5 @@ def test_an_empty_mask_has_no_outline() -> None:
 def test_of_a_mask_that_is_all_noise_only_the_largest_parts_are_drawn() -> None:
     mask = np.random.default_rng(0).random((300, 400)) < 0.5
     outlines = mask_to_outlines(mask, Outlining(speck_percent=0))
-    assert len(outlines) == MOST_PARTS
+    assert len(outlines) == MAX_PARTS
     assert shapely.Polygon(outlines[0]).area >= shapely.Polygon(outlines[-1]).area

@@ -8,7 +8,7 @@ import pytest
 
 from backend.domain import Detection
 from backend.label_studio.label_config import parse_label_config
-from backend.regions.selection import garments, unknown_labels, unused_classes, without_duplicates
+from backend.regions.selection import select_garments, unknown_labels, unused_classes, without_duplicates
 
 CONFIG = parse_label_config(
     """<View><Image name="image" value="$image"/>
@@ -44,16 +44,16 @@ def one(name: str, score: float, left: int = 0, right: int = 40, mask_score: flo
     ],
 )
 def test_labels_and_thresholds(detection: Detection, expected: tuple[str, float] | None) -> None:
-    found = garments([detection], CONFIG, default_threshold=0.25, most=100)
+    found = select_garments([detection], CONFIG, default_threshold=0.25, max_regions=100)
     assert [(region.label, region.score) for region in found] == ([expected] if expected else [])
 
 
 def test_one_garment_under_two_names_is_the_surer_ones() -> None:
     finds = [one("top", 0.7, 0, 40), one("saree", 0.9, 0, 38), one("sash", 0.5, 0, 15), one("sash", 0.4, 100, 140)]
-    found = garments(finds, CONFIG, default_threshold=0.25, most=100)
+    found = select_garments(finds, CONFIG, default_threshold=0.25, max_regions=100)
     assert [(region.label, region.score) for region in found] == [("Saree", 0.9), ("Belt", 0.5), ("Belt", 0.4)]
     # A class that is no label takes nothing away from one that is.
-    found = garments([one("bag", 0.99), one("saree", 0.7)], CONFIG, default_threshold=0.25, most=100)
+    found = select_garments([one("bag", 0.99), one("saree", 0.7)], CONFIG, default_threshold=0.25, max_regions=100)
     assert [region.label for region in found] == ["Saree"]
 
 
@@ -65,7 +65,7 @@ def test_a_jacket_over_a_kurta_stays() -> None:
 
 def test_no_more_than_asked_and_the_surest_of_them() -> None:
     finds = [one("sash", 0.3 + 0.05 * number, 20 * number, 20 * number + 15) for number in range(8)]
-    found = garments(finds, CONFIG, default_threshold=0.25, most=3)
+    found = select_garments(finds, CONFIG, default_threshold=0.25, max_regions=3)
     assert [region.score for region in found] == [0.65, 0.6, 0.55]
 
 

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from backend.auto_accept.gate import switch_off, switched_off
-from backend.detector.preparation import RECORD_FILE, folder_of, read_preparation
+from backend.auto_accept.gate import switch_off, switch_off_reason
+from backend.detector.preparation import RECORD_FILE, preparation_folder, read_preparation
 from backend.errors import ModelError, NotFoundError, StorageError
 from backend.registry.files import MANIFEST
 from backend.registry.records import has_report, read_facts, report_path, write_facts, write_text
@@ -87,9 +87,9 @@ class Counted(Folder):
 
     asked = 0
 
-    def kept_under(self, under: str) -> dict[str, StoredObject]:
+    def list_under(self, under: str) -> dict[str, StoredObject]:
         self.asked += 1
-        return super().kept_under(under)
+        return super().list_under(under)
 
 
 def test_what_one_machine_does_the_other_sees_within_seconds(shared: Storage, tmp_path: Path) -> None:
@@ -109,7 +109,11 @@ def test_what_one_machine_does_the_other_sees_within_seconds(shared: Storage, tm
     write_text(seen, "report.html", "<p>")
     switch_off(seen, "3 of 9 were wrong")
     assert within(STALE_S + 2, lambda: read_facts(first, "facts.json") == {"a": 2})
-    assert has_report(first) and report_path(first).read_text() == "<p>" and switched_off(first) == "3 of 9 were wrong"
+    assert (
+        has_report(first)
+        and report_path(first).read_text() == "<p>"
+        and switch_off_reason(first) == "3 of 9 were wrong"
+    )
     second = add(other, b"second", tmp_path)
     one.look_anew(PROJECT)
     assert one.versions(PROJECT) == [first, second] and second.number == 2
@@ -118,7 +122,7 @@ def test_what_one_machine_does_the_other_sees_within_seconds(shared: Storage, tm
     other.remove(PROJECT, second.name)
     one.look_anew(PROJECT)
     assert one.champion(PROJECT) == first and one.versions(PROJECT) == [first]
-    assert not [name for name in shared.kept_under(f"models/{PROJECT}") if second.name in name]
+    assert not [name for name in shared.list_under(f"models/{PROJECT}") if second.name in name]
 
 
 def test_a_preparation_is_there_whole_and_the_first_one_stays(shared: Storage, tmp_path: Path) -> None:
@@ -130,12 +134,12 @@ def test_a_preparation_is_there_whole_and_the_first_one_stays(shared: Storage, t
         (made / "deeper").mkdir(parents=True)
         (made / RECORD_FILE).write_text(f'{{"runtime": "torch", "note": "{number}"}}')
         (made / "deeper" / "file").write_text(str(number))
-        version.files.put_folder(made, folder_of(version), first=True)
+        version.files.put_folder(made, preparation_folder(version), first=True)
         shutil.rmtree(made, ignore_errors=True)
     for version in versions:
         preparation = read_preparation(version)
         assert preparation is not None and preparation.note == "0"
-        assert (folder_of(version) / "deeper" / "file").read_text() == "0"
+        assert (preparation_folder(version) / "deeper" / "file").read_text() == "0"
         assert not list(version.weights.parent.glob(".half*"))
 
 
@@ -188,7 +192,7 @@ def test_a_process_that_is_killed_while_it_adds_leaves_nothing_that_is_seen(shar
         check=False,
     )
     assert adding.returncode == -signal.SIGKILL
-    assert [name for name in shared.kept_under(f"models/{PROJECT}") if "-v2-" in name and name.endswith("weights.pt")]
+    assert [name for name in shared.list_under(f"models/{PROJECT}") if "-v2-" in name and name.endswith("weights.pt")]
     other = machine(shared, tmp_path, "other")
     assert other.versions(PROJECT) == [first]
     assert add(other, b"third", tmp_path).number == 3
@@ -204,7 +208,7 @@ def test_what_was_left_half_uploaded_goes_after_a_day(tmp_path: Path) -> None:
     for path in (old, *(tmp_path / "shared" / "models" / str(PROJECT) / first.name).iterdir()):
         os.utime(path, (time.time() - 100_000,) * 2)
     assert add(one, b"second", tmp_path).number == 2
-    names = {name.split("/")[2] for name in shared.kept_under(f"models/{PROJECT}")}
+    names = {name.split("/")[2] for name in shared.list_under(f"models/{PROJECT}")}
     assert "yolo11n-seg-v8-abcdef" not in names and {"yolo11n-seg-v9-abcdef", first.name} <= names
 
 

@@ -151,7 +151,7 @@ def test_shared_ones_keep_within_their_bound(tmp_path: Path, monkeypatch: pytest
         os.utime(tmp_path / "shared" / "embeddings" / f"key{number}.safetensors", (number, number))
     tier.put("last", embedding(9))
     assert tier.used_bytes <= 4 * KILOBYTE and same(tier.get("last"), embedding(9))
-    assert set(storage.kept_under("embeddings")) == {f"embeddings/{key}.safetensors" for key in ("key4", "last")}
+    assert set(storage.list_under("embeddings")) == {f"embeddings/{key}.safetensors" for key in ("key4", "last")}
 
 
 def test_a_storage_that_is_away_holds_nobody_up(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from backend.storage.atomic_files import copy_whole, write_whole
+from backend.storage.atomic_files import copy_atomically, write_atomically
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 folder = Path(sys.argv[1])
@@ -22,9 +22,9 @@ except OSError as e:
     print(e.strerror)
 """
 WAYS = [
-    "write_whole(folder / 'kept', b'x' * 5000)",
-    "write_whole(folder / 'kept', b'x' * 5000, durable=True)",
-    "copy_whole(folder / 'large', folder / 'kept')",
+    "write_atomically(folder / 'kept', b'x' * 5000)",
+    "write_atomically(folder / 'kept', b'x' * 5000, durable=True)",
+    "copy_atomically(folder / 'large', folder / 'kept')",
 ]
 
 

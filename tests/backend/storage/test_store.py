@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from backend.errors import StorageAwayError, StorageError
+from backend.errors import StorageError, StorageUnavailableError
 from backend.settings import Settings
-from backend.storage.store import Bucket, Folder, Storage, storage_of
+from backend.storage.store import Bucket, Folder, Storage, open_storage
 from launcher.stack.supervisor import free_port
 
 NAMES = ("models/7/champion", "models/7/v1/weights.pt", "models/12/v1/weights.pt", "models/7/a name, with 'these' ü")
@@ -23,7 +23,7 @@ def test_what_is_written_is_read(shared: Storage, tmp_path: Path) -> None:
     for name, content in zip(NAMES, CONTENTS, strict=True):
         kept = shared.write(name, content)
         assert shared.read(name) == content and kept.size == len(content)
-        assert shared.kept_under(name.rpartition("/")[0])[name] == kept
+        assert shared.list_under(name.rpartition("/")[0])[name] == kept
     file, here = tmp_path / "file", tmp_path / "here"
     file.write_bytes(content + b"!")
     other = shared.write(NAMES[-1], file)
@@ -33,13 +33,13 @@ def test_what_is_written_is_read(shared: Storage, tmp_path: Path) -> None:
 
 
 def test_it_lists_what_lies_below_and_nothing_else(shared: Storage) -> None:
-    assert shared.kept_under("models") == {} and shared.folders("models") == []
+    assert shared.list_under("models") == {} and shared.folders("models") == []
     for name in NAMES:
         shared.write(name, name.encode())
-    assert set(shared.kept_under("models")) == set(NAMES)
+    assert set(shared.list_under("models")) == set(NAMES)
     # Not what only begins alike.
-    assert set(shared.kept_under("models/1")) == set()
-    assert set(shared.kept_under("models/7")) == {name for name in NAMES if "/7/" in name}
+    assert set(shared.list_under("models/1")) == set()
+    assert set(shared.list_under("models/7")) == {name for name in NAMES if "/7/" in name}
     assert shared.folders("models") == ["12", "7"] and shared.folders("models/7") == ["v1"]
 
 
@@ -47,7 +47,7 @@ def test_what_is_removed_is_gone_and_may_be_removed_again(shared: Storage, tmp_p
     shared.write("a/b/c", b"1")
     for _ in range(2):
         shared.remove("a/b/c")
-        assert shared.kept_under("a") == {} and shared.folders("a") == []
+        assert shared.list_under("a") == {} and shared.folders("a") == []
         for read in (lambda: shared.read("a/b/c"), lambda: shared.fetch("a/b/c", tmp_path / "here")):
             with pytest.raises(FileNotFoundError):
                 read()
@@ -69,7 +69,7 @@ def test_a_folder_shows_no_file_that_is_unfinished(tmp_path: Path) -> None:
     (tmp_path / "a" / ".b.12-ab").write_bytes(b"h")
     (tmp_path / "a" / ".half").mkdir()
     (tmp_path / "a" / ".half" / "c").write_bytes(b"h")
-    assert set(folder.kept_under("a")) == {"a/b"} and folder.folders("a") == []
+    assert set(folder.list_under("a")) == {"a/b"} and folder.folders("a") == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -82,12 +82,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.services
 def test_a_bucket_that_is_away_or_not_there_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for touch in (lambda one: one.write("a", b"1"), lambda one: one.kept_under("a"), lambda one: one.create("a", b"")):
+    for touch in (lambda one: one.write("a", b"1"), lambda one: one.list_under("a"), lambda one: one.create("a", b"")):
         with pytest.raises(StorageError, match=r"s3://no-such-bucket \(STORAGE_URL\).*bucket"):
             touch(Bucket("s3://no-such-bucket"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(StorageAwayError, match=rf"{bucket} \(STORAGE_URL\) cannot be read: Could not connect"):
-        Bucket(bucket).kept_under("a")
+    with pytest.raises(StorageUnavailableError, match=rf"{bucket} \(STORAGE_URL\) cannot be read: Could not connect"):
+        Bucket(bucket).list_under("a")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StorageError, match="AWS_"):
@@ -106,7 +106,7 @@ URLS = [
 
 @pytest.mark.parametrize(("url", "where"), URLS)
 def test_the_setting_says_where(url: str, where: str | None) -> None:
-    storage = storage_of(Settings(storage_url=url))
+    storage = open_storage(Settings(storage_url=url))
     assert (storage and storage.url) == where
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from backend.telemetry.logs import LogFormat, handler_of
-from backend.telemetry.request_ids import job_of_request
+from backend.telemetry.logs import LogFormat, make_log_handler
+from backend.telemetry.request_ids import job_context
 
 
 def written(log_format: LogFormat, message: str, *args: Any, fails: bool = False) -> str:
     """What the handler writes of one record, made within a job of a request."""
-    handler, stream = handler_of(log_format), io.StringIO()
+    handler, stream = make_log_handler(log_format), io.StringIO()
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(stream)
     failure = None
@@ -26,7 +26,7 @@ def written(log_format: LogFormat, message: str, *args: Any, fails: bool = False
         except ValueError:
             failure = sys.exc_info()
     record = logging.LogRecord("backend.x", logging.WARNING, __file__, 1, message, args, failure)
-    with job_of_request("prelabel-3-abc", {"request_id": "r1"}):
+    with job_context("prelabel-3-abc", {"request_id": "r1"}):
         handler.handle(record)
     return stream.getvalue()
 
@@ -72,7 +72,7 @@ def test_a_terminal_obeys_nothing_that_was_sent(log_format: LogFormat) -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_without_request_and_job_nothing_is_said_of_them(log_format: LogFormat) -> None:
-    handler, stream = handler_of(log_format), io.StringIO()
+    handler, stream = make_log_handler(log_format), io.StringIO()
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(stream)
     handler.handle(logging.LogRecord("backend.x", logging.INFO, __file__, 1, "A", (), None))

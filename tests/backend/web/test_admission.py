@@ -20,7 +20,7 @@ from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from backend.web import admission
-from backend.web.admission import BATCHES, CLICKS, Lane, Lanes, Pace
+from backend.web.admission import BATCHES, CLICKS, Lane, Lanes, WaitEstimate
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS
 from tests.backend.conftest import PASSWORD, SECRET, USER, Served, served
@@ -203,7 +203,7 @@ def test_batches_are_refused_first(clicks: int, batches: int, click_too: bool, b
 
 
 def test_nobody_waits_for_a_thread_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "BATCH_PATIENCE_S", 0.2)
+    monkeypatch.setattr(admission, "BATCH_MAX_WAIT_S", 0.2)
     metrics = Metrics()
 
     async def ask() -> list[str]:
@@ -231,7 +231,7 @@ PACES = [
 
 @pytest.mark.parametrize(("moments", "waiting", "expected_s"), PACES)
 def test_the_pace_is_that_of_the_last_answers(moments: list[float], waiting: int, expected_s: float) -> None:
-    pace = Pace()
+    pace = WaitEstimate()
     for at_s in moments[:1]:
         pace.busy(at_s)
     for at_s in moments[1:]:
@@ -239,9 +239,16 @@ def test_the_pace_is_that_of_the_last_answers(moments: list[float], waiting: int
     assert pace.expected_s(waiting) == pytest.approx(expected_s, rel=0.01)
 
 
-def lane(*, deadline_s: float = 60.0, patience_s: float = 60.0) -> Lane:
+def lane(*, deadline_s: float = 60.0, max_wait_s: float = 60.0) -> Lane:
     return Lane(
-        CLICKS, Metrics(), most=9, few=1, threads=9, patience_s=patience_s, deadline_s=deadline_s, retry_after_s=2
+        CLICKS,
+        Metrics(),
+        max_in_flight=9,
+        always_accepted=1,
+        threads=9,
+        max_wait_s=max_wait_s,
+        deadline_s=deadline_s,
+        retry_after_s=2,
     )
 
 
@@ -254,7 +261,7 @@ async def taken_on(found: Lane, work: Callable[[float], str]) -> str:
 
 def test_who_would_wait_too_long_is_refused_at_once() -> None:
     async def ask() -> None:
-        found, held, soon = lane(patience_s=0.15), Held(), Held()
+        found, held, soon = lane(max_wait_s=0.15), Held(), Held()
         soon.gone.set()
         # Answered late: from now on that is what is expected.
         late = asyncio.create_task(taken_on(found, held))
@@ -277,7 +284,7 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
 
 
 def test_what_is_not_done_by_the_deadline_is_refused_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "LATE_S", 0.0)
+    monkeypatch.setattr(admission, "GRACE_S", 0.0)
 
     async def ask() -> None:
         found, held, told = lane(deadline_s=2.0), Held(), []

@@ -12,18 +12,18 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backend.detector.preparation import PREPARED
-from backend.errors import StorageAwayError
+from backend.errors import StorageUnavailableError
 from backend.registry.files import MANIFEST
 from backend.registry.registry import CHAMPION, MODELS, Registry, Version, check_weights
 from backend.registry.shared_files import CLAIMS, PACKED
 from backend.settings import Settings
-from backend.storage.store import Folder, Storage, StoredObject, storage_of
+from backend.storage.store import Folder, Storage, StoredObject, open_storage
 from launcher.backup.archive import writing
 from launcher.backup.model_versions import OwnVersions, SharedVersions, Versions, write_versions
 from launcher.cli import app
 from launcher.stack.supervisor import free_port
 
-HALF = "yolo11n-seg-v9-0a1b2c"
+STAGING_PREFIX = "yolo11n-seg-v9-0a1b2c"
 Found = dict[int, tuple[str | None, dict[str, dict[str, str]]]]
 
 
@@ -101,10 +101,10 @@ def test_what_was_kept_comes_back_wherever_models_lie(
 ) -> None:
     one = Settings(data_dir=tmp_path / "one", storage_url=places[kept])
     fill(Registry.of(one), tmp_path, "kept")
-    before, storage = found(one), storage_of(one)
+    before, storage = found(one), open_storage(one)
     if storage is not None:
         # Somebody uploads it, or was killed.
-        storage.write(f"{MODELS}/1/{HALF}/weights.pt", b"half")
+        storage.write(f"{MODELS}/1/{STAGING_PREFIX}/weights.pt", b"half")
     file = tmp_path / "kept.tar.gz"
     done = drape(one, "backup", file)
     assert done.exit_code == 0 and "in 21 files" in done.output, done.output
@@ -120,10 +120,12 @@ def test_what_was_kept_comes_back_wherever_models_lie(
     done = drape(other, "restore", file, "--force")
     assert done.exit_code == 0 and "4 model versions are whole" in done.output, done.output
     assert found(other) == before and before[1][0] is not None and before[2][0] is None
-    storage = storage_of(other)
+    storage = open_storage(other)
     if storage is not None:
-        names = storage.kept_under(MODELS)
-        assert not [name for name in names if PREPARED in name or CLAIMS in name or HALF in name or "/3/" in name]
+        names = storage.list_under(MODELS)
+        assert not [
+            name for name in names if PREPARED in name or CLAIMS in name or STAGING_PREFIX in name or "/3/" in name
+        ]
         assert len([name for name in names if name.endswith(f"exports/onnx{PACKED}")]) == 4
     else:
         assert not list(tmp_path.joinpath("other", "models").rglob(PREPARED))
@@ -173,11 +175,11 @@ class Watched(Folder):
 
     def _count(self) -> None:
         if self.changes == self._away_from:
-            raise StorageAwayError("It is away.")
+            raise StorageUnavailableError("It is away.")
         self.changes += 1
 
     def _look(self) -> None:
-        names = self.kept_under(MODELS)
+        names = self.list_under(MODELS)
         versions = {name.rpartition("/")[0] for name in names if name.endswith(MANIFEST)}
         for one in versions:
             facts = json.loads(self.read(f"{one}/{MANIFEST}"))
@@ -204,7 +206,7 @@ def test_no_version_is_seen_by_half_wherever_a_restore_breaks_off(tmp_path: Path
         try:
             put_back(SharedVersions(storage, tmp_path), made)
             broken_off = False
-        except StorageAwayError:
+        except StorageUnavailableError:
             # Whatever was done, it can be done again.
             put_back(SharedVersions(Watched(root, away_from=-1), tmp_path), made)
         names = {version: sorted(files) for version, files in found_in(root, tmp_path / f"new-{number}").items()}
@@ -259,8 +261,8 @@ def test_of_versions_that_lie_here_none_is_put_one_by_one(tmp_path: Path) -> Non
 
 def test_what_cannot_be_listed_is_not_taken_for_nothing(shared: Storage, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageAwayError, match="cannot be read"):
-        Folder(tmp_path / "file").kept_under("")
+    with pytest.raises(StorageUnavailableError, match="cannot be read"):
+        Folder(tmp_path / "file").list_under("")
     shared.write("a/b", b"1")
     shared.remove("a/b")
     # It is not gone with the last thing in it.

@@ -13,7 +13,7 @@ from launcher.doctor.storage import check_storage
 def test_of_a_sound_storage_nothing_is_left(shared: Storage) -> None:
     found = check_storage(Settings(storage_url=shared.url))
     assert [one.state for one in found] == ["ok", "ok"] and shared.url in found[0].message
-    assert shared.kept_under("doctor") == {}
+    assert shared.list_under("doctor") == {}
 
 
 def test_without_one_there_is_nothing_to_say() -> None:
@@ -37,7 +37,7 @@ class Overwrites(Folder):
 class ShowsLate(Folder):
     """As NFS does that trusts what it remembers."""
 
-    def kept_under(self, under: str) -> dict[str, StoredObject]:
+    def list_under(self, under: str) -> dict[str, StoredObject]:
         return {}
 
 
@@ -45,7 +45,7 @@ class ShowsLate(Folder):
 def test_one_that_would_lose_something_is_said(
     kind: type[Folder], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "storage_of", lambda settings: kind(tmp_path / "shared"))
+    monkeypatch.setattr(storage, "open_storage", lambda settings: kind(tmp_path / "shared"))
     (one,) = check_storage(Settings(storage_url="/any"))
     assert one.state == "failed" and said in one.message
     assert not list(tmp_path.rglob("doctor"))

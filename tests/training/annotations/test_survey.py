@@ -10,7 +10,7 @@ from rq import Queue
 
 from backend.auto_accept.marks import accepted_regions
 from backend.domain import Prediction
-from backend.errors import LabelStudioAwayError
+from backend.errors import LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio, TaskCounts
 from backend.queues.queues import TRAIN
 from backend.regions.content_hash import content_hash
@@ -192,7 +192,7 @@ def test_a_count_stands_where_the_survey_fails(workplace: Workplace, monkeypatch
     before = surveys.all()
 
     def away(*_: object, **__: object) -> TaskCounts:
-        raise LabelStudioAwayError("Label Studio does not answer.")
+        raise LabelStudioUnavailableError("Label Studio does not answer.")
 
     monkeypatch.setattr(LabelStudio, "task_counts", away)
     for seed in SEEDS:

@@ -15,7 +15,7 @@ from PIL import Image
 from backend.domain import LabelledMask, Outlining
 from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import parse_label_config
-from backend.label_studio.uploads import kept_name
+from backend.label_studio.uploads import upload_name
 from tests.support import shapes
 from tests.training.data_in.sets import (
     CONFIG,
@@ -65,7 +65,7 @@ def test_a_set_is_found_by_itself_and_read_as_it_was_drawn(make: Callable[[Path]
             continue
         garments = [one for one in cleaned(image.garments, SIZE, Cleaning()) if one is not None]
         unmapped |= {one.name for one in garments if MAPPING.label_for(one.name) is None}
-        found[kept_name(Path(image.picture.name))] = [
+        found[upload_name(Path(image.picture.name))] = [
             (label, one.drawn(SIZE)) for one in garments if (label := MAPPING.label_for(one.name)) is not None
         ]
     assert unmapped == made.unmapped
