@@ -296,6 +296,16 @@ class LabelStudio(Connection):
                 if e.status_code != HTTPStatus.NOT_FOUND:
                     raise
 
+    def delete_prediction(self, prediction_id: int) -> None:
+        """Deletes a prediction; a prediction that no longer exists is no failure."""
+        sdk = self.sdk
+        with self.said_plainly():
+            try:
+                sdk.predictions.delete(prediction_id)
+            except ApiError as e:
+                if e.status_code != HTTPStatus.NOT_FOUND:
+                    raise
+
     def write_cluster(self, prediction_id: int, cluster: int) -> None:
         """Sets the image's group on a stored prediction, since a bulk import cannot set it."""
         sdk = self.sdk

@@ -86,9 +86,18 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         return {"written": 0, "accepted": 0, "skipped": len(task_ids), "failed": 0}
     job = get_current_job()
     holder = Holder.of(job.id if job else "by hand")
-    ours = sorted(models.claims.take(project_id, version, task_ids, holder=holder))
+    claimed = models.claims.take(project_id, version, task_ids, holder=holder)
+    ours = sorted(claimed.taken)
     try:
-        work = Prelabelling(models, project_id, ours, holder=holder, queued_for=version, asked=version if asked else "")
+        work = Prelabelling(
+            models,
+            project_id,
+            ours,
+            holder=holder,
+            queued_for=version,
+            asked=version if asked else "",
+            contested=set(claimed.inherited),
+        )
         for attempt in retrying():
             with attempt:
                 work.run()

@@ -47,6 +47,7 @@ class Prelabelling:
     Attributes:
         holder: the holder of the task claims, which are for the version in `queued_for`.
         asked: the name of the version that predicts; '' for the project's current one.
+        contested: ids of tasks that another run of the job may write, too.
     """
 
     models: WorkerModels
@@ -55,6 +56,7 @@ class Prelabelling:
     holder: Holder
     queued_for: str
     asked: str = ""
+    contested: set[int] = field(default_factory=set)
     had: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)
     accepted: set[int] = field(default_factory=set)
@@ -113,6 +115,7 @@ class Prelabelling:
             if pending is not None:
                 pending.result()
             self._write(ready, configs, annotated, version)
+        self._delete_second_predictions(version)
         models.marks.failed(self.project_id, self.asked or models.version(self.project_id), self.failed)
         self._finish(project, version)
         self._show_progress()
@@ -179,18 +182,36 @@ class Prelabelling:
         pairs = [(one.task_id, one.prediction) for one in gated if one.prediction and one.task_id not in answered]
         stored = self._stored(pairs)
         self.written.update(stored)
+        self._still_ours(gated)
         self.models.pace.predicted(len(stored))
         self._show_progress()
 
     def _still_ours(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Outcomes whose task claims still hold: a later run takes over from a worker that was silent for too long."""
-        task_ids = [one.task_id for one in outcomes]
-        held = self.models.claims.held(self.project_id, self.queued_for, task_ids, holder=self.holder)
-        lost = set(task_ids) - held
+        """Outcomes of tasks that no later run holds: it takes over from a worker that was silent for too long."""
+        task_ids = [outcome.task_id for outcome in outcomes]
+        try:
+            holders = self.models.claims.holders(self.project_id, self.queued_for, task_ids)
+        except RedisError:
+            return outcomes
+        # Without a claim, a later run may have come to its end: such tasks are written, and looked at again.
+        self.contested.update(task_id for task_id, holder in holders.items() if holder != str(self.holder))
+        lost = {task_id for task_id, holder in holders.items() if holder not in ("", str(self.holder))}
         if lost:
             logger.warning("%s tasks of project %s are left to a later run of the job", len(lost), self.project_id)
             self.had |= lost
-        return [one for one in outcomes if one.task_id in held]
+        return [outcome for outcome in outcomes if outcome.task_id not in lost]
+
+    def _delete_second_predictions(self, version: str) -> None:
+        """Leaves each contested task its first prediction of the version.
+
+        A write that was under way when the network failed arrives once the network is back, whoever holds the claims
+        by then. Both runs come here after their writes, so that the later one sees both predictions.
+        """
+        label_studio = self.models.connections.label_studio
+        for task in label_studio.tasks(self.project_id, sorted(self.contested)):
+            ids = sorted(int(one["id"]) for one in task["predictions"] if one["model_version"] == version)
+            for second in ids[1:]:
+                label_studio.delete_prediction(second)
 
     def _stored(self, pairs: list[tuple[int, Prediction]]) -> list[int]:
         """Writes the predictions; returns the ids of the tasks whose prediction is stored."""
@@ -198,6 +219,8 @@ class Prelabelling:
         try:
             self.models.connections.label_studio.write_predictions(self.project_id, pairs)
         except LabelStudioUnavailableError:
+            # Label Studio may have stored them, though its answer did not arrive.
+            self.contested.update(task_id for task_id, _ in pairs)
             raise
         except LabelStudioError as e:
             logger.warning("Writing %s predictions at once failed, trying one by one: %s", len(pairs), e)

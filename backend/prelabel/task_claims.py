@@ -9,22 +9,25 @@ from dataclasses import dataclass
 
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.utils import as_text
 
 logger = logging.getLogger(__name__)
 
 # Longer than a job may run; a claim that is not released expires after it.
 CLAIM_S = 2 * 3600
-# Claims keys that are free, or that an earlier run of the job holds, whose worker is lost; returns their positions.
+# Claims keys that are free, or that an earlier run of the job holds, whose worker is lost; returns the positions of
+# both, and those of the latter.
 CLAIM = """
-local taken = {}
+local taken, inherited = {}, {}
 for place, key in ipairs(KEYS) do
   local holder = redis.call('GET', key)
   if not holder or string.sub(holder .. ':', 1, #ARGV[1]) == ARGV[1] then
     redis.call('SET', key, ARGV[1] .. ARGV[2], 'EX', ARGV[3])
     taken[#taken + 1] = place
+    if holder then inherited[#inherited + 1] = place end
   end
 end
-return taken
+return {taken, inherited}
 """
 # Releases the keys that this holder still holds.
 RELEASE = """
@@ -50,30 +53,40 @@ class Holder:
         return f"{self.job}:{self.run}"
 
 
+@dataclass(frozen=True)
+class Claimed:
+    """Ids of the tasks that a run has claimed, and of those among them that an earlier run held.
+
+    The earlier run's worker was silent for too long, and may still write.
+    """
+
+    taken: frozenset[int]
+    inherited: frozenset[int] = frozenset()
+
+
 class TaskClaims:
     """The task claims, in Redis. While Redis does not answer, every claim is granted."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def take(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> set[int]:
-        """Claims and returns the tasks that no other job holds; a later run of the same job may take them over."""
+    def take(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> Claimed:
+        """Claims the tasks that no other job holds; a later run of the same job may take them over."""
         keys = [_claim_key(project_id, version, task_id) for task_id in task_ids]
         try:
-            taken = self._redis.eval(CLAIM, len(keys), *keys, f"{holder.job}:", holder.run, CLAIM_S) if keys else []
+            places = self._redis.eval(CLAIM, len(keys), *keys, f"{holder.job}:", holder.run, CLAIM_S)
         except RedisError:
-            return set(task_ids)
-        return {task_ids[place - 1] for place in taken}
+            return Claimed(frozenset(task_ids))
+        return Claimed(*(frozenset(task_ids[place - 1] for place in found) for found in places))
 
-    def held(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> set[int]:
-        """Those of the claimed tasks that no later run has taken over; a claim that Redis has lost still counts."""
-        if not task_ids:
-            return set()
-        try:
-            holders = self._redis.mget([_claim_key(project_id, version, task_id) for task_id in task_ids])
-        except RedisError:
-            return set(task_ids)
-        return {task_id for task_id, one in zip(task_ids, holders, strict=True) if one in (None, str(holder).encode())}
+    def holders(self, project_id: int, version: str, task_ids: Sequence[int]) -> dict[int, str]:
+        """Task id → its holder, as text; '' where the claim was released, or Redis has lost it.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        found = self._redis.mget([_claim_key(project_id, version, task_id) for task_id in task_ids]) if task_ids else []
+        return {task_id: as_text(holder or b"") for task_id, holder in zip(task_ids, found, strict=True)}
 
     def release(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> None:
         """Releases the claims of `holder` on the tasks."""

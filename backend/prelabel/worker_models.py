@@ -12,7 +12,6 @@ from backend.predict.batch import Batch
 from backend.prelabel.pace import Pace
 from backend.prelabel.task_claims import TaskClaims
 from backend.prelabel.task_marks import TaskMarks
-from backend.queues.redis_connection import retry_for_a_while
 from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
@@ -45,7 +44,6 @@ def worker_models(settings: Settings) -> WorkerModels:
     settings = settings.for_work("batch")
     connections = Connections.of(settings)
     redis = connections.queues.redis
-    retry_for_a_while(redis)
     return WorkerModels(
         connections,
         Batch(

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from rq import Queue, SimpleWorker
 
 from backend.detector.preparation import preparation_folder
-from backend.errors import LabelStudioError, ModelError
+from backend.errors import LabelStudioUnavailableError, LabelStudioError, ModelError
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan, prelabel, share_out, write_clusters
 from backend.prelabel.run import Prelabelling
@@ -215,13 +215,13 @@ def test_what_predict_has_answered_and_what_another_job_holds_is_left_alone(plac
     claims = TaskClaims(place.queues.redis)
     answered, held, *_ = place.tasks
     marks.answered(place.number, version.name, [answered])
-    assert claims.take(place.number, version.name, [held], holder=Holder.of("another job")) == {held}
+    assert claims.take(place.number, version.name, [held], holder=Holder.of("another job")).taken == {held}
     counts = prelabel(place.number, version.name, place.tasks)
     assert (counts["written"], counts["failed"]) == (2, 0)
     assert [len(ones) for ones in place.predictions(version.name).values()] == [0, 0, 1, 1]
     # Another's claim stays its own; ours are given back.
     third = Holder.of("third")
-    assert claims.take(place.number, version.name, place.tasks, holder=third) == set(place.tasks) - {held}
+    assert claims.take(place.number, version.name, place.tasks, holder=third).taken == set(place.tasks) - {held}
 
 
 def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(place: Place, m
 
     def then_take_over(self: LabelStudio, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         found = unpredicted(self, *args, **kwargs)
-        assert claims.take(place.number, version.name, taken, holder=later) == set(taken)
+        assert claims.take(place.number, version.name, taken, holder=later).inherited == set(taken)
         return found
 
     with monkeypatch.context() as patched:
@@ -239,9 +239,31 @@ def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(place: Place, m
         counts = prelabel(place.number, version.name, place.tasks)
     assert (counts["written"], counts["skipped"], counts["failed"]) == (1, 3, 0)
     # What the later run holds is not given free by the earlier one.
-    assert claims.held(place.number, version.name, taken, holder=later) == set(taken)
-    assert claims.take(place.number, version.name, taken, holder=Holder.of("another job")) == set()
+    assert claims.holders(place.number, version.name, taken) == dict.fromkeys(taken, str(later))
+    assert claims.take(place.number, version.name, taken, holder=Holder.of("another job")).taken == set()
     assert prelabel(place.number, version.name, place.tasks)["written"] == 3
+    assert [len(ones) for ones in place.predictions(version.name).values()] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_write_that_arrives_after_another_run_has_written_leaves_no_second_prediction(
+    place: Place, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """As of a network that fails in the middle of a write: the data arrives once it is back, its answer may not."""
+    version, write, writes = place.promote(), LabelStudio.write_predictions, []
+
+    def late(self: LabelStudio, project_id: int, pairs: list[Any]) -> None:
+        writes.append(len(pairs))
+        is_first = len(writes) == 1
+        if is_first:
+            assert prelabel(place.number, version.name, place.tasks)["written"] == 4
+        write(self, project_id, pairs)
+        if is_first and not answers:
+            raise LabelStudioUnavailableError("Label Studio did not answer.")
+
+    monkeypatch.setattr(LabelStudio, "write_predictions", late)
+    prelabel(place.number, version.name, place.tasks)
+    assert writes == [4, 4]
     assert [len(ones) for ones in place.predictions(version.name).values()] == [1, 1, 1, 1]
 
 
