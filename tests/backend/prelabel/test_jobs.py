@@ -263,7 +263,7 @@ def test_a_write_that_arrives_after_another_run_has_written_leaves_no_second_pre
 
     monkeypatch.setattr(LabelStudio, "write_predictions", late)
     prelabel(place.number, version.name, place.tasks)
-    assert writes == [4, 4]
+    assert [size for size in writes if size] == [4, 4]
     assert [len(ones) for ones in place.predictions(version.name).values()] == [1, 1, 1, 1]
 
 
