@@ -10,7 +10,7 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.cron import CronScheduler
 
-from backend.errors import LabelStudioUnavailableError
+from backend.errors import LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues
 from backend.queues.redis_connection import wait_for_redis, wait_no_longer
@@ -27,7 +27,8 @@ def look_after() -> dict[str, int]:
     Every project counts that has a model, or a webhook in Label Studio with Drape's secret.
 
     Returns:
-        The number of `projects`; 0 where Label Studio did not answer in time: the timer soon queues the next job.
+        The number of `projects`; 0 where Label Studio or the storage did not answer in time: the timer soon
+            queues the next job.
 
     Raises:
         LabelStudioError: Label Studio refuses the credentials, or the request.
@@ -40,10 +41,10 @@ def look_after() -> dict[str, int]:
         for attempt in retrying(timeout_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
             with attempt:
                 connected = LabelStudio(settings).projects_with_webhook(settings.webhook_secret)
-    except LabelStudioUnavailableError as e:
+                served = sorted({*Registry.of(settings).project_ids(), *connected})
+    except (LabelStudioUnavailableError, StorageUnavailableError) as e:
         logger.warning("%s The next look is due within %s s", e, settings.check_every_s)
         return {"projects": 0}
-    served = sorted({*Registry.of(settings).project_ids(), *connected})
     for project_id in served:
         queues.enqueue_check(project_id, all_of_it=True)
         queues.enqueue_plan(project_id)

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from rq import Queue, SimpleWorker
 
 from backend.detector.preparation import preparation_folder
-from backend.errors import LabelStudioUnavailableError, LabelStudioError, ModelError
+from backend.errors import LabelStudioError, LabelStudioUnavailableError, ModelError
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan, prelabel, share_out, write_clusters
 from backend.prelabel.run import Prelabelling
