@@ -15,6 +15,7 @@ from unittest.mock import patch
 import torch
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.segmenters import sam3_checkpoint
 from backend.segmenters.sam3_checkpoint import clip_tokenizer
 
 Layout = Literal["sam3", "sam3.1"]
@@ -23,6 +24,8 @@ Layout = Literal["sam3", "sam3.1"]
 QUERY_GAIN, SCORE_GAIN, ATTENTION_GAIN = 50.0, 4.0, 0.3
 PRESENCE_LOGIT = -0.4
 BOX_SPREAD = 0.6
+# A multiple of 14, its patches, and of 16, to which Ultralytics rounds; less than two windows of 24 patches.
+SMALL_PX = 448
 
 
 def random_mobile_sam(folder: Path, *, seed: int = 0) -> Path:
@@ -59,14 +62,18 @@ def random_sam3(folder: Path, *, layout: Layout = "sam3", seed: int = 0) -> Path
 
 @contextmanager
 def small_sam3() -> Iterator[None]:
-    """Within the block, SAM 3 is built with few and narrow layers, for tests that need it soon."""
+    """Within the block, SAM 3 is built with few and narrow layers, for small images, for tests that need it soon."""
     quiet_ultralytics()
-    from ultralytics.models.sam import build_sam3
+    from ultralytics.models.sam import SAM3Predictor, build_sam3
 
     vision = {"depth": 2, "embed_dim": 64, "num_heads": 2, "global_att_blocks": (1,)}
     text = {"width": 64, "heads": 2, "layers": 1}
     one = {"num_layers": 1}
+    levels = [(int(SMALL_PX / size),) * 2 for size in (14 / 4, 14 / 2, 14)]
     with (
+        patch.object(sam3_checkpoint, "INPUT_SIZE_PX", SMALL_PX),
+        patch.object(SAM3Predictor, "_bb_feat_sizes", levels),
+        patch.object(build_sam3, "SAM3Model", _resized(build_sam3.SAM3Model, {"image_size": SMALL_PX})),
         patch.object(build_sam3, "ViT", _resized(build_sam3.ViT, vision)),
         patch.object(build_sam3, "VETextEncoder", _resized(build_sam3.VETextEncoder, text)),
         patch.object(build_sam3, "TransformerEncoderFusion", _resized(build_sam3.TransformerEncoderFusion, one)),

@@ -20,7 +20,7 @@ from backend.domain import Box, Image, Photo, Point, Prompt, Segment
 from backend.errors import PromptError
 from backend.segmenters.embedding_cache import EmbeddingCache
 from backend.segmenters.embedding_files import Tensors
-from backend.segmenters.sam3_checkpoint import INPUT_SIZE_PX, Sam3
+from backend.segmenters.sam3_checkpoint import Sam3
 from backend.telemetry.metrics import Metrics
 
 CLICKS, CONCEPT = "clicks", "concept"
@@ -96,7 +96,7 @@ class Sam3Segmenter:
 
     def warm_up(self) -> None:
         """Answers each kind of prompt once on a blank image, so that no annotator waits for the slow first run."""
-        size_wh = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+        size_wh = (self._sam3.input_size_px, self._sam3.input_size_px)
         blank = Image(np.zeros((*size_wh, 3), np.uint8), key="blank", source="a blank image")
         features = {head: self._for_head(embedding) for head, embedding in self._encode(blank).items()}
         with torch.inference_mode():
@@ -172,10 +172,10 @@ class Sam3Segmenter:
         previous: torch.Tensor | None,
     ) -> tuple[torch.Tensor, float]:
         clicks = self._sam3.clicks
-        scale = np.array([INPUT_SIZE_PX / size for size in size_wh], np.float32)
+        scale = np.array([self._sam3.input_size_px / size for size in size_wh], np.float32)
         clicked = np.array([(point.x, point.y) for point in points], np.float32).reshape(1, -1, 2)
         corners = np.array([((box.x_min, box.y_min), (box.x_max, box.y_max)) for box in boxes], np.float32)
-        square = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+        square = (self._sam3.input_size_px, self._sam3.input_size_px)
         prompts = clicks._prepare_prompts(
             square,
             square,

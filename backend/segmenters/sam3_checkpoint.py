@@ -41,12 +41,14 @@ class Sam3:
     Attributes:
         precision: the data type in which images are encoded.
         fingerprint: 16 hex digits that change with the weights.
+        input_size_px: side of the square to which images are stretched.
     """
 
     concept: Any
     clicks: Any
     precision: torch.dtype
     fingerprint: str
+    input_size_px: int
 
 
 def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: bool) -> Sam3:
@@ -85,7 +87,7 @@ def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: b
         # The device does not exist, or has too little memory.
         raise ModelError(f"SAM 3 does not load on the device '{device}' (DEVICE): {first_line(e)}") from e
     trim_heap()
-    return Sam3(concept, clicks, precision, fingerprint(weights))
+    return Sam3(concept, clicks, precision, fingerprint(weights), INPUT_SIZE_PX)
 
 
 class EncodedBackbone(torch.nn.Module):
