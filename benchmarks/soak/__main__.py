@@ -117,7 +117,7 @@ def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
             images[seed] = task["data"]["image"]
     site = Site(
         studio,
-        ready.url,
+        ready.studio_url,
         ready.backend_url,
         (settings.basic_auth_user, settings.basic_auth_pass),
         settings.webhook_secret,

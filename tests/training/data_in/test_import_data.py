@@ -258,7 +258,9 @@ def test_an_import_that_was_killed_goes_on(place: Place, tmp_path: Path) -> None
     assert 0 < len(found) < count
     told = CliRunner().invoke(app, ["import", "--project", str(place.project_id), str(tmp_path / "set")])
     assert told.exit_code == 0, told.output
-    assert f"{count - len(found)} images came in. {len(found)} stay as they are" in " ".join(told.output.split())
+    assert f"{count - len(found)} images were imported. {len(found)} images stay unchanged" in " ".join(
+        told.output.split()
+    )
     tasks = place.label_studio.annotated_tasks(place.project_id)
     assert sorted(image_name(task["data"]["image"]) for task in tasks) == names
     assert all(len(task["annotations"]) == 1 for task in tasks)
@@ -277,12 +279,12 @@ def test_what_would_come_in_is_printed(place: Place, tmp_path: Path) -> None:
     said = " ".join(told.output.split())
     for words in (
         "dress │ skirt │ 1",
-        "neckline │ left out: no label of the project │ 1",
-        "3 images would come in.",
-        "Left out, once: crowd (iscrowd)",
-        "Left out, once: image that is not there (gone.jpg).",
-        "Left out, 7 times: garment's attributes",
-        "The mapping names what the set does not have: gown.",
+        "neckline │ left out: not a label of the project │ 1",
+        "3 images would be imported.",
+        "Left out once: crowd (iscrowd)",
+        "Left out once: image that is not there (gone.jpg).",
+        "Left out 7 times: garment's attributes",
+        "The mapping names classes that the set does not have: gown.",
     ):
         assert words in said, said
     assert not place.tasks()
