@@ -158,16 +158,16 @@ class InstallationSettings(BaseSettings):
     @classmethod
     def _check_one(cls, value: str) -> str:
         if "," in value:
-            raise ValueError("One device is meant: a model runs on one. DEVICE_TRAIN takes several.")
+            raise ValueError("Name one device. Only DEVICE_TRAIN takes several.")
         return value
 
     @model_validator(mode="after")
     def _check_storage(self) -> InstallationSettings:
         scheme, slashes, rest = self.storage_url.partition("://")
         if slashes and (scheme not in ("file", "s3") or not rest.strip("/")):
-            raise ValueError("STORAGE_URL is a path, `file:///path` or `s3://bucket/prefix`.")
+            raise ValueError("STORAGE_URL must be a path, `file:///path` or `s3://bucket/prefix`.")
         if self.storage_url and self.model_dir:
-            raise ValueError("MODEL_DIR has no meaning with STORAGE_URL, which says where models are.")
+            raise ValueError("Do not set MODEL_DIR together with STORAGE_URL, which says where models are.")
         return self
 
     @property
@@ -183,8 +183,8 @@ class InstallationSettings(BaseSettings):
         if not self.redis_password or parts.password:
             return url
         host = parts.netloc.rpartition("@")[2]
-        word = quote(self.redis_password, safe="")
-        return parts._replace(netloc=f"{parts.username or ''}:{word}@{host}").geturl()
+        password = quote(self.redis_password, safe="")
+        return parts._replace(netloc=f"{parts.username or ''}:{password}@{host}").geturl()
 
     @property
     def models_path(self) -> Path:

@@ -40,7 +40,7 @@ ANNOTATION_ACTIONS = frozenset(
     {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
 )
 # Shorter than the time that a stopped process is given to end.
-CLOSE_S = 2.0
+CLOSE_TIMEOUT_S = 2.0
 ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
 
 
@@ -61,7 +61,7 @@ class Service:
 
     @classmethod
     def build(cls, settings: Settings) -> Service:
-        """Builds all parts from the settings; the segmenter loads in the background, all else loads on first use."""
+        """Builds all parts from the settings; the segmenter loads in the background, all else on first use."""
         # Ultralytics sets this too when the first detector imports it. If OpenCV were then working on a click in its
         # own threads, it would divide by their new number, which is 0, and crash the whole process.
         cv2.setNumThreads(0)
@@ -93,8 +93,8 @@ class Service:
         )
 
     def close(self) -> None:
-        """Queues the work of events that still wait, for at most `CLOSE_S` seconds; call it as the process ends."""
-        self.inbox.close(timeout_s=CLOSE_S)
+        """Queues the work of events that still wait, for at most `CLOSE_TIMEOUT_S` seconds."""
+        self.inbox.close(timeout_s=CLOSE_TIMEOUT_S)
 
     def model_version(self, project_id: int | None) -> str:
         """Name of the model that pre-annotates the project: its champion, or the segmenter while it has no champion."""
@@ -127,8 +127,9 @@ class Service:
         configs = parse_label_configs(request.label_config)
         if request.context and request.tasks:
             # `result` is a list: `request.context` is None otherwise.
-            config = config_of(configs, [one for one in request.context["result"] if isinstance(one, dict)])
-            return [_as_result(self._interact(request, config))]
+            regions = [region for region in request.context["result"] if isinstance(region, dict)]
+            config = config_of(configs, regions)
+            return [_as_result(self._answer_prompt(request, config))]
         left_s = self.connections.settings.predict_deadline_s if deadline_s is None else deadline_s
         return self._predict_batch(request, configs, deadline_s=left_s)
 
@@ -140,7 +141,7 @@ class Service:
         """
         return _as_result(self.interactive.explain_refusal(reason, parse_label_configs(request.label_config)[0]))
 
-    def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
+    def _answer_prompt(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         task, project_id = request.tasks[0], request.project_id
         try:
             return self.interactive.answer(request, config)
@@ -163,15 +164,15 @@ class Service:
         if len(request.tasks) == 1:
             # Label Studio asks for a single task when somebody opens it.
             self.prewarmer.opened(project_id, request.tasks[0], configs[0])
-        current = self.batch.current(project_id) if self.connections.registry.champion(project_id) else None
-        if current is None:
+        model = self.batch.active_model(project_id) if self.connections.registry.champion(project_id) else None
+        if model is None:
             return self._predict_without_model(project_id, request.tasks, configs[0])
         answers: dict[int, dict[str, Any] | list[Any]] = {}
-        for outcome in self.batch.predict(request.tasks, configs, current, deadline_s=deadline_s):
+        for outcome in self.batch.predict(request.tasks, configs, model, deadline_s=deadline_s):
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
             if outcome.problem:
                 self.connections.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
-        self.marks.answered(project_id, current.version, [task_id for task_id, answer in answers.items() if answer])
+        self.marks.answered(project_id, model.version, [task_id for task_id, answer in answers.items() if answer])
         late = [task.id for task in request.tasks if task.id not in answers]
         if late:
             self._queue_late(project_id, late)
@@ -202,7 +203,8 @@ class Service:
             self.connections.queues.enqueue_prelabel(project_id, task_ids, version=champion.name if champion else "")
         except QueueError as e:
             self.connections.problems.report(
-                f"{len(task_ids)} tasks did not fit the time limit and were not queued: {e}", project_id=project_id
+                f"{len(task_ids)} tasks did not fit into the time limit and could not be queued: {e}",
+                project_id=project_id,
             )
 
     def webhook(self, event: WebhookEvent) -> str:
@@ -218,7 +220,7 @@ class Service:
             work = EventWork("prelabel", project_id, tuple(task.id for task in event.tasks))
         elif event.action == "START_TRAINING":
             work = EventWork("train", project_id)
-        elif event.action in ANNOTATION_ACTIONS and not self._is_own(event):
+        elif event.action in ANNOTATION_ACTIONS and not self._is_auto_accepted(event):
             work = EventWork("check", project_id)
         else:
             logger.info("Nothing to do for webhook action %s", event.action)
@@ -226,13 +228,13 @@ class Service:
         self.inbox.put(work)
         return work.kind
 
-    def takes_long(self, event: WebhookEvent) -> bool:
+    def is_slow(self, event: WebhookEvent) -> bool:
         """Whether `webhook` hashes the event's regions and reads the project's settings, which blocks an event loop."""
         return event.action == "ANNOTATION_CREATED" and event.annotation is not None and is_marked(event.annotation)
 
-    def _is_own(self, event: WebhookEvent) -> bool:
+    def _is_auto_accepted(self, event: WebhookEvent) -> bool:
         """Whether Drape stored it and does not train on it: each of thousands would start a new count of all labels."""
-        if not self.takes_long(event) or accepted_by(event.annotation or {}) is None:
+        if not self.is_slow(event) or accepted_by(event.annotation or {}) is None:
             return False
         return not self.connections.settings.for_project(event.project_id).train_on_auto_accepted
 

@@ -208,10 +208,10 @@ class Settings(InstallationSettings):
             return {}
         path = Path(self.project_settings)
         try:
-            about = path.stat()
+            status = path.stat()
         except OSError as e:
             raise SettingsError(f"PROJECT_SETTINGS={path} cannot be read: {e.strerror or e}.") from e
-        return read_projects(path, (about.st_mtime_ns, about.st_size), known=frozenset(type(self).model_fields))
+        return read_projects(path, (status.st_mtime_ns, status.st_size), known=frozenset(type(self).model_fields))
 
     def for_project(self, project_id: int | None) -> Settings:
         """These settings, overridden by the project's own, which the file holds at the time of the call.
@@ -226,8 +226,10 @@ class Settings(InstallationSettings):
             # Values that are passed as arguments override the environment.
             return type(self)(**{**dict(self), **own})
         except ValidationError as e:
-            wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
-            raise SettingsError(f"{describe_project(Path(self.project_settings), project_id)}: {wrong}.") from e
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in e.errors()
+            )
+            raise SettingsError(f"{describe_project(Path(self.project_settings), project_id)}: {problems}.") from e
 
     def check_projects(self) -> tuple[int, ...]:
         """Checks every project's own settings; returns the numbers of the projects that have any.

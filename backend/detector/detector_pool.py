@@ -48,7 +48,7 @@ def load_detector(version: Version, *, device: str) -> LoadedDetector:
     detector = Detector(
         runtime or _torch(version, device), classes=version.classes, image_size_px=version.image_size_px
     )
-    logger.info("Model version %s is loaded, computed by %s", version.name, detector.runtime.name)
+    logger.info("Loaded model version %s, runtime %s", version.name, detector.runtime.name)
     return LoadedDetector(version, detector, clusters, preparation is not None)
 
 
@@ -65,7 +65,7 @@ def _exported(version: Version, precision: Precision) -> Runtime | None:
     try:
         return OpenVinoRuntime(preparation_folder(version) / OPENVINO_FILE, precision=precision)
     except ModelError as e:
-        logger.warning("Model version %s is computed by PyTorch: %s", version.name, e)
+        logger.warning("Model version %s falls back to PyTorch: %s", version.name, e)
         return None
 
 
@@ -83,7 +83,7 @@ class DetectorPool:
         self._loaded: OrderedDict[tuple[int, str], LoadedDetector] = OrderedDict()
         self._lock = threading.Lock()
 
-    def for_project(self, project_id: int, *, asked: str = "") -> LoadedDetector | None:
+    def for_project(self, project_id: int, *, version_name: str = "") -> LoadedDetector | None:
         """Returns the project's current detector, loaded; None if the project has no model yet.
 
         While the weights of a new version cannot be fetched, the previous version stays in use.
@@ -96,13 +96,13 @@ class DetectorPool:
             StorageError: the weights are not on this machine, and the storage is unreachable.
         """
         version = self._registry.champion(project_id)
-        if asked and (version is None or version.name != asked):
-            version = self._registry.version(project_id, asked)
+        if version_name and (version is None or version.name != version_name):
+            version = self._registry.version(project_id, version_name)
         else:
-            asked = ""
+            version_name = ""
         if version is None:
             return None
-        place, is_prepared = (project_id, asked), read_preparation(version) is not None
+        place, is_prepared = (project_id, version_name), read_preparation(version) is not None
         with self._lock:
             loaded = self._loaded.get(place)
             # A version is loaded again once it is prepared.
@@ -112,7 +112,7 @@ class DetectorPool:
                 except StorageError as e:
                     if loaded is None:
                         raise
-                    logger.warning("Project %s goes on with its earlier model: %s", project_id, e)
+                    logger.warning("Project %s keeps its previous model: %s", project_id, e)
             is_new = loaded is not self._loaded.get(place)
             self._loaded[place] = loaded
             self._loaded.move_to_end(place)

@@ -64,5 +64,5 @@ def read_preparation(version: Version) -> Preparation | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, StorageError) as e:
-        logger.warning("The preparation of %s cannot be read, and is made again: %s", version.name, e)
+        logger.warning("The preparation of %s cannot be read and is repeated: %s", version.name, e)
         return None

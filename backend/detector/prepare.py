@@ -73,7 +73,7 @@ def prepare(
     # If another machine was first, its preparation counts.
     preparation = read_preparation(version) or preparation
     logger.info(
-        "Model version %s is computed by %s: %s (%.0f s)",
+        "Model version %s is prepared for runtime %s: %s (%.0f s)",
         version.name,
         preparation.runtime,
         preparation.note,
@@ -91,7 +91,7 @@ def _prepare(
         preparation, runtime = _fastest_on_cpu(version, network, images, truth, folder)
     else:
         preparation, runtime = (
-            Preparation("torch", f"on {device} it is the fastest."),
+            Preparation("torch", f"it is the fastest on {device}."),
             TorchRuntime(network, device=device),
         )
     features = [scene.features for scene in _see(version, runtime, images) if scene.features is not None]
@@ -114,7 +114,7 @@ def _fastest_on_cpu(
     most_lost = MAX_PSEUDO_MAP_LOSS if truth is None else MAX_MAP_LOSS
     map_torch = mask_map(expected, [scene.detections for scene in by_torch])
     if map_torch is None:
-        return Preparation("torch", "there were no garments to verify a faster one with."), torch
+        return Preparation("torch", "there were no garments to verify faster runtimes with."), torch
     try:
         export_openvino(network, folder / OPENVINO_FILE)
     except ModelError as e:
@@ -126,8 +126,8 @@ def _fastest_on_cpu(
         note = f"its mask mAP is {map_faster:.4f}, PyTorch's {map_torch:.4f}."
         if map_faster >= map_torch - most_lost:
             return Preparation(RUNTIMES[precision], note, map_torch, map_faster, len(verified)), faster
-        logger.warning("%s is not computed by openvino-%s: %s", version.name, precision, note)
-    return Preparation("torch", "faster ones lose too much mask mAP.", map_torch, None, len(verified)), torch
+        logger.warning("%s cannot use the runtime openvino-%s: %s", version.name, precision, note)
+    return Preparation("torch", "faster runtimes lose too much mask mAP.", map_torch, None, len(verified)), torch
 
 
 def _see(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Scene]:

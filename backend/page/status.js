@@ -1,13 +1,13 @@
 // Asks for the page again and again, and changes what has changed: focus, open parts and scrolling stay.
 const EVERY_MS = 3000;
-const SAID_MS = 10000;
+const NOTICE_MS = 10000;
 const note = document.getElementById("connection");
 
 async function refresh() {
   if (document.hidden) return;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok) throw new Error(`the backend answers ${answer.status}`);
+    if (!answer.ok) throw new Error(`the backend answered ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     Idiomorph.morph(document.querySelector("main"), fresh.querySelector("main"), {
       callbacks: { beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") },
@@ -15,7 +15,7 @@ async function refresh() {
     Idiomorph.morph(document.querySelector("header"), fresh.querySelector("header"));
     note.textContent = "";
   } catch (error) {
-    note.textContent = `Connection lost (${error.message}): the figures below are old. Trying again.`;
+    note.textContent = `Connection lost (${error.message}). The figures below are out of date. Trying again.`;
   }
 }
 
@@ -34,5 +34,5 @@ setTimeout(() => {
   const address = new URL(location.href);
   address.searchParams.delete("said");
   history.replaceState(null, "", address);
-}, SAID_MS);
+}, NOTICE_MS);
 setTimeout(again, EVERY_MS);

@@ -33,15 +33,15 @@ class StickyWords:
         try:
             self._redis.hset(KEY, str(project_id), json.dumps(asdict(phrase)))
         except RedisError as e:
-            logger.warning("The words '%s' are not remembered: Redis is away (%s)", ", ".join(phrase.words), e)
+            logger.warning("The words '%s' are not stored: Redis does not answer (%s)", ", ".join(phrase.words), e)
 
     def recall(self, project_id: int) -> Phrase | None:
         """The project's stored phrase; None where there is none."""
         try:
-            kept = self._redis.hget(KEY, str(project_id))
+            stored = self._redis.hget(KEY, str(project_id))
         except RedisError:
             return None
-        if not kept:
+        if not stored:
             return None
-        read = json.loads(kept)
-        return Phrase(tuple(read["words"]), read["label"])
+        content = json.loads(stored)
+        return Phrase(tuple(content["words"]), content["label"])

@@ -39,7 +39,7 @@ def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
         encoded = base64.b64decode(url.partition(",")[2], validate=True)
         width, height = _size_wh(encoded)
         if (width, height) != size_wh:
-            raise RegionError(f"its bitmask is {width} x {height}, its image {size_wh[0]} x {size_wh[1]}.")
+            raise RegionError(f"its bitmask has {width} x {height} pixels, but its image {size_wh[0]} x {size_wh[1]}.")
         with warnings.catch_warnings():
             # The PNG is exactly as large as its image, so it is no decompression bomb.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)

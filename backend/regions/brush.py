@@ -59,7 +59,7 @@ def rle_to_mask(rle: Sequence[int], *, size_wh: tuple[int, int]) -> Mask:
     values, value_bits = int(bits[:32], 2), int(bits[32:37], 2) + 1
     length_bits = [int(bits[at : at + 4], 2) + 1 for at in range(37, HEAD_BITS, 4)]
     if values != width * height * CHANNELS:
-        raise RegionError(f"its brush holds {values // CHANNELS} pixels, its image {width * height}.")
+        raise RegionError(f"its brush has {values // CHANNELS} pixels, but its image {width * height}.")
     longest = max(length_bits)
     # Repeated runs of the widest length hold the most values per bit: they bound the values that the code can hold.
     if values * (3 + longest + value_bits) > (len(bits) - HEAD_BITS) << longest:
@@ -98,7 +98,7 @@ def _bytes(rle: Sequence[int]) -> bytes:
     except (TypeError, ValueError) as e:
         raise RegionError("its brush is not a list of bytes.") from e
     if len(code) * 8 < HEAD_BITS:
-        raise RegionError("its brush breaks off.")
+        raise RegionError("its brush is truncated.")
     return code
 
 
@@ -113,7 +113,7 @@ def _painted(bits: str, values: int, value_bits: int, length_bits: list[int]) ->
         at += 3 + width
         end = at + (1 if repeated else length) * value_bits
         if end > len(bits):
-            raise RegionError("its brush breaks off.")
+            raise RegionError("its brush is truncated.")
         if value + length > values:
             raise RegionError("its brush runs past the end of its image.")
         # Value `v` is the alpha of pixel `v // 4` where `v % 4 == 3`.

@@ -110,7 +110,7 @@ def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: s
             case "ellipse":
                 mask = outline_to_mask(_ellipse(value, size_wh), size_wh=size_wh)
             case _:
-                raise RegionError(f"the region type '{kind}' is not known.")
+                raise RegionError(f"the region type '{kind}' is unknown.")
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as e:
         raise RegionError(f"its {kind} value cannot be read ({e}).") from e
     if not mask.any():
@@ -136,7 +136,7 @@ def _points(points: object) -> Outline:
     if len(outline) < 3:
         raise RegionError("it has fewer than 3 points.")
     if not (np.abs(outline) < FAR).all():
-        raise RegionError("its points lie nowhere near the image.")
+        raise RegionError("its points are far outside the image.")
     return outline
 
 

@@ -40,7 +40,9 @@ def select_garments(
     labels = {id(one): label for one, label in wanted}
     found = without_duplicates([one for one, _ in wanted])
     if len(found) > max_regions:
-        logger.warning("%s garments were found in one image; %s stay (MAX_REGIONS)", len(found), max_regions)
+        logger.warning(
+            "%s garments were found in one image, only the best %s are used (MAX_REGIONS)", len(found), max_regions
+        )
     return [
         LabelledMask(one.mask, labels[id(one)], round(one.region_score, SCORE_DIGITS)) for one in found[:max_regions]
     ]

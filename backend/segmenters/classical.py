@@ -59,7 +59,7 @@ class ClassicalSegmenter:
             OverloadedError: other prompts occupied all cores for too long.
         """
         if not prompt.boxes and not any(point.positive for point in prompt.points):
-            raise PromptError("Click on the garment first; Alt-click only takes away from it.")
+            raise PromptError("Click on the garment first. Alt-click only removes parts of it.")
         positive, negative = (
             np.array([(p.x, p.y) for p in prompt.points if p.positive is sign], np.float64).reshape(-1, 2)
             for sign in (True, False)
@@ -74,7 +74,7 @@ class ClassicalSegmenter:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if not self._turns.acquire(timeout=PATIENCE_S):
-            raise OverloadedError(f"Too much is asked at once. Try again in {RETRY_S} seconds.", retry_after_s=RETRY_S)
+            raise OverloadedError(f"Too many requests at once. Try again in {RETRY_S} seconds.", retry_after_s=RETRY_S)
         try:
             yield
         finally:

@@ -157,7 +157,7 @@ class EmbeddingCache:
         try:
             tier.put(key, tensors)
         except (OSError, SafetensorError, RuntimeError, ValueError) as e:
-            logger.warning("The embedding %s is not kept (%s): %s", key, tier.name, e)
+            logger.warning("The embedding %s could not be stored (%s): %s", key, tier.name, e)
         finally:
             unwritten.release()
 

@@ -109,7 +109,7 @@ class DiskTier:
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError) as e:
-            logger.warning("The kept embedding %s is damaged and encoded anew: %s", path.name, e)
+            logger.warning("The stored embedding %s is damaged, the image is encoded again: %s", path.name, e)
             path.unlink(missing_ok=True)
             return None
         return tensors
@@ -193,7 +193,7 @@ class SharedTier:
         except StorageError as e:
             self._leave_alone(e)
         except (SafetensorError, OSError) as e:
-            logger.warning("The shared embedding %s is damaged and encoded anew: %s", key, e)
+            logger.warning("The shared embedding %s is damaged, the image is encoded again: %s", key, e)
         return None
 
     def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
@@ -237,7 +237,7 @@ class SharedTier:
             self._kept.pop(name, None)
 
     def _leave_alone(self, error: StorageError) -> None:
-        logger.warning("Embeddings are not shared for the next %.0f s: %s", AWAY_S, error)
+        logger.warning("The shared storage is not used for embeddings for the next %.0f s: %s", AWAY_S, error)
         self._away_until = time.monotonic() + AWAY_S
 
     @contextmanager

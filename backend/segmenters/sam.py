@@ -43,7 +43,7 @@ class SamSegmenter:
         if not (prompt.points or prompt.boxes):
             raise PromptError("Click on the garment or draw a box.")
         if len(prompt.boxes) > 1:
-            raise PromptError("One box at a time: accept or delete the first.")
+            raise PromptError("Use one box at a time: accept or delete the first one.")
         points = [[[point.x, point.y] for point in prompt.points]] if prompt.points else None
         labels = [[int(point.positive) for point in prompt.points]] if prompt.points else None
         boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in prompt.boxes] or None
@@ -113,7 +113,7 @@ def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: 
     from ultralytics.models.sam import Predictor, SAM2Predictor
 
     if ("/" in weights or "\\" in weights) and not Path(weights).is_file():
-        raise ModelError(f"SAM's weights are not at '{weights}' (SAM_WEIGHTS).")
+        raise ModelError(f"There are no SAM weights at '{weights}' (SAM_WEIGHTS).")
     kind = SAM2Predictor if "sam2" in Path(weights).name else Predictor
     overrides = {
         "model": weights,

@@ -64,13 +64,13 @@ class Sam3Segmenter:
         if prompt.asks_for_all:
             if prompt.points or prompt.boxes:
                 raise PromptError(
-                    "A click or a box asks for one garment, an example for all that are like it: remove one of them."
+                    "Clicks and boxes select one garment, examples select all similar ones. Remove one of the two."
                 )
             return self._find_all(image, prompt.words, prompt.examples, min_score=self._min_score)
         if len(prompt.boxes) > 1:
-            raise PromptError("One box at a time: accept or delete the first.")
+            raise PromptError("Use one box at a time: accept or delete the first one.")
         if not (prompt.points or prompt.boxes):
-            raise PromptError("Click on the garment, draw a box, or write what it is.")
+            raise PromptError("Click on the garment, draw a box, or describe it in words.")
         return self._find_one(image, prompt.points, prompt.boxes)
 
     def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
@@ -198,7 +198,7 @@ class Sam3Segmenter:
         self, image: Photo, words: tuple[str, ...], examples: Sequence[Box], *, min_score: float
     ) -> list[Segment]:
         if examples and len(words) > 1:
-            raise PromptError("An example goes with one phrase: remove the other words.")
+            raise PromptError("An example can be combined with one phrase only. Remove the other words.")
         features = self._embedding(image, CONCEPT)
         # One phrase after another: each takes 0.6 GB, and none depends on another's answer.
         found = [

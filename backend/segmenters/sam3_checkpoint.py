@@ -28,8 +28,8 @@ INPUT_SIZE_PX = 1008
 IMAGE_PARTS = ("sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
 VIDEO_PARTS = ("memory_attention", "memory_encoder", "obj_ptr_proj", "obj_ptr_tpos_proj", "mask_downsample")
 HOW_TO_GET_THEM = (
-    "Meta gives them out on request: ask at https://huggingface.co/facebook/sam3, download sam3.pt, and set "
-    "SAM3_WEIGHTS to its path."
+    "Request them from Meta at https://huggingface.co/facebook/sam3, download sam3.pt, and set SAM3_WEIGHTS "
+    "to its path."
 )
 NAMED_KEYS = 5
 
@@ -61,7 +61,7 @@ def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: b
         ModelError: the file is missing, not SAM 3, or lacks weights (the message names them); or the device fails.
     """
     if not weights.is_file():
-        raise ModelError(f"SAM 3's weights are not at '{weights}'. {HOW_TO_GET_THEM}")
+        raise ModelError(f"There are no SAM 3 weights at '{weights}'. {HOW_TO_GET_THEM}")
     _check_is_checkpoint(weights)
     quiet_ultralytics()
     from ultralytics.models.sam import SAM3Predictor, SAM3SemanticPredictor
@@ -100,13 +100,11 @@ def _check_is_checkpoint(weights: Path) -> None:
     try:
         content = _mapped(weights)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as e:
-        raise ModelError(
-            f"'{weights}' is not a checkpoint of SAM 3: it cannot be read as one. {HOW_TO_GET_THEM}"
-        ) from e
+        raise ModelError(f"'{weights}' is not a SAM 3 checkpoint: it cannot be read. {HOW_TO_GET_THEM}") from e
     nested = content.get("model") if isinstance(content, dict) else None
     keys = nested if isinstance(nested, dict) else content
     if not isinstance(keys, dict) or not any(str(key).startswith("detector.") for key in keys):
-        raise ModelError(f"'{weights}' is not a checkpoint of SAM 3: it has no weight 'detector.*'. {HOW_TO_GET_THEM}")
+        raise ModelError(f"'{weights}' is not a SAM 3 checkpoint: it has no weight 'detector.*'. {HOW_TO_GET_THEM}")
 
 
 def _mapped(weights: Path) -> Any:
@@ -127,7 +125,9 @@ def _build(weights: Path, *, compiled: bool) -> tuple[torch.nn.Module, torch.nn.
     missing += [key for key in _fill(interactive, weights, interactive=True) if key.startswith(IMAGE_PARTS)]
     if missing:
         named = ", ".join(missing[:NAMED_KEYS]) + (", …" if len(missing) > NAMED_KEYS else "")
-        raise ModelError(f"'{weights}' is not a whole SAM 3: {len(missing)} weights are missing ({named}).")
+        raise ModelError(
+            f"'{weights}' is an incomplete SAM 3 checkpoint: {len(missing)} weights are missing ({named})."
+        )
     for part in VIDEO_PARTS:
         delattr(interactive, part)
     interactive.image_encoder = EncodedBackbone()
@@ -164,7 +164,7 @@ def _fill(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[s
             _load_checkpoint(model, str(weights), interactive=interactive)
     except RuntimeError as e:
         # A weight has another shape.
-        raise ModelError(f"'{weights}' is not a checkpoint of SAM 3: {str(e).splitlines()[-1].strip()}") from e
+        raise ModelError(f"'{weights}' is not a SAM 3 checkpoint: {str(e).splitlines()[-1].strip()}") from e
     finally:
         handle.remove()
     return missing

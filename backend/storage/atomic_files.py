@@ -21,48 +21,48 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = False)
         durable: waits until the content is on the disk, where it survives a crash of the machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = _beside(path)
+    temporary = _temporary_sibling(path)
     try:
-        half.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         if durable:
-            sync(half)
-        half.replace(path)
+            sync(temporary)
+        temporary.replace(path)
     except OSError:
         # On a full disk the incomplete file would take up the little space that is left.
-        half.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def copy_atomically(source: Path, target: Path, *, durable: bool = False) -> None:
     """Copies a file in the same way."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    half = _beside(target)
+    temporary = _temporary_sibling(target)
     try:
-        shutil.copyfile(source, half)
+        shutil.copyfile(source, temporary)
         if durable:
-            sync(half)
-        half.replace(target)
+            sync(temporary)
+        temporary.replace(target)
     except OSError:
-        half.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def staging_folder(place: Path, *, private: bool = True) -> Iterator[Path]:
-    """Yields a new folder beside `place` for the caller to fill and move to `place`; removes it if it was not moved.
+def staging_folder(target: Path, *, private: bool = True) -> Iterator[Path]:
+    """Yields a new folder beside `target` for the caller to fill and move to `target`; removes it if it was not moved.
 
     Args:
         private: only the owner may read the folder.
     """
     if private:
-        half = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=place.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=target.parent))
     else:
-        half = place.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}")
-        half.mkdir(parents=True)
+        temporary = target.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}")
+        temporary.mkdir(parents=True)
     try:
-        yield half
+        yield temporary
     finally:
-        shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -74,6 +74,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _beside(path: Path) -> Path:
+def _temporary_sibling(path: Path) -> Path:
     # A hidden name that no other process or machine uses.
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")

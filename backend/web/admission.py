@@ -42,26 +42,26 @@ RETRY_CLICK_S, RETRY_BATCH_S = 2, 15
 
 
 class WaitEstimate:
-    """Estimates from the latest answers how long the next one takes."""
+    """Estimates from the time between the latest answers how long a new request waits."""
 
     def __init__(self) -> None:
-        self._each_s = 0.0
-        self._since_s: float | None = None
+        self._mean_s = 0.0
+        self._last_answer_s: float | None = None
 
-    def busy(self, at_s: float) -> None:
+    def start(self, at_s: float) -> None:
         """Records that there is work from now on: the interval to the next answer begins."""
-        self._since_s = at_s
+        self._last_answer_s = at_s
 
-    def answered(self, at_s: float) -> None:
+    def record_answer(self, at_s: float) -> None:
         """Records an answer; the interval since the previous one counts, however many are computed at once."""
-        if self._since_s is not None:
-            took_s = at_s - self._since_s
-            self._each_s = self._each_s + SMOOTHING * (took_s - self._each_s) if self._each_s else took_s
-        self._since_s = at_s
+        if self._last_answer_s is not None:
+            interval_s = at_s - self._last_answer_s
+            self._mean_s = self._mean_s + SMOOTHING * (interval_s - self._mean_s) if self._mean_s else interval_s
+        self._last_answer_s = at_s
 
     def expected_s(self, waiting: int) -> float:
         """Seconds until a request behind `waiting` others is answered; 0 before the first answer."""
-        return self._each_s * (waiting + 1)
+        return self._mean_s * (waiting + 1)
 
 
 class Lane:
@@ -112,7 +112,7 @@ class Lane:
         if self.is_full() or self._yields():
             raise self.overloaded()
         if not self.in_flight:
-            self._wait_estimate.busy(time.monotonic())
+            self._wait_estimate.start(time.monotonic())
         self.in_flight += 1
         running = asyncio.ensure_future(self._work(work, ends_at=time.monotonic() + self._deadline_s))
         running.add_done_callback(self._finish)
@@ -136,7 +136,7 @@ class Lane:
         self.in_flight -= 1
         failure = None if running.cancelled() else running.exception()
         if not isinstance(failure, OverloadedError):
-            self._wait_estimate.answered(time.monotonic())
+            self._wait_estimate.record_answer(time.monotonic())
         self._log_recovery()
 
     def overloaded(self) -> OverloadedError:
@@ -144,10 +144,10 @@ class Lane:
         self._metrics.shed.labels(kind=self._kind).inc()
         if not self._is_shedding:
             # Logged once: a line for each refused request would add to the load.
-            logger.warning("Too much is asked at once: %s requests are refused", self._kind)
+            logger.warning("Too many requests at once: %s requests are refused", self._kind)
         self._is_shedding = True
         return OverloadedError(
-            f"Too much is asked at once. Try again in {self._retry_after_s} seconds.",
+            f"Too many requests at once. Try again in {self._retry_after_s} seconds.",
             retry_after_s=self._retry_after_s,
         )
 
@@ -167,7 +167,7 @@ class Lane:
     def _log_recovery(self) -> None:
         if self._is_shedding and not self.in_flight:
             self._is_shedding = False
-            logger.info("%s requests are taken on again", self._kind)
+            logger.info("%s requests are accepted again", self._kind)
 
 
 class Lanes:

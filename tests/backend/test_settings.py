@@ -79,15 +79,15 @@ WRONG = [
     ("projects: {7: {max_regions: many}}", ["project 7", "MAX_REGIONS", "integer"]),
     # Rules over several settings hold too.
     ("projects: {7: {approval: choice}}", ["project 7", "APPROVAL_CHOICE"]),
-    ("projects: {saris: {max_regions: 1}}", ["'saris' is no project's number"]),
-    ("projects: {7: 12}", ["'7' is no project's number with settings below it"]),
+    ("projects: {saris: {max_regions: 1}}", ["'saris' is not a project number"]),
+    ("projects: {7: 12}", ["'7' is not a project number with settings below it"]),
     ("7: {max_regions: 1}", ["must hold `projects:`"]),
     ("projects: [1, 2]", ["must hold `projects:`"]),
     ("", ["must hold `projects:`"]),
     ("projects: {}\nothers: {}", ["must hold `projects:`"]),
     ("- 1", ["must hold `projects:`"]),
     ("projects: {7: [", ["cannot be read as YAML"]),
-    ("projects: {²: {max_regions: 1}}", ["'²' is no project's number"]),
+    ("projects: {²: {max_regions: 1}}", ["'²' is not a project number"]),
     # Objects of Python, aliases of aliases, in lists and as merged tables, one of itself; depth, length.
     ("projects: !!python/object/apply:os.system ['true']", ["cannot be read as YAML"]),
     (LAUGHS, ["cannot be read as YAML", "more than 100,000 values"]),

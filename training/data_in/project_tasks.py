@@ -13,7 +13,7 @@ from backend.domain import Prediction
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.payloads import image_in
 from backend.label_studio.uploads import (
-    UPLOADED,
+    UPLOAD_URL,
     ensure_served,
     image_name,
     import_tasks,
@@ -166,7 +166,7 @@ class ProjectTasks:
 
     def _keys(self, picture: SetPicture) -> Iterator[Key]:
         if picture.url:
-            uploaded = UPLOADED.search(unquote(picture.url))
+            uploaded = UPLOAD_URL.search(unquote(picture.url))
             yield (uploaded["name"], None) if uploaded else image_name(picture.url)
             return
         served = self._served(picture.file) if picture.file is not None else None
@@ -179,5 +179,5 @@ class ProjectTasks:
 
 
 def _key(address: str, sizes: dict[str, int | None]) -> Key:
-    uploaded = UPLOADED.search(unquote(address))
+    uploaded = UPLOAD_URL.search(unquote(address))
     return (uploaded["name"], sizes.get(unquote(address))) if uploaded else image_name(address)
