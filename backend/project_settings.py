@@ -53,12 +53,12 @@ MAX_YAML_CHARACTERS, MAX_YAML_VALUES = 200_000, 100_000
 
 
 @lru_cache(maxsize=4)
-def read_projects(path: Path, stamp: tuple[int, int], *, counted: frozenset[str]) -> Mapping[int, Mapping[str, Any]]:
+def read_projects(path: Path, stamp: tuple[int, int], *, all_names: frozenset[str]) -> Mapping[int, Mapping[str, Any]]:
     """The file's content: project number → setting name in lower case → value.
 
     Args:
         stamp: the file's modification time and size: a changed file is read again instead of taken from the cache.
-        counted: names of all settings that exist.
+        all_names: names of all settings that exist.
 
     Raises:
         SettingsError: the file is malformed, or names a setting that projects cannot override.
@@ -76,7 +76,7 @@ def read_projects(path: Path, stamp: tuple[int, int], *, counted: frozenset[str]
             raise SettingsError(f"PROJECT_SETTINGS={path}: '{number}' is not a project number with settings below it.")
         by_name = {str(name).lower(): value for name, value in (values or {}).items()}
         for name in by_name.keys() - PROJECT_SETTING_NAMES:
-            reason = "is a setting of the whole installation" if name in counted else "is not a setting"
+            reason = "is a setting of the whole installation" if name in all_names else "is not a setting"
             where = describe_project(path, int(number))
             raise SettingsError(f"{where}: {name.upper()} {reason}; docs/reference/settings.md lists them.")
         settings_by_project[int(number)] = by_name

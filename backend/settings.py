@@ -211,7 +211,7 @@ class Settings(InstallationSettings):
             status = path.stat()
         except OSError as e:
             raise SettingsError(f"PROJECT_SETTINGS={path} cannot be read: {e.strerror or e}.") from e
-        return read_projects(path, (status.st_mtime_ns, status.st_size), known=frozenset(type(self).model_fields))
+        return read_projects(path, (status.st_mtime_ns, status.st_size), all_names=frozenset(type(self).model_fields))
 
     def for_project(self, project_id: int | None) -> Settings:
         """These settings, overridden by the project's own, which the file holds at the time of the call.
