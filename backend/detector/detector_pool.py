@@ -43,23 +43,23 @@ def load_detector(version: Version, *, device: str) -> LoadedDetector:
     preparation = read_preparation(version)
     runtime: Runtime | None = None
     if device == "cpu" and preparation is not None and preparation.runtime != "torch":
-        runtime = _exported(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
+        runtime = _load_openvino(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
     clusters = load_clusters(preparation_folder(version) / CLUSTERS_FILE) if preparation else None
     detector = Detector(
-        runtime or _torch(version, device), classes=version.classes, image_size_px=version.image_size_px
+        runtime or _load_torch(version, device), classes=version.classes, image_size_px=version.image_size_px
     )
     logger.info("Loaded model version %s, runtime %s", version.name, detector.runtime.name)
     return LoadedDetector(version, detector, clusters, preparation is not None)
 
 
-def _torch(version: Version, device: str) -> Runtime:
+def _load_torch(version: Version, device: str) -> Runtime:
     from backend.detector.runtimes.network import load_network
     from backend.detector.runtimes.torch_runtime import TorchRuntime
 
     return TorchRuntime(load_network(version.weights)[0], device=device)
 
 
-def _exported(version: Version, precision: Precision) -> Runtime | None:
+def _load_openvino(version: Version, precision: Precision) -> Runtime | None:
     from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime
 
     try:
@@ -89,7 +89,7 @@ class DetectorPool:
         While the weights of a new version cannot be fetched, the previous version stays in use.
 
         Args:
-            asked: the name of a version of the project to use instead of the current version.
+            version_name: a version of the project to use instead of the current version.
 
         Raises:
             ModelError: the version does not exist, or its weights are missing, were changed, or do not load.
@@ -102,9 +102,9 @@ class DetectorPool:
             version_name = ""
         if version is None:
             return None
-        place, is_prepared = (project_id, version_name), read_preparation(version) is not None
+        key, is_prepared = (project_id, version_name), read_preparation(version) is not None
         with self._lock:
-            loaded = self._loaded.get(place)
+            loaded = self._loaded.get(key)
             # A version is loaded again once it is prepared.
             if loaded is None or (loaded.version.name, loaded.is_prepared) != (version.name, is_prepared):
                 try:
@@ -113,9 +113,9 @@ class DetectorPool:
                     if loaded is None:
                         raise
                     logger.warning("Project %s keeps its previous model: %s", project_id, e)
-            is_new = loaded is not self._loaded.get(place)
-            self._loaded[place] = loaded
-            self._loaded.move_to_end(place)
+            is_new = loaded is not self._loaded.get(key)
+            self._loaded[key] = loaded
+            self._loaded.move_to_end(key)
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
             if is_new:

@@ -18,7 +18,7 @@ from backend.errors import RegionError
 from backend.images.open_picture import open_picture
 
 # The bytes of a PNG that precede its width and height.
-HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
 def mask_to_data_url(mask: Mask) -> str:
@@ -53,7 +53,7 @@ def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
 
 def _size_wh(encoded: bytes) -> tuple[int, int]:
     """Reads the size in pixels from a PNG's header, before Pillow allocates memory for the picture."""
-    if not encoded.startswith(HEAD):
+    if not encoded.startswith(PNG_HEAD):
         raise RegionError("its bitmask is not a PNG.")
-    width, height = struct.unpack_from(">II", encoded, len(HEAD))
+    width, height = struct.unpack_from(">II", encoded, len(PNG_HEAD))
     return width, height

@@ -49,8 +49,8 @@ def encode(
         mask = without_specks(mask, speck_px=outlining.speck_px(mask.size))
         if original_wh is not None and output.kind != "rectangle":
             mask = cv2.resize(mask.view(np.uint8) * 255, original_wh, interpolation=cv2.INTER_LINEAR) > 127
-        values = [_area(mask, output.kind)]
-    return _grouped(values, labelled.label, labelled.score, output, model_version, original_wh or (width, height))
+        values = [_mask_value(mask, output.kind)]
+    return _group(values, labelled.label, labelled.score, output, model_version, original_wh or (width, height))
 
 
 def encode_outlines(
@@ -72,10 +72,10 @@ def encode_outlines(
         LabelConfigError: the config has no tag for the label.
     """
     values = [_polygon(outline, size_wh) for outline in outlines]
-    return _grouped(values, label, None, config.output_for(label), model_version, original_wh or size_wh)
+    return _group(values, label, None, config.output_for(label), model_version, original_wh or size_wh)
 
 
-def _area(mask: Mask, kind: str) -> dict[str, Any]:
+def _mask_value(mask: Mask, kind: str) -> dict[str, Any]:
     match kind:
         case "brush":
             return {"format": "rle", "rle": mask_to_rle(mask)}
@@ -101,7 +101,7 @@ def new_region_id() -> str:
     return secrets.token_urlsafe(9)
 
 
-def _grouped(
+def _group(
     values: Sequence[dict[str, Any]],
     label: str,
     score: float | None,

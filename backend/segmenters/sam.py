@@ -51,7 +51,7 @@ class SamSegmenter:
         ambiguous = len(prompt.points) == 1 and not prompt.boxes
         features = self._embedding(image)
         with self._metrics.decode_seconds.labels(head=CLICKS).time():
-            masks, found = self._predictor.inference_features(
+            masks, detections = self._predictor.inference_features(
                 features,
                 src_shape=image.size_wh[::-1],
                 dst_shape=(INPUT_SIZE_PX, INPUT_SIZE_PX),
@@ -62,7 +62,7 @@ class SamSegmenter:
             )
         if masks is None:
             return []
-        scores = np.clip(found[:, 4].float().cpu().numpy(), 0, 1)
+        scores = np.clip(detections[:, 4].float().cpu().numpy(), 0, 1)
         segments = [
             Segment(mask=mask, score=float(score)) for mask, score in zip(masks.cpu().numpy(), scores, strict=True)
         ]
@@ -81,9 +81,9 @@ class SamSegmenter:
         return f"{image.key}-{self._fingerprint}"
 
     def _embedding(self, image: Photo, *, urgent: bool = True) -> Any:
-        kept = self._embeddings.get(self._image_name(image), CLICKS, lambda: self._encode(image), urgent=urgent)
-        embed = kept["embed"].to(self._predictor.device)
-        fine = [kept[name].to(self._predictor.device) for name in sorted(kept) if name.startswith("fine")]
+        tensors = self._embeddings.get(self._image_name(image), CLICKS, lambda: self._encode(image), urgent=urgent)
+        embed = tensors["embed"].to(self._predictor.device)
+        fine = [tensors[name].to(self._predictor.device) for name in sorted(tensors) if name.startswith("fine")]
         return {"image_embed": embed, "high_res_feats": fine} if fine else embed
 
     def _encode(self, image: Photo) -> Mapping[str, Tensors]:
@@ -131,5 +131,5 @@ def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: 
     except (OSError, RuntimeError, ValueError, KeyError, AttributeError, ImportError, EOFError, UnpicklingError) as e:
         raise ModelError(f"SAM does not load from '{weights}': {e}.") from e
     name = Path(weights).stem
-    mark = fingerprint(Path(weights)) if Path(weights).is_file() else name
-    return SamSegmenter(predictor, name=name, fingerprint=mark, embeddings=embeddings, metrics=metrics)
+    weights_fingerprint = fingerprint(Path(weights)) if Path(weights).is_file() else name
+    return SamSegmenter(predictor, name=name, fingerprint=weights_fingerprint, embeddings=embeddings, metrics=metrics)
