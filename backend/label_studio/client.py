@@ -274,13 +274,8 @@ class LabelStudio(Connection):
 
     def delete_prediction(self, prediction_id: int) -> None:
         """Deletes a prediction; a prediction that no longer exists is no failure."""
-        sdk = self.sdk
-        with self.said_plainly():
-            try:
-                sdk.predictions.delete(prediction_id)
-            except ApiError as e:
-                if e.status_code != HTTPStatus.NOT_FOUND:
-                    raise
+        with self.api() as sdk, _accepting(HTTPStatus.NOT_FOUND):
+            sdk.predictions.delete(prediction_id)
 
     def write_cluster(self, prediction_id: int, cluster: int) -> None:
         """Sets the image's group on a stored prediction, since a bulk import cannot set it."""
