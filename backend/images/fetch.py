@@ -240,6 +240,6 @@ class ImageStore:
             raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
 
 
-def _same_origin(one: str, other: str) -> bool:
-    first, second = urlsplit(one), urlsplit(other)
+def _same_origin(url: str, other: str) -> bool:
+    first, second = urlsplit(url), urlsplit(other)
     return bool(second.netloc) and (first.scheme, first.netloc.lower()) == (second.scheme, second.netloc.lower())

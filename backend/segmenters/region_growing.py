@@ -102,10 +102,10 @@ def grow(view: View, seed: Seeds, avoid: Seeds, *, largest_share: float = LARGES
     Args:
         largest_share: the largest share of the picture, in `[0, 1]`, that the region may have.
     """
-    found = [
+    candidates = [
         grown for distance in _distances(view, seed) for grown in _around(view, distance, seed, avoid, largest_share)
     ]
-    return max(found, key=lambda grown: grown.value, default=None)
+    return max(candidates, key=lambda grown: grown.value, default=None)
 
 
 def grow_in_box(view: View, inside: Mask, wanted: Seeds, unwanted: Seeds) -> Grown | None:

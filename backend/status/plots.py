@@ -30,24 +30,20 @@ def generations_plot(generations: Sequence[Generation], *, current: int) -> str:
     """Plots mask mAP by version number: dots were promoted, crosses were not; a ring marks version `current`."""
     with styled_figure("generations", size_in=(4.8, 2.4)) as figure:
         axes = figure.add_subplot()
-        promoted = [one for one in generations if one.promoted]
-        rejected = [one for one in generations if not one.promoted]
-        axes.plot([one.number for one in promoted], [one.mask_map for one in promoted], "-o", color=BLUE)
-        axes.plot(
-            [one.number for one in rejected], [one.mask_map for one in rejected], "x", color=ORANGE, markersize=8, mew=2
-        )
-        for one in generations:
-            if one.number == current or len(generations) <= MAX_VALUE_LABELS:
-                axes.annotate(
-                    f"{one.mask_map:.3f}",
-                    (one.number, one.mask_map),
-                    (0, 10 if one.promoted else -18),
-                    textcoords="offset points",
-                    ha="center",
-                )
-            if one.number == current:
-                axes.plot(one.number, one.mask_map, "o", markersize=15, mfc="none", mec=INK)
-        numbers = [one.number for one in generations] or [current]
+        for promoted, marker, style in (
+            (True, "-o", {"color": BLUE}),
+            (False, "x", {"color": ORANGE, "ms": 8, "mew": 2}),
+        ):
+            shown = [generation for generation in generations if generation.promoted == promoted]
+            axes.plot([each.number for each in shown], [each.mask_map for each in shown], marker, **style)
+        for generation in generations:
+            point = generation.number, generation.mask_map
+            if generation.number == current or len(generations) <= MAX_VALUE_LABELS:
+                offset = (0, 10 if generation.promoted else -18)
+                axes.annotate(f"{point[1]:.3f}", point, offset, textcoords="offset points", ha="center")
+            if generation.number == current:
+                axes.plot(*point, "o", markersize=15, mfc="none", mec=INK)
+        numbers = [generation.number for generation in generations] or [current]
         margin = 0.5 + 0.05 * (max(numbers) - min(numbers))
         axes.set(
             xlabel="version",
@@ -72,10 +68,10 @@ def lines_plot(series: Sequence[Series], *, name: str, xlabel: str, ylabel: str,
     """Plots lines, y from 0 up, over whole numbers or the names in `ticks`; `name` must be unique in a page."""
     with styled_figure(name, size_in=(4.8, 2.2)) as figure:
         axes = figure.add_subplot()
-        for one, colour, marker in zip(series, (BLUE, ORANGE, GREEN), "os^", strict=False):
-            axes.plot(one.x, one.y, f"-{marker}", color=colour, label=one.name, markersize=5)
+        for line, colour, marker in zip(series, (BLUE, ORANGE, GREEN), "os^", strict=False):
+            axes.plot(line.x, line.y, f"-{marker}", color=colour, label=line.name, markersize=5)
         # Leaves room for the highest marker.
-        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.1 * max(max(one.y) for one in series) or 1))
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.1 * max(max(line.y) for line in series) or 1))
         if ticks:
             step = max(1, len(ticks) // 6)
             axes.set_xticks(range(0, len(ticks), step), list(ticks)[::step], parse_math=False)

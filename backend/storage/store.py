@@ -93,15 +93,15 @@ class Folder:
 
     def list_under(self, prefix: str) -> dict[str, StoredObject]:
         """All files below, except for hidden ones, which are unfinished writes."""
-        found: dict[str, StoredObject] = {}
+        objects: dict[str, StoredObject] = {}
         with self._storage_errors("read"):
             for folder, folders, files in os.walk(self._folder / prefix, onerror=_raise_unless_missing):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 for path in (Path(folder, name) for name in files if not name.startswith(".")):
                     # Another process may have removed the file meanwhile.
                     with suppress(FileNotFoundError):
-                        found[path.relative_to(self._folder).as_posix()] = _stored_file(path)
-        return found
+                        objects[path.relative_to(self._folder).as_posix()] = _stored_file(path)
+        return objects
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below, sorted; hidden ones are left out."""
@@ -180,9 +180,9 @@ class Bucket:
     def list_under(self, prefix: str) -> dict[str, StoredObject]:
         """Lists the bucket, a thousand names per request; the listing shows everything written before the request."""
         with self._storage_errors("read"):
-            found: dict[str, dict[str, Any]] = self._s3.find(self._key(prefix), detail=True)
+            listing: dict[str, dict[str, Any]] = self._s3.find(self._key(prefix), detail=True)
         # If s3fs finds nothing, it looks again, and describes an object that was written meanwhile as a directory.
-        files = {key: info for key, info in found.items() if info["type"] == "file" and "ETag" in info}
+        files = {key: info for key, info in listing.items() if info["type"] == "file" and "ETag" in info}
         return {key[len(self._root) + 1 :]: _stored_object(info) for key, info in files.items()}
 
     def folders(self, prefix: str) -> list[str]:
