@@ -110,7 +110,8 @@ def create_app(settings: Settings) -> FastAPI:
         def answer(remaining_s: float) -> JSONResponse:
             results = service.predict(body, deadline_s=remaining_s)
             # A finished response: FastAPI would validate and copy every number of a plain dictionary.
-            return JSONResponse({"results": results, "model_version": service.model_version(body.project_id)})
+            model_version = service.project_status.model_version(body.project_id)
+            return JSONResponse({"results": results, "model_version": model_version})
 
         try:
             return await lanes.run(CLICKS if body.context else BATCHES, answer)
@@ -129,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/versions", dependencies=private)
     def versions(body: VersionsRequest | None = None) -> dict[str, Any]:
         """Names of a project's model versions, oldest first."""
-        return {"versions": service.versions(body.project_id if body else None)}
+        return {"versions": service.project_status.versions(body.project_id if body else None)}
 
     @app.get("/status", dependencies=private)
     def status() -> dict[str, Any]:

@@ -96,10 +96,6 @@ class Service:
         """Queues the work of events that still wait, for at most `CLOSE_TIMEOUT_S` seconds."""
         self.inbox.close(timeout_s=CLOSE_TIMEOUT_S)
 
-    def model_version(self, project_id: int | None) -> str:
-        """Name of the model that pre-annotates the project: its champion, or the segmenter while it has no champion."""
-        return self.project_status.model_version(project_id)
-
     def health(self) -> dict[str, Any]:
         """The answer to `GET /health`."""
         return {"status": "UP", "model_class": "GarmentModel", "segmenter": self.interactive.segmenter.name}
@@ -111,7 +107,7 @@ class Service:
             LabelConfigError: the label config cannot be served.
         """
         parse_label_config(label_config)
-        return self.model_version(project_id)
+        return self.project_status.model_version(project_id)
 
     def predict(self, request: PredictRequest, *, deadline_s: float | None = None) -> list[dict[str, Any] | list[Any]]:
         """Returns one entry per task, in order: a prediction, or `[]` if there is none (yet).
@@ -237,10 +233,6 @@ class Service:
         if not self.is_slow(event) or accepted_by(event.annotation or {}) is None:
             return False
         return not self.connections.settings.for_project(event.project_id).train_on_auto_accepted
-
-    def versions(self, project_id: int | None) -> list[str]:
-        """Names of the project's model versions, oldest first."""
-        return self.project_status.versions(project_id)
 
     def status(self) -> dict[str, Any]:
         """The answer to `GET /status`: models, queues, jobs with their progress, the latest problems."""

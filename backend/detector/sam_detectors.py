@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from backend.detector.yolo11 import ImageDetector
@@ -57,5 +58,5 @@ class RefinedDetector:
 
 def bounding_box(mask: Mask) -> Box:
     """Returns the box, in pixels, around a mask `bool (H, W)` that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return Box(left, top, left + width, top + height)

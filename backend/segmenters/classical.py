@@ -186,11 +186,9 @@ def _refine_border(view: View, pixels: Pixels, region: Mask, wanted: Seeds, unwa
 
 def _bounds(region: Mask, *, margin_px: int) -> tuple[slice, slice]:
     """Returns the rows and columns of a `region` that is not empty, with a margin as far as the picture reaches."""
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    return (
-        slice(max(int(rows[0]) - margin_px, 0), int(rows[-1]) + margin_px + 1),
-        slice(max(int(columns[0]) - margin_px, 0), int(columns[-1]) + margin_px + 1),
-    )
+    left, top, width, height = cv2.boundingRect(region.astype(np.uint8))
+    rows = slice(max(top - margin_px, 0), top + height + margin_px)
+    return rows, slice(max(left - margin_px, 0), left + width + margin_px)
 
 
 def _segment_boxes(

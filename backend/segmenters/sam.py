@@ -69,12 +69,12 @@ class SamSegmenter:
         return sorted((segment for segment in segments if segment.mask.any()), key=lambda segment: -segment.score)
 
     def prepare(self, image: Photo) -> None:
-        """Encodes the image ahead of its first prompt; prompts that wait for an answer go first."""
+        """See `ImageEncoder.prepare`."""
         if not self._embeddings.has(self._image_name(image), CLICKS):
             self._embedding(image, urgent=False)
 
     def finish(self) -> None:
-        """Waits until all embeddings are stored; to be called before the process ends."""
+        """See `ImageEncoder.finish`."""
         self._embeddings.close()
 
     def _image_name(self, image: Photo) -> str:

@@ -74,24 +74,16 @@ class Sam3Segmenter:
         return self._find_one(image, prompt.points, prompt.boxes)
 
     def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
-        """Returns all instances of all phrases with a confidence above `min_score`, best first; see `Segment.words`.
-
-        Raises:
-            ImageError, LabelStudioError: the image is not encoded yet and cannot be read.
-        """
+        """See `WordReader.find_words`."""
         return self._find_all(image, tuple(phrases), (), min_score=min_score)
 
     def prepare(self, image: Photo) -> None:
-        """Encodes the image ahead of its first prompt; prompts that wait for an answer go first.
-
-        Raises:
-            ImageError, LabelStudioError: the image cannot be read.
-        """
+        """See `ImageEncoder.prepare`."""
         if not self._embeddings.has(self._image_name(image), CLICKS):
             self._embedding(image, CLICKS, urgent=False)
 
     def finish(self) -> None:
-        """Waits until all embeddings are stored; to be called before the process ends."""
+        """See `ImageEncoder.finish`."""
         self._embeddings.close()
 
     def warm_up(self) -> None:

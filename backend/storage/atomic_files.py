@@ -20,29 +20,29 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = False)
     Args:
         durable: waits until the content is on the disk, where it survives a crash of the machine.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_sibling(path)
-    try:
+    with _replacing(path, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def copy_atomically(source: Path, target: Path, *, durable: bool = False) -> None:
+    """Copies a file in the same way."""
+    with _replacing(target, durable=durable) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def _replacing(path: Path, *, durable: bool) -> Iterator[Path]:
+    """Yields a temporary file's path for the caller to write to, and moves the file to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A hidden name that no other process or machine uses.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield temporary
         if durable:
             sync(temporary)
         temporary.replace(path)
     except OSError:
         # On a full disk the incomplete file would take up the little space that is left.
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def copy_atomically(source: Path, target: Path, *, durable: bool = False) -> None:
-    """Copies a file in the same way."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_sibling(target)
-    try:
-        shutil.copyfile(source, temporary)
-        if durable:
-            sync(temporary)
-        temporary.replace(target)
-    except OSError:
         temporary.unlink(missing_ok=True)
         raise
 
@@ -72,8 +72,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _temporary_sibling(path: Path) -> Path:
-    # A hidden name that no other process or machine uses.
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
