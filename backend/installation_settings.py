@@ -157,7 +157,7 @@ class InstallationSettings(BaseSettings):
 
     @field_validator("device", "device_batch")
     @classmethod
-    def _check_one(cls, value: str) -> str:
+    def _check_single_device(cls, value: str) -> str:
         if "," in value:
             raise ValueError("Name one device. Only DEVICE_TRAIN takes several.")
         return value

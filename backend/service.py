@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 ANNOTATION_ACTIONS = frozenset(
     {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
 )
+ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
 # Shorter than the time that a stopped process is given to end.
 CLOSE_TIMEOUT_S = 2.0
-ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Service:
         segmenter, surveys = SegmenterLoader(settings, metrics), Surveys(redis)
         return cls(
             connections=connections,
-            interactive=Interactive(settings, images=images, segmenter=segmenter, sticky=StickyWords(redis)),
+            interactive=Interactive(settings, images=images, segmenter=segmenter, sticky_words=StickyWords(redis)),
             batch=Batch(
                 settings,
                 images=images,
@@ -149,7 +149,7 @@ class Service:
             return self.interactive.explain_refusal(str(e), config)
         finally:
             if project_id is not None:
-                self.prewarmer.opened(project_id, task, config)
+                self.prewarmer.task_opened(project_id, task, config)
 
     def _predict_batch(
         self, request: PredictRequest, configs: Sequence[LabelConfig], *, deadline_s: float
@@ -159,7 +159,7 @@ class Service:
             return [[] for _ in request.tasks]
         if len(request.tasks) == 1:
             # Label Studio asks for a single task when somebody opens it.
-            self.prewarmer.opened(project_id, request.tasks[0], configs[0])
+            self.prewarmer.task_opened(project_id, request.tasks[0], configs[0])
         model = self.batch.active_model(project_id) if self.connections.registry.champion(project_id) else None
         if model is None:
             return self._predict_without_model(project_id, request.tasks, configs[0])
@@ -179,7 +179,7 @@ class Service:
     ) -> list[dict[str, Any] | list[Any]]:
         """Answers an opened task with the remembered phrase; otherwise a job looks for words, which takes long."""
         if len(tasks) == 1 and self.connections.settings.for_project(project_id).sticky_words:
-            phrase = self.interactive.sticky.recall(project_id)
+            phrase = self.interactive.sticky_words.recall(project_id)
             try:
                 prediction = (
                     self.interactive.answer_with_phrase(project_id, tasks[0], config, phrase) if phrase else None

@@ -204,7 +204,7 @@ class Settings(InstallationSettings):
 
     @field_validator("auto_accept", mode="before")
     @classmethod
-    def _read_switch(cls, value: Any) -> Any:
+    def _read_auto_accept(cls, value: Any) -> Any:
         # YAML reads a bare `off` as False, which would count as a score of 0 and accept everything.
         if value is True:
             raise ValueError("Give a score, `calibrated` or `off`.")

@@ -142,12 +142,12 @@ class LabelConfig:
 
         `predicted_values` of all labels come first, then their own values and aliases.
         """
-        wanted = _folded(class_name)
+        folded = _folded(class_name)
         for label in self.labels:
-            if wanted in label.predicted_values:
+            if folded in label.predicted_values:
                 return label.value
         for label in self.labels:
-            if wanted in (_folded(label.value), _folded(label.alias)):
+            if folded in (_folded(label.value), _folded(label.alias)):
                 return label.value
         return None
 
@@ -157,13 +157,13 @@ class LabelConfig:
         The value, alias or prompt of the label is the phrase or whole words of it: 'silk saree' names 'saree'. Of
         several matches the last counts, which an English phrase is about; of those that end there, the longest.
         """
-        wanted = _folded(phrase).split()
+        folded = _folded(phrase).split()
         best: tuple[int, int, str] | None = None
         for label in self.labels:
             for name in (label.value, label.alias, label.prompt):
                 words = _folded(name).split()
-                for end in range(len(words), len(wanted) + 1) if words else ():
-                    if wanted[end - len(words) : end] == words and (best is None or (end, len(words)) > best[:2]):
+                for end in range(len(words), len(folded) + 1) if words else ():
+                    if folded[end - len(words) : end] == words and (best is None or (end, len(words)) > best[:2]):
                         best = (end, len(words), label.value)
         return best[2] if best else None
 
@@ -224,22 +224,24 @@ def config_of(configs: Sequence[LabelConfig], result: Iterable[Mapping[str, Any]
 
 def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> LabelConfig:
     """What can be drawn in one image, which may be nothing."""
-    here = [control for control in controls if image_tag in control.targets]
-    drawing = [control for control in here if control.name and control.kind and not control.smart_only]
+    image_controls = [control for control in controls if image_tag in control.targets]
+    drawing = [control for control in image_controls if control.name and control.kind and not control.smart_only]
     labelled = [control for control in drawing if control.labels]
     bare = [control for control in drawing if control.is_bare]
     # Of several palettes of one name, the last counts.
-    palettes = [palette for palette in {c.name: c for c in here if c.tag == "Labels"}.values() if palette.labels]
+    palettes = [
+        palette for palette in {c.name: c for c in image_controls if c.tag == "Labels"}.values() if palette.labels
+    ]
     outputs = [_output(control, control.values, image_tag) for control in labelled]
     outputs += [
         _output(control, palette.values, image_tag, labels_tag=palette.name) for control in bare for palette in palettes
     ]
     drawable = {value for control in labelled + (palettes if bare else []) for value in control.values}
     by_value: dict[str, Label] = {}
-    for label in (label for control in here for label in control.labels):
+    for label in (label for control in image_controls for label in control.labels):
         if label.value in drawable:
             by_value.setdefault(label.value, label)
-    texts = [control for control in here if control.tag == "TextArea"]
+    texts = [control for control in image_controls if control.tag == "TextArea"]
     return LabelConfig(
         image_tag=image_tag,
         image_key=image_key,

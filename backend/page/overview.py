@@ -114,7 +114,7 @@ class Overview:
     labels: tuple[LabelRow, ...]
     models: tuple[Model, ...]
     jobs: Jobs | None
-    answering: Serving
+    serving: Serving
     problems: tuple[Problem, ...]
     tasks_url: str
     own_settings: tuple[str, ...] = ()
@@ -145,7 +145,7 @@ def overview(service: Service, project_id: int | None) -> Overview:
         labels=_labels(survey, next((model.version for model in models if model.is_current), None)),
         models=models,
         jobs=_jobs(service, project_id),
-        answering=_answering(service, project_id),
+        serving=_serving(service, project_id),
         problems=tuple(problems[:MAX_PROBLEMS]),
         tasks_url=f"{studio}/projects/{project_id}/data" if project_id and studio.startswith("http") else "",
         own_settings=_own_settings(service, project_id),
@@ -220,7 +220,7 @@ def _training(progress: dict[str, Any]) -> Training:
     )
 
 
-def _answering(service: Service, project_id: int | None) -> Serving:
+def _serving(service: Service, project_id: int | None) -> Serving:
     lookups = service.metrics.embedding_lookups_by_outcome()
     lookup_count = sum(lookups.values())
     return Serving(

@@ -1,5 +1,5 @@
 // Asks for the page again and again, and changes what has changed: focus, open parts and scrolling stay.
-const EVERY_MS = 3000;
+const POLL_MS = 3000;
 const NOTICE_MS = 10000;
 const note = document.getElementById("connection");
 
@@ -19,9 +19,9 @@ async function refresh() {
   }
 }
 
-async function again() {
+async function poll() {
   await refresh();
-  setTimeout(again, EVERY_MS);
+  setTimeout(poll, POLL_MS);
 }
 
 document.addEventListener("submit", (event) => {
@@ -29,10 +29,10 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 document.addEventListener("visibilitychange", refresh);
-// What came of a button has been read by then.
+// By then the notice about a pressed button has been read.
 setTimeout(() => {
   const address = new URL(location.href);
   address.searchParams.delete("said");
   history.replaceState(null, "", address);
 }, NOTICE_MS);
-setTimeout(again, EVERY_MS);
+setTimeout(poll, POLL_MS);

@@ -34,12 +34,12 @@ class Interactive:
     """Answers an annotator's prompts with the segmenter."""
 
     def __init__(
-        self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, sticky: StickyWords
+        self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, sticky_words: StickyWords
     ) -> None:
         self.settings = settings
         self.images = images
         self.segmenter = segmenter
-        self.sticky = sticky
+        self.sticky_words = sticky_words
 
     def answer(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         """Returns regions for the annotator's clicks, boxes, examples or words in one task.
@@ -60,7 +60,7 @@ class Interactive:
             raise PromptError("Choose a label first, then click on the garment or draw a box.")
         prediction = self._answer(image, config, prompt, segmenter, request.drawn, settings.outlining)
         if project_id is not None and prompt.words and prompt.asks_for_all:
-            self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
+            self.sticky_words.remember(project_id, Phrase(prompt.words, prompt.label))
         return prediction
 
     def answer_with_phrase(self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
@@ -108,8 +108,8 @@ class Interactive:
         if not segments:
             raise PromptError(_nothing_found(prompt))
         # A click or a box asks for one garment: the best candidate. Words and examples ask for every instance.
-        wanted = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
-        labelled = [_labelled(segment, prompt, config) for segment in wanted]
+        chosen = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
+        labelled = [_with_label(segment, prompt, config) for segment in chosen]
         labelled = _without_occupied_pixels(labelled, read_drawn, config)
         regions = [
             region
@@ -120,7 +120,7 @@ class Interactive:
         return Prediction(regions=regions, score=score, model_version=segmenter.name)
 
 
-def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
+def _with_label(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
     """The segment under the label that its words name, else the chosen label, else the config's first label."""
     named = config.label_named(segment.words) if segment.words else None
     return LabelledMask(segment.mask, named or prompt.label or config.label_values[0], segment.score)

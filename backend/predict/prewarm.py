@@ -48,7 +48,7 @@ class Prewarmer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def opened(self, project_id: int, task: Task, config: LabelConfig) -> None:
+    def task_opened(self, project_id: int, task: Task, config: LabelConfig) -> None:
         """Reports that an annotator has the task open. Returns at once; does nothing without an image encoder."""
         if not isinstance(self._segmenter.ready, ImageEncoder):
             return

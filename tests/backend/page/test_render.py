@@ -65,7 +65,7 @@ OVERVIEW = Overview(
         for version in reversed(VERSIONS)
     ),
     jobs=JOBS,
-    answering=Serving("classical", "v2", Latency(300, 0.15, 0.24), 10, 9),
+    serving=Serving("classical", "v2", Latency(300, 0.15, 0.24), 10, 9),
     problems=(Problem("2026-11-21T17:00:00+00:00", "Image 7 cannot be read.", 7, 123),),
     tasks_url="http://studio/projects/7/data",
     own_settings=("AUTO_ACCEPT=0.9", "RETRAIN_AFTER=200"),
@@ -123,7 +123,7 @@ NOTHING_YET = [
     (replace(OVERVIEW, jobs=replace(JOBS, training=None, training_waits=True)), "A training waits for a worker."),
     (replace(OVERVIEW, jobs=replace(JOBS, training=Training(0, 0, None, ()))), "Training: starting"),
     (replace(OVERVIEW, jobs=replace(JOBS, failed=("Training: it is gone",))), "▲ Training: it is gone"),
-    (replace(OVERVIEW, answering=replace(OVERVIEW.answering, clicks=None)), "no clicks since"),
+    (replace(OVERVIEW, serving=replace(OVERVIEW.serving, clicks=None)), "no clicks since"),
     (replace(OVERVIEW, survey=replace(SURVEY, totals=(), work=())), "Nobody has annotated this project yet."),
     (replace(OVERVIEW, project_id=None, projects={}, survey=None, labels=(), models=()), "Drape"),
 ]
