@@ -71,7 +71,7 @@ LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)
 MERGED = LAUGHS.replace(" [x]", " {x: 1}").replace(" [*", " {<<: [*").replace("]\n", "]}\n")
 
 WRONG = [
-    ("projects: {7: {devise: cuda}}", ["project 7", "DEVISE is no setting"]),
+    ("projects: {7: {devise: cuda}}", ["project 7", "DEVISE is not a setting"]),
     ("projects: {7: {device: cuda}}", ["project 7", "DEVICE is a setting of the whole installation"]),
     ("projects: {7: {label_studio_api_key: x}}", ["project 7", "LABEL_STUDIO_API_KEY is a setting of the whole"]),
     ("projects: {7: {retrain_after: 0}}", ["project 7", "RETRAIN_AFTER", "greater than or equal to 1"]),

@@ -134,7 +134,7 @@ HTML = b"<!DOCTYPE html><html><script>alert(1)</script></html>"
 PDF = b"%PDF-1.7\n1 0 obj<</Type/Catalog>>endobj\n%%EOF"
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) run\n"
 JPEG, PNG = saved(PICTURE, "JPEG"), saved(PICTURE, "PNG")
-NOT_READ, MOST = "not an image of a kind", 10**8
+NOT_READ, MOST = "not an image in a supported format", 10**8
 # What it is, the bytes, what is said; None where it is a picture.
 FILES: list[tuple[str, Callable[[], bytes], str | None]] = [
     ("zero bytes", lambda: b"", NOT_READ),

@@ -104,7 +104,7 @@ TOLD = [
     "90 % of 10 lookups were hits",
     "AUTO_ACCEPT=0.9, RETRAIN_AFTER=200",
     "Image 7 cannot be read.",
-    "Counted 2026-11-21 17:10 UTC.",
+    "Labels were counted at 2026-11-21 17:10 UTC.",
 ]
 
 
