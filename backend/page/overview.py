@@ -127,7 +127,7 @@ class Overview:
 
 def overview(service: Service, project_id: int | None) -> Overview:
     """Gathers the page's content; `project_id` None stands for the first project."""
-    surveys = service.project_status.surveys()
+    surveys = service.project_status.latest_surveys()
     numbers = sorted({*surveys, *service.connections.registry.project_ids()})
     projects = {number: surveys[number].title if number in surveys else f"Project {number}" for number in numbers}
     if project_id is None:

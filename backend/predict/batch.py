@@ -76,22 +76,18 @@ class _View:
     image: Image | str
 
 
+@dataclass(frozen=True)
 class Batch:
-    """Predicts whole images with the project's current detector, or with SAM 3's words before the project has one."""
+    """Predicts whole images with the project's current detector, or with SAM 3's words before the project has one.
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        images: ImageStore,
-        detectors: DetectorPool,
-        segmenter: Callable[[], Segmenter],
-    ) -> None:
-        """`segmenter` returns the loaded segmenter, perhaps after a long load; called only for SAM's words or masks."""
-        self.settings = settings
-        self.images = images
-        self.detectors = detectors
-        self.segmenter = segmenter
+    Attributes:
+        segmenter: returns the loaded segmenter, perhaps after a long load; called only for SAM's words or masks.
+    """
+
+    settings: Settings
+    images: ImageStore
+    detectors: DetectorPool
+    segmenter: Callable[[], Segmenter]
 
     def active_model(self, project_id: int, *, version_name: str = "") -> ActiveModel | None:
         """The model that predicts for the project; None where there is none.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from backend.domain import LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
 from backend.errors import ModelError, PromptError, first_line
@@ -30,16 +30,14 @@ LOADING_TIMEOUT_S = 5.0
 MAX_INSTANCES = 100
 
 
+@dataclass(frozen=True)
 class Interactive:
     """Answers an annotator's prompts with the segmenter."""
 
-    def __init__(
-        self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, sticky_words: StickyWords
-    ) -> None:
-        self.settings = settings
-        self.images = images
-        self.segmenter = segmenter
-        self.sticky_words = sticky_words
+    settings: Settings
+    images: ImageStore
+    segmenter: SegmenterLoader
+    sticky_words: StickyWords
 
     def answer(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         """Returns regions for the annotator's clicks, boxes, examples or words in one task.
