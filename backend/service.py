@@ -53,7 +53,6 @@ class Service:
     batch: Batch
     prewarmer: Prewarmer
     marks: TaskMarks
-    surveys: Surveys
     project_status: ProjectStatus
     inbox: Inbox
     metrics: Metrics
@@ -71,7 +70,7 @@ class Service:
         images = ImageStore(settings, bearer=label_studio.bearer)
         metrics = Metrics()
         metrics.registry.register(QueueMetrics(settings))
-        segmenter, surveys = SegmenterLoader(settings, metrics), Surveys(redis)
+        segmenter = SegmenterLoader(settings, metrics)
         return cls(
             connections=connections,
             interactive=Interactive(settings, images=images, segmenter=segmenter, sticky_words=StickyWords(redis)),
@@ -83,9 +82,8 @@ class Service:
             ),
             prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
             marks=TaskMarks(redis),
-            surveys=surveys,
             project_status=ProjectStatus(
-                connections, segmenter=segmenter, surveys=surveys, audits=Audits(redis), pace=Pace(redis)
+                connections, segmenter=segmenter, surveys=Surveys(redis), audits=Audits(redis), pace=Pace(redis)
             ),
             inbox=Inbox(connections.queues, connections.problems),
             metrics=metrics,

@@ -43,7 +43,7 @@ def versions(backend: Served, starter: Path) -> list[Version]:
         write_verdict(version, Verdict(True, reason, 40, challenger_map=gain))
         made.append(version)
     registry.promote(7, made[-1].name)
-    backend.service.surveys.remember(7, SURVEY)
+    backend.service.project_status.surveys.remember(7, SURVEY)
     return made
 
 
@@ -70,7 +70,7 @@ def test_it_lives(backend: Served, versions: list[Version], address: str, chromi
         page.get_by_text("Queues and workers").click()
         promote = page.get_by_role("button", name="Promote v1")
         promote.focus()
-        backend.service.surveys.remember(7, replace(SURVEY, approved=2141, new=32))
+        backend.service.project_status.surveys.remember(7, replace(SURVEY, approved=2141, new=32))
         expect(page.get_by_text("32 of 50 new labels")).to_be_visible(timeout=15_000)
         expect(page.get_by_text("2,141")).to_be_visible()
         # Nobody who reads or types is disturbed by it.

@@ -64,8 +64,8 @@ def test_the_page_is_whole_without_anything_else(client: httpx.Client) -> None:
 
 
 def test_it_shows_what_the_workers_have_counted(backend: Served, versions: list[Version]) -> None:
-    backend.service.surveys.remember(7, SURVEY)
-    backend.service.surveys.remember(9, SURVEY)
+    backend.service.project_status.surveys.remember(7, SURVEY)
+    backend.service.project_status.surveys.remember(9, SURVEY)
     page = backend.client.get("/", headers=PAGE).text
     assert "12,408" in page and versions[0].name in page and 'href="/?project=9"' in page
     other = backend.client.get("/", params={"project": 9}, headers=PAGE).text
