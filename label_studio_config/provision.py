@@ -64,8 +64,8 @@ def set_label_config(label_studio: LabelStudio, *, project_id: int, label_config
             f"Annotations hold labels that the new config lacks: {', '.join(lost)}. Keep them, or name each among "
             "the predicted_values of the label that it shall count as."
         )
-    with label_studio.api():
-        label_studio.sdk.projects.update(project_id, label_config=label_config)
+    with label_studio.api() as sdk:
+        sdk.projects.update(project_id, label_config=label_config)
 
 
 def _labels_in_use(label_studio: LabelStudio, project_id: int) -> set[str]:
@@ -135,9 +135,8 @@ class _NotReached(LabelStudioError):
 
 def _connect(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> list[MlBackend]:
     """Connects the backend; returns the backends that were connected before, of which at most one is left."""
-    sdk = label_studio.sdk
     try:
-        with label_studio.api():
+        with label_studio.api() as sdk:
             # A backend that was connected under another address (another port) is ours, too, and gets the new one.
             known = [
                 one for one in sdk.ml.list(project=project_id) if one.title == BACKEND_TITLE or one.url == backend.url

@@ -208,8 +208,8 @@ class Annotators:
     def _submit(
         self, task_id: int, result: Sequence[Mapping[str, Any]], correction: Correction, *, parent: int | None
     ) -> None:
-        with self.label_studio.api():
-            self.label_studio.sdk.annotations.create(
+        with self.label_studio.api() as sdk:
+            sdk.annotations.create(
                 task_id,
                 result=submitted(result, correction, self.config, self.outlining),
                 lead_time=correction.effort().seconds,

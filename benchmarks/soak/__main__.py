@@ -106,8 +106,8 @@ def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
     """Where everything runs, and the project's tasks with the seeds of their figures."""
     settings, studio = ready.settings, LabelStudio(ready.settings)
     project = studio.project(ready.project_id)
-    with studio.api():
-        (model,) = studio.sdk.ml.list(project=ready.project_id)
+    with studio.api() as sdk:
+        (model,) = sdk.ml.list(project=ready.project_id)
     tasks, images = [], {}
     for task in studio.tasks(ready.project_id, studio.task_ids(ready.project_id)):
         stem = Path(task["data"]["image"]).stem
