@@ -59,27 +59,28 @@ def import_garments(
 
     from backend.label_studio.client import LabelStudio
     from launcher.commands.import_table import show_imported
-    from training.data_in.formats.detect import Opening
-    from training.data_in.import_data import Wanted, import_data
-    from training.data_in.mask_cleaning import Cleaning
+    from training.data_in.formats.detect import ReadOptions
+    from training.data_in.import_data import import_data
+    from training.data_in.importer import ImportOptions
+    from training.data_in.mask_cleaning import MaskCleaning
 
     if ground_truth and kind == "predictions":
         raise LauncherError("Predictions cannot be ground truth. Leave out --ground-truth or --as predictions.")
     settings = saved_settings()
-    wanted = Wanted(
-        form=None if form == "auto" else form,
-        opening=Opening(images, classes, crowds),
+    wanted = ImportOptions(
+        set_format=None if form == "auto" else form,
+        read_options=ReadOptions(images, classes, crowds),
         kind=kind,
         ground_truth=ground_truth,
         mapping=mapping,
-        cleaning=Cleaning(min_area, fill_holes, remove_specks),
+        cleaning=MaskCleaning(min_area, fill_holes, remove_specks),
         dry_run=dry_run,
     )
 
     def tracked(annotated: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
         return track(annotated, "Reading" if dry_run else "Importing", total=count, console=console)
 
-    imported = import_data(LabelStudio(settings), settings, project, paths, wanted=wanted, tracked=tracked)
+    imported = import_data(LabelStudio(settings), settings, project, paths, options=wanted, track=tracked)
     show_imported(imported, wanted=wanted, console=console)
     if imported.problem:
         console.print(imported.problem, style="red", markup=False, highlight=False)
@@ -104,15 +105,15 @@ def export_garments(
     from rich.progress import track
 
     from backend.connections import Connections
-    from training.data_out.export_data import Chosen, export_data
+    from training.data_out.export_data import Selection, export_data
 
     count = export_data(
         Connections.of(saved_settings().for_project(project)),
         project,
-        into=into,
-        form=form,
-        chosen=Chosen(by, split_list(labels), min_score),
-        soft=soft,
-        tracked=lambda approved: track(approved, "Exporting", console=console),
+        folder=into,
+        export_format=form,
+        selection=Selection(by, split_list(labels), min_score),
+        soft_edges=soft,
+        track=lambda approved: track(approved, "Exporting", console=console),
     )
     console.print(f"{count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)

@@ -171,12 +171,12 @@ def evaluate(
     from backend.registry.scores import Compared
     from launcher.commands.models import find_model
     from launcher.commands.score_table import show_scores
-    from training.evaluate import OtherSet, Which, examine
+    from training.evaluate import ExternalSet, ImageChoice, evaluate_model
 
     connections = Connections.of(saved_settings().for_project(project))
-    images_of: dict[str, Which] = {"split": "split", "approved": "approved"}
-    source = images_of.get(on) or OtherSet(on, images, mapping)
-    scores = examine(connections, project, find_model(connections.registry, project, model), on=source)
+    images_of: dict[str, ImageChoice] = {"split": "split", "approved": "approved"}
+    source = images_of.get(on) or ExternalSet(on, images, mapping)
+    scores = evaluate_model(connections, project, find_model(connections.registry, project, model), source=source)
     show_scores(Compared(scores, None), console)
 
 
