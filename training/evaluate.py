@@ -19,13 +19,13 @@ from backend.registry.registry import Version
 from backend.registry.scores import Scores
 from backend.settings import Settings
 from training.annotations.approvals import Approved
-from training.annotations.count import counting_of
+from training.annotations.count import approval_counter
 from training.data_in.class_mapping import read_mapping
 from training.data_in.evaluation_set import evaluation_images
 from training.data_in.formats.detect import ReadOptions, open_set
 from training.dataset.manifest import latest_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
-from training.evaluation.score import scored
+from training.evaluation.score import evaluate_detector
 
 ImageChoice = Literal["split", "approved"]
 
@@ -70,7 +70,9 @@ def evaluate_model(
         images = _external_images(source, config, settings, side_px=side_px)
     else:
         images = _project_images(connections, project_id, config, source, side_px=side_px)
-    scores, _ = scored(detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold)
+    scores, _ = evaluate_detector(
+        detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
+    )
     return scores
 
 
@@ -78,7 +80,7 @@ def _project_images(
     connections: Connections, project_id: int, config: LabelConfig, source: ImageChoice, *, side_px: int
 ) -> list[HeldOut]:
     approved = [
-        annotation for annotation in counting_of(connections, project_id).changes().approved if annotation.by_person
+        annotation for annotation in approval_counter(connections, project_id).update().approved if annotation.by_person
     ]
     if source == "split":
         approved = _held_out(connections, project_id, approved)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from training.model_export.compare import LEAST_AGREEMENT
+from training.model_export.compare import MIN_AGREEMENT
 from training.model_export.export import Export
 
 
@@ -29,7 +29,7 @@ def show_export(folder: Path, export: Export, *, console: Console) -> bool:
     if check.agreement is None:
         _warn(console, "PyTorch found nothing in these images, so the export could not be compared with it.")
     elif not check.agrees:
-        _warn(console, f"The export differs from PyTorch: its mask mAP is below {LEAST_AGREEMENT}. Do not use it.")
+        _warn(console, f"The export differs from PyTorch: its mask mAP is below {MIN_AGREEMENT}. Do not use it.")
     return check.agrees
 
 

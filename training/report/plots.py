@@ -10,8 +10,8 @@ from backend.status.plots import BLUE, ORANGE, styled_figure, svg
 from training.metrics.matching import Confusion
 
 # The highest opacity of a cell at which numbers in the page's text colour stay legible.
-DEEPEST = 0.55
-LONGEST_TICK = 24
+MAX_OPACITY = 0.55
+MAX_TICK_LENGTH = 24
 
 
 def precision_plot(precision: npt.NDArray[np.float64], *, number: int) -> str:
@@ -36,7 +36,7 @@ def confusion_plot(counted: Confusion) -> str:
         axes.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
         for row, column in np.argwhere(counts):
             colour = BLUE if row == column else ORANGE
-            share = float(DEEPEST * shares[row, column])
+            share = float(MAX_OPACITY * shares[row, column])
             axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=colour, alpha=share, lw=0))
             axes.text(column, row, str(counts[row, column]), ha="center", va="center")
         labels = [_short(label) for label in counted.labels]
@@ -47,4 +47,4 @@ def confusion_plot(counted: Confusion) -> str:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= LONGEST_TICK else f"{label[: LONGEST_TICK - 1]}…"
+    return label if len(label) <= MAX_TICK_LENGTH else f"{label[: MAX_TICK_LENGTH - 1]}…"
