@@ -78,7 +78,9 @@ class CorrectionCache:
             else:
                 left += 1
         if corrections != cached:
-            write_atomically(self._path, json.dumps({name: asdict(correction) for name, correction in corrections.items()}))
+            write_atomically(
+                self._path, json.dumps({name: asdict(correction) for name, correction in corrections.items()})
+            )
         return list(corrections.values()), left
 
     def _name(self, annotation: Approved) -> str:

@@ -138,8 +138,11 @@ def report_on(
     settings: Settings,
 ) -> Report:
     """Collects the report's contents; the arguments are those of `write_report`."""
-    threshold, most = settings.model_score_threshold, settings.max_regions
-    detections = [select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions) for scene in scenes]
+    threshold, max_regions = settings.model_score_threshold, settings.max_regions
+    detections = [
+        select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions)
+        for scene in scenes
+    ]
     colours = colours_of(config.label_values)
     scores = read_scores(version)
     counted = confusion(zip((held_out_image.truth for held_out_image in held_out), detections, strict=True))

@@ -105,7 +105,7 @@ def test_a_folder_that_holds_other_things_is_left_alone(version: Version, tmp_pa
 
 # Format, whether in half precision, what is said.
 REFUSED = [
-    ("nonsense", False, "There are: torchscript, onnx"),
+    ("nonsense", False, "Choose one of: torchscript, onnx"),
     ("-", False, "no format '-'"),  # PyTorch's own row in Ultralytics' table
     ("engine", False, "TensorRT can only be exported on an NVIDIA GPU"),
     ("imx", False, "does not calibrate"),
