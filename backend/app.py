@@ -29,21 +29,21 @@ from backend.web.same_site import require_same_site
 logger = logging.getLogger(__name__)
 
 # Label Studio's User-Agent begins so. Its page shows nothing for an error status: it gets the reason in a result.
-STUDIO_AGENT = "heartex/"
+LABEL_STUDIO_AGENT = "heartex/"
 
 
-class _Traced(FastAPI):
+class _App(FastAPI):
     """FastAPI with `RequestIds` outside all other middleware: answers to unforeseen errors carry the id too."""
 
-    def __init__(self, *, most_bytes: int, lifespan: Lifespan[FastAPI]) -> None:
+    def __init__(self, *, max_bytes: int, lifespan: Lifespan[FastAPI]) -> None:
         super().__init__(title="Drape", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
 
     def build_middleware_stack(self) -> ASGIApp:
-        return RequestIds(BodyLimit(super().build_middleware_stack(), most_bytes=self._most_bytes))
+        return RequestIds(BodyLimit(super().build_middleware_stack(), max_bytes=self._max_bytes))
 
 
-# FastAPI cannot derive this part of the OpenAPI document, since `predict_request` reads the body itself.
+# FastAPI cannot derive this part of the OpenAPI document, since `parse_predict_request` reads the body itself.
 PREDICT_BODY = {
     "required": True,
     "content": {
@@ -56,7 +56,7 @@ PREDICT_BODY = {
 }
 
 
-async def predict_request(request: Request) -> PredictRequest:
+async def parse_predict_request(request: Request) -> PredictRequest:
     """Parses the body with pydantic alone: in half of FastAPI's time, as a task may carry hundreds of regions."""
     try:
         return PredictRequest.read(await request.body())
@@ -69,11 +69,11 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service.build(settings)
 
     @asynccontextmanager
-    async def closed_in_the_end(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await run_sync(service.close)
 
-    app = _Traced(most_bytes=settings.request_max_bytes, lifespan=closed_in_the_end)
+    app = _App(max_bytes=settings.request_max_bytes, lifespan=lifespan)
     app.router.route_class = authenticated_routes(settings)
     metrics = service.metrics
     lanes = Lanes(settings, metrics)
@@ -98,22 +98,25 @@ def create_app(settings: Settings) -> FastAPI:
         """Checks a label config; returns the model version that Label Studio shall show."""
         return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
 
-    # `predict_request` reads bodies of any content type: `require_same_site` must refuse those of other sites.
+    # `parse_predict_request` reads bodies of any content type: `require_same_site` must refuse those of other sites.
     @app.post(
         "/predict", dependencies=[*private, Depends(require_same_site)], openapi_extra={"requestBody": PREDICT_BODY}
     )
-    async def predict(request: Request, body: Annotated[PredictRequest, Depends(predict_request)]) -> JSONResponse:
+    async def predict(
+        request: Request, body: Annotated[PredictRequest, Depends(parse_predict_request)]
+    ) -> JSONResponse:
         """Regions for an annotator's prompt (`params.context`), else predictions for whole images."""
 
-        def answer(left_s: float) -> JSONResponse:
-            results = service.predict(body, deadline_s=left_s)
+        def answer(remaining_s: float) -> JSONResponse:
+            results = service.predict(body, deadline_s=remaining_s)
             # A finished response: FastAPI would validate and copy every number of a plain dictionary.
-            return JSONResponse({"results": results, "model_version": service.model_version(body.project_id)})
+            model_version = service.project_status.model_version(body.project_id)
+            return JSONResponse({"results": results, "model_version": model_version})
 
         try:
             return await lanes.run(CLICKS if body.context else BATCHES, answer)
         except OverloadedError as e:
-            if body.context and request.headers.get("user-agent", "").startswith(STUDIO_AGENT):
+            if body.context and request.headers.get("user-agent", "").startswith(LABEL_STUDIO_AGENT):
                 return JSONResponse({"results": [service.explain_refusal(body, str(e))]})
             raise
 
@@ -121,13 +124,13 @@ def create_app(settings: Settings) -> FastAPI:
     async def webhook(body: WebhookEvent) -> dict[str, str]:
         """Takes an event of Label Studio, queues the work that it calls for, and returns that work's name."""
         # On the event loop where possible: `webhook` never blocks, and a thread would compete with those that compute.
-        return {"queued": await run_sync(service.webhook, body) if service.takes_long(body) else service.webhook(body)}
+        return {"queued": await run_sync(service.webhook, body) if service.is_slow(body) else service.webhook(body)}
 
     @app.post("/versions", dependencies=private)
     @app.get("/versions", dependencies=private)
     def versions(body: VersionsRequest | None = None) -> dict[str, Any]:
         """Names of a project's model versions, oldest first."""
-        return {"versions": service.versions(body.project_id if body else None)}
+        return {"versions": service.project_status.versions(body.project_id if body else None)}
 
     @app.get("/status", dependencies=private)
     def status() -> dict[str, Any]:
@@ -149,7 +152,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/duplicate_model", dependencies=private)
     def duplicate_model() -> dict[str, str]:
         """Does nothing: a copied project starts without a model."""
-        return {"status": "ok", "detail": "A project's models stay with it; a copied project starts with none."}
+        return {"status": "ok", "detail": "Models are not copied: a copied project starts without a model."}
 
     @app.post("/delete", dependencies=private)
     def delete() -> dict[str, str]:
@@ -182,5 +185,5 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         # The answer names the field and the rule, and never quotes the body, which may hold credentials.
-        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        return JSONResponse({"detail": faults}, status_code=422)
+        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        return JSONResponse({"detail": problems}, status_code=422)

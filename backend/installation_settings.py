@@ -25,48 +25,48 @@ class InstallationSettings(BaseSettings):
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
     )
 
-    data_dir: Path = Field(Path("var"), description="One directory for everything that is kept: models, logs, secrets.")
+    data_dir: Path = Field(Path("var"), description="Directory for all data: models, logs, secrets.")
     storage_url: str = Field(
         "",
-        description="Where several machines share models and embeddings: a folder that all of them have (a path, or "
-        "`file://`, such as NFS), or `s3://bucket/prefix` with the usual AWS_* variables. Empty: the data directory.",
+        description="Storage that several machines share for models and embeddings: a folder that all of them can "
+        "reach (a path or `file://`, such as NFS), or `s3://bucket/prefix` with the usual AWS_* "
+        "variables. Empty: the data directory.",
     )
     model_dir: Path | None = Field(
-        None, description="Where model versions are kept. Default: `models` in the data directory."
+        None, description="Directory of the model versions. Default: `models` in the data directory."
     )
     host: str = Field("127.0.0.1", description="Address the backend listens on.")
     port: int = Field(9090, ge=1, le=65535, description="Port the backend listens on.")
     backend_url: str = Field(
         "",
         description="Address at which Label Studio reaches the backend, for `drape connect` and `drape up`. Empty: "
-        "`PORT` of this machine, `http://127.0.0.1:9090`.",
+        "`http://127.0.0.1` with `PORT`.",
     )
     project_settings: str = Field(
         "",
-        description="Path of a YAML file of settings that projects have of their own; read anew at each job and "
-        "request.",
+        description="Path of a YAML file with settings for single projects. It is read again for each job and request.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe message that is logged."
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="`text` for people, or `json`: an object a line, for collectors of logs."
+        "text", description="`text` for people, or `json` for log collectors: one object per line."
     )
 
     label_studio_url: str = Field(
         "",
         validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
-        description="Address of Label Studio, `http://host:port`. Empty for `drape up`: it starts one of its own.",
+        description="Address of Label Studio, `http://host:port`. Empty: `drape up` starts its own.",
     )
     label_studio_public_url: str = Field(
         "",
-        description="Label Studio's address in browsers, where that is another: images of tasks that name it are asked "
-        "of `LABEL_STUDIO_URL`.",
+        description="Label Studio's address in browsers, if it differs. Images at this address are fetched from "
+        "`LABEL_STUDIO_URL`.",
     )
     label_studio_api_key: str = Field(
-        "", repr=False, description="Personal access token (or legacy token) of the account that the service works as."
+        "", repr=False, description="Personal access token (or legacy token) of the account that Drape uses."
     )
-    label_studio_timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for one answer of Label Studio.")
+    label_studio_timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for an answer from Label Studio.")
     label_studio_database: str = Field(
         "",
         repr=False,
@@ -74,59 +74,60 @@ class InstallationSettings(BaseSettings):
         "Empty: what `drape up` starts.",
     )
     label_studio_files: Path | None = Field(
-        None, description="Label Studio's folder of uploads, `media` in its data directory, for the same."
+        None,
+        description="Label Studio's upload folder, `media` in its data directory, for `drape backup` and `drape "
+        "restore`.",
     )
     postgres_password: str = Field(
-        "", repr=False, description="Password of that PostgreSQL, where its address holds none."
+        "", repr=False, description="Password of that PostgreSQL, if its address contains none."
     )
-    redis_url: str = Field(
-        "", repr=False, description="Address of Redis. Empty for `drape up`: it starts one of its own."
-    )
-    redis_password: str = Field("", repr=False, description="Password of Redis, where its address holds none.")
+    redis_url: str = Field("", repr=False, description="Address of Redis. Empty: `drape up` starts its own.")
+    redis_password: str = Field("", repr=False, description="Password of Redis, if its address contains none.")
 
     basic_auth_user: str = Field(
-        "", description="User that Label Studio must present (HTTP Basic). Empty: no authentication."
+        "", description="User name that Label Studio must send (HTTP Basic). Empty: no authentication."
     )
-    basic_auth_pass: str = Field("", repr=False, description="Password that goes with it.")
+    basic_auth_pass: str = Field("", repr=False, description="Password of `BASIC_AUTH_USER`.")
     webhook_secret: str = Field(
         "",
         repr=False,
         description="Value of the `X-Drape-Secret` header that webhooks must carry. Empty: Basic credentials only.",
     )
 
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where models run.")
+    device: str = Field("auto", description="Where models run: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.")
     device_batch: str = Field(
-        "", description="Where workers pre-annotate and encode ahead, such as `cuda:1`. Empty: as `DEVICE`."
+        "", description="Where workers pre-annotate and encode ahead, such as `cuda:1`. Empty: same as `DEVICE`."
     )
     device_train: str = Field(
         "",
-        description="Where trainings run, such as `cuda:1`, or `0,1` for a process on each of two GPUs; new models are "
-        "judged on the first. Empty: as `DEVICE`.",
+        description="Where trainings run, such as `cuda:1`, or `0,1` for one process on each of two GPUs. New models "
+        "are evaluated on the first. Empty: same as `DEVICE`.",
     )
     gpu_memory_share: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Most of a GPU's memory (0 to 1) that the backend takes: for processes that share one.",
+        description="Largest share of a GPU's memory (0 to 1) that the backend uses, if several processes share the "
+        "GPU.",
     )
     gpu_memory_share_batch: float = Field(
-        1.0, gt=0, le=1, description="Likewise, for each worker that pre-annotates or encodes ahead."
+        1.0, gt=0, le=1, description="The same for each worker that pre-annotates or encodes ahead."
     )
-    gpu_memory_share_train: float = Field(1.0, gt=0, le=1, description="Likewise, for a training.")
+    gpu_memory_share_train: float = Field(1.0, gt=0, le=1, description="The same for a training.")
     segmenter: Literal["auto", "sam3", "sam", "classical"] = Field(
-        "auto", description="What answers clicks and boxes; `auto` takes the best whose weights are there."
+        "auto", description="The model that answers clicks and boxes. `auto`: the best one whose weights are present."
     )
     sam3_weights: str = Field(
         "",
-        description="Path of SAM 3's or SAM 3.1's weights, which Meta gives out at https://huggingface.co/facebook/sam3.",
+        description="Path of the weights of SAM 3 or SAM 3.1, which Meta provides at "
+        "https://huggingface.co/facebook/sam3.",
     )
     sam_half: bool = Field(
         True,
-        description="SAM 3 computes in float16 on a GPU, and encodes in bfloat16 on a CPU that is made for it (AMX); "
-        "false: in float32.",
+        description="SAM 3 computes in float16 on a GPU, and encodes in bfloat16 on a CPU with AMX. False: float32.",
     )
     sam_compile: bool = Field(
-        False, description="Compile SAM 3's image encoder: minutes at the start, faster encoding on a GPU afterwards."
+        False, description="Compile SAM 3's image encoder: takes minutes at the start, then encodes faster on a GPU."
     )
     sam_weights: str = Field(
         "",
@@ -135,39 +136,39 @@ class InstallationSettings(BaseSettings):
     embedding_device_bytes: int = Field(
         4_000_000_000,
         ge=0,
-        description="GPU memory for embeddings of images, in bytes (SAM 3: 69 MB an image).",
+        description="GPU memory for image embeddings, in bytes (SAM 3: 69 MB per image).",
     )
     embedding_host_bytes: int = Field(
         2_000_000_000,
         ge=0,
-        description="Memory for embeddings of images, in bytes (SAM 3: 138 MB an image, 80 in bfloat16).",
+        description="Memory for image embeddings, in bytes (SAM 3: 138 MB per image, 80 MB in bfloat16).",
     )
     embedding_disk_bytes: int = Field(
         10_000_000_000,
         ge=0,
-        description="Disk space for embeddings, below the data directory, in bytes; 0 keeps them in memory alone.",
+        description="Disk space for image embeddings in the data directory, in bytes. 0: memory only.",
     )
     embedding_shared_bytes: int = Field(
         100_000_000_000,
         ge=0,
-        description="Space for embeddings in what `STORAGE_URL` names, in bytes: those written longest ago go first; 0 "
-        "shares none, which may be quicker where every machine has a GPU.",
+        description="Space for image embeddings in `STORAGE_URL`, in bytes; the oldest are removed first. 0 shares "
+        "none, which may be faster if every machine has a GPU.",
     )
 
     @field_validator("device", "device_batch")
     @classmethod
-    def _check_one(cls, value: str) -> str:
+    def _check_single_device(cls, value: str) -> str:
         if "," in value:
-            raise ValueError("One device is meant: a model runs on one. DEVICE_TRAIN takes several.")
+            raise ValueError("Name one device. Only DEVICE_TRAIN takes several.")
         return value
 
     @model_validator(mode="after")
     def _check_storage(self) -> InstallationSettings:
         scheme, slashes, rest = self.storage_url.partition("://")
         if slashes and (scheme not in ("file", "s3") or not rest.strip("/")):
-            raise ValueError("STORAGE_URL is a path, `file:///path` or `s3://bucket/prefix`.")
+            raise ValueError("STORAGE_URL must be a path, `file:///path` or `s3://bucket/prefix`.")
         if self.storage_url and self.model_dir:
-            raise ValueError("MODEL_DIR has no meaning with STORAGE_URL, which says where models are.")
+            raise ValueError("Do not set MODEL_DIR together with STORAGE_URL, which says where models are.")
         return self
 
     @property
@@ -183,8 +184,8 @@ class InstallationSettings(BaseSettings):
         if not self.redis_password or parts.password:
             return url
         host = parts.netloc.rpartition("@")[2]
-        word = quote(self.redis_password, safe="")
-        return parts._replace(netloc=f"{parts.username or ''}:{word}@{host}").geturl()
+        password = quote(self.redis_password, safe="")
+        return parts._replace(netloc=f"{parts.username or ''}:{password}@{host}").geturl()
 
     @property
     def models_path(self) -> Path:

@@ -13,7 +13,7 @@ from backend.service import Service
 from backend.settings import Settings
 
 # How long `fit` waits for a Redis that does not answer.
-FIT_S = 10.0
+FIT_TIMEOUT_S = 10.0
 
 
 @functools.cache
@@ -56,5 +56,5 @@ class GarmentModel(LabelStudioMLBase):  # type: ignore[misc]
         body = {**(data if isinstance(data, dict) else {}), "action": event}
         queued = service().webhook(WebhookEvent.model_validate(body))
         # 1.0.9 calls `fit` in a process that ends right afterwards, and the inbox's thread with it.
-        service().inbox.wait_until_empty(timeout_s=FIT_S)
+        service().inbox.wait_until_empty(timeout_s=FIT_TIMEOUT_S)
         return {"queued": queued}

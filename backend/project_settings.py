@@ -53,34 +53,34 @@ MAX_YAML_CHARACTERS, MAX_YAML_VALUES = 200_000, 100_000
 
 
 @lru_cache(maxsize=4)
-def read_projects(path: Path, stamp: tuple[int, int], *, known: frozenset[str]) -> Mapping[int, Mapping[str, Any]]:
+def read_projects(path: Path, stamp: tuple[int, int], *, all_names: frozenset[str]) -> Mapping[int, Mapping[str, Any]]:
     """The file's content: project number → setting name in lower case → value.
 
     Args:
         stamp: the file's modification time and size: a changed file is read again instead of taken from the cache.
-        known: names of all settings that exist.
+        all_names: names of all settings that exist.
 
     Raises:
         SettingsError: the file is malformed, or names a setting that projects cannot override.
     """
     try:
-        said = _read_yaml(path)
+        content = _read_yaml(path)
     except (OSError, UnicodeDecodeError, YAMLError, ValueError, TypeError, AttributeError, RecursionError) as e:
         raise SettingsError(f"PROJECT_SETTINGS={path} cannot be read as YAML: {first_line(e)}.") from e
-    projects = said.get("projects") if isinstance(said, dict) else None
-    if not isinstance(projects, dict) or len(said) != 1:
+    projects = content.get("projects") if isinstance(content, dict) else None
+    if not isinstance(projects, dict) or len(content) != 1:
         raise SettingsError(f"PROJECT_SETTINGS={path} must hold `projects:`, and below it a table for each project.")
-    found: dict[int, dict[str, Any]] = {}
-    for number, own in projects.items():
-        if not str(number).isdecimal() or not isinstance(own or {}, dict):
-            raise SettingsError(f"PROJECT_SETTINGS={path}: '{number}' is no project's number with settings below it.")
-        named = {str(name).lower(): value for name, value in (own or {}).items()}
-        for name in named.keys() - PROJECT_SETTING_NAMES:
-            reason = "is a setting of the whole installation" if name in known else "is no setting"
+    settings_by_project: dict[int, dict[str, Any]] = {}
+    for number, values in projects.items():
+        if not str(number).isdecimal() or not isinstance(values or {}, dict):
+            raise SettingsError(f"PROJECT_SETTINGS={path}: '{number}' is not a project number with settings below it.")
+        by_name = {str(name).lower(): value for name, value in (values or {}).items()}
+        for name in by_name.keys() - PROJECT_SETTING_NAMES:
+            reason = "is a setting of the whole installation" if name in all_names else "is not a setting"
             where = describe_project(path, int(number))
             raise SettingsError(f"{where}: {name.upper()} {reason}; docs/reference/settings.md lists them.")
-        found[int(number)] = named
-    return found
+        settings_by_project[int(number)] = by_name
+    return settings_by_project
 
 
 def _read_yaml(path: Path) -> Any:
@@ -93,23 +93,23 @@ def _read_yaml(path: Path) -> Any:
     if len(text) > MAX_YAML_CHARACTERS:
         raise ValueError(f"It is longer than {MAX_YAML_CHARACTERS:,} characters")
     node = yaml.compose(text, Loader=yaml.SafeLoader)
-    if node is not None and _values_of(node, {}) > MAX_YAML_VALUES:
-        raise ValueError(f"With what its aliases stand for it holds more than {MAX_YAML_VALUES:,} values")
+    if node is not None and _count_values(node, {}) > MAX_YAML_VALUES:
+        raise ValueError(f"With its aliases expanded, it holds more than {MAX_YAML_VALUES:,} values")
     return yaml.safe_load(text) or {}
 
 
-def _values_of(node: yaml.Node, known: dict[int, int]) -> int:
+def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
     """The number of values in a node, with an alias counted as what it stands for."""
-    if id(node) not in known:
+    if id(node) not in counted:
         # A node that contains itself has no end: it counts as too many values.
-        known[id(node)] = MAX_YAML_VALUES
-        held: list[yaml.Node] = []
+        counted[id(node)] = MAX_YAML_VALUES
+        children: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
-            held = [one for pair in node.value for one in pair]
+            children = [child for pair in node.value for child in pair]
         elif isinstance(node, yaml.SequenceNode):
-            held = node.value
-        known[id(node)] = 1 + sum(_values_of(one, known) for one in held)
-    return known[id(node)]
+            children = node.value
+        counted[id(node)] = 1 + sum(_count_values(child, counted) for child in children)
+    return counted[id(node)]
 
 
 def describe_project(path: Path, project_id: int | None) -> str:

@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 ANNOTATION_ACTIONS = frozenset(
     {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
 )
-# Shorter than the time that a stopped process is given to end.
-CLOSE_S = 2.0
 ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
+# Shorter than the time that a stopped process is given to end.
+CLOSE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ class Service:
     batch: Batch
     prewarmer: Prewarmer
     marks: TaskMarks
-    surveys: Surveys
     project_status: ProjectStatus
     inbox: Inbox
     metrics: Metrics
@@ -61,7 +60,7 @@ class Service:
 
     @classmethod
     def build(cls, settings: Settings) -> Service:
-        """Builds all parts from the settings; the segmenter loads in the background, all else loads on first use."""
+        """Builds all parts from the settings; the segmenter loads in the background, all else on first use."""
         # Ultralytics sets this too when the first detector imports it. If OpenCV were then working on a click in its
         # own threads, it would divide by their new number, which is 0, and crash the whole process.
         cv2.setNumThreads(0)
@@ -71,10 +70,10 @@ class Service:
         images = ImageStore(settings, bearer=label_studio.bearer)
         metrics = Metrics()
         metrics.registry.register(QueueMetrics(settings))
-        segmenter, surveys = SegmenterLoader(settings, metrics), Surveys(redis)
+        segmenter = SegmenterLoader(settings, metrics)
         return cls(
             connections=connections,
-            interactive=Interactive(settings, images=images, segmenter=segmenter, sticky=StickyWords(redis)),
+            interactive=Interactive(settings, images=images, segmenter=segmenter, sticky_words=StickyWords(redis)),
             batch=Batch(
                 settings,
                 images=images,
@@ -83,9 +82,8 @@ class Service:
             ),
             prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
             marks=TaskMarks(redis),
-            surveys=surveys,
             project_status=ProjectStatus(
-                connections, segmenter=segmenter, surveys=surveys, audits=Audits(redis), pace=Pace(redis)
+                connections, segmenter=segmenter, surveys=Surveys(redis), audits=Audits(redis), pace=Pace(redis)
             ),
             inbox=Inbox(connections.queues, connections.problems),
             metrics=metrics,
@@ -93,12 +91,8 @@ class Service:
         )
 
     def close(self) -> None:
-        """Queues the work of events that still wait, for at most `CLOSE_S` seconds; call it as the process ends."""
-        self.inbox.close(timeout_s=CLOSE_S)
-
-    def model_version(self, project_id: int | None) -> str:
-        """Name of the model that pre-annotates the project: its champion, or the segmenter while it has no champion."""
-        return self.project_status.model_version(project_id)
+        """Queues the work of events that still wait, for at most `CLOSE_TIMEOUT_S` seconds."""
+        self.inbox.close(timeout_s=CLOSE_TIMEOUT_S)
 
     def health(self) -> dict[str, Any]:
         """The answer to `GET /health`."""
@@ -111,7 +105,7 @@ class Service:
             LabelConfigError: the label config cannot be served.
         """
         parse_label_config(label_config)
-        return self.model_version(project_id)
+        return self.project_status.model_version(project_id)
 
     def predict(self, request: PredictRequest, *, deadline_s: float | None = None) -> list[dict[str, Any] | list[Any]]:
         """Returns one entry per task, in order: a prediction, or `[]` if there is none (yet).
@@ -127,8 +121,9 @@ class Service:
         configs = parse_label_configs(request.label_config)
         if request.context and request.tasks:
             # `result` is a list: `request.context` is None otherwise.
-            config = config_of(configs, [one for one in request.context["result"] if isinstance(one, dict)])
-            return [_as_result(self._interact(request, config))]
+            regions = [region for region in request.context["result"] if isinstance(region, dict)]
+            config = config_of(configs, regions)
+            return [_as_result(self._answer_prompt(request, config))]
         left_s = self.connections.settings.predict_deadline_s if deadline_s is None else deadline_s
         return self._predict_batch(request, configs, deadline_s=left_s)
 
@@ -140,7 +135,7 @@ class Service:
         """
         return _as_result(self.interactive.explain_refusal(reason, parse_label_configs(request.label_config)[0]))
 
-    def _interact(self, request: PredictRequest, config: LabelConfig) -> Prediction:
+    def _answer_prompt(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         task, project_id = request.tasks[0], request.project_id
         try:
             return self.interactive.answer(request, config)
@@ -152,7 +147,7 @@ class Service:
             return self.interactive.explain_refusal(str(e), config)
         finally:
             if project_id is not None:
-                self.prewarmer.opened(project_id, task, config)
+                self.prewarmer.task_opened(project_id, task, config)
 
     def _predict_batch(
         self, request: PredictRequest, configs: Sequence[LabelConfig], *, deadline_s: float
@@ -162,16 +157,16 @@ class Service:
             return [[] for _ in request.tasks]
         if len(request.tasks) == 1:
             # Label Studio asks for a single task when somebody opens it.
-            self.prewarmer.opened(project_id, request.tasks[0], configs[0])
-        current = self.batch.current(project_id) if self.connections.registry.champion(project_id) else None
-        if current is None:
+            self.prewarmer.task_opened(project_id, request.tasks[0], configs[0])
+        model = self.batch.active_model(project_id) if self.connections.registry.champion(project_id) else None
+        if model is None:
             return self._predict_without_model(project_id, request.tasks, configs[0])
         answers: dict[int, dict[str, Any] | list[Any]] = {}
-        for outcome in self.batch.predict(request.tasks, configs, current, deadline_s=deadline_s):
+        for outcome in self.batch.predict(request.tasks, configs, model, deadline_s=deadline_s):
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
             if outcome.problem:
                 self.connections.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)
-        self.marks.answered(project_id, current.version, [task_id for task_id, answer in answers.items() if answer])
+        self.marks.answered(project_id, model.version, [task_id for task_id, answer in answers.items() if answer])
         late = [task.id for task in request.tasks if task.id not in answers]
         if late:
             self._queue_late(project_id, late)
@@ -182,7 +177,7 @@ class Service:
     ) -> list[dict[str, Any] | list[Any]]:
         """Answers an opened task with the remembered phrase; otherwise a job looks for words, which takes long."""
         if len(tasks) == 1 and self.connections.settings.for_project(project_id).sticky_words:
-            phrase = self.interactive.sticky.recall(project_id)
+            phrase = self.interactive.sticky_words.recall(project_id)
             try:
                 prediction = (
                     self.interactive.answer_with_phrase(project_id, tasks[0], config, phrase) if phrase else None
@@ -202,7 +197,8 @@ class Service:
             self.connections.queues.enqueue_prelabel(project_id, task_ids, version=champion.name if champion else "")
         except QueueError as e:
             self.connections.problems.report(
-                f"{len(task_ids)} tasks did not fit the time limit and were not queued: {e}", project_id=project_id
+                f"{len(task_ids)} tasks did not fit into the time limit and could not be queued: {e}",
+                project_id=project_id,
             )
 
     def webhook(self, event: WebhookEvent) -> str:
@@ -218,7 +214,7 @@ class Service:
             work = EventWork("prelabel", project_id, tuple(task.id for task in event.tasks))
         elif event.action == "START_TRAINING":
             work = EventWork("train", project_id)
-        elif event.action in ANNOTATION_ACTIONS and not self._is_own(event):
+        elif event.action in ANNOTATION_ACTIONS and not self._is_auto_accepted(event):
             work = EventWork("check", project_id)
         else:
             logger.info("Nothing to do for webhook action %s", event.action)
@@ -226,19 +222,15 @@ class Service:
         self.inbox.put(work)
         return work.kind
 
-    def takes_long(self, event: WebhookEvent) -> bool:
+    def is_slow(self, event: WebhookEvent) -> bool:
         """Whether `webhook` hashes the event's regions and reads the project's settings, which blocks an event loop."""
         return event.action == "ANNOTATION_CREATED" and event.annotation is not None and is_marked(event.annotation)
 
-    def _is_own(self, event: WebhookEvent) -> bool:
+    def _is_auto_accepted(self, event: WebhookEvent) -> bool:
         """Whether Drape stored it and does not train on it: each of thousands would start a new count of all labels."""
-        if not self.takes_long(event) or accepted_by(event.annotation or {}) is None:
+        if not self.is_slow(event) or accepted_by(event.annotation or {}) is None:
             return False
         return not self.connections.settings.for_project(event.project_id).train_on_auto_accepted
-
-    def versions(self, project_id: int | None) -> list[str]:
-        """Names of the project's model versions, oldest first."""
-        return self.project_status.versions(project_id)
 
     def status(self) -> dict[str, Any]:
         """The answer to `GET /status`: models, queues, jobs with their progress, the latest problems."""

@@ -21,16 +21,18 @@ class Settings(InstallationSettings):
     """All settings, from the environment (in capitals), else `.env` in the working directory, else `/run/secrets`."""
 
     prewarm_tasks: int = Field(
-        2, ge=0, description="Tasks after the opened one whose images are encoded ahead, in the background."
+        2, ge=0, description="Number of tasks after the opened one whose images are encoded ahead, in the background."
     )
     example_tag: str = Field(
         "example", description="Name of the rectangle tag (or label) whose boxes mean 'find everything like this'."
     )
     sticky_words: bool = Field(
-        False, description="A phrase that found something is looked for in each next image of the project as it opens."
+        False,
+        description="When a task is opened, search its image for the phrase that last found something in the project.",
     )
     refine_with_sam: bool = Field(
-        False, description="SAM's masks replace the detector's in pre-annotation; class and score stay the detector's."
+        False,
+        description="Replace the detector's masks by SAM's in pre-annotation. Class and score remain the detector's.",
     )
     yolo11_base: str = Field(
         "n",
@@ -42,15 +44,18 @@ class Settings(InstallationSettings):
         0.25,
         ge=0,
         le=1,
-        description="Detections below this confidence are dropped, unless the label config says otherwise.",
+        description="Detections with a lower score are dropped, unless the label config sets another threshold.",
     )
     polygon_tolerance_px: float = Field(
-        1.2, ge=0, description="How far, in pixels, a polygon may run from its mask's border: more gives fewer points."
+        1.2,
+        ge=0,
+        description="Largest distance, in pixels, of a polygon from its mask's border. A larger value gives fewer "
+        "points.",
     )
     polygon_parts: Literal["each", "largest", "joined"] = Field(
         "each",
-        description="A mask in several parts becomes a polygon for `each`, for the `largest` alone, "
-        "or one around all, `joined` by bridges one pixel wide.",
+        description="What a mask in several parts becomes: one polygon for `each`, one for the `largest` only, or "
+        "one around all, `joined` by bridges one pixel wide.",
     )
     speck_percent: float = Field(
         0.01,
@@ -69,123 +74,137 @@ class Settings(InstallationSettings):
     predict_clicks: int = Field(
         32,
         ge=1,
-        description="Prompts that are answered, or wait for it, at once; `/predict` answers 503 to more. Beyond half "
-        "as many, whole images are refused.",
+        description="Largest number of prompts in progress or waiting; further ones get 503. With more than half as "
+        "many, whole images are refused.",
     )
     predict_batches: int = Field(
-        16, ge=1, description="Requests for whole images that are answered, or wait for it, at once, likewise."
+        16,
+        ge=1,
+        description="Largest number of requests for whole images in progress or waiting; further ones get 503.",
     )
 
     request_max_bytes: int = Field(
         50_000_000,
         gt=0,
-        description="Largest body of a request that is read, in bytes; `413` to more. Label Studio's event of an "
-        "import holds every task: 50 MB are some 50,000 of them.",
+        description="Largest request body, in bytes; larger ones get 413. Label Studio's event about an import "
+        "contains every task: 50 MB are about 50,000 tasks.",
     )
-    image_max_bytes: int = Field(50_000_000, gt=0, description="Largest encoded image that is read, in bytes.")
-    image_max_pixels: int = Field(100_000_000, gt=0, description="Largest decoded image that is read, in pixels.")
-    image_timeout_s: float = Field(60.0, gt=0, description="Seconds that fetching one image may take.")
+    image_max_bytes: int = Field(50_000_000, gt=0, description="Largest encoded image, in bytes.")
+    image_max_pixels: int = Field(100_000_000, gt=0, description="Largest decoded image, in pixels.")
+    image_timeout_s: float = Field(60.0, gt=0, description="Seconds that fetching an image may take.")
     image_cache_bytes: int = Field(512_000_000, ge=0, description="Memory for decoded images, in bytes.")
     local_files_root: Path | None = Field(
         None,
-        description="Folder that Label Studio serves local files from, where this machine has it too: its images are "
-        "then read without asking Label Studio.",
+        description="Folder from which Label Studio serves local files, if this machine has it too. Its images are "
+        "then read directly.",
     )
     image_hosts: str = Field(
-        "", description="Hosts besides Label Studio that images may be fetched from, separated by commas."
+        "", description="Hosts besides Label Studio from which images may be fetched, separated by commas."
     )
     image_hosts_private: bool = Field(
         False,
-        description="Listed hosts, and buckets that Label Studio signs addresses of, may lie in a private network.",
+        description="Allow the listed hosts, and buckets for which Label Studio signs addresses, to be in a private "
+        "network.",
     )
 
     approval: Literal["submitted", "ground_truth", "reviewed", "choice"] = Field(
         "submitted",
-        description="When an annotation counts as approved: a person `submitted` it and did not skip; it is starred as "
-        "`ground_truth`; a reviewer accepted it (`reviewed`, Label Studio Enterprise); or a `choice` says so.",
+        description="When an annotation counts as approved: when a person `submitted` it without skipping, when it "
+        "is starred as `ground_truth`, when a reviewer accepted it (`reviewed`, Label Studio "
+        "Enterprise), or when a `choice` says so.",
     )
     approval_choice: str = Field(
         "",
-        description="`name=choice` of the `<Choices>` that approves, for `APPROVAL=choice`: `verdict=approved`.",
+        description="The choice that approves, for `APPROVAL=choice`: `name=choice` of a `<Choices>` tag, such as "
+        "`verdict=approved`.",
     )
-    retrain_after: int = Field(50, ge=1, description="New approved annotations that start a training.")
+    retrain_after: int = Field(50, ge=1, description="Number of new approved annotations that starts a training.")
     retrain_min_images: int = Field(
-        20, ge=1, description="Approved images, new or not, below which no training starts by itself."
+        20, ge=1, description="Least number of approved images, new or not, for a training to start automatically."
     )
     check_every_s: int = Field(
         600,
         ge=10,
-        description="Seconds between two counts of approved labels, and two looks for images without a prediction, "
-        "that no event asked for: what a lost webhook would have told.",
+        description="Seconds between two counts of approved labels, and between two searches for images without "
+        "predictions, in case a webhook was lost.",
     )
     hard_example_weight: float = Field(
         3.0,
         ge=1,
-        description="How often an image is drawn in training whose prediction was all wrong; 1 draws all alike.",
+        description="How often an image whose prediction was entirely wrong is drawn in training. 1: as often as the "
+        "others.",
     )
     rare_label_share: float = Field(
         0.1,
         ge=0,
         le=1,
-        description="Labels in a smaller share of the images than this are drawn more often (repeat factors, as LVIS "
-        "has them); 0 draws all alike.",
+        description="Images with labels that occur in a smaller share of the images than this are drawn more often "
+        "(repeat factors, as for LVIS). 0: all equally often.",
     )
-    train_epochs: int = Field(60, ge=1, description="Epochs of one fine-tuning, at most.")
+    train_epochs: int = Field(60, ge=1, description="Largest number of epochs of a fine-tuning.")
     train_patience: int = Field(
-        20, ge=1, description="Epochs without a better result on the held-out images after which a training ends."
+        20,
+        ge=1,
+        description="A training ends after this number of epochs without a better result on the held-out images.",
     )
     train_max_minutes: float = Field(
-        0.0, ge=0, description="Minutes after which a training ends with its current epoch; 0 for no limit."
+        0.0, ge=0, description="Minutes after which a training ends with its current epoch. 0: no limit."
     )
     train_args: str = Field(
         "",
-        description="Any of Ultralytics' other training arguments, such as `lr0=0.001 mosaic=0.5 cos_lr=True`; "
-        "they overrule what Drape chooses.",
+        description="Further training arguments of Ultralytics, such as `lr0=0.001 mosaic=0.5 cos_lr=True`. They "
+        "override Drape's choices.",
     )
     train_image_size_px: int = Field(640, ge=32, description="Image size in training, in pixels.")
-    train_batch: int = Field(8, ge=1, description="Images in one training step; halved where memory is too small.")
-    train_timeout_s: int = Field(86_400, gt=0, description="Seconds after which a training is given up.")
+    train_batch: int = Field(8, ge=1, description="Images per training step. Halved if the memory is too small.")
+    train_timeout_s: int = Field(86_400, gt=0, description="Seconds after which a training is aborted.")
     promote_margin: float = Field(
         0.0,
         ge=-1,
         le=1,
-        description="By more than this a new model's mask mAP50-95 (0 to 1) on the held-out images must be above the "
-        "current one's to take its place; -1 promotes whatever was trained.",
+        description="A new model is promoted if its mask mAP50-95 (0 to 1) on the held-out images exceeds the "
+        "current model's by more than this. -1 promotes every new model.",
     )
     promote_class_drop: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="What a new model may lose at most on any label with at least 10 held-out garments, in average "
-        "precision (0 to 1), to take the current one's place.",
+        description="Largest loss of average precision (0 to 1) with which a new model is promoted, on any label "
+        "with at least 10 held-out garments.",
     )
     auto_accept: Literal["off", "calibrated"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "off",
-        description="`off`: all predictions wait for a person. A score such as `0.85`: an image whose every region "
-        "reaches it is accepted. `calibrated`: the score is found for each label from held-out approved labels; "
-        "nothing is accepted with `REFINE_WITH_SAM`, of whose masks that says nothing.",
+        description="`off`: all predictions wait for a person. A score such as `0.85`: an image is accepted if each "
+        "of its regions reaches it. `calibrated`: the score of each label is computed from held-out "
+        "approved labels. With `REFINE_WITH_SAM`, `calibrated` accepts nothing, since it does not apply "
+        "to SAM's masks.",
     )
     auto_accept_precision: float = Field(
         0.98,
         gt=0,
         lt=1,
-        description="Least share of accepted regions that are right: what `calibrated` promises and audits check.",
+        description="Least share of accepted regions that must be right: what `calibrated` promises and audits check.",
     )
     auto_accept_iou: float = Field(
-        0.8, gt=0, le=1, description="Least IoU with what a person approved that makes an accepted region right."
+        0.8, gt=0, le=1, description="Least IoU with the approved region at which an accepted region is right."
     )
     audit_share: float = Field(
-        0.05, ge=0, le=1, description="Share of the images that would be accepted which is left to people, by chance."
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of the images that would be accepted which is left to people for audit, chosen at random.",
     )
     train_on_auto_accepted: bool = Field(
-        False, description="Count auto-accepted annotations as approved: for trainings, and for judging models."
+        False, description="Count auto-accepted annotations as approved, for trainings and for evaluating models."
     )
-    max_regions: int = Field(100, ge=1, description="Garments that are written for one image; the most certain stay.")
-    prelabel_chunk: int = Field(64, ge=1, description="Tasks in one pre-labelling job.")
+    max_regions: int = Field(
+        100, ge=1, description="Largest number of garments stored for an image. Those with the highest scores are used."
+    )
+    prelabel_chunk: int = Field(64, ge=1, description="Number of tasks in a pre-annotation job.")
 
     @field_validator("auto_accept", mode="before")
     @classmethod
-    def _read_switch(cls, value: Any) -> Any:
+    def _read_auto_accept(cls, value: Any) -> Any:
         # YAML reads a bare `off` as False, which would count as a score of 0 and accept everything.
         if value is True:
             raise ValueError("Give a score, `calibrated` or `off`.")
@@ -208,10 +227,10 @@ class Settings(InstallationSettings):
             return {}
         path = Path(self.project_settings)
         try:
-            about = path.stat()
+            status = path.stat()
         except OSError as e:
             raise SettingsError(f"PROJECT_SETTINGS={path} cannot be read: {e.strerror or e}.") from e
-        return read_projects(path, (about.st_mtime_ns, about.st_size), known=frozenset(type(self).model_fields))
+        return read_projects(path, (status.st_mtime_ns, status.st_size), all_names=frozenset(type(self).model_fields))
 
     def for_project(self, project_id: int | None) -> Settings:
         """These settings, overridden by the project's own, which the file holds at the time of the call.
@@ -226,8 +245,10 @@ class Settings(InstallationSettings):
             # Values that are passed as arguments override the environment.
             return type(self)(**{**dict(self), **own})
         except ValidationError as e:
-            wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
-            raise SettingsError(f"{describe_project(Path(self.project_settings), project_id)}: {wrong}.") from e
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in e.errors()
+            )
+            raise SettingsError(f"{describe_project(Path(self.project_settings), project_id)}: {problems}.") from e
 
     def check_projects(self) -> tuple[int, ...]:
         """Checks every project's own settings; returns the numbers of the projects that have any.

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from backend.errors import DrapeError
 from launcher.errors import LauncherError
-from launcher.stack.stack import StopAsked, stop_signals
+from launcher.stack.stack import StopRequested, stop_signals
 
 
 @contextmanager
@@ -22,6 +22,6 @@ def told_plainly(console: Console) -> Iterator[None]:
     except (DrapeError, LauncherError) as e:
         console.print(str(e), style="red", markup=False)
         raise typer.Exit(1) from e
-    except StopAsked as e:
+    except StopRequested as e:
         console.print("Stopped.")
         raise typer.Exit(1) from e

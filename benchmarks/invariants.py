@@ -19,7 +19,7 @@ from backend.queues.job_claims import claimed_ids
 from backend.queues.queues import QUEUES, Queues
 from backend.registry.registry import Registry, Version, check_weights
 from backend.settings import Settings
-from training.annotations.count import Counting
+from training.annotations.count import ApprovalCounter
 
 POLL_S = 0.3
 # Whole files are written beside their place first: `.name.<number of the process>`.
@@ -82,9 +82,9 @@ class Invariants:
         lost = sorted(set(submitted) - set(there))
         if lost:
             yield f"{len(lost)} submitted annotations are not in Label Studio, such as {lost[:5]}."
-        counting = Counting(self._settings, self._studio, self._project_id)
-        by_changes = {one.annotation_id for one in counting.changes().approved}
-        by_all = {one.annotation_id for one in counting.everything().approved}
+        counting = ApprovalCounter(self._settings, self._studio, self._project_id)
+        by_changes = {one.annotation_id for one in counting.update().approved}
+        by_all = {one.annotation_id for one in counting.recount().approved}
         # Of a task with several the latest counts.
         wanted = {max(int(one["id"]) for one in task["annotations"]) for task in tasks if task["annotations"]}
         for what, found in (("what changed", by_changes), ("everything", by_all)):

@@ -11,7 +11,7 @@ from label_studio_sdk.types import MlBackend
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from backend.errors import LabelConfigError, LabelStudioError
-from backend.label_studio.client import SECRET_HEADER, UNCERTAINTY, LabelStudio
+from backend.label_studio.client import SECRET_HEADER, UNCERTAINTY_SAMPLING, LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.regions.decode import LABEL_KEYS
 from backend.registry.registry import Registry
@@ -39,13 +39,12 @@ class Backend:
 
 def ensure_project(label_studio: LabelStudio, *, title: str, label_config: str) -> int:
     """Returns the project of that title, created if it is missing; an existing project keeps its label config."""
-    sdk = label_studio.sdk
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         for project in sdk.projects.list():
             if project.title == title:
                 _say_if_labels_differ(project.label_config or "", label_config)
                 return int(project.id)
-        made = sdk.projects.create(title=title, label_config=label_config, sampling=UNCERTAINTY)
+        made = sdk.projects.create(title=title, label_config=label_config, sampling=UNCERTAINTY_SAMPLING)
     logger.info("Made the project '%s'", title)
     return int(made.id)
 
@@ -65,8 +64,8 @@ def set_label_config(label_studio: LabelStudio, *, project_id: int, label_config
             f"Annotations hold labels that the new config lacks: {', '.join(lost)}. Keep them, or name each among "
             "the predicted_values of the label that it shall count as."
         )
-    with label_studio.said_plainly():
-        label_studio.sdk.projects.update(project_id, label_config=label_config)
+    with label_studio.api() as sdk:
+        sdk.projects.update(project_id, label_config=label_config)
 
 
 def _labels_in_use(label_studio: LabelStudio, project_id: int) -> set[str]:
@@ -91,9 +90,8 @@ def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Pa
 
     `folder` may be a link: its own path, not its target's, must be inside Label Studio's document root.
     """
-    sdk = label_studio.sdk
     path = str(folder.absolute())
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         known = [storage for storage in sdk.import_storage.local.list(project=project_id) if storage.path == path]
         if known:
             storage_id = known[0].id
@@ -137,9 +135,8 @@ class _NotReached(LabelStudioError):
 
 def _connect(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> list[MlBackend]:
     """Connects the backend; returns the backends that were connected before, of which at most one is left."""
-    sdk = label_studio.sdk
     try:
-        with label_studio.said_plainly():
+        with label_studio.api() as sdk:
             # A backend that was connected under another address (another port) is ours, too, and gets the new one.
             known = [
                 one for one in sdk.ml.list(project=project_id) if one.title == BACKEND_TITLE or one.url == backend.url
@@ -180,9 +177,8 @@ def _in_words(error: LabelStudioError, url: str) -> LabelStudioError:
 def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Backend, earlier: set[str]) -> None:
     # Connecting makes a webhook without headers, and connecting again after a removal leaves the old webhook behind.
     url = f"{backend.url}/webhook"
-    sdk = label_studio.sdk
     headers = {SECRET_HEADER: backend.webhook_secret}
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         ours = [hook for hook in sdk.webhooks.list(project=project_id) if hook.url in {url, *earlier}]
         for extra in ours[1:]:
             sdk.webhooks.delete(int(extra.id or 0))

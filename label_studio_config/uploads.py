@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.uploads import UPLOADABLE, UPLOADED, upload, upload_name
+from backend.label_studio.uploads import UPLOAD_URL, UPLOADABLE, upload, upload_name
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ def ensure_uploaded(label_studio: LabelStudio, *, project_id: int, folder: Path)
 
 
 def _present(label_studio: LabelStudio, project_id: int) -> set[str]:
-    sdk = label_studio.sdk
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         values = [value for task in sdk.tasks.list(project=project_id) for value in (task.data or {}).values()]
-    found = [UPLOADED.search(unquote(value)) for value in values if isinstance(value, str)]
+    found = [UPLOAD_URL.search(unquote(value)) for value in values if isinstance(value, str)]
     return {match["name"] for match in found if match}

@@ -19,19 +19,19 @@ from backend.registry.registry import Version
 from backend.registry.scores import Scores
 from backend.settings import Settings
 from training.annotations.approvals import Approved
-from training.annotations.count import counting_of
+from training.annotations.count import approval_counter
 from training.data_in.class_mapping import read_mapping
 from training.data_in.evaluation_set import evaluation_images
-from training.data_in.formats.detect import Opening, open_set
+from training.data_in.formats.detect import ReadOptions, open_set
 from training.dataset.manifest import latest_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
-from training.evaluation.score import scored
+from training.evaluation.score import evaluate_detector
 
-Which = Literal["split", "approved"]
+ImageChoice = Literal["split", "approved"]
 
 
 @dataclass(frozen=True)
-class OtherSet:
+class ExternalSet:
     """An annotated data set from elsewhere, in any format that `drape import` reads.
 
     Attributes:
@@ -44,12 +44,14 @@ class OtherSet:
     mapping: Path | None = None
 
 
-def examine(connections: Connections, project_id: int, model: Version | Path, *, on: Which | OtherSet) -> Scores:
+def evaluate_model(
+    connections: Connections, project_id: int, model: Version | Path, *, source: ImageChoice | ExternalSet
+) -> Scores:
     """Evaluates a version, or the weights in a `.pt` file, under the labels of a project.
 
     Args:
-        on: `split`: the project's held-out images; `approved`: all images with an approved annotation by a person; or
-            another data set.
+        source: `split`: the project's held-out images; `approved`: all images that a person approved; or another
+            data set.
 
     Raises:
         DatasetError: there is no image to evaluate on.
@@ -64,37 +66,39 @@ def examine(connections: Connections, project_id: int, model: Version | Path, *,
         network, classes = load_network(model)
         side_px = settings.train_image_size_px
         detector = Detector(TorchRuntime(network, device=device), classes=classes, image_size_px=side_px)
-    if isinstance(on, OtherSet):
-        images = _of_others(on, config, settings, side_px=side_px)
+    if isinstance(source, ExternalSet):
+        images = _external_images(source, config, settings, side_px=side_px)
     else:
-        images = _of_the_project(connections, project_id, config, on, side_px=side_px)
-    scores, _ = scored(detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold)
+        images = _project_images(connections, project_id, config, source, side_px=side_px)
+    scores, _ = evaluate_detector(
+        detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
+    )
     return scores
 
 
-def _of_the_project(
-    connections: Connections, project_id: int, config: LabelConfig, on: Which, *, side_px: int
+def _project_images(
+    connections: Connections, project_id: int, config: LabelConfig, source: ImageChoice, *, side_px: int
 ) -> list[HeldOut]:
     approved = [
-        annotation for annotation in counting_of(connections, project_id).changes().approved if annotation.by_person
+        annotation for annotation in approval_counter(connections, project_id).update().approved if annotation.by_person
     ]
-    if on == "split":
+    if source == "split":
         approved = _held_out(connections, project_id, approved)
     store = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
     images = list(held_out_images(approved, config, store, side_px=side_px))
     if not images:
-        raise DatasetError(f"Project {project_id} has no approved image to look at ({on}).")
+        raise DatasetError(f"Project {project_id} has no approved image to evaluate on ({source}).")
     return images
 
 
-def _of_others(on: OtherSet, config: LabelConfig, settings: Settings, *, side_px: int) -> list[HeldOut]:
-    mapping = read_mapping(on.mapping, config)
-    _, source = open_set([on.path], None, Opening(images=on.images, image_key=config.image_key))
-    images = list(evaluation_images(source, config, mapping, settings, side_px=side_px))
+def _external_images(external: ExternalSet, config: LabelConfig, settings: Settings, *, side_px: int) -> list[HeldOut]:
+    mapping = read_mapping(external.mapping, config)
+    _, dataset = open_set([external.path], None, ReadOptions(images=external.images, image_key=config.image_key))
+    images = list(evaluation_images(dataset, config, mapping, settings, side_px=side_px))
     if not any(image.truth for image in images):
         raise DatasetError(
-            f"{on.path} holds no image with a garment of the project's labels ({', '.join(config.label_values)}). "
-            "Say which class is which label with --mapping."
+            f"{external.path} has no image with a garment of the project's labels ({', '.join(config.label_values)}). "
+            "Map its classes to labels with --mapping."
         )
     return images
 

@@ -17,7 +17,7 @@ from backend.status.audits import Audits
 from backend.status.survey import Surveys
 from backend.storage.retry import retrying
 from training.annotations.approvals import Approved, new_annotations
-from training.annotations.count import Count, counting_of
+from training.annotations.count import Count, approval_counter
 from training.annotations.survey import take_survey
 from training.auto_accept.audit import audit
 from training.finetuning.progress import shown_progress
@@ -47,8 +47,8 @@ def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, in
     connections.queues.begin_check(project_id, all_of_it=all_of_it)
     for attempt in retrying(timeout_s=CHECK_PATIENCE_S):
         with attempt:
-            found = _check(connections, project_id, all_of_it=all_of_it)
-    return found
+            counts = _check(connections, project_id, all_of_it=all_of_it)
+    return counts
 
 
 def train(project_id: int, reason: str) -> dict[str, object]:
@@ -75,8 +75,8 @@ def train(project_id: int, reason: str) -> dict[str, object]:
         raise
     # Annotations that were approved during this training count for the next one.
     connections.queues.enqueue_check(project_id)
-    kept = "now works with" if verdict.promoted else "does not work with"
-    logger.info("Project %s %s %s: %s", project_id, kept, version.name, verdict.reason)
+    decision = "now uses" if verdict.promoted else "does not use"
+    logger.info("Project %s %s %s: %s", project_id, decision, version.name, verdict.reason)
     return {
         "version": version.name,
         "promoted": verdict.promoted,
@@ -88,11 +88,11 @@ def train(project_id: int, reason: str) -> dict[str, object]:
 
 def _check(connections: Connections, project_id: int, *, all_of_it: bool) -> dict[str, int]:
     project = connections.label_studio.project(project_id)
-    counting = counting_of(connections, project_id)
-    count = counting.everything() if all_of_it else counting.changes()
+    counting = approval_counter(connections, project_id)
+    count = counting.recount() if all_of_it else counting.update()
     approved = count.approved
     _audit(connections, project_id, approved)
-    new = new_annotations(approved, _learnt(connections, project_id))
+    new = new_annotations(approved, _trained_annotations(connections, project_id))
     needed = max(
         project.min_annotations or connections.settings.retrain_after,
         connections.settings.retrain_min_images - (len(approved) - len(new)),
@@ -112,7 +112,7 @@ def _survey(connections: Connections, project: Project, count: Count, *, new: in
     except (DrapeError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
         # Other programs may have stored regions of any form, which fail in any of these ways.
         connections.problems.report(
-            f"The figures of the project could not be counted, and older ones are shown: {e}", project_id=project.id
+            f"The project's figures could not be updated; older ones are shown: {e}", project_id=project.id
         )
 
 
@@ -123,36 +123,36 @@ def _audit(connections: Connections, project_id: int, approved: Sequence[Approve
         return
     gate = gate_of(version, settings)
     # Annotations that the version was trained on are no evidence of its precision on new images.
-    fresh = [
+    new = [
         annotation
         for annotation in approved
         if annotation.by_person and str(annotation.annotation_id) not in version.annotations
     ]
-    chosen = [annotation for annotation in fresh if gate.is_audited(annotation.task_id)]
-    if not gate.is_open or not chosen:
+    audited = [annotation for annotation in new if gate.is_audited(annotation.task_id)]
+    if not gate.is_open or not audited:
         return
-    tasks = connections.label_studio.tasks(project_id, [annotation.task_id for annotation in chosen])
+    tasks = connections.label_studio.tasks(project_id, [annotation.task_id for annotation in audited])
     predictions = {
         int(task["id"]): prediction["result"]
         for task in tasks
         for prediction in task.get("predictions") or []
         if prediction.get("model_version") == version.name
     }
-    found = audit(chosen, predictions, gate, precision=settings.auto_accept_precision, iou=settings.auto_accept_iou)
+    result = audit(audited, predictions, gate, precision=settings.auto_accept_precision, iou=settings.auto_accept_iou)
     Audits(connections.queues.redis).remember(
-        project_id, version=version.name, images=found.images, regions=found.regions, wrong=found.wrong
+        project_id, version=version.name, images=result.images, regions=result.regions, wrong=result.wrong
     )
-    if found.breaks_promise:
+    if result.breaks_promise:
         reason = (
-            f"Auto-accept is switched off for {version.name}: {found.said}, more than the promised "
-            f"{100 * (1 - found.precision):.0f} %. What it has accepted can be withdrawn: "
+            f"Auto-accept is switched off for {version.name}: {result.summary}, more than the promised "
+            f"{100 * (1 - result.precision):.0f} %. What it has accepted can be withdrawn: "
             f"drape withdraw --project {project_id} --version {version.name}"
         )
         switch_off(version, reason)
         connections.problems.report(reason, project_id=project_id)
 
 
-def _learnt(connections: Connections, project_id: int) -> dict[str, str]:
+def _trained_annotations(connections: Connections, project_id: int) -> dict[str, str]:
     """Returns the annotations that the latest version was trained on: annotation id → content hash.
 
     The version counts even if it was not promoted, so that no training repeats the same labels. Of versions

@@ -39,14 +39,14 @@ from backend.settings import Settings
 from backend.storage.atomic_files import write_atomically
 from backend.telemetry.metrics import Metrics
 from training.annotations.approvals import Approved
-from training.annotations.count import counting_of
+from training.annotations.count import approval_counter
 from training.auto_accept.calibrate import calibration_on
 from training.dataset.build import Dataset, build_dataset
 from training.dataset.manifest import DATASET_FILE, latest_manifest
 from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut, held_out_images
-from training.evaluation.promotion import paired_bootstrap, verdict_on
-from training.evaluation.score import scored
+from training.evaluation.promotion import decide_promotion, paired_bootstrap
+from training.evaluation.score import evaluate_detector
 from training.finetuning.finetune import Trained, finetune
 from training.finetuning.progress import TrainingProgress
 from training.runs import dataset_folder, run_folder
@@ -70,7 +70,7 @@ class Retraining:
         self._images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
         self._project = connections.label_studio.project(project_id)
         self._config = parse_label_config(self._project.label_config)
-        self._champion = self._champion_at_the_start()
+        self._champion = self._initial_champion()
 
     def run(self) -> tuple[Version, Verdict, Dataset]:
         """Trains, stores and evaluates a version and, if it is better, promotes it.
@@ -92,23 +92,23 @@ class Retraining:
             folder=self._folder / "run",
             report=self._report,
         )
-        version = self._stored(trained, dataset, image_size_px)
+        version = self._store(trained, dataset, image_size_px)
         verdict = read_verdict(version)
         if verdict is None:
-            verdict, held_out, found = self._judged(version, dataset)
+            verdict, held_out, detections = self._evaluate(version, dataset)
             write_verdict(version, verdict)
-            self._write_report(version, held_out, found)
+            self._write_report(version, held_out, detections)
         if verdict.promoted:
             promote_and_prelabel(connections.registry, connections.queues, self._project_id, version.name)
         shutil.rmtree(self._folder, ignore_errors=True)
         return version, verdict, dataset
 
-    def _champion_at_the_start(self) -> Version | None:
+    def _initial_champion(self) -> Version | None:
         """Returns the champion at the start: the parent, if this training has already promoted its own version."""
         registry = self._connections.registry
         champion = registry.champion(self._project_id)
-        made = self._folder / "run" / "best.pt"
-        if champion is None or not made.is_file() or _sha256(made) != champion.weights_sha256:
+        weights = self._folder / "run" / "best.pt"
+        if champion is None or not weights.is_file() or _sha256(weights) != champion.weights_sha256:
             return champion
         return next(
             (version for version in registry.versions(self._project_id) if version.name == champion.parent), None
@@ -141,11 +141,11 @@ class Retraining:
         path = self._folder / "approved.json"
         if path.is_file():
             return [Approved(**fields) for fields in json.loads(path.read_text())]
-        approved = list(counting_of(self._connections, self._project_id).changes().approved)
+        approved = list(approval_counter(self._connections, self._project_id).update().approved)
         write_atomically(path, json.dumps([vars(annotation) for annotation in approved]))
         return approved
 
-    def _stored(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
+    def _store(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
         """Returns the version in the registry; adds it unless a killed run has already added it."""
         registry, champion = self._connections.registry, self._champion
         digest = _sha256(trained.weights)
@@ -158,17 +158,17 @@ class Retraining:
             classes=dataset.manifest.classes,
             parent=champion.name if champion else None,
             metrics=trained.metrics,
-            annotations=dataset.learnt,
+            annotations=dataset.annotation_hashes,
             image_size_px=image_size_px,
             origin="training",
             architecture=trained.architecture,
             dataset=dataset.manifest.digest,
-            settings=_recorded(self._connections.settings),
+            settings=_recorded_settings(self._connections.settings),
             packages={name: release_of(name) for name in RECORDED_PACKAGES},
             beside={DATASET_FILE: json.dumps(dataset.manifest.as_facts(), indent=1), CURVES_FILE: trained.curves},
         )
 
-    def _judged(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], CompactScenes]:
+    def _evaluate(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], CompactScenes]:
         """Prepares the version, and evaluates it and the current predictor on images that neither learnt from.
 
         Stores the metrics of both with the version.
@@ -176,27 +176,27 @@ class Retraining:
         Returns:
             The verdict, the held-out images, and the version's detections in them.
         """
-        held_out, detector = self._make_ready(version, dataset)
+        held_out, detector = self._prepare(version, dataset)
         settings, truth = self._connections.settings, [held_out_image.truth for held_out_image in held_out]
-        own, found = self._scored(version, detector, held_out)
-        name, before, gain_95 = self._champion.name if self._champion else None, None, None
-        answering = self._answering_today()
-        if answering is not None:
-            name = answering[0]
-            before, found_before = self._scored(version, answering[1], held_out)
-            gain_95 = paired_bootstrap(truth, found, found_before)
-        compared = Compared(own, before)
+        own, detections = self._scored(version, detector, held_out)
+        predictor_name, champion_scores, gain_95 = self._champion.name if self._champion else None, None, None
+        predictor = self._current_predictor()
+        if predictor is not None:
+            predictor_name = predictor[0]
+            champion_scores, champion_detections = self._scored(version, predictor[1], held_out)
+            gain_95 = paired_bootstrap(truth, detections, champion_detections)
+        compared = Compared(own, champion_scores)
         write_scores(version, compared)
-        verdict = verdict_on(
+        verdict = decide_promotion(
             compared,
             gain_95,
-            champion_name=name,
+            champion_name=predictor_name,
             margin=settings.promote_margin,
-            most_lost=settings.promote_class_drop,
+            max_class_drop=settings.promote_class_drop,
         )
-        return verdict, held_out, found
+        return verdict, held_out, detections
 
-    def _write_report(self, version: Version, held_out: Sequence[HeldOut], found: CompactScenes) -> None:
+    def _write_report(self, version: Version, held_out: Sequence[HeldOut], detections: CompactScenes) -> None:
         """Writes the version's report; if that fails, reports the problem and leaves the version unchanged."""
         # Imported here because it takes a second, which every count of approvals would otherwise spend.
         from training.report.report import write_report
@@ -205,9 +205,9 @@ class Retraining:
         try:
             write_report(
                 version,
-                line=connections.registry.versions(self._project_id),
+                versions=connections.registry.versions(self._project_id),
                 held_out=held_out,
-                found=found,
+                scenes=detections,
                 config=self._config,
                 title=self._project.title,
                 settings=connections.settings,
@@ -219,9 +219,9 @@ class Retraining:
         self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut]
     ) -> tuple[Scores, CompactScenes]:
         min_score = self._connections.settings.model_score_threshold
-        return scored(detector, held_out, self._config, labels=version.classes, min_score=min_score)
+        return evaluate_detector(detector, held_out, self._config, labels=version.classes, min_score=min_score)
 
-    def _answering_today(self) -> tuple[str, ImageDetector] | None:
+    def _current_predictor(self) -> tuple[str, ImageDetector] | None:
         """Returns the current predictor, with its name: champion or SAM 3 with words; None if neither is available."""
         settings, champion = self._connections.settings, self._champion
         try:
@@ -233,11 +233,11 @@ class Retraining:
                     return reader.name, WordsDetector(reader, self._config)
         except ModelError as e:
             self._connections.problems.report(
-                f"What answers today is not compared with the new model: {e}", project_id=self._project_id
+                f"The new model is not compared with the current one: {e}", project_id=self._project_id
             )
         return None
 
-    def _make_ready(self, version: Version, dataset: Dataset) -> tuple[list[HeldOut], Detector]:
+    def _prepare(self, version: Version, dataset: Dataset) -> tuple[list[HeldOut], Detector]:
         """Prepares runtime, clusters and thresholds, verified on held-out images; returns these and the detector."""
         connections, side_px = self._connections, version.image_size_px
         device = prepare_device(connections.settings)
@@ -263,7 +263,7 @@ class Retraining:
         return held_out, detector
 
 
-def _recorded(settings: Settings) -> dict[str, Any]:
+def _recorded_settings(settings: Settings) -> dict[str, Any]:
     """Returns the settings that a training depends on, for the record."""
     names = ("train_", "promote_", "approval", "yolo11_", "hard_example_", "rare_label_")
     return {name: value for name, value in settings.model_dump(mode="json").items() if name.startswith(names)}

@@ -52,7 +52,7 @@ class Calibration:
     @property
     def thresholds(self) -> dict[str, float]:
         """Label → threshold, for the labels that have a threshold."""
-        return {one.label: one.threshold for one in self.labels if one.threshold is not None}
+        return {evidence.label: evidence.threshold for evidence in self.labels if evidence.threshold is not None}
 
 
 _JSON = TypeAdapter(Calibration)

@@ -46,9 +46,9 @@ class Gate:
 
     def passes(self, label_scores: Sequence[LabelScore]) -> bool:
         """Whether every garment of an image reaches its threshold; False for an image without detections."""
-        asked = [self.threshold(one.label) for one in label_scores]
-        return bool(asked) and all(
-            least is not None and one.score >= least for one, least in zip(label_scores, asked, strict=True)
+        return bool(label_scores) and all(
+            (threshold := self.threshold(garment.label)) is not None and garment.score >= threshold
+            for garment in label_scores
         )
 
     def is_audited(self, task_id: int) -> bool:
@@ -68,14 +68,15 @@ class Gate:
             return ""
         if not label_scores:
             return "For review: nothing was found here."
-        short = [(one, self.threshold(one.label)) for one in label_scores]
-        never = sorted({one.label for one, least in short if least is None})
-        if never:
-            return f"For review: '{', '.join(never)}' is always left to people."
-        worst, least = min(
-            ((one, least) for one, least in short if least is not None), key=lambda pair: pair[0].score - pair[1]
+        thresholds = [(garment, self.threshold(garment.label)) for garment in label_scores]
+        manual = sorted({garment.label for garment, threshold in thresholds if threshold is None})
+        if manual:
+            return f"For review: '{', '.join(manual)}' is always left to people."
+        worst, threshold = min(
+            ((garment, threshold) for garment, threshold in thresholds if threshold is not None),
+            key=lambda pair: pair[0].score - pair[1],
         )
-        return f"For review: '{worst.label}' is at {worst.score:.2f}, {least:.2f} is asked."
+        return f"For review: '{worst.label}' has a score of {worst.score:.2f}, below {threshold:.2f}."
 
 
 CLOSED_GATE = Gate(version="", default=None, thresholds={}, audit_share=0.0)
@@ -98,16 +99,14 @@ def closed_reason(version: Version, settings: Settings) -> str | None:
         return reason
     # A calibration is valid only for the settings and the masks with which it was computed.
     if settings.refine_with_sam:
-        return "REFINE_WITH_SAM draws other masks than those that were calibrated."
+        return "The version was calibrated with the detector's masks, not with those of REFINE_WITH_SAM."
     calibration = read_calibration(version)
     if calibration is None:
-        return "This version was not calibrated: the next training does it."
+        return "This version is not calibrated. The next training calibrates its model."
     if (calibration.precision, calibration.iou) != (settings.auto_accept_precision, settings.auto_accept_iou):
-        return (
-            "AUTO_ACCEPT_PRECISION or AUTO_ACCEPT_IOU has changed since it was calibrated: the next training does it."
-        )
+        return "AUTO_ACCEPT_PRECISION or AUTO_ACCEPT_IOU was changed: the next training calibrates its model."
     if not calibration.thresholds:
-        return f"{calibration.images} held-out images are too little evidence for any label."
+        return f"{calibration.images} held-out images are not enough evidence for any label."
     return None
 
 

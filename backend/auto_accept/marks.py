@@ -19,13 +19,13 @@ def accepted_regions(regions: list[dict[str, Any]], version: str) -> list[dict[s
     The copies leave out messages for annotators.
     """
     regions = [region for region in regions if region.get("type") != "textarea"]
-    shown = content_hash(regions)
+    content = content_hash(regions)
     return [
         {
             **region,
             "meta": {
                 "text": [f"accepted by Drape: {version}, score {region.get('score', 0):.2f}"],
-                KEY: {"accepted_by": version, "score": region.get("score"), "shown": shown},
+                KEY: {"accepted_by": version, "score": region.get("score"), "shown": content},
             },
         }
         for region in regions
@@ -41,9 +41,9 @@ def accepted_by(annotation: Mapping[str, Any]) -> str | None:
     regions = annotation.get("result")
     if annotation.get("lead_time") or annotation.get("was_cancelled") or not isinstance(regions, list) or not regions:
         return None
-    found = {_mark(region) for region in regions}
-    version, shown = found.pop()
-    return version if version and not found and shown == content_hash(regions) else None
+    marks = {_mark(region) for region in regions}
+    version, content = marks.pop()
+    return version if version and not marks and content == content_hash(regions) else None
 
 
 def is_marked(annotation: Mapping[str, Any]) -> bool:

@@ -36,9 +36,13 @@ def withdraw(label_studio: LabelStudio, *, project_id: int, version: str, tracke
     deleted = 0
     for task_id, annotation_id in tracked(accepted):
         # Read again: the last of thousands is reached minutes later, and people work meanwhile.
-        found = label_studio.annotation(annotation_id)
-        if found is None or accepted_by(found) != version or label_studio.has_draft(task_id, annotation_id):
-            logger.info("Annotation %s of task %s stays: a person is at it", annotation_id, task_id)
+        annotation = label_studio.annotation(annotation_id)
+        if annotation is None or accepted_by(annotation) != version or label_studio.has_draft(task_id, annotation_id):
+            logger.info(
+                "Annotation %s of task %s is not deleted: a person has changed it or is editing it",
+                annotation_id,
+                task_id,
+            )
             continue
         label_studio.delete_annotation(annotation_id)
         deleted += 1

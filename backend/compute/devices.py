@@ -26,8 +26,8 @@ def pick_device(device: str) -> str:
 
 def parse_devices(device: str) -> tuple[str, ...]:
     """Each device in a setting such as `0,1`, as torch names it."""
-    named = [one.strip() for one in device.split(",") if one.strip()]
-    return tuple(f"cuda:{one}" if one.isdigit() else one for one in named) or ("cpu",)
+    names = [name.strip() for name in device.split(",") if name.strip()]
+    return tuple(f"cuda:{name}" if name.isdigit() else name for name in names) or ("cpu",)
 
 
 def encoding_precision(device: str, *, half: bool) -> torch.dtype:
@@ -54,5 +54,5 @@ def prepare_device(settings: Settings) -> str:
         import torch
 
         torch.cuda.set_per_process_memory_fraction(settings.gpu_memory_share, device)
-        logger.info("Of %s's memory this process takes %.0f %% at most", device, 100 * settings.gpu_memory_share)
+        logger.info("This process uses at most %.0f %% of the memory of %s", 100 * settings.gpu_memory_share, device)
     return device

@@ -26,36 +26,37 @@ def quiet_ultralytics() -> Any:
     # When Ultralytics selects the CPU, it sets torch to this number of threads, for every model of the process. Its own
     # number is one less than the cores: one thread on two cores.
     torch_utils.NUM_THREADS = torch.get_num_threads()
-    its_logger = logging.getLogger("ultralytics")
-    its_logger.setLevel(logging.WARNING)
+    ultralytics_logger = logging.getLogger("ultralytics")
+    ultralytics_logger.setLevel(logging.WARNING)
     # Its own handler writes bare lines. Without it, its warnings reach Drape's handlers and get their format.
-    for its_own in [one for one in its_logger.handlers if isinstance(one, logging.StreamHandler)]:
-        its_logger.removeHandler(its_own)
-        its_logger.propagate = True
+    for handler in list(ultralytics_logger.handlers):
+        if isinstance(handler, logging.StreamHandler):
+            ultralytics_logger.removeHandler(handler)
+            ultralytics_logger.propagate = True
     return ultralytics
 
 
 @contextmanager
 def captured_warnings() -> Iterator[list[str]]:
     """Yields a list that gets Ultralytics' warnings in place of the terminal; suppresses Python's own warnings."""
-    said: list[str] = []
-    logger, listener = logging.getLogger("ultralytics"), _Listener(said)
+    messages: list[str] = []
+    logger, handler = logging.getLogger("ultralytics"), _MessageHandler(messages)
     handlers, propagate = list(logger.handlers), logger.propagate
-    logger.handlers, logger.propagate = [listener], False
+    logger.handlers, logger.propagate = [handler], False
     try:
         with warnings.catch_warnings():
             # Ultralytics exports with torch's tracer, which is deprecated and warns of it.
             warnings.simplefilter("ignore")
-            yield said
+            yield messages
     finally:
         logger.handlers, logger.propagate = handlers, propagate
 
 
-class _Listener(logging.Handler):
-    def __init__(self, said: list[str]) -> None:
+class _MessageHandler(logging.Handler):
+    def __init__(self, messages: list[str]) -> None:
         super().__init__()
-        self._said = said
+        self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
         """Stores the message."""
-        self._said.append(record.getMessage())
+        self._messages.append(record.getMessage())

@@ -58,25 +58,25 @@ def precisions(
     Returns:
         Each label's precisions: their mean is the label's AP50-95, the mean of the first row its AP50.
     """
-    labels = sorted({one.label for ones in truth for one in ones})
+    labels = sorted({instance.label for garments in truth for instance in garments})
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     results = [
-        {"image_id": image, "category_id": numbers[one.label], "score": one.score, **_area(one)}
-        for image, ones in enumerate(found)
-        for one in ones
-        if one.label in numbers
+        {"image_id": image, "category_id": numbers[instance.label], "score": instance.score, **_shape(instance)}
+        for image, detections in enumerate(found)
+        for instance in detections
+        if instance.label in numbers
     ]
     if not results:
         return {label: np.zeros((10, 101)) for label in labels}
     annotations = [
-        {"image_id": image, "category_id": numbers[one.label], "iscrowd": 0, **_area(one)}
-        for image, ones in enumerate(truth)
-        for one in ones
+        {"image_id": image, "category_id": numbers[instance.label], "iscrowd": 0, **_shape(instance)}
+        for image, garments in enumerate(truth)
+        for instance in garments
     ]
     data = {
-        "images": [_image(image, [*ones, *found[image]]) for image, ones in enumerate(truth)],
+        "images": [_image(image, [*garments, *found[image]]) for image, garments in enumerate(truth)],
         "categories": [{"id": number, "name": label} for label, number in numbers.items()],
-        "annotations": [{"id": number, **one} for number, one in enumerate(annotations, start=1)],
+        "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
     }
     expected = COCO(data)
     evaluation = COCOeval_faster(expected, expected.loadRes(results), of, print_function=logger.debug)
@@ -93,7 +93,7 @@ def average_precisions(truth: Sequence[Sequence[Instance]], found: Sequence[Sequ
     Args:
         truth, found: see `precisions`.
     """
-    return {label: float(one.mean()) for label, one in precisions(truth, found, of="segm").items()}
+    return {label: float(values.mean()) for label, values in precisions(truth, found, of="segm").items()}
 
 
 def mask_map(truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[Detection]]) -> float | None:
@@ -102,27 +102,27 @@ def mask_map(truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[D
     Args:
         truth, found: garments and detections of the same images; see `precisions`.
     """
-    by_label = average_precisions([instances(ones) for ones in truth], [instances(ones) for ones in found])
+    by_label = average_precisions([instances(masks) for masks in truth], [instances(masks) for masks in found])
     return float(np.mean(list(by_label.values()))) if by_label else None
 
 
-def _instance(one: LabelledMask | Detection) -> Instance:
-    runs = coco_rle(one.mask)
+def _instance(garment: LabelledMask | Detection) -> Instance:
+    runs = coco_rle(garment.mask)
     left, top, width, height = map(float, rle.toBbox(runs))
     return Instance(
-        label=one.label if isinstance(one, LabelledMask) else one.class_name,
-        score=one.score or 0.0,
-        size_wh=(one.mask.shape[1], one.mask.shape[0]),
+        label=garment.label if isinstance(garment, LabelledMask) else garment.class_name,
+        score=garment.score or 0.0,
+        size_wh=(garment.mask.shape[1], garment.mask.shape[0]),
         area_px=int(rle.area(runs)),
         runs=runs,
         box_xywh=(left, top, width, height),
     )
 
 
-def _image(number: int, ones: Sequence[Instance]) -> dict[str, int]:
-    width, height = ones[0].size_wh if ones else (1, 1)
+def _image(number: int, garments: Sequence[Instance]) -> dict[str, int]:
+    width, height = garments[0].size_wh if garments else (1, 1)
     return {"id": number, "height": height, "width": width}
 
 
-def _area(one: Instance) -> dict[str, Any]:
-    return {"segmentation": one.runs, "area": float(one.area_px), "bbox": list(one.box_xywh)}
+def _shape(instance: Instance) -> dict[str, Any]:
+    return {"segmentation": instance.runs, "area": float(instance.area_px), "bbox": list(instance.box_xywh)}

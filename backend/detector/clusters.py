@@ -13,9 +13,9 @@ from scipy.cluster.vq import kmeans2
 from backend.detector.runtimes.base import Floats
 from backend.errors import ModelError
 
-MOST_CLUSTERS = 32
+MAX_CLUSTERS = 32
 # Label Studio takes the largest cluster number of a task's predictions, so a later version's numbers must be larger.
-NUMBERS_A_VERSION = 100
+NUMBERS_PER_VERSION = 100
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Clusters:
 
     def nearest(self, features: Floats) -> int:
         """Returns the number, from 0, of the group to which an image with `features` `(channels,)` belongs."""
-        return int(np.linalg.norm(self.centres - _unit(features), axis=1).argmin())
+        return int(np.linalg.norm(self.centres - _normalised(features), axis=1).argmin())
 
     def number(self, features: Floats, *, version: int) -> int:
         """Returns the group's number, unique over all versions of a project; `version` counts from 1."""
-        return version * NUMBERS_A_VERSION + self.nearest(features)
+        return version * NUMBERS_PER_VERSION + self.nearest(features)
 
     def save(self, path: Path) -> None:
         """Writes the centres to a file."""
@@ -43,10 +43,10 @@ def find_clusters(features: Floats) -> Clusters:
     The number of groups is the square root of half the number of images (Mardia et al. 1979, Multivariate Analysis), at
     most 32. The same features always give the same groups.
     """
-    count = min(max(round(np.sqrt(len(features) / 2)), 1), MOST_CLUSTERS)
+    count = min(max(round(np.sqrt(len(features) / 2)), 1), MAX_CLUSTERS)
     # With fewer distinct images than groups, some groups would stay empty, and SciPy would warn.
     count = min(count, len(np.unique(features, axis=0)))
-    centres, _ = kmeans2(_unit(features), count, minit="++", iter=50, seed=0)
+    centres, _ = kmeans2(_normalised(features), count, minit="++", iter=50, seed=0)
     return Clusters(np.ascontiguousarray(centres, np.float32))
 
 
@@ -64,6 +64,6 @@ def load_clusters(path: Path) -> Clusters | None:
         raise ModelError(f"The clusters of model version '{path.parent.name}' cannot be read.") from e
 
 
-def _unit(features: Floats) -> Floats:
+def _normalised(features: Floats) -> Floats:
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return features / np.maximum(length, 1e-9)

@@ -43,29 +43,29 @@ def load_detector(version: Version, *, device: str) -> LoadedDetector:
     preparation = read_preparation(version)
     runtime: Runtime | None = None
     if device == "cpu" and preparation is not None and preparation.runtime != "torch":
-        runtime = _exported(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
+        runtime = _load_openvino(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
     clusters = load_clusters(preparation_folder(version) / CLUSTERS_FILE) if preparation else None
     detector = Detector(
-        runtime or _torch(version, device), classes=version.classes, image_size_px=version.image_size_px
+        runtime or _load_torch(version, device), classes=version.classes, image_size_px=version.image_size_px
     )
-    logger.info("Model version %s is loaded, computed by %s", version.name, detector.runtime.name)
+    logger.info("Loaded model version %s, runtime %s", version.name, detector.runtime.name)
     return LoadedDetector(version, detector, clusters, preparation is not None)
 
 
-def _torch(version: Version, device: str) -> Runtime:
+def _load_torch(version: Version, device: str) -> Runtime:
     from backend.detector.runtimes.network import load_network
     from backend.detector.runtimes.torch_runtime import TorchRuntime
 
     return TorchRuntime(load_network(version.weights)[0], device=device)
 
 
-def _exported(version: Version, precision: Precision) -> Runtime | None:
+def _load_openvino(version: Version, precision: Precision) -> Runtime | None:
     from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime
 
     try:
         return OpenVinoRuntime(preparation_folder(version) / OPENVINO_FILE, precision=precision)
     except ModelError as e:
-        logger.warning("Model version %s is computed by PyTorch: %s", version.name, e)
+        logger.warning("Model version %s falls back to PyTorch: %s", version.name, e)
         return None
 
 
@@ -83,28 +83,28 @@ class DetectorPool:
         self._loaded: OrderedDict[tuple[int, str], LoadedDetector] = OrderedDict()
         self._lock = threading.Lock()
 
-    def for_project(self, project_id: int, *, asked: str = "") -> LoadedDetector | None:
+    def for_project(self, project_id: int, *, version_name: str = "") -> LoadedDetector | None:
         """Returns the project's current detector, loaded; None if the project has no model yet.
 
         While the weights of a new version cannot be fetched, the previous version stays in use.
 
         Args:
-            asked: the name of a version of the project to use instead of the current version.
+            version_name: a version of the project to use instead of the current version.
 
         Raises:
             ModelError: the version does not exist, or its weights are missing, were changed, or do not load.
             StorageError: the weights are not on this machine, and the storage is unreachable.
         """
         version = self._registry.champion(project_id)
-        if asked and (version is None or version.name != asked):
-            version = self._registry.version(project_id, asked)
+        if version_name and (version is None or version.name != version_name):
+            version = self._registry.version(project_id, version_name)
         else:
-            asked = ""
+            version_name = ""
         if version is None:
             return None
-        place, is_prepared = (project_id, asked), read_preparation(version) is not None
+        key, is_prepared = (project_id, version_name), read_preparation(version) is not None
         with self._lock:
-            loaded = self._loaded.get(place)
+            loaded = self._loaded.get(key)
             # A version is loaded again once it is prepared.
             if loaded is None or (loaded.version.name, loaded.is_prepared) != (version.name, is_prepared):
                 try:
@@ -112,10 +112,10 @@ class DetectorPool:
                 except StorageError as e:
                     if loaded is None:
                         raise
-                    logger.warning("Project %s goes on with its earlier model: %s", project_id, e)
-            is_new = loaded is not self._loaded.get(place)
-            self._loaded[place] = loaded
-            self._loaded.move_to_end(place)
+                    logger.warning("Project %s keeps its previous model: %s", project_id, e)
+            is_new = loaded is not self._loaded.get(key)
+            self._loaded[key] = loaded
+            self._loaded.move_to_end(key)
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
             if is_new:

@@ -5,7 +5,6 @@ Both lie in the version's folder, below `prepared`; `prepare` makes them, and ca
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +59,9 @@ def preparation_folder(version: Version) -> Path:
 def read_preparation(version: Version) -> Preparation | None:
     """Returns the version's preparation; None if there is none yet, or if it cannot be read and must be made again."""
     try:
-        return _JSON.validate_python(json.loads((preparation_folder(version) / RECORD_FILE).read_text()))
+        return _JSON.validate_json((preparation_folder(version) / RECORD_FILE).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, StorageError) as e:
-        logger.warning("The preparation of %s cannot be read, and is made again: %s", version.name, e)
+        logger.warning("The preparation of %s cannot be read and is repeated: %s", version.name, e)
         return None

@@ -61,19 +61,19 @@ def prepare(
     """
     target = preparation_folder(version)
     with FileLock(target.with_name("prepared.lock")):
-        done = read_preparation(version)
-        if done is not None:
-            return done
+        existing = read_preparation(version)
+        if existing is not None:
+            return existing
         check_weights(version)
-        with staging_folder(target) as half:
+        with staging_folder(target) as staging:
             started = time.monotonic()
-            preparation = _prepare(version, images, truth, device, half)
-            (half / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
-            version.files.put_folder(half, target, first=True)
+            preparation = _prepare(version, images, truth, device, staging)
+            (staging / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
+            version.files.put_folder(staging, target, first=True)
     # If another machine was first, its preparation counts.
     preparation = read_preparation(version) or preparation
     logger.info(
-        "Model version %s is computed by %s: %s (%.0f s)",
+        "Model version %s is prepared for runtime %s: %s (%.0f s)",
         version.name,
         preparation.runtime,
         preparation.note,
@@ -90,11 +90,9 @@ def _prepare(
     if device == "cpu":
         preparation, runtime = _fastest_on_cpu(version, network, images, truth, folder)
     else:
-        preparation, runtime = (
-            Preparation("torch", f"on {device} it is the fastest."),
-            TorchRuntime(network, device=device),
-        )
-    features = [scene.features for scene in _see(version, runtime, images) if scene.features is not None]
+        preparation = Preparation("torch", f"it is the fastest on {device}.")
+        runtime = TorchRuntime(network, device=device)
+    features = [scene.features for scene in _detect(version, runtime, images) if scene.features is not None]
     if features:
         find_clusters(np.stack(features)).save(folder / CLUSTERS_FILE)
     return preparation
@@ -109,28 +107,28 @@ def _fastest_on_cpu(
 ) -> tuple[Preparation, Runtime]:
     torch = TorchRuntime(network, device="cpu")
     verified = images[: VERIFIED_IMAGES if truth is None else len(truth)]
-    by_torch = _see(version, torch, verified)
-    expected = [list(confident_detections(scene.detections)) for scene in by_torch] if truth is None else truth
-    most_lost = MAX_PSEUDO_MAP_LOSS if truth is None else MAX_MAP_LOSS
-    map_torch = mask_map(expected, [scene.detections for scene in by_torch])
+    torch_scenes = _detect(version, torch, verified)
+    expected = [list(confident_detections(scene.detections)) for scene in torch_scenes] if truth is None else truth
+    max_loss = MAX_PSEUDO_MAP_LOSS if truth is None else MAX_MAP_LOSS
+    map_torch = mask_map(expected, [scene.detections for scene in torch_scenes])
     if map_torch is None:
-        return Preparation("torch", "there were no garments to verify a faster one with."), torch
+        return Preparation("torch", "there were no garments to verify faster runtimes with."), torch
     try:
         export_openvino(network, folder / OPENVINO_FILE)
     except ModelError as e:
         return Preparation("torch", str(e), map_torch, None, len(verified)), torch
     for precision in precisions():
         faster = OpenVinoRuntime(folder / OPENVINO_FILE, precision=precision)
-        scenes = _see(version, faster, verified)
+        scenes = _detect(version, faster, verified)
         map_faster = mask_map(expected, [scene.detections for scene in scenes]) or 0.0
         note = f"its mask mAP is {map_faster:.4f}, PyTorch's {map_torch:.4f}."
-        if map_faster >= map_torch - most_lost:
+        if map_faster >= map_torch - max_loss:
             return Preparation(RUNTIMES[precision], note, map_torch, map_faster, len(verified)), faster
-        logger.warning("%s is not computed by openvino-%s: %s", version.name, precision, note)
-    return Preparation("torch", "faster ones lose too much mask mAP.", map_torch, None, len(verified)), torch
+        logger.warning("%s cannot use the runtime openvino-%s: %s", version.name, precision, note)
+    return Preparation("torch", "faster runtimes lose too much mask mAP.", map_torch, None, len(verified)), torch
 
 
-def _see(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Scene]:
+def _detect(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Scene]:
     detector = Detector(runtime, classes=version.classes, image_size_px=version.image_size_px)
     return list(detector.detect(images, min_score=MIN_SCORE))
 

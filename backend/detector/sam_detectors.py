@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from backend.detector.yolo11 import ImageDetector
@@ -25,12 +26,9 @@ class WordsDetector:
     def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
         """See `ImageDetector.detect`."""
         for image in images:
-            yield Scene(tuple(self._found(image, min_score)))
-
-    def _found(self, image: Image, min_score: float) -> list[Detection]:
-        segments = self._reader.find_words(image, list(self._labels), min_score=min_score)
-        found = [Detection(segment.mask, self._labels[segment.words], segment.score) for segment in segments]
-        return sorted(found, key=lambda one: -one.score)
+            segments = self._reader.find_words(image, list(self._labels), min_score=min_score)
+            detections = [Detection(segment.mask, self._labels[segment.words], segment.score) for segment in segments]
+            yield Scene(tuple(sorted(detections, key=lambda detection: -detection.score)))
 
 
 class RefinedDetector:
@@ -44,21 +42,21 @@ class RefinedDetector:
         """See `ImageDetector.detect`; keeps the detector's mask where SAM finds nothing."""
         ahead: deque[Image] = deque()
 
-        def passed() -> Iterator[Image]:
+        def buffered() -> Iterator[Image]:
             for image in images:
                 ahead.append(image)
                 yield image
 
-        for scene in self._detector.detect(passed(), min_score=min_score):
+        for scene in self._detector.detect(buffered(), min_score=min_score):
             image = ahead.popleft()
-            yield replace(scene, detections=tuple(self._refined(image, one) for one in scene.detections))
+            yield replace(scene, detections=tuple(self._refine(image, detection) for detection in scene.detections))
 
-    def _refined(self, image: Image, detection: Detection) -> Detection:
+    def _refine(self, image: Image, detection: Detection) -> Detection:
         segments = self._segmenter.segment(image, Prompt(boxes=(bounding_box(detection.mask),)))
         return replace(detection, mask=segments[0].mask) if segments else detection
 
 
 def bounding_box(mask: Mask) -> Box:
     """Returns the box, in pixels, around a mask `bool (H, W)` that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return Box(left, top, left + width, top + height)

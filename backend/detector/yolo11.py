@@ -23,7 +23,7 @@ PROTOTYPE_STRIDE_PX = 4
 SAME_BOX_IOU = 0.7
 PADDING_GREY = 114
 # Candidates with a lower score are ignored, whatever the caller's `min_score` is.
-LEAST_SCORE = 1e-3
+MIN_SCORE = 1e-3
 
 
 class ImageDetector(Protocol):
@@ -62,18 +62,16 @@ def letterbox(pixels: Pixels, *, side_px: int) -> Letterbox:
     fitted_wh = max(round(width * scale), 1), max(round(height * scale), 1)
     if fitted_wh != (width, height):
         pixels = cv2.resize(pixels, fitted_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    across, down = (-length % STRIDE_PX for length in fitted_wh)
-    left, top = across // 2, down // 2
-    if not (across or down):
-        return Letterbox(pixels, 0, 0, fitted_wh)
-    padded = cv2.copyMakeBorder(
-        pixels, top, down - top, left, across - left, cv2.BORDER_CONSTANT, value=(PADDING_GREY,) * 3
-    )
-    return Letterbox(padded, left, top, fitted_wh)
+    pad_x, pad_y = (-length % STRIDE_PX for length in fitted_wh)
+    left, top = pad_x // 2, pad_y // 2
+    if pad_x or pad_y:
+        grey = (PADDING_GREY,) * 3
+        pixels = cv2.copyMakeBorder(pixels, top, pad_y - top, left, pad_x - left, cv2.BORDER_CONSTANT, value=grey)
+    return Letterbox(pixels, left, top, fitted_wh)
 
 
 def read_outputs(
-    outputs: Outputs, seen: Letterbox, classes: tuple[str, ...], *, size_wh: tuple[int, int], min_score: float
+    outputs: Outputs, boxed: Letterbox, classes: tuple[str, ...], *, size_wh: tuple[int, int], min_score: float
 ) -> list[Detection]:
     """Returns the detections in the network's outputs, best score first.
 
@@ -83,23 +81,23 @@ def read_outputs(
     candidates = outputs.candidates
     scores = candidates[4 : 4 + len(classes)]
     best = scores.max(axis=0)
-    chosen = np.flatnonzero(best >= max(min_score, LEAST_SCORE))
+    chosen = np.flatnonzero(best >= max(min_score, MIN_SCORE))
     if not len(chosen):
         return []
-    kind, score = scores[:, chosen].argmax(axis=0), best[chosen]
+    class_index, score = scores[:, chosen].argmax(axis=0), best[chosen]
     centre_xy, box_wh = candidates[0:2, chosen].T, candidates[2:4, chosen].T
     boxes_xywh = np.concatenate([centre_xy - box_wh / 2, box_wh], axis=1)
-    kept = cv2.dnn.NMSBoxesBatched(boxes_xywh, score, kind, 0.0, SAME_BOX_IOU)  # type: ignore[arg-type]
-    kept = sorted((int(one) for one in kept), key=lambda one: -score[one])[:MAX_DETECTIONS]
+    kept = cv2.dnn.NMSBoxesBatched(boxes_xywh, score, class_index, 0.0, SAME_BOX_IOU)  # type: ignore[arg-type]
+    kept = sorted(map(int, kept), key=lambda index: -score[index])[:MAX_DETECTIONS]
     coefficients = candidates[4 + len(classes) :, chosen[kept]].T
     logits = np.tensordot(coefficients, outputs.prototypes, axes=1)
-    found = []
-    for one, of_mask in zip(kept, logits, strict=True):
-        mask = _mask(of_mask, boxes_xywh[one], seen, size_wh)
+    detections = []
+    for index, mask_logits in zip(kept, logits, strict=True):
+        mask = _mask(mask_logits, boxes_xywh[index], boxed, size_wh)
         if mask.any():
-            mask_score = _mask_score(of_mask, boxes_xywh[one])
-            found.append(Detection(mask, classes[kind[one]], float(score[one]), mask_score))
-    return found
+            mask_score = _mask_score(mask_logits, boxes_xywh[index])
+            detections.append(Detection(mask, classes[class_index[index]], float(score[index]), mask_score))
+    return detections
 
 
 def _mask_score(logits: Floats, box_xywh: Floats) -> float:
@@ -110,10 +108,10 @@ def _mask_score(logits: Floats, box_xywh: Floats) -> float:
     return float((1 / (1 + np.exp(-inside))).mean()) if inside.size else 0.0
 
 
-def _mask(logits: Floats, box_xywh: Floats, seen: Letterbox, size_wh: tuple[int, int]) -> Mask:
+def _mask(logits: Floats, box_xywh: Floats, boxed: Letterbox, size_wh: tuple[int, int]) -> Mask:
     """Returns one garment's mask at `size_wh`, cropped to its box."""
-    height, width = seen.pixels.shape[:2]
-    (wide, high), (left, top) = seen.fitted_wh, (seen.left_px, seen.top_px)
+    height, width = boxed.pixels.shape[:2]
+    (wide, high), (left, top) = boxed.fitted_wh, (boxed.left_px, boxed.top_px)
     enlarged = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)[top : top + high, left : left + wide]
     if size_wh != (wide, high):
         enlarged = cv2.resize(enlarged, size_wh, interpolation=cv2.INTER_LINEAR)
@@ -142,13 +140,12 @@ class Detector:
 
         def prepared() -> Iterator[Pixels]:
             for image in images:
-                seen = letterbox(image.pixels, side_px=self._image_size_px)
-                ahead.append((image, seen))
-                yield seen.pixels
+                boxed = letterbox(image.pixels, side_px=self._image_size_px)
+                ahead.append((image, boxed))
+                yield boxed.pixels
 
         with self._lock:
             for outputs in self.runtime.infer(prepared()):
-                image, seen = ahead.popleft()
-                size_wh = image.pixels.shape[1], image.pixels.shape[0]
-                found = read_outputs(outputs, seen, self._classes, size_wh=size_wh, min_score=min_score)
-                yield Scene(tuple(found), outputs.features.copy())
+                image, boxed = ahead.popleft()
+                detections = read_outputs(outputs, boxed, self._classes, size_wh=image.size_wh, min_score=min_score)
+                yield Scene(tuple(detections), outputs.features.copy())

@@ -22,7 +22,7 @@ from backend.errors import ImageError, first_line
 from backend.images.open_picture import open_picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-WHITE_16 = 65_535
+WHITE_16_BIT = 65_535
 # An address may contain the image itself (`data:`); a message shows no more of it than this.
 SHOWN_CHARACTERS = 300
 # Larger pictures are decoded one at a time, so that several at once do not fill the memory.
@@ -37,7 +37,7 @@ PNG_HEAD, JPEG_HEAD, SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xda"
 # The bytes of a BMP that say how it is packed, and their values for run lengths at 8 or 4 bits per pixel.
 BMP_HEAD, BMP_PACKING, RUN_LENGTHS = b"BM", slice(30, 34), (b"\x01\0\0\0", b"\x02\0\0\0")
 # The bytes that follow a 255 in a JPEG where no segment begins: fill bytes, and markers without content.
-ALONE = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD9)})
+MARKERS_WITHOUT_CONTENT = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD9)})
 ORIENTATION, TILE_WIDTH, TILE_HEIGHT = 0x0112, 0x0142, 0x0143
 # EXIF's orientation → the function that turns the pixels upright.
 UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
@@ -50,7 +50,7 @@ UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda pixels: pixels.transpose(1, 0, 2)[::-1],
 }
 # The exceptions that Pillow's readers raise for damaged files.
-DAMAGE = (
+DECODING_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -72,7 +72,7 @@ def decode_image(
     source: str,
     max_pixels: int,
     side_px: int | None = None,
-    alone: AbstractContextManager[object] | None = None,
+    large_image_lock: AbstractContextManager[object] | None = None,
 ) -> Image:
     """Decodes a photograph to upright RGB; of an animated or layered file, the first picture.
 
@@ -82,7 +82,7 @@ def decode_image(
     Args:
         side_px: reduces a larger photograph so that its longer side has this many pixels; a JPEG is decoded at a
             reduced size where that suffices.
-        alone: the lock that is held while a large picture is decoded.
+        large_image_lock: held while a large picture is decoded.
 
     Raises:
         ImageError: the format is unknown, the file is damaged, or it has more than `max_pixels`; names `source`.
@@ -93,33 +93,31 @@ def decode_image(
             # `max_pixels` is checked before any pixel is decoded; Pillow's other warnings do not make a file unusable.
             for kind in (Pillow.DecompressionBombWarning, UserWarning):
                 warnings.simplefilter("ignore", kind)
-            pixels, orientation, whole_wh = _read(encoded, source, max_pixels, side_px, alone)
+            pixels, orientation, full_wh = _read(encoded, source, max_pixels, side_px, large_image_lock)
     except UnidentifiedImageError as e:
-        raise ImageError(
-            f"The file '{source}' is not an image of a kind that is read here: {', '.join(FORMATS)}."
-        ) from e
+        raise ImageError(f"The file '{source}' is not an image in a supported format: {', '.join(FORMATS)}.") from e
     except Pillow.DecompressionBombError as e:
         raise ImageError(f"The image '{source}' has more than {max_pixels:,} pixels (IMAGE_MAX_PIXELS).") from e
-    except DAMAGE as e:
+    except DECODING_ERRORS as e:
         raise ImageError(f"The image '{source}' is damaged: {shorten(first_line(e))}") from e
-    reduced = side_px is not None and max(whole_wh) > side_px
+    reduced = side_px is not None and max(full_wh) > side_px
     if side_px is not None and reduced:
-        pixels = cv2.resize(pixels, _fitted(whole_wh, side_px), interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(pixels, _reduced_size(full_wh, side_px), interpolation=cv2.INTER_AREA)
     if orientation in UPRIGHT:
         pixels = np.ascontiguousarray(UPRIGHT[orientation](pixels))
-        whole_wh = whole_wh[::-1] if orientation > 4 else whole_wh
+        full_wh = full_wh[::-1] if orientation > 4 else full_wh
     key = hashlib.sha256(encoded).hexdigest()
-    return Image(pixels=pixels, key=key, source=source, original_wh=whole_wh if reduced else None)
+    return Image(pixels=pixels, key=key, source=source, original_wh=full_wh if reduced else None)
 
 
 def _read(
-    encoded: bytes, source: str, max_pixels: int, side_px: int | None, alone: AbstractContextManager[object] | None
+    encoded: bytes, source: str, max_pixels: int, side_px: int | None, lock: AbstractContextManager[object] | None
 ) -> tuple[Pixels, int, tuple[int, int]]:
     """The pixels as stored in the file, their EXIF orientation, and the whole picture's width and height in pixels."""
     with open_picture(io.BytesIO(encoded), formats=FORMATS) as picture:
-        whole_wh = picture.size
+        full_wh = picture.size
         tile_wh = _tile(picture)
-        for what, (width, height) in (("", whole_wh), ("a tile of ", tile_wh)):
+        for what, (width, height) in (("", full_wh), ("a tile of ", tile_wh)):
             if width * height > max_pixels:
                 raise ImageError(
                     f"The image '{source}' has {what}{width} x {height} pixels, more than "
@@ -127,12 +125,12 @@ def _read(
                 )
         if side_px is not None:
             # Has an effect on JPEGs only: they are decoded at a half, quarter or eighth, but no smaller than needed.
-            picture.draft(None, _fitted(whole_wh, side_px))
+            picture.draft(None, _reduced_size(full_wh, side_px))
         large = max(picture.width * picture.height, tile_wh[0] * tile_wh[1]) > LARGE_PIXELS
-        with alone if large and alone is not None else nullcontext():
+        with lock if large and lock is not None else nullcontext():
             # Pillow turns the pixels of a TIFF as it loads them, so the orientation is read afterwards.
             picture.load()
-            return _rgb(picture), _orientation(picture), whole_wh
+            return _rgb(picture), _orientation(picture), full_wh
 
 
 def _tile(picture: Pillow.Image) -> tuple[int, int]:
@@ -145,13 +143,13 @@ def _tile(picture: Pillow.Image) -> tuple[int, int]:
 def _check_pieces(encoded: bytes, *, source: str) -> None:
     """Refuses a file, before it is opened, if its pieces alone would take minutes to read."""
     if next(islice(_pieces(encoded), MAX_PIECES, None), None) is not None:
-        raise ImageError(f"The image '{source}' is in more than {MAX_PIECES:,} pieces, which takes too long to read.")
+        raise ImageError(f"The image '{source}' has more than {MAX_PIECES:,} parts and would take too long to read.")
     if encoded.startswith(BMP_HEAD) and encoded[BMP_PACKING] in RUN_LENGTHS:
         # Pillow unpacks run lengths pixel by pixel: a kilobyte may take a minute.
-        raise ImageError(f"The image '{source}' is a BMP packed by run lengths. Save it as a PNG.")
+        raise ImageError(f"The image '{source}' is a run-length encoded BMP, which is not supported. Save it as a PNG.")
     if encoded.startswith(JPEG_HEAD) and encoded.count(SCAN) > MAX_SCANS:
         raise ImageError(
-            f"The image '{source}' is a JPEG of more than {MAX_SCANS} scans, which takes too long to read."
+            f"The image '{source}' is a JPEG of more than {MAX_SCANS} scans and would take too long to read."
         )
 
 
@@ -165,7 +163,7 @@ def _pieces(encoded: bytes) -> Iterator[int]:
             at += 12 + int.from_bytes(encoded[at : at + 4], "big")
         elif encoded.startswith(SCAN, at):
             return
-        elif encoded[at] == 0xFF and encoded[at + 1] not in ALONE:
+        elif encoded[at] == 0xFF and encoded[at + 1] not in MARKERS_WITHOUT_CONTENT:
             at += 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
         else:
             at += 1
@@ -175,43 +173,43 @@ def _orientation(picture: Pillow.Image) -> int:
     """EXIF's orientation of the picture; 1 (upright) if none can be read."""
     try:
         orientation = picture.getexif().get(ORIENTATION)
-    except DAMAGE:
+    except DECODING_ERRORS:
         return 1
     return orientation if isinstance(orientation, int) else 1
 
 
-def _fitted(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
+def _reduced_size(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
     scale = min(side_px / max(size_wh), 1.0)
     return max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1)
 
 
 def _rgb(picture: Pillow.Image) -> Pixels:
     pixels = np.empty((picture.height, picture.width, 3), np.uint8)
-    wide = picture.mode in ("I", "F") or picture.mode.startswith("I;")
-    white = _white(picture) if wide else 0.0
+    is_deep = picture.mode in ("I", "F") or picture.mode.startswith("I;")
+    white = _white(picture) if is_deep else 0.0
     rows = max(BAND_PIXELS // picture.width, 1)
     for top in range(0, picture.height, rows):
         band = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
-        pixels[top : top + rows] = _grey_band(band, white) if wide else np.asarray(_colour_band(band))
+        pixels[top : top + rows] = _grey_band(band, white) if is_deep else np.asarray(_colour_band(band))
     return pixels
 
 
 def _white(picture: Pillow.Image) -> float:
     """The value that stands for white in a picture of more than 8 bits per pixel."""
     if picture.mode.startswith("I;16"):
-        return WHITE_16
+        return WHITE_16_BIT
     # Wider formats define no white, so the picture's own largest value is used.
     largest = float(np.nan_to_num(np.asarray(picture.getextrema(), np.float64)[1], posinf=0.0))
-    return max(largest, WHITE_16) if largest > 255 else max(largest, 1e-9)
+    return max(largest, WHITE_16_BIT) if largest > 255 else max(largest, 1e-9)
 
 
 def _grey_band(band: Pillow.Image, white: float) -> Pixels:
     # Pillow's own conversion would clip 16-bit values at 255.
     values = np.asarray(band).astype(np.float64)
-    seen = np.nan_to_num(np.clip(values * 255 / white, 0, 255)).round().astype(np.uint8)
+    grey = np.nan_to_num(np.clip(values * 255 / white, 0, 255)).round().astype(np.uint8)
     if "transparency" in band.info:
-        seen[values == band.info["transparency"]] = 255
-    return np.repeat(seen[..., None], 3, axis=2)
+        grey[values == band.info["transparency"]] = 255
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _colour_band(band: Pillow.Image) -> Pillow.Image:

@@ -23,8 +23,8 @@ from backend.settings import Settings
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
 # The path at which Label Studio redirects to an address that it has signed; its other redirects are not trusted.
-SIGNS = re.compile(r"/(tasks|projects)/\d+/presign/$")
-KNOWN_IMAGES = 100_000
+PRESIGN_PATH = re.compile(r"/(tasks|projects)/\d+/presign/$")
+MAX_KNOWN_IMAGES = 100_000
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class ImageStore:
         self._cache: OrderedDict[str, Image] = OrderedDict()
         self._cached_bytes = 0
         # Address → key and size of an image, also of those whose pixels are no longer cached.
-        self._known: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
+        self._key_and_size: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
-        self._large = threading.Lock()
+        self._large_image_lock = threading.Lock()
 
     def open(self, url: str, *, task_id: int) -> Photo:
         """The image at `url`; if it was read before, it is fetched and decoded only when its pixels are used.
@@ -64,10 +64,10 @@ class ImageStore:
             ImageError, LabelStudioError: as `load`, for an image that was not read before.
         """
         with self._lock:
-            known = self._known.get(url)
-        if known is None:
+            key_and_size = self._key_and_size.get(url)
+        if key_and_size is None:
             return self.load(url, task_id=task_id)
-        key, size_wh = known
+        key, size_wh = key_and_size
         return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
 
     def load(self, url: str, *, task_id: int) -> Image:
@@ -82,8 +82,8 @@ class ImageStore:
             if cached is not None:
                 self._cache.move_to_end(url)
                 return cached
-        image = self._decoded(url, task_id)
-        self._keep(url, image)
+        image = self._fetch_and_decode(url, task_id)
+        self._cache_image(url, image)
         return image
 
     def load_reduced(self, url: str, *, task_id: int, side_px: int) -> Image:
@@ -95,20 +95,25 @@ class ImageStore:
         Raises:
             ImageError, LabelStudioError: as `load`.
         """
-        return self._decoded(url, task_id, side_px)
+        return self._fetch_and_decode(url, task_id, side_px)
 
-    def _decoded(self, url: str, task_id: int, side_px: int | None = None) -> Image:
-        source, limit = shorten(url), self._settings.image_max_pixels
-        encoded = self._read(url, task_id, source=source)
-        return decode_image(encoded, source=source, max_pixels=limit, side_px=side_px, alone=self._large)
+    def _fetch_and_decode(self, url: str, task_id: int, side_px: int | None = None) -> Image:
+        source = shorten(url)
+        return decode_image(
+            self._read(url, task_id, source=source),
+            source=source,
+            max_pixels=self._settings.image_max_pixels,
+            side_px=side_px,
+            large_image_lock=self._large_image_lock,
+        )
 
     def _read(self, url: str, task_id: int, *, source: str) -> bytes:
         try:
             address = self._address(url, task_id, source=source)
-            beside = self._local_file(address)
-            return self._fetch(address, source=source) if beside is None else self._read_file(beside, source=source)
+            file = self._local_file(address)
+            return self._read_file(file, source=source) if file else self._fetch(address, source=source)
         except (ValueError, httpx.InvalidURL) as e:
-            raise ImageError(f"The image '{source}' has no address that can be read.") from e
+            raise ImageError(f"The image '{source}' has an invalid address.") from e
 
     def _local_file(self, address: str) -> Path | None:
         """The file that Label Studio would serve, if this machine has it below LOCAL_FILES_ROOT; else None.
@@ -143,14 +148,14 @@ class ImageStore:
             raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
         return encoded
 
-    def _keep(self, url: str, image: Image) -> None:
+    def _cache_image(self, url: str, image: Image) -> None:
         with self._lock:
             previous = self._cache.pop(url, None)
             self._cached_bytes += image.pixels.nbytes - (previous.pixels.nbytes if previous else 0)
             self._cache[url] = image
-            self._known[url] = (image.key, image.size_wh)
-            while len(self._known) > KNOWN_IMAGES:
-                self._known.popitem(last=False)
+            self._key_and_size[url] = (image.key, image.size_wh)
+            while len(self._key_and_size) > MAX_KNOWN_IMAGES:
+                self._key_and_size.popitem(last=False)
             while self._cached_bytes > self._settings.image_cache_bytes and self._cache:
                 _, dropped = self._cache.popitem(last=False)
                 self._cached_bytes -= dropped.pixels.nbytes
@@ -162,7 +167,7 @@ class ImageStore:
             # Only Label Studio has the bucket's credentials: it redirects to a signed address.
             return urljoin(base, f"tasks/{task_id}/presign/?fileuri={quote(url, safe='')}")
         if scheme and scheme not in {"http", "https"}:
-            raise ImageError(f"The image '{source}' is not at a web address.")
+            raise ImageError(f"The image '{source}' has an address that is not http or https.")
         if _same_origin(url, self._settings.label_studio_public_url):
             # Label Studio writes its public address into the tasks of a storage; behind a proxy that is not reachable.
             return urljoin(base, urlsplit(url)._replace(scheme="", netloc="").geturl().lstrip("/"))
@@ -173,53 +178,55 @@ class ImageStore:
 
     def _fetch(self, address: str, *, source: str) -> bytes:
         signed = False
-        ends_at = time.monotonic() + self._settings.image_timeout_s
+        deadline = time.monotonic() + self._settings.image_timeout_s
         for _ in range(MAX_REDIRECTS + 1):
             trusted = self._is_label_studio(address)
             host = (urlsplit(address).hostname or "").lower()
             # An address that Label Studio itself signed for a bucket is trusted like its own.
             if not (trusted or signed or host in self._settings.allowed_image_hosts):
                 raise ImageError(f"The image '{source}' is at {host}, which IMAGE_HOSTS does not list.")
-            signed = trusted and SIGNS.search(httpx.URL(address).path) is not None
+            signed = trusted and PRESIGN_PATH.search(httpx.URL(address).path) is not None
             # No compression in transit: a few bytes could unpack to gigabytes.
             headers = {"Accept-Encoding": "identity", **({"Authorization": self._bearer()} if trusted else {})}
-            following, body = self._get(address, headers, ends_at, source=source, from_label_studio=trusted)
-            if following is None:
+            redirect, body = self._get(address, headers, deadline, source=source, from_label_studio=trusted)
+            if redirect is None:
                 return body
-            address = urljoin(address, following)
-        raise ImageError(f"The image '{source}' is redirected too often.")
+            address = urljoin(address, redirect)
+        raise ImageError(f"The image '{source}' was redirected too often.")
 
     def _get(
-        self, address: str, headers: dict[str, str], ends_at: float, *, source: str, from_label_studio: bool
+        self, address: str, headers: dict[str, str], deadline: float, *, source: str, from_label_studio: bool
     ) -> tuple[str | None, bytes]:
         """Sends one request; returns the address of a redirect, or None and the body."""
         limit = self._settings.image_max_bytes
         try:
             # The operator configured Label Studio's host, so it is trusted; the IP address of any other is checked.
-            where = (
+            target = (
                 PinnedUrl(httpx.URL(address))
                 if from_label_studio
                 else pin_host(address, private=self._settings.image_hosts_private, source=source)
             )
             request = self._client.stream(
-                "GET", where.url, headers=headers | where.headers, extensions=dict(where.extensions)
+                "GET", target.url, headers=headers | target.headers, extensions=dict(target.extensions)
             )
             with request as response:
                 if response.is_redirect:
                     return response.headers.get("Location", ""), b""
                 if response.status_code in (401, 403) and from_label_studio:
-                    raise LabelStudioError("Label Studio refuses the API key that images are read with.")
+                    raise LabelStudioError("Label Studio refused the API key when an image was read.")
                 if response.status_code >= 500 and from_label_studio:
                     raise ImageError(f"Label Studio could not serve the image '{source}' ({response.status_code}).")
                 if response.is_error:
-                    raise ImageError(f"The image '{source}' is not there ({response.status_code}).")
+                    raise ImageError(
+                        f"The image '{source}' could not be fetched: the server answered {response.status_code}."
+                    )
                 body = bytearray()
                 for part in response.iter_raw():
                     body += part
-                    if time.monotonic() > ends_at:
+                    if time.monotonic() > deadline:
                         # httpx limits the time of each part only: a slow server could send parts for ever.
                         raise ImageError(
-                            f"The image '{source}' was not there after {self._settings.image_timeout_s:g} s "
+                            f"The image '{source}' took longer than {self._settings.image_timeout_s:g} s "
                             "(IMAGE_TIMEOUT_S)."
                         )
                     if len(body) > limit:
@@ -233,6 +240,6 @@ class ImageStore:
             raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
 
 
-def _same_origin(one: str, other: str) -> bool:
-    first, second = urlsplit(one), urlsplit(other)
+def _same_origin(url: str, other: str) -> bool:
+    first, second = urlsplit(url), urlsplit(other)
     return bool(second.netloc) and (first.scheme, first.netloc.lower()) == (second.scheme, second.netloc.lower())

@@ -15,11 +15,11 @@ import httpx
 from backend.errors import ImageError
 
 # Public IPv6 addresses come from this block only: the rest is local, reserved or out of use.
-GIVEN_OUT = ipaddress.IPv6Network("2000::/3")
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 # With this prefix a network without IPv4 reaches IPv4 addresses, which are the last 32 bits.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Addresses that look public, but lead to internal services of a cloud: Oracle's metadata, Azure's platform.
-OF_CLOUDS = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("168.63.129.16/32"))
+CLOUD_INTERNAL = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("168.63.129.16/32"))
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,24 @@ def pin_host(address: str, *, private: bool, source: str) -> PinnedUrl:
     url = httpx.URL(address)
     host = url.host
     try:
-        found = [str(info[4][0]) for info in socket.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)]
+        addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)]
     except OSError as e:
-        raise ImageError(f"The image '{source}' is at {host}, which has no address.") from e
-    inner = [one for one in found if not _is_global(one)]
-    if inner and not private:
+        raise ImageError(f"The image '{source}' is at {host}, whose name cannot be resolved.") from e
+    internal = [ip for ip in addresses if not _is_global(ip)]
+    if internal and not private:
         raise ImageError(
-            f"The image '{source}' is at {host}, whose address {inner[0]} is not of the internet. "
-            "IMAGE_HOSTS_PRIVATE=true lets listed hosts lie in a private network."
+            f"The image '{source}' is at {host}, whose address {internal[0]} is not public. "
+            "IMAGE_HOSTS_PRIVATE=true allows listed hosts in private networks."
         )
-    return PinnedUrl(url.copy_with(host=found[0]), {"Host": url.netloc.decode()}, {"sni_hostname": host})
+    return PinnedUrl(url.copy_with(host=addresses[0]), {"Host": url.netloc.decode()}, {"sni_hostname": host})
 
 
 def _is_global(address: str) -> bool:
-    one = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(one, ipaddress.IPv6Address):
-        last = ipaddress.IPv4Address(int(one) & 0xFFFF_FFFF) if one in NAT64 else None
-        inner = one.ipv4_mapped or one.sixtofour or last
-        if inner is None:
-            return one in GIVEN_OUT and one.is_global
-        one = inner
-    return one.is_global and not one.is_multicast and not any(one in network for network in OF_CLOUDS)
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in NAT64 else None
+        embedded = ip.ipv4_mapped or ip.sixtofour or nat64
+        if embedded is None:
+            return ip in GLOBAL_UNICAST and ip.is_global
+        ip = embedded
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in CLOUD_INTERNAL)

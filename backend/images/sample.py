@@ -26,10 +26,10 @@ def sample_images(label_studio: LabelStudio, images: ImageStore, *, project_id: 
         LabelConfigError: the project's label config cannot be served.
     """
     config = parse_label_config(label_studio.project(project_id).label_config)
-    found = []
+    sample = []
     for task in label_studio.sample_tasks(project_id, count=IMAGES, runs=RUNS):
         try:
-            found.append(load_image(images, Task.model_validate(task), config, side_px=side_px))
+            sample.append(load_image(images, Task.model_validate(task), config, side_px=side_px))
         except ImageError as e:
             logger.debug("Left out of the sample: %s", e)
-    return found
+    return sample

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -25,7 +26,7 @@ NAMED_FIELDS = "id,data,total_annotations"
 PROJECT_FIELDS = "id,title,label_config,model_version,min_annotations_to_start_training,sampling"
 # The header of Drape's webhooks.
 SECRET_HEADER = "X-Drape-Secret"
-UNCERTAINTY = "Uncertainty sampling"
+UNCERTAINTY_SAMPLING = "Uncertainty sampling"
 
 Filter = dict[str, Any]
 
@@ -73,45 +74,41 @@ class LabelStudio(Connection):
 
     def project(self, project_id: int) -> Project:
         """The project as it is now."""
-        found = self._project(project_id, PROJECT_FIELDS)
+        project = self._project(project_id, PROJECT_FIELDS)
         return Project(
             id=project_id,
-            title=found.title or "",
-            label_config=found.label_config or "",
-            model_version=found.model_version or "",
-            min_annotations=found.min_annotations_to_start_training or 0,
-            by_uncertainty=found.sampling == UNCERTAINTY,
+            title=project.title or "",
+            label_config=project.label_config or "",
+            model_version=project.model_version or "",
+            min_annotations=project.min_annotations_to_start_training or 0,
+            by_uncertainty=project.sampling == UNCERTAINTY_SAMPLING,
         )
 
     def projects_with_webhook(self, secret: str) -> list[int]:
         """Ids of the projects whose webhook carries `secret`: those that the backend is connected to."""
-        sdk = self.sdk
-        with self.said_plainly():
+        with self.api() as sdk:
             hooks = sdk.webhooks.list()
-        ours = {one.project for one in hooks if secret and (one.headers or {}).get(SECRET_HEADER) == secret}
-        return sorted(int(project) for project in ours if project is not None)
+        project_ids = {hook.project for hook in hooks if secret and (hook.headers or {}).get(SECRET_HEADER) == secret}
+        return sorted(int(project_id) for project_id in project_ids if project_id is not None)
 
     def tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
         """Those of `task_ids` that still exist, with their predictions; sorted by id, each once."""
-        wanted = sorted(set(task_ids))
-        found: list[dict[str, Any]] = []
-        for first in range(0, len(wanted), PAGE_TASKS):
-            chosen = {"selectedItems": {"all": False, "included": wanted[first : first + PAGE_TASKS]}}
-            found += self._page(project_id, {**chosen, "ordering": ["tasks:id"]}, size=PAGE_TASKS, fields="all")
-        return found
+        return [
+            task
+            for ids in _chunks(task_ids, PAGE_TASKS)
+            for task in self._page(project_id, _query([], among=ids), size=PAGE_TASKS, fields="all")
+        ]
 
     def unpredicted_tasks(self, project_id: int, task_ids: Sequence[int], *, version: str) -> list[dict[str, Any]]:
         """Those of `task_ids` that exist and have no prediction of `version`, sorted by id.
 
         Each has `id`, `data`, `total_annotations`, and `cancelled_annotations`: how often it was skipped.
         """
-        wanted = sorted(set(task_ids))
-        found: list[dict[str, Any]] = []
-        for first in range(0, len(wanted), PAGE_TASKS):
-            query = _query([_not_predicted_by(version)])
-            query["selectedItems"] = {"all": False, "included": wanted[first : first + PAGE_TASKS]}
-            found += self._page(project_id, query, size=PAGE_TASKS, fields="task_only", include=WAITING_FIELDS)
-        return found
+        tasks: list[dict[str, Any]] = []
+        for ids in _chunks(task_ids, PAGE_TASKS):
+            query = _query([_not_predicted_by(version)], among=ids)
+            tasks += self._page(project_id, query, size=PAGE_TASKS, fields="task_only", include=WAITING_FIELDS)
+        return tasks
 
     def task_ids(self, project_id: int, *, among: Sequence[int] | None = None) -> list[int]:
         """Ids of all tasks of the project, or of those in `among` that exist, sorted."""
@@ -147,9 +144,9 @@ class LabelStudio(Connection):
     def sample_tasks(self, project_id: int, *, count: int, runs: int) -> list[dict[str, Any]]:
         """About `count` tasks from all over the project, in `runs` runs of neighbours; all tasks of a small project."""
         size = max(count // runs, 1)
-        held = self._project(project_id, "task_number").task_number or 0
-        last = max(-(-held // size), 1)
-        pages = sorted({1 + number * (last - 1) // max(runs - 1, 1) for number in range(runs)})
+        task_count = self._project(project_id, "task_number").task_number or 0
+        last_page = max(-(-task_count // size), 1)
+        pages = sorted({1 + run * (last_page - 1) // max(runs - 1, 1) for run in range(runs)})
         return [
             task
             for page in pages
@@ -162,24 +159,21 @@ class LabelStudio(Connection):
         Only this export tells which prediction an annotation began with (`prediction`).
         """
         if among is None:
-            return self._exported(project_id, {})
-        wanted = sorted(set(among))
+            return self._export(project_id, {})
         return [
-            task
-            for first in range(0, len(wanted), PAGE_EXPORTED)
-            for task in self._exported(project_id, {"ids[]": wanted[first : first + PAGE_EXPORTED]})
+            task for ids in _chunks(among, PAGE_EXPORTED) for task in self._export(project_id, {"ids[]": list(ids)})
         ]
 
     def all_tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
         """Yields every task of the project by id, fetched in pages: its `id`, `data` and `total_annotations`."""
-        last = 0
+        last_id = 0
         while True:
-            query = _query([_filter("id", "greater", last)])
+            query = _query([_filter("id", "greater", last_id)])
             page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include=NAMED_FIELDS)
             if not page:
                 return
             yield from page
-            last = int(page[-1]["id"])
+            last_id = int(page[-1]["id"])
 
     def annotated_task_ids(self, project_id: int) -> list[int]:
         """Sorted ids of tasks that have annotations other than skips; a thousand take about a second."""
@@ -200,19 +194,19 @@ class LabelStudio(Connection):
         Returns:
             Task id → ISO 8601.
         """
-        found: dict[int, str] = {}
+        changed_at: dict[int, str] = {}
         while True:
             filters = [
                 _is_annotated(),
                 _filter("updated_at", "greater_or_equal", since, kind="Datetime"),
-                _filter("id", "greater", max(found, default=0)),
+                _filter("id", "greater", max(changed_at, default=0)),
             ]
-            listed = self._listed(project_id, _query(filters), PAGE_IDS, fields="task_only", include="id,updated_at")
-            page = listed.items or []
-            found |= {int(task.id): task.updated_at.isoformat() for task in page}
+            answer = self._list(project_id, _query(filters), PAGE_IDS, fields="task_only", include="id,updated_at")
+            page = answer.items or []
+            changed_at |= {int(task.id): task.updated_at.isoformat() for task in page}
             # A short page need not be the last: Label Studio's own limit may be lower than `PAGE_IDS`.
-            if not page or len(page) >= int(listed.response.total):
-                return found
+            if not page or len(page) >= int(answer.response.total):
+                return changed_at
 
     def write_predictions(self, project_id: int, predictions: Sequence[tuple[int, Prediction]]) -> None:
         """Stores predictions, as pairs of task id and prediction, in one request, without their clusters.
@@ -228,15 +222,13 @@ class LabelStudio(Connection):
             )
             for task_id, prediction in predictions
         ]
-        sdk = self.sdk
-        with self.said_plainly():
+        with self.api() as sdk:
             # No automatic retry: if only the answer was lost, the predictions are stored already.
             sdk.projects.import_predictions(project_id, request=request, request_options={"max_retries": 0})
 
     def write_prediction(self, task_id: int, prediction: Prediction) -> None:
         """Stores one prediction with its cluster; it costs more than one of many in bulk, but always the same."""
-        sdk = self.sdk
-        with self.said_plainly():
+        with self.api() as sdk:
             sdk.predictions.create(
                 task=task_id,
                 result=prediction.regions,
@@ -251,112 +243,103 @@ class LabelStudio(Connection):
 
         Label Studio refuses a version that it holds no prediction of yet.
         """
-        sdk = self.sdk
-        with self.said_plainly():
+        with self.api() as sdk:
             sdk.projects.update(project_id, model_version=version)
 
     def accept(
         self, task_id: int, regions: list[dict[str, Any]], *, unique_id: str, ground_truth: bool = False
     ) -> None:
         """Stores an annotation in this account's name, unless `unique_id` is stored already."""
-        sdk = self.sdk
-        with self.said_plainly():
-            try:
-                sdk.annotations.create(task_id, result=regions, unique_id=unique_id, ground_truth=ground_truth)
-            except ApiError as e:
-                if e.status_code != HTTPStatus.CONFLICT:
-                    raise
+        with self.api() as sdk, _accepting(HTTPStatus.CONFLICT):
+            sdk.annotations.create(task_id, result=regions, unique_id=unique_id, ground_truth=ground_truth)
 
     def annotation(self, annotation_id: int) -> dict[str, Any] | None:
         """An annotation as it is now; None if it no longer exists."""
-        sdk = self.sdk
-        with self.said_plainly():
-            try:
-                return sdk.annotations.get(annotation_id).model_dump()
-            except ApiError as e:
-                if e.status_code != HTTPStatus.NOT_FOUND:
-                    raise
-                return None
+        with self.api() as sdk, _accepting(HTTPStatus.NOT_FOUND):
+            return sdk.annotations.get(annotation_id).model_dump()
+        return None
 
     def has_draft(self, task_id: int, annotation_id: int) -> bool:
         """Whether anybody has changes to an annotation that are not saved yet."""
         # The SDK returns the drafts of its own account only.
         answer = self.send("GET", f"/api/tasks/{task_id}/drafts")
-        with self.said_plainly():
+        with self.api():
             answer.raise_for_status()
             return any(draft.get("annotation") == annotation_id for draft in answer.json())
 
     def delete_annotation(self, annotation_id: int) -> None:
         """Deletes an annotation; an annotation that no longer exists is no failure."""
-        sdk = self.sdk
-        with self.said_plainly():
-            try:
-                sdk.annotations.delete(annotation_id)
-            except ApiError as e:
-                if e.status_code != HTTPStatus.NOT_FOUND:
-                    raise
+        with self.api() as sdk, _accepting(HTTPStatus.NOT_FOUND):
+            sdk.annotations.delete(annotation_id)
 
     def delete_prediction(self, prediction_id: int) -> None:
         """Deletes a prediction; a prediction that no longer exists is no failure."""
-        sdk = self.sdk
-        with self.said_plainly():
-            try:
-                sdk.predictions.delete(prediction_id)
-            except ApiError as e:
-                if e.status_code != HTTPStatus.NOT_FOUND:
-                    raise
+        with self.api() as sdk, _accepting(HTTPStatus.NOT_FOUND):
+            sdk.predictions.delete(prediction_id)
 
     def write_cluster(self, prediction_id: int, cluster: int) -> None:
         """Sets the image's group on a stored prediction, since a bulk import cannot set it."""
-        sdk = self.sdk
-        with self.said_plainly():
+        with self.api() as sdk:
             sdk.predictions.update(prediction_id, cluster=cluster)
 
-    def _exported(self, project_id: int, query: dict[str, Any]) -> list[dict[str, Any]]:
-        sdk = self.sdk
+    def _export(self, project_id: int, query: dict[str, Any]) -> list[dict[str, Any]]:
         options: RequestOptions = {"additional_query_parameters": query}
-        with self.said_plainly():
+        with self.api() as sdk:
             body = b"".join(sdk.projects.exports.download_sync(project_id, export_type="JSON", request_options=options))
         tasks: list[dict[str, Any]] = json.loads(body or b"[]")
         return tasks
 
     def _project(self, project_id: int, fields: str) -> Any:
         # Only those fields: Label Studio would compute the others over all tasks of the project.
-        sdk = self.sdk
-        with self.said_plainly():
-            wanted: RequestOptions = {"additional_query_parameters": {"include": fields}}
-            return sdk.projects.get(project_id, request_options=wanted)
+        with self.api() as sdk:
+            options: RequestOptions = {"additional_query_parameters": {"include": fields}}
+            return sdk.projects.get(project_id, request_options=options)
 
     def _ids(self, project_id: int, filters: list[Filter], among: Sequence[int] | None = None) -> list[int]:
         # Pages begin after the last id: with page numbers, tasks that leave the filter meanwhile would hide others.
-        found: list[int] = []
+        ids: list[int] = []
         while True:
-            query = _query([*filters, _filter("id", "greater", found[-1] if found else 0)])
-            if among is not None:
-                query["selectedItems"] = {"all": False, "included": list(among)}
+            query = _query([*filters, _filter("id", "greater", ids[-1] if ids else 0)], among=among)
             page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include="id")
             # A short page need not be the last: Label Studio's own limit may be lower than `PAGE_IDS`.
             if not page:
-                return found
-            found += [int(task["id"]) for task in page]
+                return ids
+            ids += [int(task["id"]) for task in page]
 
     def _total(self, project_id: int, filters: list[Filter]) -> int:
         # Label Studio reports the total with each page; listing 18,000 tasks takes 300 times as long.
-        return int(self._listed(project_id, _query(filters), 1, fields="task_only", include="id").response.total)
+        return int(self._list(project_id, _query(filters), 1, fields="task_only", include="id").response.total)
 
     def _page(
-        self, project_id: int, query: dict[str, Any], *, size: int, page: int = 1, **wanted: Any
+        self, project_id: int, query: dict[str, Any], *, size: int, page: int = 1, **fields: Any
     ) -> list[dict[str, Any]]:
-        return [task.model_dump() for task in self._listed(project_id, query, size, page, **wanted).items or []]
+        return [task.model_dump() for task in self._list(project_id, query, size, page, **fields).items or []]
 
-    def _listed(self, project_id: int, query: dict[str, Any], size: int, page: int = 1, **wanted: Any) -> Any:
-        sdk = self.sdk
-        with self.said_plainly():
-            return sdk.tasks.list(project=project_id, page=page, page_size=size, query=json.dumps(query), **wanted)
+    def _list(self, project_id: int, query: dict[str, Any], size: int, page: int = 1, **fields: Any) -> Any:
+        with self.api() as sdk:
+            return sdk.tasks.list(project=project_id, page=page, page_size=size, query=json.dumps(query), **fields)
 
 
-def _query(filters: list[Filter]) -> dict[str, Any]:
-    return {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+@contextmanager
+def _accepting(status: HTTPStatus) -> Iterator[None]:
+    """Ignores an error answer of that status."""
+    try:
+        yield
+    except ApiError as e:
+        if e.status_code != status:
+            raise
+
+
+def _chunks(task_ids: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yields the distinct ids in order, `size` at a time."""
+    ids = sorted(set(task_ids))
+    for first in range(0, len(ids), size):
+        yield ids[first : first + size]
+
+
+def _query(filters: list[Filter], *, among: Sequence[int] | None = None) -> dict[str, Any]:
+    query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+    return query if among is None else {**query, "selectedItems": {"all": False, "included": list(among)}}
 
 
 def _is_annotated() -> Filter:

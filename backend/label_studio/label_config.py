@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = ("polygon", "brush", "bitmask", "rectangle")
 MAX_CHARACTERS = 1_000_000
 MAX_LABELS = 1_000
 # Counts a label once per tag that contains it.
-MAX_LABELS_IN_ALL = 10_000
+MAX_LABELS_OF_ALL_TAGS = 10_000
 MAX_CONTROLS = 200
 # Limits images times control tags, as each control may belong to each image.
 MAX_TAGS = 2_000
@@ -142,12 +142,12 @@ class LabelConfig:
 
         `predicted_values` of all labels come first, then their own values and aliases.
         """
-        wanted = _folded(class_name)
+        folded = _folded(class_name)
         for label in self.labels:
-            if wanted in label.predicted_values:
+            if folded in label.predicted_values:
                 return label.value
         for label in self.labels:
-            if wanted in (_folded(label.value), _folded(label.alias)):
+            if folded in (_folded(label.value), _folded(label.alias)):
                 return label.value
         return None
 
@@ -157,19 +157,19 @@ class LabelConfig:
         The value, alias or prompt of the label is the phrase or whole words of it: 'silk saree' names 'saree'. Of
         several matches the last counts, which an English phrase is about; of those that end there, the longest.
         """
-        wanted = _folded(phrase).split()
+        folded = _folded(phrase).split()
         best: tuple[int, int, str] | None = None
         for label in self.labels:
             for name in (label.value, label.alias, label.prompt):
                 words = _folded(name).split()
-                for end in range(len(words), len(wanted) + 1) if words else ():
-                    if wanted[end - len(words) : end] == words and (best is None or (end, len(words)) > best[:2]):
+                for end in range(len(words), len(folded) + 1) if words else ():
+                    if folded[end - len(words) : end] == words and (best is None or (end, len(words)) > best[:2]):
                         best = (end, len(words), label.value)
         return best[2] if best else None
 
     def is_exclusive(self, label: str) -> bool:
         """Whether a new region of `label` takes no pixel of existing regions."""
-        return any(one.exclusive for one in self.labels if one.value == label)
+        return any(each.exclusive for each in self.labels if each.value == label)
 
     def threshold_for(self, label: str, default: float) -> float:
         """The score below which detections of `label` are dropped: its tag's threshold, else `default`."""
@@ -224,20 +224,24 @@ def config_of(configs: Sequence[LabelConfig], result: Iterable[Mapping[str, Any]
 
 def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> LabelConfig:
     """What can be drawn in one image, which may be nothing."""
-    here = [control for control in controls if image_tag in control.targets]
-    drawing = [control for control in here if control.name and control.kind and not control.smart_only]
+    image_controls = [control for control in controls if image_tag in control.targets]
+    drawing = [control for control in image_controls if control.name and control.kind and not control.smart_only]
     labelled = [control for control in drawing if control.labels]
     bare = [control for control in drawing if control.is_bare]
-    palettes = {control.name: control for control in here if control.tag == "Labels"}
-    named = [palette for palette in palettes.values() if palette.labels]
+    # Of several palettes of one name, the last counts.
+    palettes = [
+        palette for palette in {c.name: c for c in image_controls if c.tag == "Labels"}.values() if palette.labels
+    ]
     outputs = [_output(control, control.values, image_tag) for control in labelled]
-    outputs += [_output(control, one.values, image_tag, labels_tag=one.name) for control in bare for one in named]
-    drawable = {value for control in labelled + (named if bare else []) for value in control.values}
+    outputs += [
+        _output(control, palette.values, image_tag, labels_tag=palette.name) for control in bare for palette in palettes
+    ]
+    drawable = {value for control in labelled + (palettes if bare else []) for value in control.values}
     by_value: dict[str, Label] = {}
-    for label in (label for control in here for label in control.labels):
+    for label in (label for control in image_controls for label in control.labels):
         if label.value in drawable:
             by_value.setdefault(label.value, label)
-    texts = [control for control in here if control.tag == "TextArea"]
+    texts = [control for control in image_controls if control.tag == "TextArea"]
     return LabelConfig(
         image_tag=image_tag,
         image_key=image_key,
@@ -267,9 +271,9 @@ def _controls(root: etree._Element, *, images: int) -> list[_Control]:
     if len(tags) > MAX_CONTROLS or images * len(tags) > MAX_TAGS:
         raise LabelConfigError(f"The label config has too many tags: {images:,} images and {len(tags):,} controls.")
     # A label counts in every tag that contains it.
-    counted = islice((label for tag in tags for label in tag.iter("Label")), MAX_LABELS_IN_ALL + 1)
-    if sum(1 for _ in counted) > MAX_LABELS_IN_ALL:
-        raise LabelConfigError(f"The label config has more than {MAX_LABELS_IN_ALL:,} labels in all its tags.")
+    counted = islice((label for tag in tags for label in tag.iter("Label")), MAX_LABELS_OF_ALL_TAGS + 1)
+    if sum(1 for _ in counted) > MAX_LABELS_OF_ALL_TAGS:
+        raise LabelConfigError(f"The label config has more than {MAX_LABELS_OF_ALL_TAGS:,} labels in all its tags.")
     return [_control(tag, _labels_of(tag) if tag.tag in palettes else ()) for tag in tags]
 
 
@@ -282,9 +286,9 @@ def _control(tag: etree._Element, labels: tuple[Label, ...]) -> _Control:
         kind=kind if kind in KINDS else None,
         labels=labels,
         values=tuple(label.value for label in labels),
-        smart_only=_true(tag, "smartOnly"),
+        smart_only=_flag(tag, "smartOnly"),
         score_threshold=_threshold(tag) if kind in KINDS else None,
-        skip=_true(tag, "model_skip"),
+        skip=_flag(tag, "model_skip"),
     )
 
 
@@ -311,7 +315,7 @@ def _labels_of(tag: etree._Element) -> tuple[Label, ...]:
             predicted_values=frozenset(
                 _folded(value) for value in (label.get("predicted_values") or "").split(",") if value.strip()
             ),
-            exclusive=_true(label, "exclusive") or _true(tag, "exclusive"),
+            exclusive=_flag(label, "exclusive") or _flag(tag, "exclusive"),
         )
         for label in tag.iter("Label")
         if label.get("value")
@@ -331,7 +335,7 @@ def _threshold(tag: etree._Element) -> float | None:
     return threshold
 
 
-def _true(tag: etree._Element, attribute: str) -> bool:
+def _flag(tag: etree._Element, attribute: str) -> bool:
     return (tag.get(attribute) or "").strip().lower() in {"true", "1", "yes"}
 
 

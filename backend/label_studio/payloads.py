@@ -24,7 +24,7 @@ ProjectId = Annotated[Number | None, BeforeValidator(_project_number, json_schem
 # URL path of files that Label Studio serves from a folder.
 LOCAL_FILES = "/data/local-files/"
 # The data key of an image that was uploaded before the project had a label config.
-UNDEFINED = "$undefined$"
+UNDEFINED_KEY = "$undefined$"
 
 
 class Payload(BaseModel):
@@ -132,4 +132,4 @@ class WebhookEvent(Payload):
 
 def image_in(data: Mapping[str, Any], key: str) -> Any:
     """The value in a task's data that should be its image's address; None if there is none."""
-    return data.get(key) or data.get(UNDEFINED)
+    return data.get(key) or data.get(UNDEFINED_KEY)

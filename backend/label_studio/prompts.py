@@ -13,7 +13,7 @@ LABEL_KEYS = ("labels", "keypointlabels", "rectanglelabels")
 # A longer text is no phrase: the models read only its first few dozen words.
 MAX_CHARACTERS = 500
 # No valid position is this far from the image.
-FAR_PERCENT = 1e6
+MAX_PERCENT = 1e6
 
 
 def parse_context(
@@ -37,31 +37,31 @@ def parse_context(
         value = region.get("value")
         if not isinstance(value, dict):
             continue
-        identity = str(region.get("id", number))
-        label = _chosen(value)
+        region_id = str(region.get("id", number))
+        label = _chosen_label(value)
         if example_tag in (label, region.get("from_name")):
-            examples.add(identity)
+            examples.add(region_id)
         if label != example_tag:
             chosen = label or chosen
         match _kind(region):
             case "keypoint":
                 # Points restored from a draft carry no sign: absent means positive.
                 positive = region.get("is_positive", True) is not False
-                points[identity] = _point(value, size_wh, positive=positive)
+                points[region_id] = _point(value, size_wh, positive=positive)
             case "rectangle":
-                boxes[identity] = _box(value, size_wh)
+                boxes[region_id] = _box(value, size_wh)
             case "textarea":
                 words += _words(value)
     if sum(map(len, words)) > MAX_CHARACTERS:
-        raise PromptError("That is too long to look for. Write what it is in a few words.")
+        raise PromptError("The text is too long. Describe the garment in a few words.")
     if not (points or boxes or words):
-        raise PromptError("There is nothing to look for: click on the garment, draw a box, or write what it is.")
+        raise PromptError("The prompt is empty. Click on the garment, draw a box, or describe it in words.")
     return Prompt(
         points=tuple(points.values()),
-        boxes=tuple(box for identity, box in boxes.items() if identity not in examples),
+        boxes=tuple(box for region_id, box in boxes.items() if region_id not in examples),
         words=tuple(dict.fromkeys(words)),
-        examples=tuple(box for identity, box in boxes.items() if identity in examples),
-        label=_drawable(chosen, config),
+        examples=tuple(box for region_id, box in boxes.items() if region_id in examples),
+        label=_drawable_label(chosen, config),
     )
 
 
@@ -75,7 +75,7 @@ def _kind(region: dict[str, Any]) -> str:
     return str(region.get("type", "")).removesuffix("labels")
 
 
-def _chosen(value: dict[str, Any]) -> str | None:
+def _chosen_label(value: dict[str, Any]) -> str | None:
     for key in LABEL_KEYS:
         labels = value.get(key)
         if isinstance(labels, list) and labels:
@@ -83,7 +83,7 @@ def _chosen(value: dict[str, Any]) -> str | None:
     return None
 
 
-def _drawable(chosen: str | None, config: LabelConfig) -> str | None:
+def _drawable_label(chosen: str | None, config: LabelConfig) -> str | None:
     if chosen is None:
         # A single label need not be chosen.
         return config.labels[0].value if len(config.labels) == 1 else None
@@ -98,8 +98,8 @@ def _drawable(chosen: str | None, config: LabelConfig) -> str | None:
 def _number(value: dict[str, Any], key: str) -> float:
     number = value.get(key)
     # Integers in JSON have no limit: one that is too large for a float is no position either.
-    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < FAR_PERCENT:
-        raise PromptError("The click came without a position. Click again.")
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < MAX_PERCENT:
+        raise PromptError("The click has no valid position. Click again.")
     return float(number)
 
 

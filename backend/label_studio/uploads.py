@@ -20,17 +20,17 @@ from backend.label_studio.payloads import LOCAL_FILES
 
 # The file types that Label Studio accepts; one file of another type makes it refuse the whole request.
 UPLOADABLE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-TIMEOUT_S = 300.0
+UPLOAD_TIMEOUT_S = 300.0
 SYNC_TIMEOUT_S = 600
 # Long, because one request may hold many tasks with their regions.
 IMPORT_TIMEOUT_S = 600
 # The address of an upload in Label Studio: `/data/upload/<project>/<8 hex digits>-<name>`.
-UPLOADED = re.compile(r"/data/upload/\d+/[0-9a-f]{8}-(?P<name>[^/]+)$")
+UPLOAD_URL = re.compile(r"/data/upload/\d+/[0-9a-f]{8}-(?P<name>[^/]+)$")
 # Label Studio truncates the path of an upload at 100 characters.
-LONGEST_NAME = 64
+MAX_NAME_LENGTH = 64
 # A storage that only serves files: its filter matches no file name, so that synchronising it imports nothing.
 SERVING_TITLE = "Imported sets"
-NOTHING = r"^$"
+MATCH_NOTHING = r"^$"
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ def upload_name(relative: Path | PurePosixPath) -> str:
     A name that is too long becomes a digest of the whole name, followed by its end.
     """
     joined = re.sub(r"[^-\w.]", "", "__".join(relative.parts).replace(" ", "_"))
-    if len(joined) <= LONGEST_NAME:
+    if len(joined) <= MAX_NAME_LENGTH:
         return joined
-    return f"{hashlib.sha256(joined.encode()).hexdigest()[:12]}_{joined[-LONGEST_NAME + 13 :]}"
+    return f"{hashlib.sha256(joined.encode()).hexdigest()[:12]}_{joined[-MAX_NAME_LENGTH + 13 :]}"
 
 
 def image_name(url: str) -> str:
     """The stable part of an image's address: an upload's name, a local file's path, else the whole address."""
-    uploaded = UPLOADED.search(unquote(url))
+    uploaded = UPLOAD_URL.search(unquote(url))
     if uploaded:
         return uploaded["name"]
     parts = urlsplit(url)
@@ -89,20 +89,19 @@ def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -
     Existing storages of the folder are synchronised first: their files become tasks now, and not a second time later.
     A new storage only serves the files.
     """
-    sdk = label_studio.sdk
     options: RequestOptions = {"timeout_in_seconds": SYNC_TIMEOUT_S}
-    with label_studio.said_plainly():
-        known = sdk.import_storage.local.list(project=project_id)
-        covering = [one for one in known if one.path and folder.is_relative_to(one.path)]
+    with label_studio.api() as sdk:
+        storages = sdk.import_storage.local.list(project=project_id)
+        covering = [storage for storage in storages if storage.path and folder.is_relative_to(storage.path)]
         for storage in covering:
-            if storage.regex_filter != NOTHING:
+            if storage.regex_filter != MATCH_NOTHING:
                 sdk.import_storage.local.sync(int(storage.id or 0), request_options=options)
         if not covering:
             sdk.import_storage.local.create(
                 project=project_id,
                 title=SERVING_TITLE,
                 path=str(folder),
-                regex_filter=NOTHING,
+                regex_filter=MATCH_NOTHING,
                 use_blob_urls=True,
                 recursive_scan=True,
             )
@@ -121,37 +120,35 @@ def upload(
     """
     query = {"commit_to_project": "true" if as_tasks else "false"}
     # The SDK has no call that uploads files.
-    with label_studio.said_plainly(), ExitStack() as opened:
+    with ExitStack() as open_files:
         files: list[tuple[str, tuple[str, IO[bytes] | bytes]]] = [
-            (name, (name, source if isinstance(source, bytes) else opened.enter_context(source.open("rb"))))
+            (name, (name, source if isinstance(source, bytes) else open_files.enter_context(source.open("rb"))))
             for name, source in named
         ]
         answer = label_studio.send(
-            "POST", f"/api/projects/{project_id}/import", params=query, files=files, timeout_s=TIMEOUT_S
+            "POST", f"/api/projects/{project_id}/import", params=query, files=files, timeout_s=UPLOAD_TIMEOUT_S
         )
     if not answer.is_success:
-        kind = LabelStudioUnavailableError if answer.status_code >= 500 else LabelStudioError
-        raise kind(f"Label Studio refuses the images ({answer.status_code}): {answer.text[:200]}")
-    return [int(one) for one in answer.json().get("file_upload_ids") or []]
+        error_type = LabelStudioUnavailableError if answer.status_code >= 500 else LabelStudioError
+        raise error_type(f"Label Studio refused the images ({answer.status_code}): {answer.text[:200]}")
+    return [int(upload_id) for upload_id in answer.json().get("file_upload_ids") or []]
 
 
 def uploads(label_studio: LabelStudio, *, project_id: int, upload_ids: Sequence[int] | None = None) -> list[Upload]:
     """A project's uploads: all of them, or those in `upload_ids`."""
-    sdk = label_studio.sdk
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         if upload_ids is None:
-            found = sdk.files.list(project_id, all_=True)
+            files = sdk.files.list(project_id, all_=True)
         else:
-            found = sdk.files.list(project_id, ids=json.dumps(list(upload_ids)))
-    return [Upload(int(one.id or 0), f"/data/{one.file}", one.size) for one in found]
+            files = sdk.files.list(project_id, ids=json.dumps(list(upload_ids)))
+    return [Upload(int(file.id or 0), f"/data/{file.file}", file.size) for file in files]
 
 
 def import_tasks(label_studio: LabelStudio, *, project_id: int, tasks: Sequence[dict[str, Any]]) -> None:
     """Creates tasks with the annotations and predictions that they carry: all of them, or none if it fails."""
     if not tasks:
         return
-    sdk = label_studio.sdk
     # No automatic retry: if only the answer was lost, the tasks are stored already.
     options: RequestOptions = {"max_retries": 0, "timeout_in_seconds": IMPORT_TIMEOUT_S}
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         sdk.projects.import_tasks(project_id, request=list(tasks), request_options=options)

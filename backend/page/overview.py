@@ -22,8 +22,8 @@ from backend.telemetry.metrics import Latency
 from backend.telemetry.problems import Problem
 
 # Approved garments per label for a solid model, by the experience of people who train them: the least, and better.
-ENOUGH, PLENTY = 2000, 5000
-PROBLEMS = 10
+MIN_GARMENTS, GOOD_GARMENTS = 2000, 5000
+MAX_PROBLEMS = 10
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Jobs:
 
 
 @dataclass(frozen=True)
-class Answering:
+class Serving:
     """The models that answer, their devices, and their speed; `hits` of `lookups` found a cached embedding."""
 
     segmenter: str
@@ -114,7 +114,7 @@ class Overview:
     labels: tuple[LabelRow, ...]
     models: tuple[Model, ...]
     jobs: Jobs | None
-    answering: Answering
+    serving: Serving
     problems: tuple[Problem, ...]
     tasks_url: str
     own_settings: tuple[str, ...] = ()
@@ -122,30 +122,31 @@ class Overview:
     @property
     def current(self) -> Model | None:
         """The model that pre-annotates."""
-        return next((one for one in self.models if one.is_current), None)
+        return next((model for model in self.models if model.is_current), None)
 
 
 def overview(service: Service, project_id: int | None) -> Overview:
     """Gathers the page's content; `project_id` None stands for the first project."""
-    surveys = service.project_status.surveys()
-    known = sorted({*surveys, *service.connections.registry.project_ids()})
-    projects = {number: surveys[number].title if number in surveys else f"Project {number}" for number in known}
+    surveys = service.project_status.latest_surveys()
+    numbers = sorted({*surveys, *service.connections.registry.project_ids()})
+    projects = {number: surveys[number].title if number in surveys else f"Project {number}" for number in numbers}
     if project_id is None:
         project_id = next(iter(projects), None)
     survey = surveys.get(project_id) if project_id is not None else None
     models = _models(service, project_id) if project_id is not None else ()
     studio = service.connections.settings.label_studio_url.rstrip("/")
+    problems = [
+        problem for problem in service.connections.problems.recent(100) if problem.project_id in (None, project_id)
+    ]
     return Overview(
         project_id=project_id,
         projects=projects,
         survey=survey,
-        labels=_labels(survey, next((one.version for one in models if one.is_current), None)),
+        labels=_labels(survey, next((model.version for model in models if model.is_current), None)),
         models=models,
         jobs=_jobs(service, project_id),
-        answering=_answering(service, project_id),
-        problems=tuple(one for one in service.connections.problems.recent(100) if one.project_id in (None, project_id))[
-            :PROBLEMS
-        ],
+        serving=_serving(service, project_id),
+        problems=tuple(problems[:MAX_PROBLEMS]),
         tasks_url=f"{studio}/projects/{project_id}/data" if project_id and studio.startswith("http") else "",
         own_settings=_own_settings(service, project_id),
     )
@@ -169,9 +170,9 @@ def _models(service: Service, project_id: int) -> tuple[Model, ...]:
 
 def _labels(survey: Survey | None, current: Version | None) -> tuple[LabelRow, ...]:
     """The labels of the label config, in its order, then any other labels that the model was evaluated on."""
-    compared = read_scores(current) if current else None
-    own = {one.label: one.mask_map for one in compared.own.labels} if compared else {}
-    before = {one.label: one.mask_map for one in compared.champion.labels} if compared and compared.champion else {}
+    scores = read_scores(current) if current else None
+    own = {label.label: label.mask_map for label in scores.own.labels} if scores else {}
+    before = {label.label: label.mask_map for label in scores.champion.labels} if scores and scores.champion else {}
     instances = survey.instances if survey else {}
     return tuple(
         LabelRow(name, instances.get(name, 0), own.get(name), _difference(own.get(name), before.get(name)))
@@ -185,23 +186,23 @@ def _difference(now: float | None, before: float | None) -> float | None:
 
 def _jobs(service: Service, project_id: int | None) -> Jobs | None:
     try:
-        known, pace = service.project_status.jobs()
+        state, pace = service.project_status.jobs()
         training_waits = project_id is not None and service.connections.queues.has_training(project_id)
     except (QueueError, RedisError):
         return None
-    ours = [job for job in known["running"] if job["project"] == project_id]
-    left = int(known["tasks_to_prelabel"].get(str(project_id), 0))
+    project_jobs = [job for job in state["running"] if job["project"] == project_id]
+    left = int(state["tasks_to_prelabel"].get(str(project_id), 0))
     return Jobs(
-        training=next((_training(job["progress"]) for job in ours if job["queue"] == TRAIN), None),
+        training=next((_training(job["progress"]) for job in project_jobs if job["queue"] == TRAIN), None),
         training_waits=training_waits,
         left=left,
         images_a_minute=pace,
         minutes_left=left / pace if left and pace else None,
-        waiting=known["waiting"],
-        workers=tuple(f"{', '.join(one['queues'])}: {one['state']}" for one in known["workers"]),
+        waiting=state["waiting"],
+        workers=tuple(f"{', '.join(worker['queues'])}: {worker['state']}" for worker in state["workers"]),
         failed=tuple(
-            f"{_NAMES.get(job['queue'], job['queue'])}: {job.get('reason', 'ended without a word')}"
-            for job in known["failed"]
+            f"{_NAMES.get(job['queue'], job['queue'])}: {job.get('reason', 'failed without a reason')}"
+            for job in state["failed"]
             if job["project"] == project_id
         ),
     )
@@ -219,15 +220,15 @@ def _training(progress: dict[str, Any]) -> Training:
     )
 
 
-def _answering(service: Service, project_id: int | None) -> Answering:
+def _serving(service: Service, project_id: int | None) -> Serving:
     lookups = service.metrics.embedding_lookups_by_outcome()
-    asked = sum(lookups.values())
-    return Answering(
+    lookup_count = sum(lookups.values())
+    return Serving(
         segmenter=_segmenter(service),
         detector=_detector(service, project_id),
         clicks=service.metrics.latency("interactive"),
-        lookups=asked,
-        hits=asked - lookups.get("miss", 0),
+        lookups=lookup_count,
+        hits=lookup_count - lookups.get("miss", 0),
     )
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from backend.page.overview import ENOUGH, PLENTY, Overview
+from backend.page.overview import GOOD_GARMENTS, MIN_GARMENTS, Overview
 from backend.registry.verdict import Generation, generations_of
 from backend.status.plots import Series, generations_plot, lines_plot
 from backend.status.survey import Work
 
 TEMPLATE = "status.html.jinja"
-UNKNOWN = "\u2013"
+DASH = "\u2013"
 # Origin → name in the legend, in the legend's order.
 ORIGINS = {"scratch": "from scratch", "prediction": "from a prediction"}
 
@@ -40,22 +40,22 @@ class StatusPage:
         self._curve = lru_cache(maxsize=8)(_curve)
         self._work = lru_cache(maxsize=8)(_work)
 
-    def render(self, overview: Overview, *, said: str = "") -> str:
-        """Renders the whole page; `said` is the message about the button that was pressed."""
-        line = [(one.version, one.verdict) for one in reversed(overview.models)]
+    def render(self, overview: Overview, *, notice: str = "") -> str:
+        """Renders the whole page; `notice` is the message about the button that was pressed."""
+        history = [(model.version, model.verdict) for model in reversed(overview.models)]
         current, survey, jobs = overview.current, overview.survey, overview.jobs
         curve = jobs.training.curve if jobs and jobs.training else ()
         with self._drawing:
             plots = {
-                "generations": self._generations(generations_of(line), current.version.number if current else 0),
+                "generations": self._generations(generations_of(history), current.version.number if current else 0),
                 "curve": self._curve(curve) if len(curve) > 1 else "",
                 "work": self._work(survey.work) if survey else "",
             }
         return self._template.render(
             page=overview,
-            said=said,
-            enough=ENOUGH,
-            plenty=PLENTY,
+            notice=notice,
+            min_garments=MIN_GARMENTS,
+            good_garments=GOOD_GARMENTS,
             origins=ORIGINS,
             plots={name: Markup(plot) for name, plot in plots.items()},
         )
@@ -71,23 +71,22 @@ def _curve(curve: tuple[float, ...]) -> str:
 
 
 def _work(work: Sequence[Work]) -> str:
-    timed = [(one.origin, one.day, one.median_s) for one in work if one.day and one.median_s is not None]
+    timed = [(entry.origin, entry.day, entry.median_s) for entry in work if entry.day and entry.median_s is not None]
     days = sorted({day for _, day, _ in timed})
     if not days:
         return ""
-    places = {day: float(number) for number, day in enumerate(days)}
-    series = [
-        Series(name, tuple(places[day] for _, day, _ in ours), tuple(median_s for _, _, median_s in ours))
-        for origin, name in ORIGINS.items()
-        if (ours := [one for one in timed if one[0] == origin])
-    ]
+    series = []
+    for origin, name in ORIGINS.items():
+        points = [(float(days.index(day)), median_s) for made_from, day, median_s in timed if made_from == origin]
+        if points:
+            series.append(Series(name, tuple(x for x, _ in points), tuple(y for _, y in points)))
     return lines_plot(series, name="work", xlabel="day", ylabel="seconds an image", ticks=[day[5:] for day in days])
 
 
 def seconds(value: float | None) -> str:
     """Formats a time in seconds for people: `0.12 s`, `14 s`, `3 min`, `2.1 h`; a dash for None."""
     if value is None:
-        return UNKNOWN
+        return DASH
     if value < 1:
         return f"{value:.2f} s"
     if value < 100:
@@ -97,4 +96,4 @@ def seconds(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """Formats a share in `[0, 1]` as percent; a dash for None."""
-    return UNKNOWN if value is None else f"{100 * value:.0f} %"
+    return DASH if value is None else f"{100 * value:.0f} %"

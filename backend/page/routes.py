@@ -22,12 +22,12 @@ POLICY = (
     "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # Messages about a pressed button. The address holds only the key, so that no link can put other text on the page.
-SAID = {
-    "promoted": "The project works with another model now; it pre-annotates what nobody has annotated.",
+NOTICES = {
+    "promoted": "The project has another model now. It pre-annotates all tasks that nobody has annotated.",
     "queued": "A training is queued.",
-    "running": "A training waits or runs already.",
-    "ended": "The training is ended; the model stays as it is.",
-    "nothing": "No training waits or runs.",
+    "running": "A training is already queued or running.",
+    "ended": "The training was stopped. The current model stays in use.",
+    "nothing": "No training is queued or running.",
 }
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
 REPORT_POLICY = (
@@ -48,7 +48,7 @@ def page_routes(service: Service) -> APIRouter:
         if "text/html" not in request.headers.get("accept", ""):
             # Like Label Studio's reference backend.
             return JSONResponse(service.health())
-        return HTMLResponse(page.render(overview(service, project), said=SAID.get(said, "")), headers=HEADERS)
+        return HTMLResponse(page.render(overview(service, project), notice=NOTICES.get(said, "")), headers=HEADERS)
 
     @routes.get("/assets/{name}")
     def asset(name: str) -> Response:
@@ -70,27 +70,27 @@ def page_routes(service: Service) -> APIRouter:
     def promote(project_id: int, name: str) -> Response:
         """Makes a version the project's current one and has it pre-annotate; leads back to the status page."""
         promote_and_prelabel(registry, queues, project_id, name)
-        return _back(project_id, "promoted")
+        return _redirect(project_id, "promoted")
 
     @routes.post("/projects/{project_id}/rollback", dependencies=button)
     def rollback(project_id: int) -> Response:
         """Goes back to the version that the current one was trained from; leads back to the status page."""
         promote_and_prelabel(registry, queues, project_id, registry.version_before(project_id).name)
-        return _back(project_id, "promoted")
+        return _redirect(project_id, "promoted")
 
     @routes.post("/projects/{project_id}/train", dependencies=button)
     def train(project_id: int) -> Response:
         """Queues a training; leads back to the status page."""
         queued = queues.enqueue_training(project_id, reason="asked for on the status page")
-        return _back(project_id, "queued" if queued else "running")
+        return _redirect(project_id, "queued" if queued else "running")
 
     @routes.post("/projects/{project_id}/train/cancel", dependencies=button)
     def cancel(project_id: int) -> Response:
         """Ends the training that waits or runs; leads back to the status page."""
-        return _back(project_id, "ended" if queues.cancel_training(project_id) else "nothing")
+        return _redirect(project_id, "ended" if queues.cancel_training(project_id) else "nothing")
 
     return routes
 
 
-def _back(project_id: int, said: str) -> Response:
-    return RedirectResponse(f"/?{urlencode({'project': project_id, 'said': said})}", status_code=303)
+def _redirect(project_id: int, notice: str) -> Response:
+    return RedirectResponse(f"/?{urlencode({'project': project_id, 'said': notice})}", status_code=303)

@@ -76,42 +76,45 @@ class _View:
     image: Image | str
 
 
+@dataclass(frozen=True)
 class Batch:
-    """Predicts whole images with the project's current detector, or with SAM 3's words before the project has one."""
+    """Predicts whole images with the project's current detector, or with SAM 3's words before the project has one.
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        images: ImageStore,
-        detectors: DetectorPool,
-        segmenter: Callable[[], Segmenter],
-    ) -> None:
-        """`segmenter` returns the loaded segmenter, perhaps after a long load; called only for SAM's words or masks."""
-        self.settings = settings
-        self.images = images
-        self.detectors = detectors
-        self.segmenter = segmenter
+    Attributes:
+        segmenter: returns the loaded segmenter, perhaps after a long load; called only for SAM's words or masks.
+    """
 
-    def current(self, project_id: int, *, asked: str = "") -> ActiveModel | None:
+    settings: Settings
+    images: ImageStore
+    detectors: DetectorPool
+    segmenter: Callable[[], Segmenter]
+
+    def active_model(self, project_id: int, *, version_name: str = "") -> ActiveModel | None:
         """The model that predicts for the project; None where there is none.
 
         Args:
-            asked: the name of the version to use; '' for the project's current one.
+            version_name: the version to use; '' for the project's current one.
 
         Raises:
             ModelError: there is no such version, or its weights do not load.
             SettingsError: the project's own settings are invalid.
         """
         settings = self.settings.for_project(project_id)
-        loaded = self.detectors.for_project(project_id, asked=asked)
+        loaded = self.detectors.for_project(project_id, version_name=version_name)
         if loaded is not None:
-            version, plain = loaded.version, loaded.detector
-            known = version.classes, version.number, loaded.clusters
+            version = loaded.version
+            detector: ImageDetector = loaded.detector
             if settings.refine_with_sam:
-                refined = RefinedDetector(plain, self.segmenter())
-                return ActiveModel(version.name, lambda _: refined, settings, *known)
-            return ActiveModel(version.name, lambda _: plain, settings, *known, version.image_size_px)
+                detector = RefinedDetector(detector, self.segmenter())
+            return ActiveModel(
+                version.name,
+                lambda _: detector,
+                settings,
+                classes=version.classes,
+                number=version.number,
+                clusters=loaded.clusters,
+                side_px=None if settings.refine_with_sam else version.image_size_px,
+            )
         segmenter = self.segmenter() if settings.may_read_words else None
         if not isinstance(segmenter, WordReader):
             return None
@@ -121,7 +124,7 @@ class Batch:
         self,
         tasks: Sequence[Task],
         configs: Sequence[LabelConfig],
-        current: ActiveModel,
+        model: ActiveModel,
         *,
         deadline_s: float | None = None,
     ) -> Iterator[Outcome]:
@@ -131,24 +134,24 @@ class Batch:
 
         Args:
             configs: one label config for each image of a task.
-            current: the model that predicts, from `current`; it stays in use even if another is promoted meanwhile.
+            model: the model that predicts, from `active_model`; it stays in use even if another is promoted meanwhile.
 
         Raises:
             LabelStudioError: Label Studio does not answer; outcomes yielded before that are valid.
         """
-        ends_at = None if deadline_s is None else time.monotonic() + deadline_s
-        views = _until(ends_at, self._views(tasks, configs, current.side_px), every=len(configs))
+        deadline = None if deadline_s is None else time.monotonic() + deadline_s
+        views = _before_deadline(deadline, self._views(tasks, configs, model.side_px), views_per_task=len(configs))
         parts: list[Outcome] = []
         # Consecutive images with one config share a run of the detector: all of them, where each task has one image.
-        for config, ones in groupby(views, key=attrgetter("config")):
-            for part in self._outcomes(ones, current, config):
+        for config, group in groupby(views, key=attrgetter("config")):
+            for part in self._outcomes(group, model, config):
                 parts.append(part)
                 if len(parts) == len(configs):
-                    yield _joined(parts)
+                    yield _merge(parts)
                     parts = []
 
-    def _outcomes(self, views: Iterable[_View], current: ActiveModel, config: LabelConfig) -> Iterator[Outcome]:
-        threshold = current.settings.model_score_threshold
+    def _outcomes(self, views: Iterable[_View], model: ActiveModel, config: LabelConfig) -> Iterator[Outcome]:
+        threshold = model.settings.model_score_threshold
         waiting: deque[_View] = deque()
 
         def images() -> Iterator[Image]:
@@ -158,38 +161,38 @@ class Batch:
                     yield view.image
 
         min_score = lowest_threshold(config, default_threshold=threshold)
-        for scene in current.detector(config).detect(images(), min_score=min_score):
+        for scene in model.detector(config).detect(images(), min_score=min_score):
             yield from _problems(waiting)
             view = waiting.popleft()
             original_wh = view.image.original_wh if isinstance(view.image, Image) else None
-            yield Outcome(view.task.id, self._prediction(scene, current, config, original_wh))
+            yield Outcome(view.task.id, self._prediction(scene, model, config, original_wh))
         yield from _problems(waiting)
 
     def _prediction(
-        self, scene: Scene, current: ActiveModel, config: LabelConfig, original_wh: tuple[int, int] | None
+        self, scene: Scene, model: ActiveModel, config: LabelConfig, original_wh: tuple[int, int] | None
     ) -> Prediction:
-        found = select_garments(
+        garments = select_garments(
             scene.detections,
             config,
-            default_threshold=current.settings.model_score_threshold,
-            max_regions=current.settings.max_regions,
+            default_threshold=model.settings.model_score_threshold,
+            max_regions=model.settings.max_regions,
         )
         label_scores, regions = [], []
-        for one in found:
+        for garment in garments:
             encoded = encode(
-                one,
+                garment,
                 config,
-                outlining=current.settings.outlining,
-                model_version=current.version,
+                outlining=model.settings.outlining,
+                model_version=model.version,
                 original_wh=original_wh,
             )
             if encoded:
                 regions += encoded
-                label_scores.append(LabelScore(one.label, one.score or 0.0))
+                label_scores.append(LabelScore(garment.label, garment.score or 0.0))
         cluster = None
-        if current.clusters is not None and scene.features is not None:
-            cluster = current.clusters.number(scene.features, version=current.number)
-        return Prediction(regions, image_score(label_scores), current.version, tuple(label_scores), cluster)
+        if model.clusters is not None and scene.features is not None:
+            cluster = model.clusters.number(scene.features, version=model.number)
+        return Prediction(regions, image_score(label_scores), model.version, tuple(label_scores), cluster)
 
     def _views(self, tasks: Sequence[Task], configs: Sequence[LabelConfig], side_px: int | None) -> Iterator[_View]:
         """Yields each task's images, in order, and loads some ahead."""
@@ -203,8 +206,8 @@ class Batch:
                 while ahead:
                     yield ahead.popleft().result()
             finally:
-                for one in ahead:
-                    one.cancel()
+                for future in ahead:
+                    future.cancel()
 
     def _view(self, task: Task, config: LabelConfig, side_px: int | None) -> _View:
         try:
@@ -218,19 +221,21 @@ def image_score(label_scores: Sequence[LabelScore]) -> float:
 
     Label Studio's uncertainty sampling serves the lowest score first: the image most likely to need a person.
     """
-    return min((one.score for one in label_scores), default=0.0)
+    return min((garment.score for garment in label_scores), default=0.0)
 
 
 def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
     """The lowest threshold of all labels of the config: the least score that the detector has to report."""
-    kept = [config.threshold_for(label, default_threshold) for label in config.label_values if not config.skips(label)]
-    return min(kept, default=default_threshold)
+    thresholds = [
+        config.threshold_for(label, default_threshold) for label in config.label_values if not config.skips(label)
+    ]
+    return min(thresholds, default=default_threshold)
 
 
-def _until(ends_at: float | None, views: Iterable[_View], *, every: int) -> Iterator[_View]:
-    """Yields the views of whole tasks, `every` views a task, until `ends_at`; the first task is never cut off."""
+def _before_deadline(deadline: float | None, views: Iterable[_View], *, views_per_task: int) -> Iterator[_View]:
+    """Yields the views of whole tasks until `deadline`; the first task is never cut off."""
     for number, view in enumerate(views):
-        if number and number % every == 0 and ends_at is not None and time.monotonic() > ends_at:
+        if number and number % views_per_task == 0 and deadline is not None and time.monotonic() > deadline:
             return
         yield view
 
@@ -241,7 +246,7 @@ def _problems(waiting: deque[_View]) -> Iterator[Outcome]:
         yield Outcome(task_id=waiting.popleft().task.id, problem=reason)
 
 
-def _joined(parts: Sequence[Outcome]) -> Outcome:
+def _merge(parts: Sequence[Outcome]) -> Outcome:
     """Joins the outcomes of a task's images into one."""
     if len(parts) == 1:
         return parts[0]
@@ -249,7 +254,7 @@ def _joined(parts: Sequence[Outcome]) -> Outcome:
     problem = " ".join(part.problem for part in parts if part.problem) or None
     if not predictions:
         return Outcome(parts[0].task_id, problem=problem)
-    label_scores = tuple(one for prediction in predictions for one in prediction.label_scores)
+    label_scores = tuple(garment for prediction in predictions for garment in prediction.label_scores)
     joined = replace(
         predictions[0],
         regions=[region for prediction in predictions for region in prediction.regions],

@@ -7,16 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from backend.domain import (
-    LabelledMask,
-    Outlining,
-    Photo,
-    Prediction,
-    Prompt,
-    Segment,
-)
+from backend.domain import LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
 from backend.errors import ModelError, PromptError, first_line
 from backend.images.fetch import ImageStore
 from backend.images.task_image import open_image
@@ -37,16 +30,14 @@ LOADING_TIMEOUT_S = 5.0
 MAX_INSTANCES = 100
 
 
+@dataclass(frozen=True)
 class Interactive:
     """Answers an annotator's prompts with the segmenter."""
 
-    def __init__(
-        self, settings: Settings, *, images: ImageStore, segmenter: SegmenterLoader, sticky: StickyWords
-    ) -> None:
-        self.settings = settings
-        self.images = images
-        self.segmenter = segmenter
-        self.sticky = sticky
+    settings: Settings
+    images: ImageStore
+    segmenter: SegmenterLoader
+    sticky_words: StickyWords
 
     def answer(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         """Returns regions for the annotator's clicks, boxes, examples or words in one task.
@@ -67,7 +58,7 @@ class Interactive:
             raise PromptError("Choose a label first, then click on the garment or draw a box.")
         prediction = self._answer(image, config, prompt, segmenter, request.drawn, settings.outlining)
         if project_id is not None and prompt.words and prompt.asks_for_all:
-            self.sticky.remember(project_id, Phrase(prompt.words, prompt.label))
+            self.sticky_words.remember(project_id, Phrase(prompt.words, prompt.label))
         return prediction
 
     def answer_with_phrase(self, project_id: int, task: Task, config: LabelConfig, phrase: Phrase) -> Prediction | None:
@@ -115,37 +106,40 @@ class Interactive:
         if not segments:
             raise PromptError(_nothing_found(prompt))
         # A click or a box asks for one garment: the best candidate. Words and examples ask for every instance.
-        wanted = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
-        labelled = [_labelled(segment, prompt, config) for segment in wanted]
-        labelled = _below_what_is_there(labelled, read_drawn, config)
+        chosen = segments[:MAX_INSTANCES] if prompt.asks_for_all else segments[:1]
+        labelled = [_with_label(segment, prompt, config) for segment in chosen]
+        labelled = _without_occupied_pixels(labelled, read_drawn, config)
         regions = [
             region
-            for one in labelled
-            for region in encode(one, config, outlining=outlining, model_version=segmenter.name)
+            for garment in labelled
+            for region in encode(garment, config, outlining=outlining, model_version=segmenter.name)
         ]
-        score = min((one.score or 0.0 for one in labelled), default=0.0)
+        score = min((garment.score or 0.0 for garment in labelled), default=0.0)
         return Prediction(regions=regions, score=score, model_version=segmenter.name)
 
 
-def _labelled(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
+def _with_label(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:
     """The segment under the label that its words name, else the chosen label, else the config's first label."""
     named = config.label_named(segment.words) if segment.words else None
     return LabelledMask(segment.mask, named or prompt.label or config.label_values[0], segment.score)
 
 
-def _below_what_is_there(
+def _without_occupied_pixels(
     labelled: list[LabelledMask], read_drawn: Callable[[], DrawnRegions], config: LabelConfig
 ) -> list[LabelledMask]:
     """Removes the pixels of accepted regions from masks of exclusive labels; drops masks that lose every pixel."""
-    if not any(config.is_exclusive(one.label) for one in labelled):
+    if not any(config.is_exclusive(garment.label) for garment in labelled):
         return labelled
     height, width = labelled[0].mask.shape
     free = ~occupied_pixels(read_drawn(), (width, height))
-    layered = [replace(one, mask=one.mask & free) if config.is_exclusive(one.label) else one for one in labelled]
-    layered = [one for one in layered if one.mask.any()]
-    if not layered:
-        raise PromptError("All of it belongs to regions that you have accepted already.")
-    return layered
+    clipped = [
+        replace(garment, mask=garment.mask & free) if config.is_exclusive(garment.label) else garment
+        for garment in labelled
+    ]
+    visible = [garment for garment in clipped if garment.mask.any()]
+    if not visible:
+        raise PromptError("Every pixel there belongs to a region that you have already accepted.")
+    return visible
 
 
 def _nothing_found(prompt: Prompt) -> str:

@@ -21,7 +21,7 @@ from backend.telemetry.request_ids import request_id, set_request_id
 logger = logging.getLogger(__name__)
 
 # At most this many opened tasks wait; beyond it, the task that has waited longest is dropped.
-WAITING = 32
+MAX_WAITING = 32
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Prewarmer:
         self._images = images
         self._segmenter = segmenter
         self._label_studio = label_studio
-        self._waiting: deque[_Opened] = deque(maxlen=WAITING)
+        self._waiting: deque[_Opened] = deque(maxlen=MAX_WAITING)
         # Every prompt reports its task as opened: the tasks listed here are not encoded ahead again at each click.
-        self._recent: deque[tuple[int, int]] = deque(maxlen=WAITING)
+        self._recent: deque[tuple[int, int]] = deque(maxlen=MAX_WAITING)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def opened(self, project_id: int, task: Task, config: LabelConfig) -> None:
+    def task_opened(self, project_id: int, task: Task, config: LabelConfig) -> None:
         """Reports that an annotator has the task open. Returns at once; does nothing without an image encoder."""
         if not isinstance(self._segmenter.ready, ImageEncoder):
             return
@@ -85,10 +85,10 @@ class Prewarmer:
         encoder.prepare(open_image(self._images, opened.task, opened.config))
         if not self._settings.prewarm_tasks:
             return
-        following = self._label_studio.tasks_after(
+        next_tasks = self._label_studio.tasks_after(
             opened.project_id, opened.task.id, count=self._settings.prewarm_tasks
         )
-        for task in following:
+        for task in next_tasks:
             with self._changed:
                 if self._waiting:
                     return  # An annotator has opened another task: its image comes first.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -22,6 +22,9 @@ class Phrase:
     label: str | None
 
 
+_JSON = TypeAdapter(Phrase)
+
+
 class StickyWords:
     """One phrase per project, in Redis. While Redis does not answer, no phrase is stored or read, and no call fails."""
 
@@ -31,17 +34,14 @@ class StickyWords:
     def remember(self, project_id: int, phrase: Phrase) -> None:
         """Stores the phrase in place of the project's previous phrase."""
         try:
-            self._redis.hset(KEY, str(project_id), json.dumps(asdict(phrase)))
+            self._redis.hset(KEY, str(project_id), _JSON.dump_json(phrase))
         except RedisError as e:
-            logger.warning("The words '%s' are not remembered: Redis is away (%s)", ", ".join(phrase.words), e)
+            logger.warning("The words '%s' are not stored: Redis does not answer (%s)", ", ".join(phrase.words), e)
 
     def recall(self, project_id: int) -> Phrase | None:
         """The project's stored phrase; None where there is none."""
         try:
-            kept = self._redis.hget(KEY, str(project_id))
+            stored = self._redis.hget(KEY, str(project_id))
         except RedisError:
             return None
-        if not kept:
-            return None
-        read = json.loads(kept)
-        return Phrase(tuple(read["words"]), read["label"])
+        return _JSON.validate_json(stored) if stored else None

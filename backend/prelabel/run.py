@@ -76,7 +76,7 @@ class Prelabelling:
         """Predicts the tasks that have no prediction yet, and writes the predictions."""
         models = self.models
         self._prepare()
-        current = models.batch.current(self.project_id, asked=self.asked)
+        current = models.batch.active_model(self.project_id, version_name=self.asked)
         if current is None:
             logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
             return

@@ -19,7 +19,7 @@ from backend.queues.fair_turns import project_of
 from backend.queues.queues import QUEUES
 from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
-from backend.telemetry.problems import COUNT
+from backend.telemetry.problems import COUNT_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class QueueMetrics(Collector):
                 workers.add_metric([name], sum(name in names for names in queues_of))
             timers, problems = _timers(), _problems()
             timers.add_metric([], len(CronScheduler.all(redis, cleanup=False)))
-            problems.add_metric([], int(redis.get(COUNT) or 0))
+            problems.add_metric([], int(redis.get(COUNT_KEY) or 0))
             yield from (jobs, oldest, workers, timers, problems)
 
 

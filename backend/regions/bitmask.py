@@ -18,7 +18,7 @@ from backend.errors import RegionError
 from backend.images.open_picture import open_picture
 
 # The bytes of a PNG that precede its width and height.
-HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
 def mask_to_data_url(mask: Mask) -> str:
@@ -39,7 +39,7 @@ def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
         encoded = base64.b64decode(url.partition(",")[2], validate=True)
         width, height = _size_wh(encoded)
         if (width, height) != size_wh:
-            raise RegionError(f"its bitmask is {width} x {height}, its image {size_wh[0]} x {size_wh[1]}.")
+            raise RegionError(f"its bitmask has {width} x {height} pixels, but its image {size_wh[0]} x {size_wh[1]}.")
         with warnings.catch_warnings():
             # The PNG is exactly as large as its image, so it is no decompression bomb.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
@@ -53,7 +53,7 @@ def data_url_to_mask(url: str, *, size_wh: tuple[int, int]) -> Mask:
 
 def _size_wh(encoded: bytes) -> tuple[int, int]:
     """Reads the size in pixels from a PNG's header, before Pillow allocates memory for the picture."""
-    if not encoded.startswith(HEAD):
+    if not encoded.startswith(PNG_HEAD):
         raise RegionError("its bitmask is not a PNG.")
-    width, height = struct.unpack_from(">II", encoded, len(HEAD))
+    width, height = struct.unpack_from(">II", encoded, len(PNG_HEAD))
     return width, height

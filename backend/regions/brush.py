@@ -57,14 +57,14 @@ def rle_to_mask(rle: Sequence[int], *, size_wh: tuple[int, int]) -> Mask:
     code = _bytes(rle)
     bits = f"{int.from_bytes(code, 'big'):0{len(code) * 8}b}"
     values, value_bits = int(bits[:32], 2), int(bits[32:37], 2) + 1
-    length_bits = [int(bits[at : at + 4], 2) + 1 for at in range(37, HEAD_BITS, 4)]
+    length_bits = [int(bits[offset : offset + 4], 2) + 1 for offset in range(37, HEAD_BITS, 4)]
     if values != width * height * CHANNELS:
-        raise RegionError(f"its brush holds {values // CHANNELS} pixels, its image {width * height}.")
+        raise RegionError(f"its brush has {values // CHANNELS} pixels, but its image {width * height}.")
     longest = max(length_bits)
     # Repeated runs of the widest length hold the most values per bit: they bound the values that the code can hold.
     if values * (3 + longest + value_bits) > (len(bits) - HEAD_BITS) << longest:
         raise RegionError(f"its brush of {len(code)} bytes is too short for {width * height} pixels.")
-    return _painted(bits, values, value_bits, length_bits).reshape(height, width)
+    return _decode_runs(bits, values, value_bits, length_bits).reshape(height, width)
 
 
 def _run_bits(mask: Mask) -> Bits:
@@ -73,22 +73,22 @@ def _run_bits(mask: Mask) -> Bits:
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges = np.concatenate([[0], changes, [flat.size]])
     length, inside = np.diff(edges) * CHANNELS, flat[edges[:-1]]
-    which = np.searchsorted([8, 16, 256], length)
+    width_index = np.searchsorted([8, 16, 256], length)
     # A run longer than `LONGEST_RUN` is split; its last piece, however short, uses the same width as the others.
     pieces = -(-length // LONGEST_RUN)
     last = np.cumsum(pieces) - 1
     rest = length - (pieces - 1) * LONGEST_RUN
     length = np.full(int(last[-1]) + 1, LONGEST_RUN)
     length[last] = rest
-    which, inside = np.repeat(which, pieces), np.repeat(inside, pieces)
-    width = LENGTH_BITS[which]
-    words = (((0b100 | which) << width | (length - 1)) << VALUE_BITS) | np.where(inside, 255, 0)
+    width_index, inside = np.repeat(width_index, pieces), np.repeat(inside, pieces)
+    width = LENGTH_BITS[width_index]
+    words = (((0b100 | width_index) << width | (length - 1)) << VALUE_BITS) | np.where(inside, 255, 0)
     size = 3 + width + VALUE_BITS
     longest = 3 + int(LENGTH_BITS[-1]) + VALUE_BITS
     # Each word is aligned to the left of 32 bits, and its first `size` bits are used.
     left = (words << (32 - size)).astype(">u4")
-    spread = np.unpackbits(left.view(np.uint8).reshape(-1, 4), axis=1)[:, :longest]
-    return spread[np.arange(longest) < size[:, None]]
+    word_bits = np.unpackbits(left.view(np.uint8).reshape(-1, 4), axis=1)[:, :longest]
+    return word_bits[np.arange(longest) < size[:, None]]
 
 
 def _bytes(rle: Sequence[int]) -> bytes:
@@ -98,30 +98,30 @@ def _bytes(rle: Sequence[int]) -> bytes:
     except (TypeError, ValueError) as e:
         raise RegionError("its brush is not a list of bytes.") from e
     if len(code) * 8 < HEAD_BITS:
-        raise RegionError("its brush breaks off.")
+        raise RegionError("its brush is truncated.")
     return code
 
 
-def _painted(bits: str, values: int, value_bits: int, length_bits: list[int]) -> npt.NDArray[np.bool_]:
+def _decode_runs(bits: str, values: int, value_bits: int, length_bits: list[int]) -> npt.NDArray[np.bool_]:
     """Decodes the runs to `bool (values / 4,)`, True where the last of a pixel's four values, its alpha, is not 0."""
     alpha = np.zeros(values // CHANNELS, bool)
-    at, value = HEAD_BITS, 0
+    offset, value = HEAD_BITS, 0
     while value < values:
-        repeated = bits[at : at + 1] == "1"
-        width = length_bits[int(bits[at + 1 : at + 3] or "0", 2)]
-        length = int(bits[at + 3 : at + 3 + width] or "0", 2) + 1
-        at += 3 + width
-        end = at + (1 if repeated else length) * value_bits
+        repeated = bits[offset : offset + 1] == "1"
+        width = length_bits[int(bits[offset + 1 : offset + 3] or "0", 2)]
+        length = int(bits[offset + 3 : offset + 3 + width] or "0", 2) + 1
+        offset += 3 + width
+        end = offset + (1 if repeated else length) * value_bits
         if end > len(bits):
-            raise RegionError("its brush breaks off.")
+            raise RegionError("its brush is truncated.")
         if value + length > values:
             raise RegionError("its brush runs past the end of its image.")
         # Value `v` is the alpha of pixel `v // 4` where `v % 4 == 3`.
         first, last = value // CHANNELS, (value + length) // CHANNELS
         if not repeated:
-            literal = np.frombuffer(bits[at:end].encode(), np.uint8).reshape(length, value_bits) == ord("1")
+            literal = np.frombuffer(bits[offset:end].encode(), np.uint8).reshape(length, value_bits) == ord("1")
             alpha[first:last] = literal.any(axis=1)[CHANNELS - 1 - value % CHANNELS :: CHANNELS]
-        elif "1" in bits[at:end]:
+        elif "1" in bits[offset:end]:
             alpha[first:last] = True
-        at, value = end, value + length
+        offset, value = end, value + length
     return alpha

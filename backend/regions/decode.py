@@ -15,9 +15,9 @@ from backend.regions.brush import rle_to_mask
 from backend.regions.polygons import Outline, outline_to_mask
 
 # A region that claims a larger image counts as damaged: its mask would take more than a quarter of a gigabyte.
-MOST_PIXELS = 1 << 28
+MAX_PIXELS = 1 << 28
 # Percentages, degrees and scores must be smaller than this: larger values, infinity and NaN are invalid.
-FAR = 1e6
+MAX_VALUE = 1e6
 SHAPES = ("polygon", "brush", "bitmask", "rectangle", "ellipse")
 LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
 
@@ -38,11 +38,11 @@ def decode(result: Sequence[Any]) -> tuple[list[LabelledMask], list[str]]:
     """
     masks: list[LabelledMask] = []
     problems: list[str] = []
-    for one in iter_decoded(result):
-        if isinstance(one, str):
-            problems.append(one)
+    for decoded in iter_decoded(result):
+        if isinstance(decoded, str):
+            problems.append(decoded)
         else:
-            masks.append(one)
+            masks.append(decoded)
     return masks, problems
 
 
@@ -52,33 +52,33 @@ def iter_decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = Non
     Args:
         size_wh: skips regions of images of any other size, before it draws their masks; None skips none.
     """
-    for identity, shape in shapes(result).items():
+    for region_id, shape in shapes(result).items():
         if shape.label is None:
-            yield f"Region {identity} has no label."
+            yield f"Region {region_id} has no label."
             continue
         try:
             original_wh = _original_wh(shape.region)
             if size_wh in (None, original_wh):
-                yield _decode_region(shape.region, original_wh, label=shape.label, identity=identity)
+                yield _decode_region(shape.region, original_wh, label=shape.label, region_id=region_id)
         except RegionError as e:
-            yield f"Region {identity}: {e}"
+            yield f"Region {region_id}: {e}"
 
 
 def shapes(result: Sequence[Any]) -> dict[str, Shape]:
     """Returns an annotation's regions that have a shape, by id, in drawing order; draws no mask."""
-    found: dict[str, dict[str, Any]] = {}
+    regions: dict[str, dict[str, Any]] = {}
     labels: dict[str, str] = {}
     for number, region in enumerate(result):
         value = region.get("value") if isinstance(region, dict) else None
         if not isinstance(value, dict):
             continue
-        identity = str(region.get("id", number))
+        region_id = str(region.get("id", number))
         if _kind(region) in SHAPES:
-            found[identity] = region
+            regions[region_id] = region
         for key in LABEL_KEYS:
             if isinstance(value.get(key), list) and value[key]:
-                labels[identity] = str(value[key][0])
-    return {identity: Shape(region, _kind(region), labels.get(identity)) for identity, region in found.items()}
+                labels[region_id] = str(value[key][0])
+    return {region_id: Shape(region, _kind(region), labels.get(region_id)) for region_id, region in regions.items()}
 
 
 def _original_wh(region: dict[str, Any]) -> tuple[int, int]:
@@ -89,12 +89,12 @@ def _original_wh(region: dict[str, Any]) -> tuple[int, int]:
         raise RegionError("its image has no size.") from e
     if min(width, height) < 1:
         raise RegionError("its image has no size.")
-    if max(width, height) > MOST_PIXELS or width * height > MOST_PIXELS:
-        raise RegionError(f"its image is too large: more than {MOST_PIXELS:,} pixels.")
+    if max(width, height) > MAX_PIXELS or width * height > MAX_PIXELS:
+        raise RegionError(f"its image is too large: more than {MAX_PIXELS:,} pixels.")
     return width, height
 
 
-def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: str, identity: str) -> LabelledMask:
+def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: str, region_id: str) -> LabelledMask:
     value = region["value"]
     kind = _kind(region)
     try:
@@ -110,7 +110,7 @@ def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: s
             case "ellipse":
                 mask = outline_to_mask(_ellipse(value, size_wh), size_wh=size_wh)
             case _:
-                raise RegionError(f"the region type '{kind}' is not known.")
+                raise RegionError(f"the region type '{kind}' is unknown.")
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as e:
         raise RegionError(f"its {kind} value cannot be read ({e}).") from e
     if not mask.any():
@@ -120,9 +120,9 @@ def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: s
         mask=mask,
         label=label,
         kind=kind,
-        region_id=identity,
+        region_id=region_id,
         # JSON integers are unbounded, and `float` fails on a huge one.
-        score=float(score) if isinstance(score, int | float) and abs(score) < FAR else None,
+        score=float(score) if isinstance(score, int | float) and abs(score) < MAX_VALUE else None,
     )
 
 
@@ -135,19 +135,19 @@ def _points(points: object) -> Outline:
     outline = np.array(points, np.float64).reshape(-1, 2)
     if len(outline) < 3:
         raise RegionError("it has fewer than 3 points.")
-    if not (np.abs(outline) < FAR).all():
-        raise RegionError("its points lie nowhere near the image.")
+    if not (np.abs(outline) < MAX_VALUE).all():
+        raise RegionError("its points are far outside the image.")
     return outline
 
 
 def _number(value: dict[str, Any], key: str) -> float:
     number = float(value[key])
-    if not abs(number) < FAR:
+    if not abs(number) < MAX_VALUE:
         raise RegionError(f"its '{key}' is {number}.")
     return number
 
 
-def _turned(corners: Outline, pivot: Outline, degrees: float) -> Outline:
+def _rotated(corners: Outline, pivot: Outline, degrees: float) -> Outline:
     angle = np.deg2rad(degrees)
     # Clockwise on the screen, because y points down.
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -158,12 +158,12 @@ def _rectangle(value: dict[str, Any], size_wh: tuple[int, int]) -> Outline:
     x, y, width, height = (_number(value, key) for key in ("x", "y", "width", "height"))
     corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]) * size_wh / 100
     # Label Studio rotates a rectangle about its upper left corner.
-    return _turned(corners, corners[0], _number({"rotation": value.get("rotation") or 0}, "rotation"))
+    return _rotated(corners, corners[0], _number({"rotation": value.get("rotation") or 0}, "rotation"))
 
 
 def _ellipse(value: dict[str, Any], size_wh: tuple[int, int]) -> Outline:
     centre = np.array([_number(value, "x"), _number(value, "y")]) * size_wh / 100
     radii = np.array([_number(value, "radiusX"), _number(value, "radiusY")]) * size_wh / 100
-    turn = np.linspace(0, 2 * np.pi, 128, endpoint=False)
-    outline = centre + np.stack([np.cos(turn), np.sin(turn)], axis=1) * radii
-    return _turned(outline, centre, _number({"rotation": value.get("rotation") or 0}, "rotation"))
+    angles = np.linspace(0, 2 * np.pi, 128, endpoint=False)
+    outline = centre + np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii
+    return _rotated(outline, centre, _number({"rotation": value.get("rotation") or 0}, "rotation"))

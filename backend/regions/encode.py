@@ -49,8 +49,8 @@ def encode(
         mask = without_specks(mask, speck_px=outlining.speck_px(mask.size))
         if original_wh is not None and output.kind != "rectangle":
             mask = cv2.resize(mask.view(np.uint8) * 255, original_wh, interpolation=cv2.INTER_LINEAR) > 127
-        values = [_area(mask, output.kind)]
-    return _grouped(values, labelled.label, labelled.score, output, model_version, original_wh or (width, height))
+        values = [_mask_value(mask, output.kind)]
+    return _regions(values, labelled.label, labelled.score, output, model_version, original_wh or (width, height))
 
 
 def encode_outlines(
@@ -72,10 +72,10 @@ def encode_outlines(
         LabelConfigError: the config has no tag for the label.
     """
     values = [_polygon(outline, size_wh) for outline in outlines]
-    return _grouped(values, label, None, config.output_for(label), model_version, original_wh or size_wh)
+    return _regions(values, label, None, config.output_for(label), model_version, original_wh or size_wh)
 
 
-def _area(mask: Mask, kind: str) -> dict[str, Any]:
+def _mask_value(mask: Mask, kind: str) -> dict[str, Any]:
     match kind:
         case "brush":
             return {"format": "rle", "rle": mask_to_rle(mask)}
@@ -101,7 +101,7 @@ def new_region_id() -> str:
     return secrets.token_urlsafe(9)
 
 
-def _grouped(
+def _regions(
     values: Sequence[dict[str, Any]],
     label: str,
     score: float | None,
@@ -110,41 +110,28 @@ def _grouped(
     size_wh: tuple[int, int],
 ) -> list[dict[str, Any]]:
     """Returns the regions of one garment's parts; those after the first are children of the first."""
-    parts = [_regions(value, label, score, output, model_version, size_wh) for value in values]
-    for part in parts[1:]:
-        for region in part:
-            region["parentID"] = parts[0][0]["id"]
-    return [region for part in parts for region in part]
-
-
-def _regions(
-    value: dict[str, Any],
-    label: str,
-    score: float | None,
-    output: OutputTag,
-    model_version: str,
-    size_wh: tuple[int, int],
-) -> list[dict[str, Any]]:
-    width, height = size_wh
-    common: dict[str, Any] = {
-        "id": new_region_id(),
-        "to_name": output.to_name,
-        "original_width": width,
-        "original_height": height,
-        "image_rotation": 0,
-        "origin": "prediction",
-        "meta": {"text": [model_version]},
-    }
-    if score is not None:
-        common["score"] = round(float(score), 4)
-    if output.labels_tag is None:
-        kind = f"{output.kind}labels"
-        return [{**common, "type": kind, "from_name": output.name, "value": {**value, kind: [label]}}]
-    labels = {**value, "labels": [label]}
-    return [
-        {**common, "type": output.kind, "from_name": output.name, "value": value},
-        {**common, "type": "labels", "from_name": output.labels_tag, "value": labels},
-    ]
+    regions: list[dict[str, Any]] = []
+    for value in values:
+        common: dict[str, Any] = {
+            "id": new_region_id(),
+            "to_name": output.to_name,
+            "original_width": size_wh[0],
+            "original_height": size_wh[1],
+            "image_rotation": 0,
+            "origin": "prediction",
+            "meta": {"text": [model_version]},
+        }
+        if score is not None:
+            common["score"] = round(float(score), 4)
+        if regions:
+            common["parentID"] = regions[0]["id"]
+        kind = output.kind if output.labels_tag else f"{output.kind}labels"
+        shape = value if output.labels_tag else {**value, kind: [label]}
+        regions.append({**common, "type": kind, "from_name": output.name, "value": shape})
+        if output.labels_tag:
+            labels = {**value, "labels": [label]}
+            regions.append({**common, "type": "labels", "from_name": output.labels_tag, "value": labels})
+    return regions
 
 
 def _polygon(outline: Outline, size_wh: tuple[int, int]) -> dict[str, Any]:

@@ -18,18 +18,18 @@ def occupied_pixels(drawn: DrawnRegions, size_wh: tuple[int, int]) -> Mask:
     change. A region that cannot be read, or was drawn on an image of another size, covers no pixel.
     """
     width, height = size_wh
-    taken = np.zeros((height, width), bool)
-    for one in iter_decoded(_regions(drawn), size_wh=size_wh):
-        if not isinstance(one, str):
-            taken |= one.mask
-    return taken
+    occupied = np.zeros((height, width), bool)
+    for decoded in iter_decoded(_regions(drawn), size_wh=size_wh):
+        if not isinstance(decoded, str):
+            occupied |= decoded.mask
+    return occupied
 
 
 def _regions(drawn: DrawnRegions) -> list[dict[str, Any]]:
     """Returns the regions of the draft that changed last or, without drafts, of the annotation that changed last."""
     for versions in (drawn.drafts, drawn.annotations):
-        known = [version for version in versions if isinstance(version, dict)] if isinstance(versions, list) else []
-        if known:
-            result = max(known, key=lambda version: str(version.get("updated_at", ""))).get("result")
+        readable = [version for version in versions if isinstance(version, dict)] if isinstance(versions, list) else []
+        if readable:
+            result = max(readable, key=lambda version: str(version.get("updated_at", ""))).get("result")
             return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
     return []

@@ -23,18 +23,18 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 # Tolerance of the first cuts: just above 1 / sqrt(2), the height of a step of a slanting border.
 ROUGH_PX = 0.75
-TIGHTEN = 0.8
+TIGHTENING = 0.8
 # If even lines this near to the border fail, the outline takes its vertices from the border's own corners.
-LEAST_LINE_PX = 0.25
+MIN_LINE_PX = 0.25
 # Lines must stay within this share of the allowed distance, because a vertex is never exactly on both of its lines.
 LINE_SHARE = 0.9
 BLUNT_SHARE = 0.95
 # Lines whose directions differ by less than this, in radians, meet too far from the border.
 PARALLEL = 0.15
 # Offsets along the border from a vertex's cut, in pixels, among which the place nearest to the vertex is searched.
-NEAR = np.arange(-6, 7)
+NEAR_OFFSETS = np.arange(-6, 7)
 # How far touching corners are moved apart, in pixels.
-APART_PX = 0.1
+SEPARATION_PX = 0.1
 
 
 class Track:
@@ -70,9 +70,9 @@ class Track:
             tolerance_px: how far the border may be from the outline, and the outline from the border.
         """
         allowed = np.full(self.count, LINE_SHARE * line_px)
-        cuts, again = self.cuts, np.arange(self.count)
-        while len(cuts) >= 3 and allowed.min() >= LEAST_LINE_PX:
-            cuts = self._joined(cuts, np.isin(cuts, again), allowed)
+        cuts, recheck = self.cuts, np.arange(self.count)
+        while len(cuts) >= 3 and allowed.min() >= MIN_LINE_PX:
+            cuts = self._join(cuts, np.isin(cuts, recheck), allowed)
             stretch = _Stretches(cuts, np.append(cuts[1:], cuts[0] + self.count))
             vertices = self._vertices(cuts, stretch, tolerance_px)
             failing = self._failing(cuts, stretch, vertices, tolerance_px)
@@ -81,10 +81,10 @@ class Track:
                     return vertices + self.origin
                 failing[:] = True
             # Only failing stretches are cut again.
-            again = stretch.index[failing[stretch.number]] % self.count
-            allowed[again] *= TIGHTEN
-            cuts = np.union1d(cuts, self.cuts[np.isin(self.cuts, again)])
-        return self._thinned(tolerance_px) if line_px >= LEAST_LINE_PX else self._pixels()
+            recheck = stretch.index[failing[stretch.number]] % self.count
+            allowed[recheck] *= TIGHTENING
+            cuts = np.union1d(cuts, self.cuts[np.isin(self.cuts, recheck)])
+        return self._simplified_corners(tolerance_px) if line_px >= MIN_LINE_PX else self._pixel_outline()
 
     def _first_cuts(self) -> Integers:
         """Returns the first cuts, as indices of corners in order."""
@@ -93,7 +93,7 @@ class Track:
         keys = self.corners.astype(np.int64) @ np.array([1, stride])
         return np.flatnonzero(np.isin(keys, kept @ np.array([1, stride])))
 
-    def _joined(self, cuts: Integers, stale: Flags, allowed: Floats) -> Integers:
+    def _join(self, cuts: Integers, stale: Flags, allowed: Floats) -> Integers:
         """Joins stretches while each corner stays within its allowed distance, and returns the remaining cuts.
 
         Args:
@@ -105,13 +105,13 @@ class Track:
             if stale.any():
                 cost[stale] = self._costs(cuts, stale, twice)
             # Never removes two neighbours at once: a cut's cost holds only while its neighbours stay.
-            goes = (cost <= 1) & (cost < _before(cost)) & (cost < _after(cost))
-            if len(cuts) - np.count_nonzero(goes) < 3:
-                goes = cost == cost.min()
-            if not goes.any():
+            removable = (cost <= 1) & (cost < _before(cost)) & (cost < _after(cost))
+            if len(cuts) - np.count_nonzero(removable) < 3:
+                removable = cost == cost.min()
+            if not removable.any():
                 break
-            stale = (_before(goes) | _after(goes))[~goes]
-            cuts, cost = cuts[~goes], cost[~goes]
+            stale = (_before(removable) | _after(removable))[~removable]
+            cuts, cost = cuts[~removable], cost[~removable]
         return cuts
 
     def _costs(self, cuts: Integers, chosen: Flags, allowed: Floats) -> Floats:
@@ -126,16 +126,16 @@ class Track:
         first, last = first[chosen], last[chosen]
         ahead = (first < 0) * self.count
         stretch = _Stretches(first + ahead, last + ahead)
-        middle, along = self._lines(stretch.first, stretch.last)
-        (cos, sin), (x, y), number = along.T, middle.T, stretch.number
+        middle, direction = self._lines(stretch.first, stretch.last)
+        (cos, sin), (x, y), number = direction.T, middle.T, stretch.number
         dx, dy = self.x[stretch.index] - x[number], self.y[stretch.index] - y[number]
         cos, sin = cos[number], sin[number]
-        off = np.abs(dx * sin - dy * cos)
-        forth = dx * cos + dy * sin
+        distance = np.abs(dx * sin - dy * cos)
+        position = dx * cos + dy * sin
         # A stretch that runs out and back is not a line, however straight: no corner may lie beyond its two ends.
-        ends = forth[stretch.begins], forth[stretch.begins + stretch.size - 1]
-        past = np.maximum(np.minimum(*ends)[number] - forth, forth - np.maximum(*ends)[number])
-        costs = np.maximum.reduceat(np.maximum(off, past) / allowed[stretch.index], stretch.begins)
+        ends = position[stretch.begins], position[stretch.begins + stretch.size - 1]
+        overshoot = np.maximum(np.minimum(*ends)[number] - position, position - np.maximum(*ends)[number])
+        costs = np.maximum.reduceat(np.maximum(distance, overshoot) / allowed[stretch.index], stretch.begins)
         # Of equal costs, the stretch that begins first wins.
         return costs + 1e-9 * first
 
@@ -147,15 +147,15 @@ class Track:
 
     def _vertices(self, cuts: Integers, stretch: _Stretches, tolerance_px: float) -> Floats:
         """Returns a vertex per cut, `(K, 2)`: where the lines before and after it meet, but not far from the cut."""
-        middle, along = self._lines(stretch.first, stretch.last)
-        before, towards = _before(middle), _before(along)
+        middle, direction = self._lines(stretch.first, stretch.last)
+        before, direction_before = _before(middle), _before(direction)
         at = self.corners[cuts]
         # For nearly parallel lines: midway between the feet of the cut on both lines.
-        vertices = (_foot(at, before, towards) + _foot(at, middle, along)) / 2
-        turn = _cross(towards, along)
-        meet = np.abs(turn) > np.sin(PARALLEL)
-        reach = _cross((middle - before)[meet], along[meet]) / turn[meet]
-        far = before[meet] + reach[:, None] * towards[meet] - at[meet]
+        vertices = (_project(at, before, direction_before) + _project(at, middle, direction)) / 2
+        sine = _cross(direction_before, direction)
+        meet = np.abs(sine) > np.sin(PARALLEL)
+        reach = _cross((middle - before)[meet], direction[meet]) / sine[meet]
+        far = before[meet] + reach[:, None] * direction_before[meet] - at[meet]
         # A tip that reaches farther than the tolerance is blunted.
         share = np.minimum(1, BLUNT_SHARE * tolerance_px / np.hypot(*far.T).clip(1e-9))
         vertices[meet] = at[meet] + far * share[:, None]
@@ -170,34 +170,34 @@ class Track:
         side = _after(vertices) - vertices
         length_2 = (side * side).sum(axis=1).clip(1e-9)
         points = np.stack([self.x, self.y], axis=1)[stretch.index] - vertices[stretch.number]
-        along = side[stretch.number]
-        share = ((points * along).sum(axis=1) / length_2[stretch.number]).clip(0, 1)
-        off = points - share[:, None] * along
-        away = np.maximum.reduceat(np.hypot(off[:, 0], off[:, 1]), stretch.begins)
-        astray = self._distance(vertices, cuts) > tolerance_px
-        return (away > tolerance_px) | astray | _after(astray)
+        direction = side[stretch.number]
+        share = ((points * direction).sum(axis=1) / length_2[stretch.number]).clip(0, 1)
+        offset = points - share[:, None] * direction
+        farthest = np.maximum.reduceat(np.hypot(offset[:, 0], offset[:, 1]), stretch.begins)
+        vertex_far = self._distance(vertices, cuts) > tolerance_px
+        return (farthest > tolerance_px) | vertex_far | _after(vertex_far)
 
-    def _thinned(self, tolerance_px: float) -> Floats:
+    def _simplified_corners(self, tolerance_px: float) -> Floats:
         """Returns some of the border's own corners (Douglas-Peucker), if no fitted lines stay close enough."""
         kept = cv2.approxPolyDP(self.corners.astype(np.int32)[:, None], tolerance_px, True)[:, 0].astype(np.float64)
         valid = len(kept) >= 3 and shapely.Polygon(kept).is_valid
-        return kept + self.origin if valid else self._pixels()
+        return kept + self.origin if valid else self._pixel_outline()
 
     def _distance(self, points: Floats, cuts: Integers) -> Floats:
         """Returns each point's distance from the border near the point's cut, `(K,)` in pixels."""
-        near = (cuts[:, None] + NEAR) % self.count
+        near = (cuts[:, None] + NEAR_OFFSETS) % self.count
         # The border is sampled at its corners and at the middles between them.
         gaps = [points[:, None] - self.corners[near] - ahead * self.step[near] for ahead in (0, 0.5)]
         return np.min([np.hypot(gap[..., 0], gap[..., 1]).min(axis=1) for gap in gaps], axis=0)
 
-    def _pixels(self) -> Floats:
+    def _pixel_outline(self) -> Floats:
         """Returns the border itself, a vertex at each turn; vertices where it touches itself are moved apart."""
-        comes = _before(self.step)
-        turns = (comes != self.step).any(axis=1)
-        corners, inwards = self.corners[turns], (self.step - comes)[turns]
+        step_before = _before(self.step)
+        turns = (step_before != self.step).any(axis=1)
+        corners, inwards = self.corners[turns], (self.step - step_before)[turns]
         _, which, count = np.unique(corners, axis=0, return_inverse=True, return_counts=True)
         touching = count[which.ravel()] > 1
-        return corners + self.origin + touching[:, None] * inwards * APART_PX
+        return corners + self.origin + touching[:, None] * inwards * SEPARATION_PX
 
 
 class _Stretches:
@@ -227,9 +227,9 @@ def _after(row: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
     return np.concatenate([row[1:], row[:1]])
 
 
-def _foot(points: Floats, middle: Floats, along: Floats) -> Floats:
-    return middle + ((points - middle) * along).sum(axis=1)[:, None] * along
+def _project(points: Floats, middle: Floats, direction: Floats) -> Floats:
+    return middle + ((points - middle) * direction).sum(axis=1)[:, None] * direction
 
 
-def _cross(one: Floats, other: Floats) -> Floats:
-    return one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+def _cross(a: Floats, b: Floats) -> Floats:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]

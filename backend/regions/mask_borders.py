@@ -65,10 +65,10 @@ def trace(mask: Mask) -> list[Border]:
     at = np.flatnonzero(flat[1:] != flat[:-1])
     if not at.size:
         return []
-    enters = flat[at + 1]
+    entering = flat[at + 1]
     row, x = np.divmod(at, width + 2)
-    walk, begins = _walks(_successors(row * (width + 1) + x, width + 1, enters))
-    x, row, up = x[walk] + left, row[walk] + top, enters[walk].astype(bool)
+    walk, begins = _cycles(_successors(row * (width + 1) + x, width + 1, entering))
+    x, row, up = x[walk] + left, row[walk] + top, entering[walk].astype(bool)
     areas = np.add.reduceat(np.where(up, -x, x), begins).tolist()
     spans = zip(begins, [*begins[1:], len(walk)], areas, strict=True)
     return [Border(x[first:last], row[first:last], up[first:last], area) for first, last, area in spans]
@@ -83,8 +83,8 @@ def split_specks(borders: Sequence[Border], *, speck_px: float) -> tuple[list[Bo
     ordered = sorted(borders, key=lambda border: -abs(border.area_px))
     least = min(speck_px, SPECK_SHARE * ordered[0].area_px) if ordered else 0
     # Anything inside a speck or pinhole is smaller still, and so is among the rest.
-    stays = sum(abs(border.area_px) >= least for border in ordered)
-    return ordered[:stays], ordered[stays:]
+    kept_count = sum(abs(border.area_px) >= least for border in ordered)
+    return ordered[:kept_count], ordered[kept_count:]
 
 
 def without_specks(mask: Mask, *, speck_px: float) -> Mask:
@@ -119,47 +119,47 @@ def cut_open(mask: Mask, hole: Border, around: Border) -> None:
 def bridge_parts(mask: Mask, borders: Sequence[Border]) -> Mask:
     """Joins the mask's parts by bridges, one pixel wide, each from the nearest part that is joined already."""
     last, *apart = [border.ring() for border in sorted(borders, key=lambda b: -b.area_px) if border.area_px > 0]
-    whole = mask.copy()
+    joined = mask.copy()
     bridges = [shapely.shortest_line(last, ring) for ring in apart]
     while apart:
         nearest = min(range(len(apart)), key=lambda i: bridges[i].length)
-        _draw(whole, bridges.pop(nearest), inside=True)
+        _draw(joined, bridges.pop(nearest), inside=True)
         last = apart.pop(nearest)
-        others = [shapely.shortest_line(last, ring) for ring in apart]
-        bridges = [min(pair, key=lambda line: line.length) for pair in zip(bridges, others, strict=True)]
-    return whole
+        new_bridges = [shapely.shortest_line(last, ring) for ring in apart]
+        bridges = [min(pair, key=lambda line: line.length) for pair in zip(bridges, new_bridges, strict=True)]
+    return joined
 
 
-def _successors(keys: Integers, stride: int, enters: npt.NDArray[np.uint8]) -> list[int]:
+def _successors(keys: Integers, stride: int, entering: npt.NDArray[np.uint8]) -> list[int]:
     """Returns, for each upright edge, the next one along its border.
 
     Edges that enter the mask are walked up, others down. On a line between two rows, ends of upright edges pair up from
     left to right; a level edge joins each pair. Where four meet, the order of the middle two keeps the pixels apart.
     """
-    ends = np.concatenate([keys, keys + stride]) * 2 + np.concatenate([enters, enters])
+    ends = np.concatenate([keys, keys + stride]) * 2 + np.concatenate([entering, entering])
     order = np.argsort(ends, kind="stable")
     count = len(keys)
     edge = order % count
     # The head of an edge that enters the mask is its upper end.
-    is_head = (order < count) == enters[edge].astype(bool)
-    after = np.empty(count, np.int64)
-    after[np.where(is_head[0::2], edge[0::2], edge[1::2])] = np.where(is_head[0::2], edge[1::2], edge[0::2])
-    return after.tolist()
+    is_head = (order < count) == entering[edge].astype(bool)
+    successors = np.empty(count, np.int64)
+    successors[np.where(is_head[0::2], edge[0::2], edge[1::2])] = np.where(is_head[0::2], edge[1::2], edge[0::2])
+    return successors.tolist()
 
 
-def _walks(after: list[int]) -> tuple[list[int], list[int]]:
+def _cycles(successors: list[int]) -> tuple[list[int], list[int]]:
     """Returns the cycles of a permutation, one after the other, and where each begins."""
-    seen = bytearray(len(after))
+    seen = bytearray(len(successors))
     walk: list[int] = []
     begins: list[int] = []
-    for start in range(len(after)):
+    for start in range(len(successors)):
         if not seen[start]:
             begins.append(len(walk))
             edge = start
             while not seen[edge]:
                 seen[edge] = 1
                 walk.append(edge)
-                edge = after[edge]
+                edge = successors[edge]
     return walk, begins
 
 

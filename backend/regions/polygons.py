@@ -32,7 +32,7 @@ MAX_LOST_SHARE = 0.01
 STRONGEST_TIGHTENING, TIGHTENING = 0.64, 0.8
 # How many pixels per pixel of border an outline usually paints wrongly if lines are as coarse as the tolerance allows;
 # and the smallest share of the tolerance with which fitting starts.
-USUAL_WRONG, LEAST_START = 0.08, 0.6
+TYPICAL_ERROR, MIN_START = 0.08, 0.6
 # A hole smaller than this share of its part is filled, a larger hole is cut open.
 HOLE_SHARE = 0.01
 # A mask in more parts is not a garment, and nobody tidies so many outlines: the smallest parts are left out.
@@ -56,7 +56,7 @@ def mask_to_outlines(mask: Mask, outlining: Outlining) -> list[Outline]:
     speck_px = outlining.speck_px(mask.size)
     height, width = mask.shape
     borders, unwanted = split_specks(trace(mask), speck_px=speck_px)
-    parts, filled, large = _without_holes(borders)
+    parts, filled, large = _sort_holes(borders)
     unwanted += filled + parts[MAX_PARTS:]
     parts = parts[:MAX_PARTS]
     lost_px = sum(abs(border.area_px) for border in unwanted)
@@ -100,7 +100,7 @@ def decimals(size_wh: tuple[int, int]) -> int:
     return max(int(np.ceil(np.log10(max(size_wh) / 5))), 0)
 
 
-def _without_holes(borders: Sequence[Border]) -> tuple[list[Border], list[Border], list[tuple[Border, Border]]]:
+def _sort_holes(borders: Sequence[Border]) -> tuple[list[Border], list[Border], list[tuple[Border, Border]]]:
     """Returns the remaining parts, the small holes to fill, and the large holes, each with the part around it."""
     parts = [border for border in borders if border.area_px > 0]
     filled, large = [], []
@@ -129,21 +129,21 @@ def _outlines(parts: list[Border], tolerance_px: float, *, size_wh: tuple[int, i
     if lost_px < MAX_LOST_SHARE * area_px:
         share -= lost_px / area_px
     # A thin part tolerates less: if fitting starts near the distance that it tolerates, it needs no second round.
-    bearable = [share * part.area_px / track.count / USUAL_WRONG for part, track in zip(parts, tracks, strict=True)]
-    line_px = [tolerance_px * min(max(one, LEAST_START), 1.0) for one in bearable]
+    affordable = [share * part.area_px / track.count / TYPICAL_ERROR for part, track in zip(parts, tracks, strict=True)]
+    line_px = [tolerance_px * min(max(start, MIN_START), 1.0) for start in affordable]
     outlines = [track.outline(line_px=px, tolerance_px=tolerance_px) for track, px in zip(tracks, line_px, strict=True)]
-    wrong = [_difference(outline, part, size_wh) for outline, part in zip(outlines, parts, strict=True)]
-    while sum(wrong) > share * area_px:
+    wrong_px = [_wrong_pixels(outline, part, size_wh) for outline, part in zip(outlines, parts, strict=True)]
+    while sum(wrong_px) > share * area_px:
         # At least one part exceeds the share that holds for all parts together.
         for i, part in enumerate(parts):
-            if wrong[i] > share * part.area_px:
-                line_px[i] *= min(max(share * part.area_px / wrong[i], STRONGEST_TIGHTENING), TIGHTENING)
+            if wrong_px[i] > share * part.area_px:
+                line_px[i] *= min(max(share * part.area_px / wrong_px[i], STRONGEST_TIGHTENING), TIGHTENING)
                 outlines[i] = tracks[i].outline(line_px=line_px[i], tolerance_px=tolerance_px)
-                wrong[i] = _difference(outlines[i], part, size_wh)
+                wrong_px[i] = _wrong_pixels(outlines[i], part, size_wh)
     return outlines
 
 
-def _difference(outline: Outline, part: Border, size_wh: tuple[int, int]) -> int:
+def _wrong_pixels(outline: Outline, part: Border, size_wh: tuple[int, int]) -> int:
     """Returns how many pixels the outline paints differently from the part."""
     row, x = _crossings(outline, size_wh)
     stride = size_wh[0] + 1

@@ -29,29 +29,30 @@ def select_garments(
     Of several detections of one garment, the one with the highest score stays.
     """
     wanted = []
-    for one in detections:
-        label = config.label_for(one.class_name)
-        if (
-            label is not None
-            and not config.skips(label)
-            and one.score >= config.threshold_for(label, default_threshold)
-        ):
-            wanted.append((one, label))
-    labels = {id(one): label for one, label in wanted}
-    found = without_duplicates([one for one, _ in wanted])
-    if len(found) > max_regions:
-        logger.warning("%s garments were found in one image; %s stay (MAX_REGIONS)", len(found), max_regions)
+    for detection in detections:
+        label = config.label_for(detection.class_name)
+        if label is None or config.skips(label) or detection.score < config.threshold_for(label, default_threshold):
+            continue
+        wanted.append((detection, label))
+    labels = {id(detection): label for detection, label in wanted}
+    distinct = without_duplicates([detection for detection, _ in wanted])
+    if len(distinct) > max_regions:
+        logger.warning(
+            "%s garments were found in one image, only the best %s are used (MAX_REGIONS)", len(distinct), max_regions
+        )
     return [
-        LabelledMask(one.mask, labels[id(one)], round(one.region_score, SCORE_DIGITS)) for one in found[:max_regions]
+        LabelledMask(garment.mask, labels[id(garment)], round(garment.region_score, SCORE_DIGITS))
+        for garment in distinct[:max_regions]
     ]
 
 
 def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
     """Returns the detections, best score first, without those that cover the same pixels as a better detection."""
-    ranked = sorted(detections, key=lambda one: -one.region_score)
+    ranked = sorted(detections, key=lambda detection: -detection.region_score)
     if len(ranked) < 2:
         return ranked
-    cells = np.stack([one.mask[::COMPARED_STEP, ::COMPARED_STEP].ravel() for one in ranked]).astype(np.float32)
+    masks = [detection.mask[::COMPARED_STEP, ::COMPARED_STEP].ravel() for detection in ranked]
+    cells = np.stack(masks).astype(np.float32)
     shared = cells @ cells.T
     areas = np.diag(shared)
     iou = shared / np.maximum(areas[:, None] + areas[None, :] - shared, 1)
@@ -64,8 +65,8 @@ def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
 
 def unknown_labels(config: LabelConfig, classes: Iterable[str]) -> list[str]:
     """Returns the labels that a model of these classes never detects and that the config does not leave to people."""
-    known = {config.label_for(name) for name in classes}
-    return [label for label in config.label_values if label not in known and not config.skips(label)]
+    detected = {config.label_for(name) for name in classes}
+    return [label for label in config.label_values if label not in detected and not config.skips(label)]
 
 
 def unused_classes(config: LabelConfig, classes: Iterable[str]) -> list[str]:

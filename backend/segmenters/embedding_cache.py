@@ -24,7 +24,7 @@ from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-UNWRITTEN = 4
+MAX_UNWRITTEN = 4
 
 
 class EncoderTurns:
@@ -63,17 +63,17 @@ class EmbeddingCache:
         self._memory = tuple(memory)
         self._disk = disk
         self._shared = shared
-        self._lasting: list[DiskTier | SharedTier] = [tier for tier in (disk, shared) if tier]
+        self._persistent: list[DiskTier | SharedTier] = [tier for tier in (disk, shared) if tier]
         self._metrics = metrics
         self._turns = EncoderTurns()
-        self._encoding: dict[str, threading.Lock] = {}
+        self._encoding_locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-embedding")
+        self._write_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-embedding")
         # Embeddings that wait to be written take memory beyond the tiers' limits, so a faster encoder has to wait.
-        self._unwritten = threading.Semaphore(UNWRITTEN)
-        self._sharer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="share-embedding")
-        self._unshared = threading.Semaphore(UNWRITTEN)
-        metrics.watch_embeddings([*self._memory, *self._lasting])
+        self._write_slots = threading.Semaphore(MAX_UNWRITTEN)
+        self._share_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="share-embedding")
+        self._share_slots = threading.Semaphore(MAX_UNWRITTEN)
+        metrics.watch_embeddings([*self._memory, *self._persistent])
 
     def get(
         self, image: str, head: str, encode: Callable[[], Mapping[str, Tensors]], *, urgent: bool = True
@@ -86,46 +86,47 @@ class EmbeddingCache:
             encode: returns the image's embeddings by head; one thread at a time calls it.
             urgent: whether an annotator waits; other calls let urgent calls go first.
         """
-        found = self._look(f"{image}-{head}", counted=True)
-        if found is not None:
-            return found
-        with self._alone(image):
+        cached = self._lookup(f"{image}-{head}", counted=True)
+        if cached is not None:
+            return cached
+        with self._encoding_lock(image):
             # The thread that held the lock before may have encoded the image.
-            found = self._look(f"{image}-{head}", counted=False)
-            if found is not None:
-                return found
+            cached = self._lookup(f"{image}-{head}", counted=False)
+            if cached is not None:
+                return cached
             with self._turns.turn(urgent=urgent):
                 started = time.perf_counter()
-                made = encode()
+                embeddings = encode()
                 self._metrics.encode_seconds.observe(time.perf_counter() - started)
-            for name, tensors in made.items():
-                self._keep(f"{image}-{name}", tensors, urgent=urgent)
-            return made[head]
+            for name, tensors in embeddings.items():
+                self._store(f"{image}-{name}", tensors, urgent=urgent)
+            return embeddings[head]
 
     def has(self, image: str, head: str) -> bool:
         """Returns whether any tier has the embedding; reads no embedding from disk."""
         key = f"{image}-{head}"
-        return any(tier.get(key) is not None for tier in self._memory) or any(tier.has(key) for tier in self._lasting)
+        in_memory = any(tier.get(key) is not None for tier in self._memory)
+        return in_memory or any(tier.has(key) for tier in self._persistent)
 
     def close(self) -> None:
         """Waits until all embeddings are written."""
-        self._writer.shutdown(wait=True)
-        self._sharer.shutdown(wait=True)
+        self._write_pool.shutdown(wait=True)
+        self._share_pool.shutdown(wait=True)
 
-    def _look(self, key: str, *, counted: bool) -> Tensors | None:
-        tiers: list[Tier] = [*self._memory, *self._lasting]
+    def _lookup(self, key: str, *, counted: bool) -> Tensors | None:
+        tiers: list[Tier] = [*self._memory, *self._persistent]
         for number, tier in enumerate(tiers):
-            found = tier.get(key)
-            if found is None:
+            tensors = tier.get(key)
+            if tensors is None:
                 continue
             self._count(tier.name, counted)
             if tier is self._shared and self._disk:
-                self._write_later(self._disk, key, found)
+                self._write_later(self._disk, key, tensors)
             if number:
-                self._hold(key, found)
+                self._store_in_memory(key, tensors)
                 # The fastest tier's copy is in the memory of the device that computes.
-                return tiers[0].get(key) or found
-            return found
+                return tiers[0].get(key) or tensors
+            return tensors
         self._count("miss", counted)
         return None
 
@@ -133,46 +134,45 @@ class EmbeddingCache:
         if counted:
             self._metrics.embedding_lookups.labels(outcome=outcome).inc()
 
-    def _hold(self, key: str, tensors: Tensors) -> None:
+    def _store_in_memory(self, key: str, tensors: Tensors) -> None:
         """Stores the embedding in memory; embeddings that a tier evicts move to the next slower memory tier."""
-        moving: Sequence[tuple[str, Tensors]] = [(key, tensors)]
+        moving = [(key, tensors)]
         for tier in self._memory:
-            gone = [evicted for name, kept in moving for evicted in tier.put(name, kept)]
-            self._metrics.embedding_evictions.labels(tier=tier.name).inc(len(gone))
-            moving = gone
+            moving = [evicted for moved_key, moved in moving for evicted in tier.put(moved_key, moved)]
+            self._metrics.embedding_evictions.labels(tier=tier.name).inc(len(moving))
 
-    def _keep(self, key: str, tensors: Tensors, *, urgent: bool) -> None:
-        self._hold(key, tensors)
+    def _store(self, key: str, tensors: Tensors, *, urgent: bool) -> None:
+        self._store_in_memory(key, tensors)
         if self._disk:
             self._write_later(self._disk, key, tensors)
         # An annotator does not wait for a slow storage: it gets no copy then, and another machine encodes the image.
-        if self._shared and self._unshared.acquire(blocking=not urgent):
-            self._sharer.submit(self._write, self._shared, key, tensors, self._unshared)
+        if self._shared and self._share_slots.acquire(blocking=not urgent):
+            self._share_pool.submit(self._write, self._shared, key, tensors, self._share_slots)
 
     def _write_later(self, disk: DiskTier, key: str, tensors: Tensors) -> None:
-        self._unwritten.acquire()
-        self._writer.submit(self._write, disk, key, tensors, self._unwritten)
+        self._write_slots.acquire()
+        self._write_pool.submit(self._write, disk, key, tensors, self._write_slots)
 
-    def _write(self, tier: Tier, key: str, tensors: Tensors, unwritten: threading.Semaphore) -> None:
+    def _write(self, tier: Tier, key: str, tensors: Tensors, slots: threading.Semaphore) -> None:
         try:
             tier.put(key, tensors)
         except (OSError, SafetensorError, RuntimeError, ValueError) as e:
-            logger.warning("The embedding %s is not kept (%s): %s", key, tier.name, e)
+            logger.warning("The embedding %s could not be stored (%s): %s", key, tier.name, e)
         finally:
-            unwritten.release()
+            slots.release()
 
     @contextmanager
-    def _alone(self, image: str) -> Iterator[None]:
+    def _encoding_lock(self, image: str) -> Iterator[None]:
         """Holds the image's own lock, so that callers of other images do not wait."""
         with self._guard:
-            lock = self._encoding.setdefault(image, threading.Lock())
+            lock = self._encoding_locks.setdefault(image, threading.Lock())
         try:
             with lock:
                 yield
         finally:
             with self._guard:
                 # Waiting threads hold their own reference to the lock, and then find the embedding in the cache.
-                self._encoding.pop(image, None)
+                self._encoding_locks.pop(image, None)
 
 
 def embedding_cache(settings: Settings, *, device: str, metrics: Metrics) -> EmbeddingCache:
@@ -184,6 +184,6 @@ def embedding_cache(settings: Settings, *, device: str, metrics: Metrics) -> Emb
         memory.append(MemoryTier("host", device="cpu", max_bytes=settings.embedding_host_bytes))
     folder = settings.data_dir / "embeddings"
     disk = DiskTier(folder, max_bytes=settings.embedding_disk_bytes) if settings.embedding_disk_bytes else None
-    storage, most = open_storage(settings), settings.embedding_shared_bytes
-    shared = SharedTier(storage, settings.cache_path / SHARED, max_bytes=most) if storage and most else None
+    storage, max_bytes = open_storage(settings), settings.embedding_shared_bytes
+    shared = SharedTier(storage, settings.cache_path / SHARED, max_bytes=max_bytes) if storage and max_bytes else None
     return EmbeddingCache(memory, disk=disk, shared=shared, metrics=metrics)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # Of the shared storage: the folder in it, the greatest age of a listing, the number of writes between two listings, and
 # how long it gets no requests after it was unreachable.
 SHARED = "embeddings"
-LISTED_S, LISTED_EVERY_PUTS, AWAY_S = 10.0, 20, 30.0
+LISTING_MAX_AGE_S, PUTS_PER_LISTING, PAUSE_S = 10.0, 20, 30.0
 
 
 class Tier(Protocol):
@@ -54,7 +54,7 @@ class MemoryTier:
         self.name = name
         self._device = torch.device(device)
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[str, Tensors] = OrderedDict()
+        self._tensors: OrderedDict[str, Tensors] = OrderedDict()
         self._used_bytes = 0
         self._lock = threading.Lock()
 
@@ -66,9 +66,9 @@ class MemoryTier:
     def get(self, key: str) -> Tensors | None:
         """Returns the embedding, on this tier's device; None if the tier does not have it."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+            if key in self._tensors:
+                self._tensors.move_to_end(key)
+            return self._tensors.get(key)
 
     def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
         """Moves the embedding to this tier's device and stores it; returns as `Tier.put` does."""
@@ -76,13 +76,13 @@ class MemoryTier:
             return [(key, tensors)]
         moved = {name: tensor.to(self._device) for name, tensor in tensors.items()}
         with self._lock:
-            self._used_bytes += size_of(moved) - size_of(self._kept.pop(key, {}))
-            self._kept[key] = moved
-            gone = []
+            self._used_bytes += size_of(moved) - size_of(self._tensors.pop(key, {}))
+            self._tensors[key] = moved
+            evicted = []
             while self._used_bytes > self._max_bytes:
-                gone.append(self._kept.popitem(last=False))
-                self._used_bytes -= size_of(gone[-1][1])
-            return gone
+                evicted.append(self._tensors.popitem(last=False))
+                self._used_bytes -= size_of(evicted[-1][1])
+            return evicted
 
 
 class DiskTier:
@@ -109,7 +109,7 @@ class DiskTier:
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError) as e:
-            logger.warning("The kept embedding %s is damaged and encoded anew: %s", path.name, e)
+            logger.warning("The stored embedding %s is damaged, the image is encoded again: %s", path.name, e)
             path.unlink(missing_ok=True)
             return None
         return tensors
@@ -136,14 +136,14 @@ class DiskTier:
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """Returns time of last use, size in bytes and path of each file."""
-        found = []
+        files = []
         for path in self._folder.glob(f"*{SUFFIX}"):
             try:
                 status = path.stat()
             except FileNotFoundError:
                 continue  # Another process removed it.
-            found.append((status.st_mtime, status.st_size, path))
-        return found
+            files.append((status.st_mtime, status.st_size, path))
+        return files
 
     def _remove_oldest(self) -> None:
         files = sorted(self._files())
@@ -164,25 +164,25 @@ class SharedTier:
 
     name = "shared"
 
-    def __init__(self, storage: Storage, aside: Path, *, max_bytes: int) -> None:
-        """`aside` is a folder on this machine for files on their way to or from the storage."""
+    def __init__(self, storage: Storage, scratch_folder: Path, *, max_bytes: int) -> None:
+        """`scratch_folder` is a folder on this machine for files on their way to or from the storage."""
         self._storage = storage
-        self._aside = aside
+        self._scratch_folder = scratch_folder
         self._max_bytes = max_bytes
-        self._kept: dict[str, StoredObject] = {}
+        self._listed: dict[str, StoredObject] = {}
         self._listed_at = -inf
-        self._away_until = -inf
+        self._paused_until = -inf
         self._puts = 0
 
     @property
     def used_bytes(self) -> int:
         """Size of the stored embeddings, in bytes, when this process last listed them."""
         # The list is a copy, because other threads change the dictionary.
-        return sum(one.size for one in list(self._kept.values()))
+        return sum(stored.size for stored in list(self._listed.values()))
 
     def get(self, key: str) -> Tensors | None:
         """Returns the embedding, in the host's memory; None if it is not stored or cannot be fetched now."""
-        if time.monotonic() < self._away_until:
+        if time.monotonic() < self._paused_until:
             return None
         try:
             with self._file(key) as file:
@@ -191,59 +191,59 @@ class SharedTier:
         except FileNotFoundError:
             return None
         except StorageError as e:
-            self._leave_alone(e)
+            self._pause(e)
         except (SafetensorError, OSError) as e:
-            logger.warning("The shared embedding %s is damaged and encoded anew: %s", key, e)
+            logger.warning("The shared embedding %s is damaged, the image is encoded again: %s", key, e)
         return None
 
     def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
         """Writes the embedding, whole or not at all, and at intervals removes the oldest; returns an empty list."""
-        if time.monotonic() < self._away_until:
+        if time.monotonic() < self._paused_until:
             return []
         try:
             with self._file(key) as file:
                 write_tensors(tensors, file)
-                kept = self._storage.write(_shared_name(key), file)
-            if self._puts % LISTED_EVERY_PUTS == 0:
+                stored = self._storage.write(_shared_name(key), file)
+            if self._puts % PUTS_PER_LISTING == 0:
                 self._list()
                 self._remove_oldest()
             self._puts += 1
-            self._kept[_shared_name(key)] = kept
+            self._listed[_shared_name(key)] = stored
         except StorageError as e:
-            self._leave_alone(e)
+            self._pause(e)
         return []
 
     def has(self, key: str) -> bool:
         """Returns whether the last listing, normally some seconds old, contains the embedding."""
         now = time.monotonic()
-        if now > max(self._listed_at + LISTED_S, self._away_until):
+        if now > max(self._listed_at + LISTING_MAX_AGE_S, self._paused_until):
             try:
                 self._list()
             except StorageError as e:
-                self._leave_alone(e)
-        return _shared_name(key) in self._kept
+                self._pause(e)
+        return _shared_name(key) in self._listed
 
     def _list(self) -> None:
         self._listed_at = time.monotonic()
-        self._kept = self._storage.list_under(SHARED)
+        self._listed = self._storage.list_under(SHARED)
 
     def _remove_oldest(self) -> None:
         used = self.used_bytes
-        for name, one in sorted(self._kept.items(), key=lambda item: item[1].written_at):
+        for name, stored in sorted(self._listed.items(), key=lambda item: item[1].written_at):
             if used <= self._max_bytes:
                 return
             self._storage.remove(name)
-            used -= one.size
-            self._kept.pop(name, None)
+            used -= stored.size
+            self._listed.pop(name, None)
 
-    def _leave_alone(self, error: StorageError) -> None:
-        logger.warning("Embeddings are not shared for the next %.0f s: %s", AWAY_S, error)
-        self._away_until = time.monotonic() + AWAY_S
+    def _pause(self, error: StorageError) -> None:
+        logger.warning("The shared storage is not used for embeddings for the next %.0f s: %s", PAUSE_S, error)
+        self._paused_until = time.monotonic() + PAUSE_S
 
     @contextmanager
     def _file(self, key: str) -> Iterator[Path]:
-        self._aside.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=self._aside) as folder:
+        self._scratch_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=self._scratch_folder) as folder:
             yield Path(folder, f"{key}{SUFFIX}")
 
 

@@ -66,13 +66,13 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
         except ModelError as e:
             if settings.segmenter == name:
                 raise
-            logger.warning("%s The next best segmenter answers clicks instead", e)
+            logger.warning("%s Using the next best segmenter instead", e)
             continue
-        logger.info("Clicks are answered by %s", segmenter.name)
+        logger.info("Segmenter: %s", segmenter.name)
         return segmenter
     from backend.segmenters.classical import ClassicalSegmenter
 
-    logger.info("Clicks are answered by the classical segmenter; set SAM3_WEIGHTS or SAM_WEIGHTS for SAM")
+    logger.info("Segmenter: classical. Set SAM3_WEIGHTS or SAM_WEIGHTS to use SAM")
     return ClassicalSegmenter()
 
 

@@ -75,18 +75,18 @@ class Grown:
     """A region and how much it looks like a garment.
 
     Attributes:
-        alike: all pixels of the picture whose colour is as near to the click's as the region's is.
+        similar: all pixels of the picture whose colour is as near to the click's as the region's is.
         value: the higher, the more garment-like; comparable within one picture only.
         score: estimated IoU with the region that the annotator means, in `[0, 1]`.
     """
 
     region: Mask
-    alike: Mask
+    similar: Mask
     value: float
     score: float
 
 
-def view(pixels: Pixels) -> View:
+def make_view(pixels: Pixels) -> View:
     """Prepares a picture, `uint8 (H, W, 3)`, RGB, for any number of clicks."""
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab[..., 0] *= LIGHTNESS_WEIGHT
@@ -96,19 +96,19 @@ def view(pixels: Pixels) -> View:
     return View(fine=fine, coarse=coarse, edges=np.minimum(edges, STRONGEST_EDGE).astype(np.float32))
 
 
-def grow(seen: View, seed: Seeds, avoid: Seeds, *, largest_share: float = LARGEST_SHARE) -> Grown | None:
+def grow(view: View, seed: Seeds, avoid: Seeds, *, largest_share: float = LARGEST_SHARE) -> Grown | None:
     """Returns the best region around `seed` `(2,)` that contains none of `avoid` `(N, 2)`; None if there is none.
 
     Args:
         largest_share: the largest share of the picture, in `[0, 1]`, that the region may have.
     """
-    found = [
-        grown for distance in _distances(seen, seed) for grown in _around(seen, distance, seed, avoid, largest_share)
+    candidates = [
+        grown for distance in _distances(view, seed) for grown in _around(view, distance, seed, avoid, largest_share)
     ]
-    return max(found, key=lambda grown: grown.value, default=None)
+    return max(candidates, key=lambda grown: grown.value, default=None)
 
 
-def grow_in_box(seen: View, inside: Mask, wanted: Seeds, unwanted: Seeds) -> Grown | None:
+def grow_in_box(view: View, inside: Mask, wanted: Seeds, unwanted: Seeds) -> Grown | None:
     """Returns the best region of the box: it reaches the box's sides, and little outside the box has its colour.
 
     Args:
@@ -122,79 +122,79 @@ def grow_in_box(seen: View, inside: Mask, wanted: Seeds, unwanted: Seeds) -> Gro
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     grid = [[columns[int(x * len(columns))], rows[int(y * len(rows))]] for y in BOX_GRID for x in BOX_GRID]
     for seed in [*np.array(grid, np.intp), *wanted]:
-        distance = next(_distances(seen, seed))
+        distance = next(_distances(view, seed))
         for threshold in BOX_THRESHOLDS:
-            alike = _opened(distance < threshold)
-            beyond = float(alike[~inside].mean()) if not inside.all() else 0.0
-            for region in _whole_and_largest((alike > 0) & inside):
+            similar = _open(distance < threshold)
+            outside_share = float(similar[~inside].mean()) if not inside.all() else 0.0
+            for region in _region_and_largest_part((similar > 0) & inside):
                 if region.sum() < 0.05 * inside.sum():
                     continue
                 missed = np.count_nonzero(~region[wanted[:, 1], wanted[:, 0]])
                 missed += np.count_nonzero(region[unwanted[:, 1], unwanted[:, 0]])
-                grown = _judged_in_box(seen, region, inside, beyond=beyond, missed=missed)
+                grown = _rate_in_box(view, region, inside, outside_share=outside_share, missed=missed)
                 best = grown if best is None or grown.value > best.value else best
     return best
 
 
-def with_other_parts(seen: View, grown: Grown, avoid: Seeds) -> Mask:
+def add_other_parts(view: View, grown: Grown, avoid: Seeds) -> Mask:
     """Returns the region with nearby parts of the same cloth: the other sleeve or trouser leg, a saree's end.
 
     A part has a similar size and colour, ends at edges, does not touch the frame of the picture, lies near the region
     (see the `PART_` constants), and contains none of `avoid`.
     """
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(grown.alike.astype(np.uint8), connectivity=4)
+    count, component_ids, stats, _ = cv2.connectedComponentsWithStats(grown.similar.astype(np.uint8), connectivity=4)
     area, (height, width) = float(grown.region.sum()), grown.region.shape
-    away = cv2.distanceTransform((~grown.region).astype(np.uint8), cv2.DIST_L2, 3)
-    colour = seen.fine[grown.region].mean(axis=0)
-    whole = grown.region
+    distance_px = cv2.distanceTransform((~grown.region).astype(np.uint8), cv2.DIST_L2, 3)
+    colour = view.fine[grown.region].mean(axis=0)
+    result = grown.region
     for number in range(1, count):
         left, top, across, down, size = stats[number]
         touches = left == 0 or top == 0 or left + across == width or top + down == height
         if touches or not PART_SHARES[0] * area <= size <= PART_SHARES[1] * area:
             continue
-        part = numbers == number
-        near = 0 < away[part].min() <= PART_GAP * np.sqrt(area)
-        like = np.linalg.norm(seen.fine[part].mean(axis=0) - colour) <= PART_COLOUR
-        if near and like and not part[avoid[:, 1], avoid[:, 0]].any() and _border(seen, part).weak <= PART_WEAK:
-            whole = whole | filled(part)
-    return whole
+        part = component_ids == number
+        near = 0 < distance_px[part].min() <= PART_GAP * np.sqrt(area)
+        like = np.linalg.norm(view.fine[part].mean(axis=0) - colour) <= PART_COLOUR
+        if near and like and not part[avoid[:, 1], avoid[:, 0]].any() and _border(view, part).weak <= PART_WEAK:
+            result = result | fill_small_holes(part)
+    return result
 
 
-def filled(region: Mask) -> Mask:
+def fill_small_holes(region: Mask) -> Mask:
     """Returns `region` with holes filled that are smaller than a fiftieth of it."""
     contours, hierarchy = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    whole = region.astype(np.uint8)
+    result = region.astype(np.uint8)
     largest_hole = 0.02 * float(region.sum())
     for contour, links in zip(contours, hierarchy[0] if hierarchy is not None else [], strict=True):
         if links[3] >= 0 and cv2.contourArea(contour) < largest_hole:
-            cv2.drawContours(whole, [contour], -1, 1, cv2.FILLED)
-    return whole > 0
+            cv2.drawContours(result, [contour], -1, 1, cv2.FILLED)
+    return result > 0
 
 
-def component(like: npt.NDArray[np.generic], seed: Seeds) -> Mask:
+def connected_part(like: npt.NDArray[np.generic], seed: Seeds) -> Mask:
     """Returns the connected part of `like` around `seed`, which must lie in `like`, with its small holes filled."""
-    _, numbers = cv2.connectedComponents(like.astype(np.uint8), connectivity=4)
-    return filled(numbers == numbers[seed[1], seed[0]])
+    _, component_ids = cv2.connectedComponents(like.astype(np.uint8), connectivity=4)
+    return fill_small_holes(component_ids == component_ids[seed[1], seed[0]])
 
 
-def _around(seen: View, distance: Grey, seed: Seeds, avoid: Seeds, largest_share: float) -> Iterator[Grown]:
+def _around(view: View, distance: Grey, seed: Seeds, avoid: Seeds, largest_share: float) -> Iterator[Grown]:
     """Yields regions of one distance map, smallest first: each waits for the next, whose size shows its stability."""
-    waiting = None
+    previous = None
     for threshold in THRESHOLDS:
-        alike = _opened(distance < threshold)
-        if not alike[seed[1], seed[0]]:
+        similar = _open(distance < threshold)
+        if not similar[seed[1], seed[0]]:
             continue
-        region = component(alike, seed)
-        if waiting is not None:
-            yield _judged(seen, *waiting, growth=float(region.sum() / waiting[0].sum()))
+        region = connected_part(similar, seed)
+        if previous is not None:
+            yield _rate(view, *previous, growth=float(region.sum() / previous[0].sum()))
         if region.mean() > largest_share or region[avoid[:, 1], avoid[:, 0]].any():
             return
-        waiting = region, alike > 0
-    if waiting is not None:
-        yield _judged(seen, *waiting, growth=1.0)
+        previous = region, similar > 0
+    if previous is not None:
+        yield _rate(view, *previous, growth=1.0)
 
 
-def _judged(seen: View, region: Mask, alike: Mask, *, growth: float) -> Grown:
+def _rate(view: View, region: Mask, similar: Mask, *, growth: float) -> Grown:
     """Rates how much `region` looks like a garment.
 
     The weights were fitted on 60 drawn figures by maximising the mean IoU of the chosen regions. The rule: a garment
@@ -204,7 +204,7 @@ def _judged(seen: View, region: Mask, alike: Mask, *, growth: float) -> Grown:
     Args:
         growth: how many times larger the region becomes at the next threshold.
     """
-    border = _border(seen, region)
+    border = _border(view, region)
     frame = float(np.concatenate([region[0], region[-1], region[:, 0], region[:, -1]]).mean())
     roundness = 4 * np.pi * float(region.sum()) / max(border.length_px, 1.0) ** 2
     widening = min(float(np.log(max(growth, 1.0))), 1.5)
@@ -216,27 +216,27 @@ def _judged(seen: View, region: Mask, alike: Mask, *, growth: float) -> Grown:
         - 1.2 * widening
         + 1.1 * np.log(roundness + 0.01)
     )
-    return Grown(region=region, alike=alike, value=float(value), score=_score(border))
+    return Grown(region=region, similar=similar, value=float(value), score=_score(border))
 
 
-def _judged_in_box(seen: View, region: Mask, inside: Mask, *, beyond: float, missed: int) -> Grown:
-    """Rates a region in a box, as `_judged` does; `beyond` is the share outside it that has the region's colour."""
-    border = _border(seen, region)
+def _rate_in_box(view: View, region: Mask, inside: Mask, *, outside_share: float, missed: int) -> Grown:
+    """Rates a region in a box, as `_rate` does; `outside_share`: share of the pixels outside with its colour."""
+    border = _border(view, region)
     value = (
         -4.0 * border.weak
         + 0.96 * np.log(border.contrast + 0.5)
         + 0.93 * np.log(region.sum() / inside.sum() + 1e-3)
         + 10.0 * _bounds_iou(region, inside)
-        - 6.0 * beyond
+        - 6.0 * outside_share
         - 4.0 * missed
     )
-    return Grown(region=region, alike=region, value=float(value), score=_score(border))
+    return Grown(region=region, similar=region, value=float(value), score=_score(border))
 
 
-def _border(seen: View, region: Mask) -> Border:
+def _border(view: View, region: Mask) -> Border:
     small = region.astype(np.uint8)
     # A band two pixels wide; the frame of the picture is not a border.
-    change = seen.edges[(cv2.dilate(small, SQUARE) > 0) & (cv2.erode(small, SQUARE) == 0)]
+    change = view.edges[(cv2.dilate(small, SQUARE) > 0) & (cv2.erode(small, SQUARE) == 0)]
     if not change.size:
         return Border(weak=1.0, contrast=0.0, length_px=0.0)
     return Border(weak=float((change < EDGE).mean()), contrast=float(change.mean()), length_px=change.size / 2)
@@ -248,29 +248,29 @@ def _score(border: Border) -> float:
 
 def _bounds_iou(region: Mask, inside: Mask) -> float:
     """Returns the IoU of the box with the bounding box of `region`, which lies inside the box."""
-    height, width = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
-    return float((height[-1] - height[0] + 1) * (width[-1] - width[0] + 1) / inside.sum())
+    _, _, width, height = cv2.boundingRect(region.astype(np.uint8))
+    return float(width * height / inside.sum())
 
 
-def _whole_and_largest(region: Mask) -> list[Mask]:
+def _region_and_largest_part(region: Mask) -> list[Mask]:
     """Returns the region and, if it has several parts, the largest: parts may be the garment, or only its colour."""
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=4)
+    count, component_ids, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=4)
     if count <= 2:
         return [region]
-    return [region, numbers == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))]
+    return [region, component_ids == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))]
 
 
-def _opened(like: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+def _open(like: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """Cuts thin leaks by a morphological opening; returns `uint8 (H, W)`."""
     return np.asarray(cv2.morphologyEx(like.astype(np.uint8), cv2.MORPH_OPEN, ROUND), np.uint8)
 
 
-def _distances(seen: View, seed: Seeds) -> Iterator[Grey]:
+def _distances(view: View, seed: Seeds) -> Iterator[Grey]:
     """Yields colour distances from the click, `float32 (H, W)`: in the fine and coarse views, and from a pattern."""
-    for lab in (seen.fine, seen.coarse):
+    for lab in (view.fine, view.coarse):
         yield _distance(lab, np.median(_window(lab, seed, SEED_RADIUS_PX), axis=0))
-    first, second = _two_colours(_window(seen.fine, seed, PATTERN_RADIUS_PX))
-    yield np.minimum(_distance(seen.fine, first), _distance(seen.fine, second))
+    first, second = _two_colours(_window(view.fine, seed, PATTERN_RADIUS_PX))
+    yield np.minimum(_distance(view.fine, first), _distance(view.fine, second))
 
 
 def _distance(lab: Lab, colour: npt.NDArray[np.float32]) -> Grey:

@@ -43,7 +43,7 @@ class SamSegmenter:
         if not (prompt.points or prompt.boxes):
             raise PromptError("Click on the garment or draw a box.")
         if len(prompt.boxes) > 1:
-            raise PromptError("One box at a time: accept or delete the first.")
+            raise PromptError("Use one box at a time: accept or delete the first one.")
         points = [[[point.x, point.y] for point in prompt.points]] if prompt.points else None
         labels = [[int(point.positive) for point in prompt.points]] if prompt.points else None
         boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in prompt.boxes] or None
@@ -51,7 +51,7 @@ class SamSegmenter:
         ambiguous = len(prompt.points) == 1 and not prompt.boxes
         features = self._embedding(image)
         with self._metrics.decode_seconds.labels(head=CLICKS).time():
-            masks, found = self._predictor.inference_features(
+            masks, detections = self._predictor.inference_features(
                 features,
                 src_shape=image.size_wh[::-1],
                 dst_shape=(INPUT_SIZE_PX, INPUT_SIZE_PX),
@@ -62,28 +62,28 @@ class SamSegmenter:
             )
         if masks is None:
             return []
-        scores = np.clip(found[:, 4].float().cpu().numpy(), 0, 1)
+        scores = np.clip(detections[:, 4].float().cpu().numpy(), 0, 1)
         segments = [
             Segment(mask=mask, score=float(score)) for mask, score in zip(masks.cpu().numpy(), scores, strict=True)
         ]
         return sorted((segment for segment in segments if segment.mask.any()), key=lambda segment: -segment.score)
 
     def prepare(self, image: Photo) -> None:
-        """Encodes the image ahead of its first prompt; prompts that wait for an answer go first."""
+        """See `ImageEncoder.prepare`."""
         if not self._embeddings.has(self._image_name(image), CLICKS):
             self._embedding(image, urgent=False)
 
     def finish(self) -> None:
-        """Waits until all embeddings are stored; to be called before the process ends."""
+        """See `ImageEncoder.finish`."""
         self._embeddings.close()
 
     def _image_name(self, image: Photo) -> str:
         return f"{image.key}-{self._fingerprint}"
 
     def _embedding(self, image: Photo, *, urgent: bool = True) -> Any:
-        kept = self._embeddings.get(self._image_name(image), CLICKS, lambda: self._encode(image), urgent=urgent)
-        embed = kept["embed"].to(self._predictor.device)
-        fine = [kept[name].to(self._predictor.device) for name in sorted(kept) if name.startswith("fine")]
+        tensors = self._embeddings.get(self._image_name(image), CLICKS, lambda: self._encode(image), urgent=urgent)
+        embed = tensors["embed"].to(self._predictor.device)
+        fine = [tensors[name].to(self._predictor.device) for name in sorted(tensors) if name.startswith("fine")]
         return {"image_embed": embed, "high_res_feats": fine} if fine else embed
 
     def _encode(self, image: Photo) -> Mapping[str, Tensors]:
@@ -113,7 +113,7 @@ def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: 
     from ultralytics.models.sam import Predictor, SAM2Predictor
 
     if ("/" in weights or "\\" in weights) and not Path(weights).is_file():
-        raise ModelError(f"SAM's weights are not at '{weights}' (SAM_WEIGHTS).")
+        raise ModelError(f"There are no SAM weights at '{weights}' (SAM_WEIGHTS).")
     kind = SAM2Predictor if "sam2" in Path(weights).name else Predictor
     overrides = {
         "model": weights,
@@ -131,5 +131,5 @@ def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: 
     except (OSError, RuntimeError, ValueError, KeyError, AttributeError, ImportError, EOFError, UnpicklingError) as e:
         raise ModelError(f"SAM does not load from '{weights}': {e}.") from e
     name = Path(weights).stem
-    mark = fingerprint(Path(weights)) if Path(weights).is_file() else name
-    return SamSegmenter(predictor, name=name, fingerprint=mark, embeddings=embeddings, metrics=metrics)
+    weights_fingerprint = fingerprint(Path(weights)) if Path(weights).is_file() else name
+    return SamSegmenter(predictor, name=name, fingerprint=weights_fingerprint, embeddings=embeddings, metrics=metrics)

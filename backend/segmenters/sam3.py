@@ -29,9 +29,9 @@ EQUAL_SCORE = 0.02
 # SAM 2's predictor has the same bound on the logits that go back into the decoder.
 LOGIT_BOUND = 32.0
 # The phrase that Ultralytics gives SAM 3 for an example without words.
-EXAMPLE_ALONE = "visual"
-KEPT_LOGITS = 256
-KEPT_PHRASES = 256
+EXAMPLE_PHRASE = "visual"
+MAX_CACHED_LOGITS = 256
+MAX_CACHED_PHRASES = 256
 
 
 class Sam3Segmenter:
@@ -64,34 +64,26 @@ class Sam3Segmenter:
         if prompt.asks_for_all:
             if prompt.points or prompt.boxes:
                 raise PromptError(
-                    "A click or a box asks for one garment, an example for all that are like it: remove one of them."
+                    "Clicks and boxes select one garment, examples select all similar ones. Remove one of the two."
                 )
             return self._find_all(image, prompt.words, prompt.examples, min_score=self._min_score)
         if len(prompt.boxes) > 1:
-            raise PromptError("One box at a time: accept or delete the first.")
+            raise PromptError("Use one box at a time: accept or delete the first one.")
         if not (prompt.points or prompt.boxes):
-            raise PromptError("Click on the garment, draw a box, or write what it is.")
+            raise PromptError("Click on the garment, draw a box, or describe it in words.")
         return self._find_one(image, prompt.points, prompt.boxes)
 
     def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
-        """Returns all instances of all phrases with a confidence above `min_score`, best first; see `Segment.words`.
-
-        Raises:
-            ImageError, LabelStudioError: the image is not encoded yet and cannot be read.
-        """
+        """See `WordReader.find_words`."""
         return self._find_all(image, tuple(phrases), (), min_score=min_score)
 
     def prepare(self, image: Photo) -> None:
-        """Encodes the image ahead of its first prompt; prompts that wait for an answer go first.
-
-        Raises:
-            ImageError, LabelStudioError: the image cannot be read.
-        """
+        """See `ImageEncoder.prepare`."""
         if not self._embeddings.has(self._image_name(image), CLICKS):
             self._embedding(image, CLICKS, urgent=False)
 
     def finish(self) -> None:
-        """Waits until all embeddings are stored; to be called before the process ends."""
+        """See `ImageEncoder.finish`."""
         self._embeddings.close()
 
     def warm_up(self) -> None:
@@ -138,11 +130,11 @@ class Sam3Segmenter:
         """Returns the garment that the box and the clicks mean; each click refines the mask of those before it."""
         features = self._embedding(image, CLICKS)
         with self._metrics.decode_seconds.labels(head=CLICKS).time(), torch.inference_mode():
-            logits, score = self._refined(image, features, tuple(points), tuple(boxes))
-            mask = _enlarged(logits, image.size_wh)
+            logits, score = self._refine(image, features, tuple(points), tuple(boxes))
+            mask = _upscale(logits, image.size_wh)
         return [Segment(mask=mask, score=score)] if mask.any() else []
 
-    def _refined(
+    def _refine(
         self, image: Photo, features: Tensors, points: tuple[Point, ...], boxes: tuple[Box, ...]
     ) -> tuple[torch.Tensor, float]:
         """Returns logits `(h, w)` of the mask, and its predicted IoU in `[0, 1]`.
@@ -155,11 +147,11 @@ class Sam3Segmenter:
             with self._logits_lock:
                 previous = self._logits.get(earlier)
             if previous is None:
-                previous, _ = self._refined(image, features, points[:-1], boxes)
+                previous, _ = self._refine(image, features, points[:-1], boxes)
         logits, score = self._decode(features, image.size_wh, points, boxes, previous)
         with self._logits_lock:
             self._logits[image.key, points, boxes] = logits
-            while len(self._logits) > KEPT_LOGITS:
+            while len(self._logits) > MAX_CACHED_LOGITS:
                 self._logits.popitem(last=False)
         return logits, score
 
@@ -173,14 +165,14 @@ class Sam3Segmenter:
     ) -> tuple[torch.Tensor, float]:
         clicks = self._sam3.clicks
         scale = np.array([self._sam3.input_size_px / size for size in size_wh], np.float32)
-        clicked = np.array([(point.x, point.y) for point in points], np.float32).reshape(1, -1, 2)
+        points_xy = np.array([(point.x, point.y) for point in points], np.float32).reshape(1, -1, 2)
         corners = np.array([((box.x_min, box.y_min), (box.x_max, box.y_max)) for box in boxes], np.float32)
         square = (self._sam3.input_size_px, self._sam3.input_size_px)
         prompts = clicks._prepare_prompts(
             square,
             square,
             bboxes=(corners * scale).reshape(-1, 4) if boxes else None,
-            points=clicked * scale if points else None,
+            points=points_xy * scale if points else None,
             labels=[[int(point.positive) for point in points]] if points else None,
         )
         # A single click is ambiguous (the border, the pallu or the saree): SAM gives three readings, else only one.
@@ -190,7 +182,7 @@ class Sam3Segmenter:
             None if previous is None else previous[None, None].to(clicks.torch_dtype),
             multimask_output=len(points) == 1 and not boxes,
         )
-        best = _best(candidates, scores)
+        best = _best_index(candidates, scores)
         logits = candidates[best].float().clamp(-LOGIT_BOUND, LOGIT_BOUND)
         return logits, float(scores[best].clamp(0, 1))
 
@@ -198,14 +190,14 @@ class Sam3Segmenter:
         self, image: Photo, words: tuple[str, ...], examples: Sequence[Box], *, min_score: float
     ) -> list[Segment]:
         if examples and len(words) > 1:
-            raise PromptError("An example goes with one phrase: remove the other words.")
+            raise PromptError("An example can be combined with one phrase only. Remove the other words.")
         features = self._embedding(image, CONCEPT)
         # One phrase after another: each takes 0.6 GB, and none depends on another's answer.
-        found = [
-            self._instances(features, image.size_wh, phrase, examples, min_score=min_score)
-            for phrase in words or (EXAMPLE_ALONE,)
+        segments = [
+            segment if words else replace(segment, words="")
+            for phrase in words or (EXAMPLE_PHRASE,)
+            for segment in self._instances(features, image.size_wh, phrase, examples, min_score=min_score)
         ]
-        segments = [replace(one, words=one.words if words else "") for ones in found for one in ones]
         return sorted(segments, key=lambda segment: -segment.score)
 
     def _instances(
@@ -217,8 +209,8 @@ class Sam3Segmenter:
         with self._concept_lock, self._metrics.decode_seconds.labels(head=CONCEPT).time():
             concept = self._sam3.concept
             concept.args.conf = min_score
-            self._look_for(phrase)
-            masks, found = concept.inference_features(
+            self._set_phrase(phrase)
+            masks, detections = concept.inference_features(
                 # The predictor reads only the positions of the coarsest level.
                 {"backbone_fpn": levels, "vision_pos_enc": [features["position"]] * len(levels)},
                 src_shape=size_wh[::-1],
@@ -229,11 +221,11 @@ class Sam3Segmenter:
             return []
         return [
             Segment(mask=mask, score=score, words=phrase)
-            for mask, score in zip(masks.cpu().numpy(), found[:, 4].tolist(), strict=True)
+            for mask, score in zip(masks.cpu().numpy(), detections[:, 4].tolist(), strict=True)
             if mask.any()
         ]
 
-    def _look_for(self, phrase: str) -> None:
+    def _set_phrase(self, phrase: str) -> None:
         """Sets the phrase in the model; recent phrases are cached, because encoding one takes a second on a CPU."""
         model = self._sam3.concept.model
         if phrase not in self._phrases:
@@ -241,18 +233,18 @@ class Sam3Segmenter:
                 model.set_classes(text=[phrase])
             self._phrases[phrase] = model.text_embeddings
         self._phrases.move_to_end(phrase)
-        while len(self._phrases) > KEPT_PHRASES:
+        while len(self._phrases) > MAX_CACHED_PHRASES:
             self._phrases.popitem(last=False)
         model.names, model.text_embeddings = [phrase], self._phrases[phrase]
 
 
-def _best(candidates: torch.Tensor, scores: torch.Tensor) -> int:
+def _best_index(candidates: torch.Tensor, scores: torch.Tensor) -> int:
     """Returns the index of the mask to take from `(n, h, w)` logits: the largest of those that score as the best."""
     areas = (candidates > 0).sum(dim=(1, 2))
     return int(torch.where(scores >= scores.max() - EQUAL_SCORE, areas, -1).argmax())
 
 
-def _enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _upscale(logits: torch.Tensor, size_wh: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Returns the mask `bool (H, W)` of logits `(h, w)`, interpolated first so that its border runs between cells."""
     width, height = size_wh
     large = functional.interpolate(logits[None, None], (height, width), mode="bilinear", align_corners=False)

@@ -27,11 +27,11 @@ INPUT_SIZE_PX = 1008
 # The parts of the interactive model that an image needs; its other parts follow objects through videos.
 IMAGE_PARTS = ("sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
 VIDEO_PARTS = ("memory_attention", "memory_encoder", "obj_ptr_proj", "obj_ptr_tpos_proj", "mask_downsample")
-HOW_TO_GET_THEM = (
-    "Meta gives them out on request: ask at https://huggingface.co/facebook/sam3, download sam3.pt, and set "
-    "SAM3_WEIGHTS to its path."
+DOWNLOAD_HINT = (
+    "Request them from Meta at https://huggingface.co/facebook/sam3, download sam3.pt, and set SAM3_WEIGHTS "
+    "to its path."
 )
-NAMED_KEYS = 5
+MAX_NAMED_KEYS = 5
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def load_sam3(weights: Path, *, device: str, precision: torch.dtype, compiled: b
         ModelError: the file is missing, not SAM 3, or lacks weights (the message names them); or the device fails.
     """
     if not weights.is_file():
-        raise ModelError(f"SAM 3's weights are not at '{weights}'. {HOW_TO_GET_THEM}")
+        raise ModelError(f"There are no SAM 3 weights at '{weights}'. {DOWNLOAD_HINT}")
     _check_is_checkpoint(weights)
     quiet_ultralytics()
     from ultralytics.models.sam import SAM3Predictor, SAM3SemanticPredictor
@@ -100,18 +100,16 @@ class EncodedBackbone(torch.nn.Module):
 
 def _check_is_checkpoint(weights: Path) -> None:
     try:
-        content = _mapped(weights)
+        content = _load_mapped(weights)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as e:
-        raise ModelError(
-            f"'{weights}' is not a checkpoint of SAM 3: it cannot be read as one. {HOW_TO_GET_THEM}"
-        ) from e
+        raise ModelError(f"'{weights}' is not a SAM 3 checkpoint: it cannot be read. {DOWNLOAD_HINT}") from e
     nested = content.get("model") if isinstance(content, dict) else None
     keys = nested if isinstance(nested, dict) else content
     if not isinstance(keys, dict) or not any(str(key).startswith("detector.") for key in keys):
-        raise ModelError(f"'{weights}' is not a checkpoint of SAM 3: it has no weight 'detector.*'. {HOW_TO_GET_THEM}")
+        raise ModelError(f"'{weights}' is not a SAM 3 checkpoint: it has no weight 'detector.*'. {DOWNLOAD_HINT}")
 
 
-def _mapped(weights: Path) -> Any:
+def _load_mapped(weights: Path) -> Any:
     """Returns the file's content, mapped, not loaded; it reads tensors only, so that a crafted file cannot run code."""
     return torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
 
@@ -125,11 +123,13 @@ def _build(weights: Path, *, compiled: bool) -> tuple[torch.nn.Module, torch.nn.
         torch.save({}, empty)
         semantic = build_sam3_image_model(str(empty), compile=compiled)
         interactive = build_interactive_sam3(str(empty), with_backbone=False)
-    missing = _fill(semantic, weights, interactive=False)
-    missing += [key for key in _fill(interactive, weights, interactive=True) if key.startswith(IMAGE_PARTS)]
+    missing = _load_weights(semantic, weights, interactive=False)
+    missing += [key for key in _load_weights(interactive, weights, interactive=True) if key.startswith(IMAGE_PARTS)]
     if missing:
-        named = ", ".join(missing[:NAMED_KEYS]) + (", …" if len(missing) > NAMED_KEYS else "")
-        raise ModelError(f"'{weights}' is not a whole SAM 3: {len(missing)} weights are missing ({named}).")
+        named = ", ".join(missing[:MAX_NAMED_KEYS]) + (", …" if len(missing) > MAX_NAMED_KEYS else "")
+        raise ModelError(
+            f"'{weights}' is an incomplete SAM 3 checkpoint: {len(missing)} weights are missing ({named})."
+        )
     for part in VIDEO_PARTS:
         delattr(interactive, part)
     interactive.image_encoder = EncodedBackbone()
@@ -143,46 +143,46 @@ def fuse_attention(model: torch.nn.Module) -> None:
     For a phrase at full size this saves half the time and 1.1 GB.
     """
 
-    def without_weights(_: torch.nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return given, {**named, "need_weights": False}
+    def drop_attention_weights(_: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "need_weights": False}
 
     for module in model.modules():
         if isinstance(module, torch.nn.MultiheadAttention):
-            module.register_forward_pre_hook(without_weights, with_kwargs=True)
+            module.register_forward_pre_hook(drop_attention_weights, with_kwargs=True)
 
 
-def _fill(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[str]:
+def _load_weights(model: torch.nn.Module, weights: Path, *, interactive: bool) -> list[str]:
     """Loads the weights that the file has; returns the names of those that it lacks."""
     from ultralytics.models.sam.build_sam3 import _load_checkpoint
 
     missing: list[str] = []
 
-    def note(_: torch.nn.Module, keys: Any) -> None:
+    def record_missing(_: torch.nn.Module, keys: Any) -> None:
         missing.extend(keys.missing_keys)
 
-    handle = model.register_load_state_dict_post_hook(note)
+    handle = model.register_load_state_dict_post_hook(record_missing)
     try:
-        with _reading_mapped():
+        with _mapped_loading():
             _load_checkpoint(model, str(weights), interactive=interactive)
     except RuntimeError as e:
         # A weight has another shape.
-        raise ModelError(f"'{weights}' is not a checkpoint of SAM 3: {str(e).splitlines()[-1].strip()}") from e
+        raise ModelError(f"'{weights}' is not a SAM 3 checkpoint: {str(e).splitlines()[-1].strip()}") from e
     finally:
         handle.remove()
     return missing
 
 
 @contextmanager
-def _reading_mapped() -> Iterator[None]:
+def _mapped_loading() -> Iterator[None]:
     """Makes Ultralytics map the file: read into memory beside the model, it would need as much memory again."""
     from ultralytics.models.sam import build_sam3
 
-    before = build_sam3.torch_load
-    build_sam3.torch_load = lambda file: _mapped(Path(file.name))
+    original = build_sam3.torch_load
+    build_sam3.torch_load = lambda file: _load_mapped(Path(file.name))
     try:
         yield
     finally:
-        build_sam3.torch_load = before
+        build_sam3.torch_load = original
 
 
 @contextmanager
@@ -190,12 +190,12 @@ def clip_tokenizer() -> Iterator[None]:
     """Provides CLIP's tokenizer from open_clip as the module `clip`, which Ultralytics imports and no registry has."""
     from open_clip.tokenizer import SimpleTokenizer
 
-    before = sys.modules.get("clip")
+    original = sys.modules.get("clip")
     sys.modules["clip"] = SimpleNamespace(simple_tokenizer=SimpleNamespace(SimpleTokenizer=SimpleTokenizer))  # type: ignore[assignment]
     try:
         yield
     finally:
-        if before is None:
+        if original is None:
             del sys.modules["clip"]
         else:
-            sys.modules["clip"] = before
+            sys.modules["clip"] = original

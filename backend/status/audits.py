@@ -22,12 +22,12 @@ class Audits:
 
     def remember(self, project_id: int, *, version: str, images: int, regions: int, wrong: int) -> None:
         """Stores the result of a version's audit: audited images, their regions, and wrong regions among these."""
-        found = {"version": version, "images": images, "regions": regions, "wrong": wrong}
+        result = {"version": version, "images": images, "regions": regions, "wrong": wrong}
         with redis_errors():
-            self._redis.hset(KEY, str(project_id), json.dumps(found))
+            self._redis.hset(KEY, str(project_id), json.dumps(result))
 
     def all(self) -> dict[str, dict[str, Any]]:
         """Project id → the result that `remember` stored last."""
         with redis_errors():
             rows = self._redis.hgetall(KEY)
-        return {as_text(project): json.loads(found) for project, found in rows.items()}
+        return {as_text(project): json.loads(result) for project, result in rows.items()}

@@ -23,35 +23,33 @@ BLUE, ORANGE, GREEN = "#2e8bc9", "#d55e00", "#009e73"
 SVG = "{http://www.w3.org/2000/svg}"
 UNNEEDED = (f"{SVG}metadata", f"{SVG}style")
 # With more versions, the numbers beside the dots would overlap.
-MOST_FIGURES = 12
+MAX_VALUE_LABELS = 12
 
 
 def generations_plot(generations: Sequence[Generation], *, current: int) -> str:
     """Plots mask mAP by version number: dots were promoted, crosses were not; a ring marks version `current`."""
-    with drawing("generations", size_in=(4.8, 2.4)) as figure:
+    with styled_figure("generations", size_in=(4.8, 2.4)) as figure:
         axes = figure.add_subplot()
-        taken = [one for one in generations if one.promoted]
-        kept = [one for one in generations if not one.promoted]
-        axes.plot([one.number for one in taken], [one.mask_map for one in taken], "-o", color=BLUE)
-        axes.plot([one.number for one in kept], [one.mask_map for one in kept], "x", color=ORANGE, markersize=8, mew=2)
-        for one in generations:
-            if one.number == current or len(generations) <= MOST_FIGURES:
-                axes.annotate(
-                    f"{one.mask_map:.3f}",
-                    (one.number, one.mask_map),
-                    (0, 10 if one.promoted else -18),
-                    textcoords="offset points",
-                    ha="center",
-                )
-            if one.number == current:
-                axes.plot(one.number, one.mask_map, "o", markersize=15, mfc="none", mec=INK)
-        numbers = [one.number for one in generations] or [current]
-        beside = 0.5 + 0.05 * (max(numbers) - min(numbers))
+        for promoted, marker, style in (
+            (True, "-o", {"color": BLUE}),
+            (False, "x", {"color": ORANGE, "ms": 8, "mew": 2}),
+        ):
+            shown = [generation for generation in generations if generation.promoted == promoted]
+            axes.plot([each.number for each in shown], [each.mask_map for each in shown], marker, **style)
+        for generation in generations:
+            point = generation.number, generation.mask_map
+            if generation.number == current or len(generations) <= MAX_VALUE_LABELS:
+                offset = (0, 10 if generation.promoted else -18)
+                axes.annotate(f"{point[1]:.3f}", point, offset, textcoords="offset points", ha="center")
+            if generation.number == current:
+                axes.plot(*point, "o", markersize=15, mfc="none", mec=INK)
+        numbers = [generation.number for generation in generations] or [current]
+        margin = 0.5 + 0.05 * (max(numbers) - min(numbers))
         axes.set(
             xlabel="version",
             ylabel="mask mAP50-95",
             ylim=(0, 1.05),
-            xlim=(min(numbers) - beside, max(numbers) + beside),
+            xlim=(min(numbers) - margin, max(numbers) + margin),
         )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         return svg(figure)
@@ -68,15 +66,15 @@ class Series:
 
 def lines_plot(series: Sequence[Series], *, name: str, xlabel: str, ylabel: str, ticks: Sequence[str] = ()) -> str:
     """Plots lines, y from 0 up, over whole numbers or the names in `ticks`; `name` must be unique in a page."""
-    with drawing(name, size_in=(4.8, 2.2)) as figure:
+    with styled_figure(name, size_in=(4.8, 2.2)) as figure:
         axes = figure.add_subplot()
-        for one, colour, marker in zip(series, (BLUE, ORANGE, GREEN), "os^", strict=False):
-            axes.plot(one.x, one.y, f"-{marker}", color=colour, label=one.name, markersize=5)
+        for line, colour, marker in zip(series, (BLUE, ORANGE, GREEN), "os^", strict=False):
+            axes.plot(line.x, line.y, f"-{marker}", color=colour, label=line.name, markersize=5)
         # Leaves room for the highest marker.
-        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.1 * max(max(one.y) for one in series) or 1))
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.1 * max(max(line.y) for line in series) or 1))
         if ticks:
-            every = max(1, len(ticks) // 6)
-            axes.set_xticks(range(0, len(ticks), every), list(ticks)[::every], parse_math=False)
+            step = max(1, len(ticks) // 6)
+            axes.set_xticks(range(0, len(ticks), step), list(ticks)[::step], parse_math=False)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if len(series) > 1:
@@ -85,7 +83,7 @@ def lines_plot(series: Sequence[Series], *, name: str, xlabel: str, ylabel: str,
 
 
 @contextmanager
-def drawing(name: str, *, size_in: tuple[float, float]) -> Iterator[Figure]:
+def styled_figure(name: str, *, size_in: tuple[float, float]) -> Iterator[Figure]:
     """Yields a new figure in Drape's style; `name` salts its SVG ids, which must be unique in a page."""
     # `svg.fonttype` none keeps text as text: searchable, and in the page's fonts, which have the labels' scripts.
     style = mpl.rc_context(
@@ -110,11 +108,11 @@ def drawing(name: str, *, size_in: tuple[float, float]) -> Iterator[Figure]:
 
 def svg(figure: Figure) -> str:
     """Returns the figure as a minimal `<svg>` element, hidden from screen readers: the page gives a text as well."""
-    written = io.BytesIO()
+    buffer = io.BytesIO()
     figure.savefig(
-        written, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
     )
-    root = etree.fromstring(written.getvalue())
+    root = etree.fromstring(buffer.getvalue())
     etree.strip_elements(root, *UNNEEDED, with_tail=False)
     used = set(re.findall(r"#([\w-]+)", etree.tostring(root, encoding="unicode")))
     for element in root.iter():

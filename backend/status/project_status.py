@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -20,28 +20,26 @@ from backend.status.audits import Audits
 from backend.status.survey import Survey, Surveys
 
 
+@dataclass(frozen=True)
 class ProjectStatus:
     """Reads the state that workers stored in Redis and beside the models' weights."""
 
-    def __init__(
-        self, connections: Connections, *, segmenter: SegmenterLoader, surveys: Surveys, audits: Audits, pace: Pace
-    ) -> None:
-        self._connections = connections
-        self._segmenter = segmenter
-        self._surveys = surveys
-        self._audits = audits
-        self._pace = pace
+    connections: Connections
+    segmenter: SegmenterLoader
+    surveys: Surveys
+    audits: Audits
+    pace: Pace
 
     def model_version(self, project_id: int | None) -> str:
         """Name of the project's champion, or of the segmenter while the project has no champion."""
-        champion = None if project_id is None else self._connections.registry.champion(project_id)
-        return champion.name if champion else self._segmenter.name
+        champion = None if project_id is None else self.connections.registry.champion(project_id)
+        return champion.name if champion else self.segmenter.name
 
     def versions(self, project_id: int | None) -> list[str]:
         """Names of the project's model versions, oldest first."""
         if project_id is None:
             return []
-        return [version.name for version in self._connections.registry.versions(project_id)]
+        return [version.name for version in self.connections.registry.versions(project_id)]
 
     def own_settings(self, project_id: int | None) -> tuple[Settings, dict[str, Any]]:
         """The settings that apply to the project, and those among them that are set for this project alone.
@@ -49,7 +47,7 @@ class ProjectStatus:
         Raises:
             SettingsError: the project's own settings cannot be read.
         """
-        settings = self._connections.settings
+        settings = self.connections.settings
         effective = settings.for_project(project_id)
         own = settings.projects().get(project_id, {}) if project_id is not None else {}
         return effective, {name: getattr(effective, name) for name in own}
@@ -63,13 +61,13 @@ class ProjectStatus:
                 "last_verdict": self._last_verdict(project_id),
                 **self._settings(project_id),
             }
-            for project_id in self._connections.registry.project_ids()
+            for project_id in self.connections.registry.project_ids()
         }
 
-    def surveys(self) -> dict[int, Survey]:
+    def latest_surveys(self) -> dict[int, Survey]:
         """Project id → its last survey; empty while Redis does not answer."""
         try:
-            return self._surveys.all()
+            return self.surveys.all()
         except QueueError:
             return {}
 
@@ -79,12 +77,12 @@ class ProjectStatus:
         Raises:
             QueueError, RedisError: Redis does not answer.
         """
-        return snapshot(self._connections.queues.redis), self._pace.images_a_minute()
+        return snapshot(self.connections.queues.redis), self.pace.images_a_minute()
 
     def queues(self) -> dict[str, Any]:
         """Everything that Redis stores; only the error while Redis does not answer."""
         try:
-            surveys, audits = self._surveys.all(), self._audits.all()
+            surveys, audits = self.surveys.all(), self.audits.all()
             jobs, images_a_minute = self.jobs()
         except (QueueError, RedisError) as e:
             return {"error": str(e)}
@@ -97,7 +95,7 @@ class ProjectStatus:
 
     def _last_verdict(self, project_id: int) -> dict[str, Any] | None:
         """The verdict on the last trained model; None before the first training."""
-        for version in reversed(self._connections.registry.versions(project_id)):
+        for version in reversed(self.connections.registry.versions(project_id)):
             verdict = read_verdict(version)
             if verdict is not None:
                 return {"version": version.name, **asdict(verdict)}
@@ -113,7 +111,7 @@ class ProjectStatus:
 
     def _auto_accept(self, project_id: int, settings: Settings) -> dict[str, Any]:
         """The state of the project's gate, and the evidence for it."""
-        champion = self._connections.registry.champion(project_id)
+        champion = self.connections.registry.champion(project_id)
         mode = settings.auto_accept
         if champion is None or mode == "off":
             return {"mode": mode}

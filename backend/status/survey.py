@@ -119,10 +119,10 @@ class Surveys:
         """Project id → its last survey, ordered by id; skips unreadable surveys, which the next count replaces."""
         with redis_errors():
             rows = self._redis.hgetall(KEY)
-        found = {}
-        for project_id, kept in rows.items():
+        surveys = {}
+        for project_id, stored in rows.items():
             try:
-                found[int(project_id)] = _JSON.validate_json(kept)
+                surveys[int(project_id)] = _JSON.validate_json(stored)
             except ValueError as e:
                 logger.warning("The survey of project %r cannot be read: %s", project_id, e)
-        return dict(sorted(found.items()))
+        return dict(sorted(surveys.items()))

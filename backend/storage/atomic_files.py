@@ -20,49 +20,49 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = False)
     Args:
         durable: waits until the content is on the disk, where it survives a crash of the machine.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = _beside(path)
-    try:
-        half.write_bytes(content.encode() if isinstance(content, str) else content)
-        if durable:
-            sync(half)
-        half.replace(path)
-    except OSError:
-        # On a full disk the incomplete file would take up the little space that is left.
-        half.unlink(missing_ok=True)
-        raise
+    with _replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def copy_atomically(source: Path, target: Path, *, durable: bool = False) -> None:
     """Copies a file in the same way."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half = _beside(target)
+    with _replacing(target, durable=durable) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def _replacing(path: Path, *, durable: bool) -> Iterator[Path]:
+    """Yields a temporary file's path for the caller to write to, and moves the file to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A hidden name that no other process or machine uses.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        shutil.copyfile(source, half)
+        yield temporary
         if durable:
-            sync(half)
-        half.replace(target)
+            sync(temporary)
+        temporary.replace(path)
     except OSError:
-        half.unlink(missing_ok=True)
+        # On a full disk the incomplete file would take up the little space that is left.
+        temporary.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def staging_folder(place: Path, *, private: bool = True) -> Iterator[Path]:
-    """Yields a new folder beside `place` for the caller to fill and move to `place`; removes it if it was not moved.
+def staging_folder(target: Path, *, private: bool = True) -> Iterator[Path]:
+    """Yields a new folder beside `target` for the caller to fill and move to `target`; removes it if it was not moved.
 
     Args:
         private: only the owner may read the folder.
     """
     if private:
-        half = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=place.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=target.parent))
     else:
-        half = place.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}")
-        half.mkdir(parents=True)
+        temporary = target.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}")
+        temporary.mkdir(parents=True)
     try:
-        yield half
+        yield temporary
     finally:
-        shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -72,8 +72,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _beside(path: Path) -> Path:
-    # A hidden name that no other process or machine uses.
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")

@@ -18,12 +18,12 @@ from backend.errors import LabelStudioUnavailableError, StorageUnavailableError
 logger = logging.getLogger(__name__)
 
 # The pauses add up to about ten minutes, besides the time of the attempts themselves.
-ATTEMPTS = 35
-LONGEST_PAUSE_S = 20
+MAX_ATTEMPTS = 35
+MAX_PAUSE_S = 20
 # For work that cannot continue without writing to the storage.
-WRITE_ATTEMPTS, WRITE_PAUSE_S = 4, 4.0
+MAX_WRITE_ATTEMPTS, MAX_WRITE_PAUSE_S = 4, 4.0
 # For quick jobs: others that need Label Studio wait behind them in the same queue.
-SHORT_PAUSE_S = 5
+MAX_SHORT_PAUSE_S = 5
 
 
 def retrying(*, timeout_s: float | None = None) -> Retrying:
@@ -34,8 +34,8 @@ def retrying(*, timeout_s: float | None = None) -> Retrying:
     """
     return Retrying(
         retry=retry_if_exception_type((LabelStudioUnavailableError, StorageUnavailableError)),
-        wait=wait_exponential(max=LONGEST_PAUSE_S if timeout_s is None else SHORT_PAUSE_S),
-        stop=stop_after_attempt(ATTEMPTS) if timeout_s is None else stop_before_delay(timeout_s),
+        wait=wait_exponential(max=MAX_PAUSE_S if timeout_s is None else MAX_SHORT_PAUSE_S),
+        stop=stop_after_attempt(MAX_ATTEMPTS) if timeout_s is None else stop_before_delay(timeout_s),
         before_sleep=before_sleep_log(logger, logging.WARNING),
         reraise=True,
     )
@@ -45,7 +45,7 @@ def retrying_writes() -> Retrying:
     """Retries work that cannot continue without the storage; raises the last failure."""
     return Retrying(
         retry=retry_if_exception_type(StorageUnavailableError),
-        wait=wait_exponential(multiplier=0.5, max=WRITE_PAUSE_S),
-        stop=stop_after_attempt(WRITE_ATTEMPTS),
+        wait=wait_exponential(multiplier=0.5, max=MAX_WRITE_PAUSE_S),
+        stop=stop_after_attempt(MAX_WRITE_ATTEMPTS),
         reraise=True,
     )

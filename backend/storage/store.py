@@ -20,7 +20,7 @@ from backend.settings import Settings
 from backend.storage.atomic_files import copy_atomically, write_atomically
 from backend.storage.retry import retrying_writes
 
-BUCKETS = "s3://"
+S3_SCHEME = "s3://"
 # Short, since a reader has copies to continue with; a writer has no alternative and retries.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
 
@@ -50,11 +50,11 @@ class Storage(Protocol):
     def url(self) -> str:
         """The storage's address; holds no secret."""
 
-    def list_under(self, under: str) -> dict[str, StoredObject]:
-        """Everything whose name begins with `under/`, at any depth, by its full name; empty if there is nothing."""
+    def list_under(self, prefix: str) -> dict[str, StoredObject]:
+        """Everything whose name begins with `prefix/`, at any depth, by its full name; empty if there is nothing."""
 
-    def folders(self, under: str) -> list[str]:
-        """Names of the folders directly below `under`, sorted."""
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly below `prefix`, sorted."""
 
     def read(self, name: str) -> bytes:
         """The content stored under the name.
@@ -91,65 +91,65 @@ class Folder:
         """Its path."""
         return str(self._folder)
 
-    def list_under(self, under: str) -> dict[str, StoredObject]:
+    def list_under(self, prefix: str) -> dict[str, StoredObject]:
         """All files below, except for hidden ones, which are unfinished writes."""
-        found: dict[str, StoredObject] = {}
-        with self._said("read"):
-            for folder, folders, files in os.walk(self._folder / under, onerror=_unless_gone):
-                folders[:] = [one for one in folders if not one.startswith(".")]
-                for path in (Path(folder, one) for one in files if not one.startswith(".")):
+        objects: dict[str, StoredObject] = {}
+        with self._storage_errors("read"):
+            for folder, folders, files in os.walk(self._folder / prefix, onerror=_raise_unless_missing):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                for path in (Path(folder, name) for name in files if not name.startswith(".")):
                     # Another process may have removed the file meanwhile.
                     with suppress(FileNotFoundError):
-                        found[path.relative_to(self._folder).as_posix()] = _kept(path)
-        return found
+                        objects[path.relative_to(self._folder).as_posix()] = _stored_file(path)
+        return objects
 
-    def folders(self, under: str) -> list[str]:
+    def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below, sorted; hidden ones are left out."""
-        folder = self._folder / under
-        with self._said("read"):
+        folder = self._folder / prefix
+        with self._storage_errors("read"):
             if not folder.is_dir():
                 return []
-            return sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+            return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
     def read(self, name: str) -> bytes:
         """A file's content."""
-        with self._said("read"):
+        with self._storage_errors("read"):
             return (self._folder / name).read_bytes()
 
     def fetch(self, name: str, to: Path) -> None:
         """Copies a file."""
-        with self._said("read"):
+        with self._storage_errors("read"):
             copy_atomically(self._folder / name, to)
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Writes the file beside its place, and moves it there."""
         path = self._folder / name
-        with self._said("written to"):
+        with self._storage_errors("written to"):
             if isinstance(content, Path):
                 copy_atomically(content, path, durable=True)
             else:
                 write_atomically(path, content, durable=True)
-            return _kept(path)
+            return _stored_file(path)
 
     def create(self, name: str, content: bytes) -> bool:
         """Creates the file by a hard link, which NFS supports too."""
         path = self._folder / name
-        half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        with self._said("written to"):
-            write_atomically(half, content, durable=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with self._storage_errors("written to"):
+            write_atomically(temporary, content, durable=True)
             try:
                 # Unlike a rename, a link never replaces a file.
-                path.hardlink_to(half)
+                path.hardlink_to(temporary)
             except FileExistsError:
                 return False
             finally:
-                half.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
         return True
 
     def remove(self, name: str) -> None:
         """Removes a file, and the folders that become empty."""
         path = self._folder / name
-        with self._said("written to"):
+        with self._storage_errors("written to"):
             path.unlink(missing_ok=True)
         # The outermost folder stays: without it the storage would look as if it were not mounted.
         for folder in list(path.relative_to(self._folder).parents)[:-1]:
@@ -157,73 +157,73 @@ class Folder:
                 (self._folder / folder).rmdir()
 
     @contextmanager
-    def _said(self, done: str) -> Iterator[None]:
+    def _storage_errors(self, action: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
             raise
         except OSError as e:
-            raise StorageUnavailableError(f"{self.url} (STORAGE_URL) cannot be {done}: {e.strerror or e}.") from e
+            raise StorageUnavailableError(f"{self.url} (STORAGE_URL) cannot be {action}: {e.strerror or e}.") from e
 
 
 class Bucket:
     """An S3 bucket, or the part of it below a prefix; credentials and endpoint come from the AWS_* variables."""
 
     def __init__(self, url: str) -> None:
-        self._root = url.removeprefix(BUCKETS).strip("/")
+        self._root = url.removeprefix(S3_SCHEME).strip("/")
 
     @property
     def url(self) -> str:
         """The URL as the settings spell it."""
-        return f"{BUCKETS}{self._root}"
+        return f"{S3_SCHEME}{self._root}"
 
-    def list_under(self, under: str) -> dict[str, StoredObject]:
+    def list_under(self, prefix: str) -> dict[str, StoredObject]:
         """Lists the bucket, a thousand names per request; the listing shows everything written before the request."""
-        with self._said("read"):
-            found: dict[str, dict[str, Any]] = self._s3.find(self._key(under), detail=True)
+        with self._storage_errors("read"):
+            listing: dict[str, dict[str, Any]] = self._s3.find(self._key(prefix), detail=True)
         # If s3fs finds nothing, it looks again, and describes an object that was written meanwhile as a directory.
-        files = {key: facts for key, facts in found.items() if facts["type"] == "file" and "ETag" in facts}
-        return {key[len(self._root) + 1 :]: _described(facts) for key, facts in files.items()}
+        files = {key: info for key, info in listing.items() if info["type"] == "file" and "ETag" in info}
+        return {key[len(self._root) + 1 :]: _stored_object(info) for key, info in files.items()}
 
-    def folders(self, under: str) -> list[str]:
+    def folders(self, prefix: str) -> list[str]:
         """Uses a listing that stops at the next slash."""
         try:
-            with self._said("read"):
-                found = self._s3.ls(self._key(under), detail=True, refresh=True)
+            with self._storage_errors("read"):
+                entries = self._s3.ls(self._key(prefix), detail=True, refresh=True)
         except FileNotFoundError:
             return []
-        return sorted(str(one["name"]).rpartition("/")[2] for one in found if one["type"] == "directory")
+        return sorted(str(entry["name"]).rpartition("/")[2] for entry in entries if entry["type"] == "directory")
 
     def read(self, name: str) -> bytes:
         """An object's content."""
-        with self._said("read"):
+        with self._storage_errors("read"):
             return bytes(self._s3.cat_file(self._key(name)))
 
     def fetch(self, name: str, to: Path) -> None:
         """Downloads an object."""
-        with self._said("read"):
+        with self._storage_errors("read"):
             self._s3.get_file(self._key(name), str(to))
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Uploads an object, a large one in parts: S3 shows it once it is complete."""
         key = self._key(name)
         for attempt in retrying_writes():
-            with attempt, self._said("written to", writing=True):
+            with attempt, self._storage_errors("written to", writing=True):
                 if isinstance(content, Path):
                     self._s3.put_file(str(content), key)
                 else:
                     self._s3.pipe_file(key, content)
-                return _described(self._s3.info(key, refresh=True))
+                return _stored_object(self._s3.info(key, refresh=True))
         raise StorageError(f"{self.url} cannot be written to.")
 
     def create(self, name: str, content: bytes) -> bool:
         """Uploads with If-None-Match, which S3 has supported since 2024."""
         for attempt in retrying_writes():
-            with attempt, self._said("written to", writing=True):
+            with attempt, self._storage_errors("written to", writing=True):
                 try:
                     self._s3.pipe_file(self._key(name), content, mode="create")
                 except OSError as e:
-                    if not _was_refused(e):
+                    if not _name_is_taken(e):
                         raise
                     return False
         return True
@@ -231,7 +231,7 @@ class Bucket:
     def remove(self, name: str) -> None:
         """Deletes an object."""
         for attempt in retrying_writes():
-            with attempt, self._said("written to"), suppress(FileNotFoundError):
+            with attempt, self._storage_errors("written to"), suppress(FileNotFoundError):
                 self._s3.rm_file(self._key(name))
 
     @cached_property
@@ -256,8 +256,8 @@ class Bucket:
         return f"{self._root}/{name}" if name else self._root
 
     @contextmanager
-    def _said(self, done: str, *, writing: bool = False) -> Iterator[None]:
-        from asyncio import TimeoutError as Late
+    def _storage_errors(self, action: str, *, writing: bool = False) -> Iterator[None]:
+        from asyncio import TimeoutError as AsyncTimeoutError
 
         from aiohttp import ClientError
         from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
@@ -266,14 +266,14 @@ class Bucket:
             yield
         except (PermissionError, NoCredentialsError, PartialCredentialsError) as e:
             raise StorageError(
-                f"{self.url} (STORAGE_URL) cannot be {done}: {first_line(e)} Look at the AWS_… variables."
+                f"{self.url} (STORAGE_URL) cannot be {action}: {first_line(e)} Check the AWS_… variables."
             ) from e
         except FileNotFoundError as e:
             if writing or "bucket does not exist" in str(e):
-                raise StorageError(f"{self.url} (STORAGE_URL) cannot be {done}: {first_line(e)}") from e
+                raise StorageError(f"{self.url} (STORAGE_URL) cannot be {action}: {first_line(e)}") from e
             raise
-        except (OSError, BotoCoreError, ClientError, Late) as e:
-            raise StorageUnavailableError(f"{self.url} (STORAGE_URL) cannot be {done}: {first_line(e)}") from e
+        except (OSError, BotoCoreError, ClientError, AsyncTimeoutError) as e:
+            raise StorageUnavailableError(f"{self.url} (STORAGE_URL) cannot be {action}: {first_line(e)}") from e
 
 
 def open_storage(settings: Settings) -> Storage | None:
@@ -281,29 +281,29 @@ def open_storage(settings: Settings) -> Storage | None:
     url = settings.storage_url
     if not url:
         return None
-    if url.startswith(BUCKETS):
+    if url.startswith(S3_SCHEME):
         return Bucket(url)
     return Folder(Path(unquote(urlsplit(url).path) if url.startswith("file://") else url))
 
 
-def _unless_gone(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     # `os.walk` would skip the error: a folder that cannot be read would look empty.
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
-def _kept(path: Path) -> StoredObject:
+def _stored_file(path: Path) -> StoredObject:
     # The file is opened first: only then does NFS check whether it has changed; otherwise it answers from its cache.
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
     return StoredObject(f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}", status.st_size, status.st_mtime)
 
 
-def _described(facts: dict[str, Any]) -> StoredObject:
-    return StoredObject(str(facts["ETag"]).strip('"'), int(facts["size"]), facts["LastModified"].timestamp())
+def _stored_object(info: dict[str, Any]) -> StoredObject:
+    return StoredObject(str(info["ETag"]).strip('"'), int(info["size"]), info["LastModified"].timestamp())
 
 
-def _was_refused(error: OSError) -> bool:
+def _name_is_taken(error: OSError) -> bool:
     """Whether an exclusive write found the name taken. Not every S3 server says which condition did not hold."""
     answer = getattr(error.__cause__, "response", None) or {}
     return isinstance(error, FileExistsError) or answer.get("Error", {}).get("Code") == "PreconditionFailed"

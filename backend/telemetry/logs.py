@@ -30,8 +30,8 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The record as one line."""
-        named = {"request": getattr(record, "request_id", ""), "job": getattr(record, "job_id", "")}
-        ids = ", ".join(f"{what} {value}" for what, value in named.items() if value)
+        id_values = {"request": getattr(record, "request_id", ""), "job": getattr(record, "job_id", "")}
+        ids = ", ".join(f"{what} {value}" for what, value in id_values.items() if value)
         # A message may quote text that somebody has sent: a line break in it could fake a further record.
         line = one_line(super().formatMessage(record))
         return f"{line} [{ids}]" if ids else line
@@ -46,7 +46,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
-        facts = {
+        fields = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
@@ -56,7 +56,7 @@ class JsonLines(logging.Formatter):
             "exception": self.formatException(record.exc_info) if record.exc_info else "",
         }
         # JSON allows characters at which some collectors end a line; as escapes they mean the same.
-        return one_line(json.dumps({name: value for name, value in facts.items() if value}, ensure_ascii=False))
+        return one_line(json.dumps({name: value for name, value in fields.items() if value}, ensure_ascii=False))
 
 
 def make_log_handler(log_format: LogFormat) -> logging.Handler:

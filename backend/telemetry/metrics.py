@@ -13,7 +13,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # Latencies stored per kind for the status page; Prometheus' histogram counts all answers.
-RECENT = 500
+MAX_RECENT = 500
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 100.0)
 
 
@@ -40,7 +40,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
+        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_RECENT))
         self.predict_seconds = Histogram(
             "drape_predict_seconds",
             "Time to answer /predict, in seconds: `interactive` for an annotator's prompt, else `batch`",
@@ -55,7 +55,10 @@ class Metrics:
             "drape_predict_failures", "/predict answered with an error status", ["kind"], registry=self.registry
         )
         self.shed = Counter(
-            "drape_predict_shed", "/predict refused, as too much was asked at once", ["kind"], registry=self.registry
+            "drape_predict_shed",
+            "/predict refused, because of too many requests at once",
+            ["kind"],
+            registry=self.registry,
         )
         self.in_flight = Gauge(
             "drape_predict_in_flight", "/predict being answered, or waiting for it", ["kind"], registry=self.registry
@@ -80,10 +83,10 @@ class Metrics:
             registry=self.registry,
         )
         self.embedding_evictions = Counter(
-            "drape_embedding_evictions", "Embeddings that a tier let go", ["tier"], registry=self.registry
+            "drape_embedding_evictions", "Embeddings that a tier evicted", ["tier"], registry=self.registry
         )
         self.embedding_bytes = Gauge(
-            "drape_embedding_bytes", "Size of the kept embeddings, in bytes", ["tier"], registry=self.registry
+            "drape_embedding_bytes", "Size of the cached embeddings, in bytes", ["tier"], registry=self.registry
         )
 
     def watch_in_flight(self, kind: str, count: Callable[[], int]) -> None:
@@ -98,10 +101,10 @@ class Metrics:
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:
         """Times one answer; an answer that raises also counts as a failure."""
-        began = time.perf_counter()
+        started = time.perf_counter()
         with self.predict_seconds.labels(kind=kind).time(), self.failures.labels(kind=kind).count_exceptions():
             yield
-        self._recent[kind].append(time.perf_counter() - began)
+        self._recent[kind].append(time.perf_counter() - started)
 
     def latency(self, kind: str) -> Latency | None:
         """Latency of the latest successful answers of that kind; None before the first."""

@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 KEY = "drape:problems"
 # Counts all problems that were ever reported; the list holds the latest only.
-COUNT = "drape:problems-reported"
-KEPT = 100
+COUNT_KEY = "drape:problems-reported"
+MAX_STORED = 100
 # A problem is a sentence, but an address or a label that it quotes may have any length.
-MOST_CHARACTERS = 1000
+MAX_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,27 @@ class Problems:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._own: deque[Problem] = deque(maxlen=KEPT)
+        self._recent: deque[Problem] = deque(maxlen=MAX_STORED)
 
     def report(self, text: str, *, project_id: int | None = None, task_id: int | None = None) -> None:
         """Logs a problem and stores it."""
         # Text from JSON may hold half of a surrogate pair, which no answer can encode.
-        text = text[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
+        text = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
         where = f"project {project_id}, task {task_id}" if task_id else f"project {project_id}"
         logger.warning("%s (%s)", text, where)
         problem = Problem(datetime.now(timezone.utc).isoformat(timespec="seconds"), text, project_id, task_id)
-        self._own.append(problem)
+        self._recent.append(problem)
         try:
             self._redis.lpush(KEY, json.dumps(asdict(problem)))
-            self._redis.ltrim(KEY, 0, KEPT - 1)
-            self._redis.incr(COUNT)
+            self._redis.ltrim(KEY, 0, MAX_STORED - 1)
+            self._redis.incr(COUNT_KEY)
         except RedisError:
-            logger.debug("Redis is away: the problem is kept in this process alone")
+            logger.debug("Redis does not answer: the problem is stored in this process only")
 
     def recent(self, count: int) -> list[Problem]:
         """The last `count` problems, newest first."""
         try:
             rows = self._redis.lrange(KEY, 0, count - 1)
         except RedisError:
-            return list(self._own)[::-1][:count]
+            return list(self._recent)[::-1][:count]
         return [Problem(**json.loads(row)) for row in rows]

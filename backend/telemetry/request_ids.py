@@ -52,19 +52,19 @@ def request_meta() -> dict[str, str]:
 @contextmanager
 def job_context(job: str, meta: dict[str, Any]) -> Iterator[None]:
     """Sets the ids while a job runs: its log records, and the jobs that it queues, carry the id of its request."""
-    given = str(meta.get(JOB_META, ""))
-    of_request = _request_id.set(given if ALLOWED.fullmatch(given) else "")
-    of_job = _job_id.set(job)
+    received = str(meta.get(JOB_META, ""))
+    request_token = _request_id.set(received if ALLOWED.fullmatch(received) else "")
+    job_token = _job_id.set(job)
     try:
         yield
     finally:
-        _job_id.reset(of_job)
-        _request_id.reset(of_request)
+        _job_id.reset(job_token)
+        _request_id.reset(request_token)
 
 
-def valid_or_new_id(given: str) -> str:
-    """`given`, if it is short and plain; else a new id of 16 hexadecimal digits."""
-    return given if ALLOWED.fullmatch(given) else secrets.token_hex(8)
+def valid_or_new_id(received: str) -> str:
+    """`received`, if it is short and plain; else a new id of 16 hexadecimal digits."""
+    return received if ALLOWED.fullmatch(received) else secrets.token_hex(8)
 
 
 class RequestIds:
@@ -80,11 +80,11 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        current = valid_or_new_id(given.decode("latin-1"))
+        received = next((value for name, value in scope["headers"] if name == _HEADER), b"")
+        current = valid_or_new_id(received.decode("latin-1"))
         # Never reset: the server runs each request in a task of its own, and afterwards logs exceptions that escape it.
         _request_id.set(current)
-        began, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 500
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -104,5 +104,5 @@ class RequestIds:
                 scope["method"],
                 scope["path"],
                 status,
-                (time.perf_counter() - began) * 1000,
+                (time.perf_counter() - started) * 1000,
             )

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import KW_ONLY, dataclass
 from typing import TypeVar
 
 import anyio
@@ -42,28 +43,29 @@ RETRY_CLICK_S, RETRY_BATCH_S = 2, 15
 
 
 class WaitEstimate:
-    """Estimates from the latest answers how long the next one takes."""
+    """Estimates from the time between the latest answers how long a new request waits."""
 
     def __init__(self) -> None:
-        self._each_s = 0.0
-        self._since_s: float | None = None
+        self._mean_s = 0.0
+        self._last_answer_s: float | None = None
 
-    def busy(self, at_s: float) -> None:
+    def start(self, at_s: float) -> None:
         """Records that there is work from now on: the interval to the next answer begins."""
-        self._since_s = at_s
+        self._last_answer_s = at_s
 
-    def answered(self, at_s: float) -> None:
+    def record_answer(self, at_s: float) -> None:
         """Records an answer; the interval since the previous one counts, however many are computed at once."""
-        if self._since_s is not None:
-            took_s = at_s - self._since_s
-            self._each_s = self._each_s + SMOOTHING * (took_s - self._each_s) if self._each_s else took_s
-        self._since_s = at_s
+        if self._last_answer_s is not None:
+            interval_s = at_s - self._last_answer_s
+            self._mean_s = self._mean_s + SMOOTHING * (interval_s - self._mean_s) if self._mean_s else interval_s
+        self._last_answer_s = at_s
 
     def expected_s(self, waiting: int) -> float:
         """Seconds until a request behind `waiting` others is answered; 0 before the first answer."""
-        return self._each_s * (waiting + 1)
+        return self._mean_s * (waiting + 1)
 
 
+@dataclass(eq=False)
 class Lane:
     """Accepts up to `max_in_flight` requests of one kind, in `threads` threads. For use from a single event loop.
 
@@ -72,36 +74,27 @@ class Lane:
             wait would stay high.
         max_wait_s: a request that is expected to take longer is refused.
         deadline_s: seconds within which every accepted request is answered.
-        yields: whether other requests go first now: then none is accepted, and none that waits is started.
+        is_paused: whether other requests go first now: then none is accepted, and none that waits is started.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        metrics: Metrics,
-        *,
-        max_in_flight: int,
-        always_accepted: int,
-        threads: int,
-        max_wait_s: float,
-        deadline_s: float,
-        retry_after_s: int,
-        yields: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._yields = yields
-        self._kind = kind
-        self._metrics = metrics
-        self._max_in_flight = max_in_flight
-        self._always_accepted = always_accepted
-        self._max_wait_s = max_wait_s
-        self._deadline_s = deadline_s
-        self._retry_after_s = retry_after_s
-        self._turns = anyio.Semaphore(threads)
-        self._threads = anyio.CapacityLimiter(threads)
+    kind: str
+    metrics: Metrics
+    _: KW_ONLY
+    max_in_flight: int
+    always_accepted: int
+    threads: int
+    max_wait_s: float
+    deadline_s: float
+    retry_after_s: int
+    is_paused: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        self._turns = anyio.Semaphore(self.threads)
+        self._limiter = anyio.CapacityLimiter(self.threads)
         self._wait_estimate = WaitEstimate()
         self._is_shedding = False
         self.in_flight = 0
-        metrics.watch_in_flight(kind, lambda: self.in_flight)
+        self.metrics.watch_in_flight(self.kind, lambda: self.in_flight)
 
     async def run(self, work: Callable[[float], Answer]) -> Answer:
         """Runs `work` in one of the lane's threads, and passes it the number of seconds that it has left.
@@ -109,15 +102,15 @@ class Lane:
         Raises:
             OverloadedError: the lane is full, would answer late, or did not answer in time.
         """
-        if self.is_full() or self._yields():
+        if self.is_full() or self.is_paused():
             raise self.overloaded()
         if not self.in_flight:
-            self._wait_estimate.busy(time.monotonic())
+            self._wait_estimate.start(time.monotonic())
         self.in_flight += 1
-        running = asyncio.ensure_future(self._work(work, ends_at=time.monotonic() + self._deadline_s))
+        running = asyncio.ensure_future(self._work(work, deadline=time.monotonic() + self.deadline_s))
         running.add_done_callback(self._finish)
-        with self._metrics.timed(self._kind):
-            done, _ = await asyncio.wait({running}, timeout=self._deadline_s + GRACE_S)
+        with self.metrics.timed(self.kind):
+            done, _ = await asyncio.wait({running}, timeout=self.deadline_s + GRACE_S)
             if not done:
                 # A thread cannot be stopped: its request counts as in flight until it is done.
                 raise self.overloaded()
@@ -125,40 +118,40 @@ class Lane:
 
     def is_full(self) -> bool:
         """Whether one more request would be refused now."""
-        late = self._wait_estimate.expected_s(self.in_flight) > self._max_wait_s
-        return self.in_flight >= self._max_in_flight or (late and self.in_flight >= self._always_accepted)
+        late = self._wait_estimate.expected_s(self.in_flight) > self.max_wait_s
+        return self.in_flight >= self.max_in_flight or (late and self.in_flight >= self.always_accepted)
 
-    async def _work(self, work: Callable[[float], Answer], *, ends_at: float) -> Answer:
+    async def _work(self, work: Callable[[float], Answer], *, deadline: float) -> Answer:
         async with self._turn():
-            return await run_sync(lambda: work(max(ends_at - time.monotonic(), 0.0)), limiter=self._threads)
+            return await run_sync(lambda: work(max(deadline - time.monotonic(), 0.0)), limiter=self._limiter)
 
     def _finish(self, running: asyncio.Future[Answer]) -> None:
         self.in_flight -= 1
         failure = None if running.cancelled() else running.exception()
         if not isinstance(failure, OverloadedError):
-            self._wait_estimate.answered(time.monotonic())
+            self._wait_estimate.record_answer(time.monotonic())
         self._log_recovery()
 
     def overloaded(self) -> OverloadedError:
         """Counts a refused request; returns the error to raise for it."""
-        self._metrics.shed.labels(kind=self._kind).inc()
+        self.metrics.shed.labels(kind=self.kind).inc()
         if not self._is_shedding:
             # Logged once: a line for each refused request would add to the load.
-            logger.warning("Too much is asked at once: %s requests are refused", self._kind)
+            logger.warning("Too many requests at once: %s requests are refused", self.kind)
         self._is_shedding = True
         return OverloadedError(
-            f"Too much is asked at once. Try again in {self._retry_after_s} seconds.",
-            retry_after_s=self._retry_after_s,
+            f"Too many requests at once. Try again in {self.retry_after_s} seconds.",
+            retry_after_s=self.retry_after_s,
         )
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        with anyio.move_on_after(self._max_wait_s) as waiting:
+        with anyio.move_on_after(self.max_wait_s) as waiting:
             await self._turns.acquire()
         if waiting.cancelled_caught:
             raise self.overloaded()
         try:
-            if self._yields():
+            if self.is_paused():
                 raise self.overloaded()
             yield
         finally:
@@ -167,7 +160,7 @@ class Lane:
     def _log_recovery(self) -> None:
         if self._is_shedding and not self.in_flight:
             self._is_shedding = False
-            logger.info("%s requests are taken on again", self._kind)
+            logger.info("%s requests are accepted again", self.kind)
 
 
 class Lanes:
@@ -194,7 +187,7 @@ class Lanes:
             max_wait_s=BATCH_MAX_WAIT_S,
             deadline_s=settings.predict_deadline_s,
             retry_after_s=RETRY_BATCH_S,
-            yields=lambda: self._clicks.in_flight > busy_clicks or self._clicks.is_full(),
+            is_paused=lambda: self._clicks.in_flight > busy_clicks or self._clicks.is_full(),
         )
 
     async def run(self, kind: str, work: Callable[[float], Answer]) -> Answer:

@@ -21,7 +21,7 @@ class Unauthorized(Exception):
     """Wrong or missing credentials."""
 
 
-def _same(given: str, expected: str) -> bool:
+def _equal(given: str, expected: str) -> bool:
     return secrets.compare_digest(given.encode(), expected.encode())
 
 
@@ -35,7 +35,7 @@ def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., 
     # Asynchronous, so that it needs no thread: a flood of requests takes all threads.
     async def check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)]) -> None:
         secret = request.headers.get(SECRET_HEADER)
-        if webhook and settings.webhook_secret and secret is not None and _same(secret, settings.webhook_secret):
+        if webhook and settings.webhook_secret and secret is not None and _equal(secret, settings.webhook_secret):
             return
         if not (settings.basic_auth_user or (webhook and settings.webhook_secret)):
             return
@@ -43,9 +43,9 @@ def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., 
         if credentials is None or not settings.basic_auth_user:
             raise Unauthorized
         # Both are always compared, so that the time of the answer does not reveal which was wrong.
-        user_right = _same(credentials.username, settings.basic_auth_user)
-        password_right = _same(credentials.password, settings.basic_auth_pass)
-        if not (user_right and password_right):
+        user_matches = _equal(credentials.username, settings.basic_auth_user)
+        password_matches = _equal(credentials.password, settings.basic_auth_pass)
+        if not (user_matches and password_matches):
             raise Unauthorized
 
     return check
@@ -54,16 +54,16 @@ def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., 
 def authenticated_routes(settings: Settings) -> type[APIRoute]:
     """Makes a route class that checks credentials before the body: FastAPI reads it before dependencies. Not `LIVE`."""
 
-    class Guarded(APIRoute):
+    class AuthenticatedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle, check = super().get_route_handler(), authenticate(settings, webhook=self.path == WEBHOOK)
             if self.path == LIVE:
                 return handle
 
-            async def checked(request: Request) -> Response:
+            async def handle_authenticated(request: Request) -> Response:
                 await check(request, await _basic(request))
                 return await handle(request)
 
-            return checked
+            return handle_authenticated
 
-    return Guarded
+    return AuthenticatedRoute

@@ -13,37 +13,37 @@ class BodyLimit:
     """ASGI middleware around the whole service. It counts bodies without a stated length as they arrive.
 
     Args:
-        most_bytes: the largest size of a body, in bytes.
+        max_bytes: the largest size of a body, in bytes.
     """
 
-    def __init__(self, app: ASGIApp, *, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self._app = app
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        stated = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if stated.isdigit() and int(stated) > self._most_bytes:
+        content_length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        if content_length.isdigit() and int(content_length) > self._max_bytes:
             await JSONResponse({"detail": self._refusal}, status_code=STATUS)(scope, receive, send)
             return
-        came = 0
+        received_bytes = 0
 
-        async def counted() -> Message:
-            nonlocal came
+        async def limited_receive() -> Message:
+            nonlocal received_bytes
             message = await receive()
-            came += len(message.get("body", b""))
-            if came > self._most_bytes:
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > self._max_bytes:
                 # FastAPI reports every other kind of error here as a body that cannot be parsed.
                 raise HTTPException(STATUS, self._refusal)
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, limited_receive, send)
 
     @property
     def _refusal(self) -> str:
         return (
-            f"The request is larger than {self._most_bytes / 1e6:g} MB (REQUEST_MAX_BYTES). Send fewer tasks at once, "
+            f"The request is larger than {self._max_bytes / 1e6:g} MB (REQUEST_MAX_BYTES). Send fewer tasks at once, "
             "or raise the setting."
         )

@@ -94,7 +94,7 @@ class Flywheel:
             for task in studio.tasks(ready.project_id, studio.task_ids(ready.project_id))
         }
         self._annotators = Annotators(
-            studio, ready.url, ready.project_id, self._config, self._settings.outlining, seeds
+            studio, ready.studio_url, ready.project_id, self._config, self._settings.outlining, seeds
         )
 
     def turn(self, size: Size) -> Iterator[Generation]:

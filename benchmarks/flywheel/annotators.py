@@ -195,7 +195,7 @@ class Annotators:
 
     def _next_task(self) -> dict[str, Any]:
         """What *Label all tasks* gives next, with the prediction that it shows."""
-        with self.label_studio.said_plainly():
+        with self.label_studio.api():
             answer = httpx.post(
                 f"{self.url}/api/dm/actions",
                 params={"id": "next_task", "project": self.project_id},
@@ -208,8 +208,8 @@ class Annotators:
     def _submit(
         self, task_id: int, result: Sequence[Mapping[str, Any]], correction: Correction, *, parent: int | None
     ) -> None:
-        with self.label_studio.said_plainly():
-            self.label_studio.sdk.annotations.create(
+        with self.label_studio.api() as sdk:
+            sdk.annotations.create(
                 task_id,
                 result=submitted(result, correction, self.config, self.outlining),
                 lead_time=correction.effort().seconds,

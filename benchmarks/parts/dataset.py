@@ -28,7 +28,7 @@ from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS
 from label_studio_config.provision import ensure_local_files, ensure_project
 from training.annotations.approvals import Approved, approved_annotations
-from training.annotations.count import OVERLAP, Counting
+from training.annotations.count import OVERLAP, ApprovalCounter
 from training.dataset.build import Dataset, build_dataset
 from training.metrics.matching import overlap
 
@@ -66,11 +66,11 @@ def measure() -> list[Row]:
             return b"".join(studio.sdk.projects.exports.download_sync(project_id, export_type="YOLO"))
 
         _compare(build(fetched, "set"), export(), seeds)
-        counting = Counting(settings, studio, project_id)
-        counting.everything()
-        again = timed(lambda _: build(list(counting.changes().approved), "set"), ROUNDS)
+        counting = ApprovalCounter(settings, studio, project_id)
+        counting.recount()
+        again = timed(lambda _: build(list(counting.update().approved), "set"), ROUNDS)
         theirs = timed(lambda _: export(), ROUNDS)
-        fetch = timed(lambda _: counting.changes(), ROUNDS)
+        fetch = timed(lambda _: counting.update(), ROUNDS)
         first = timed(lambda number: build(fetched, f"first{number}"), 2)
         only = timed(lambda _: build(fetched, "set"), ROUNDS)
     return [

@@ -106,8 +106,8 @@ def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
     """Where everything runs, and the project's tasks with the seeds of their figures."""
     settings, studio = ready.settings, LabelStudio(ready.settings)
     project = studio.project(ready.project_id)
-    with studio.said_plainly():
-        (model,) = studio.sdk.ml.list(project=ready.project_id)
+    with studio.api() as sdk:
+        (model,) = sdk.ml.list(project=ready.project_id)
     tasks, images = [], {}
     for task in studio.tasks(ready.project_id, studio.task_ids(ready.project_id)):
         stem = Path(task["data"]["image"]).stem
@@ -117,7 +117,7 @@ def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
             images[seed] = task["data"]["image"]
     site = Site(
         studio,
-        ready.url,
+        ready.studio_url,
         ready.backend_url,
         (settings.basic_auth_user, settings.basic_auth_pass),
         settings.webhook_secret,

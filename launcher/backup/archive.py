@@ -29,10 +29,10 @@ DatabaseKind = Literal["sqlite", "postgresql", "none"]
 FORMAT = 2
 MANIFEST = "manifest.json"
 # The manifest is read into memory. A longer one is cut off here, and then counts as damaged.
-MOST_MANIFEST_BYTES = 1 << 20
+MAX_MANIFEST_BYTES = 1 << 20
 # The fastest level: weights and photographs hardly become smaller, and a database does at any level.
-LEVEL = 1
-PIECE = 1 << 20
+COMPRESSION_LEVEL = 1
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,19 @@ class _Tally:
         self.size_bytes += size_bytes
         self._hash.update(f"{path}\0{size_bytes}\0".encode())
 
-    def add(self, content: bytes) -> None:
-        self._hash.update(content)
+    def add(self, chunk: bytes) -> None:
+        self._hash.update(chunk)
 
     def part(self) -> Part:
         return Part(self.name, self.files, self.size_bytes, self._hash.hexdigest())
 
 
 class ArchiveWriter:
-    """Adds files, part by part; calls `told` with the number of bytes of each piece that it writes."""
+    """Adds files, part by part; calls `on_progress` with the number of bytes of each chunk that it writes."""
 
-    def __init__(self, tar: tarfile.TarFile, told: Callable[[int], None]) -> None:
+    def __init__(self, tar: tarfile.TarFile, on_progress: Callable[[int], None]) -> None:
         self._tar = tar
-        self._told = told
+        self._on_progress = on_progress
         self._tallies: dict[PartName, _Tally] = {}
 
     def begin(self, part: PartName) -> None:
@@ -100,8 +100,8 @@ class ArchiveWriter:
         Raises:
             OSError: the file became shorter meanwhile, or the archive cannot be written.
         """
-        facts = os.fstat(file.fileno())
-        self._add(part, path, file, size=facts.st_size, mtime=int(facts.st_mtime), mode=facts.st_mode & 0o777)
+        stat = os.fstat(file.fileno())
+        self._add(part, path, file, size=stat.st_size, mtime=int(stat.st_mtime), mode=stat.st_mode & 0o777)
 
     def add_text(self, part: PartName, path: str, text: str) -> None:
         """Adds a small file with this content."""
@@ -114,7 +114,7 @@ class ArchiveWriter:
         self.begin(part)
         tally = self._tallies[part]
         tally.begin(path, size)
-        self._tar.addfile(info, _Told(file, tally.add, self._told))
+        self._tar.addfile(info, _TrackedFile(file, tally, self._on_progress))
         # Otherwise `tarfile` keeps an entry for every file in memory.
         self._tar.members = []  # type: ignore[attr-defined]
 
@@ -129,120 +129,122 @@ class ArchiveWriter:
         return manifest
 
 
-class _Told(io.RawIOBase):
-    """A file that passes each piece that is read to a hash, and its length to a counter."""
+@dataclass
+class _TrackedFile:
+    """A file that adds each chunk that is read to a tally, and reports its length."""
 
-    def __init__(self, file: IO[bytes], *others: Callable[[Any], None]) -> None:
-        self._file = file
-        self._others = others
+    file: IO[bytes]
+    tally: _Tally
+    on_progress: Callable[[int], None]
 
     def read(self, size: int = -1, /) -> bytes:
-        content = self._file.read(size)
-        hashed, counted = self._others
-        hashed(content)
-        counted(len(content))
-        return content
+        chunk = self.file.read(size)
+        self.tally.add(chunk)
+        self.on_progress(len(chunk))
+        return chunk
 
 
 @contextmanager
-def writing(path: Path, told: Callable[[int], None]) -> Iterator[ArchiveWriter]:
+def create_archive(path: Path, on_progress: Callable[[int], None]) -> Iterator[ArchiveWriter]:
     """Opens a new archive: `path` is complete and on the disk after the block, and does not exist after a failure.
 
     Raises:
         LauncherError: `path` exists already, or cannot be written.
     """
     if path.exists():
-        raise LauncherError(f"{path} is there already: choose another name.")
-    half = path.with_name(f".{path.name}.{os.getpid()}")
+        raise LauncherError(f"{path} exists already. Choose another name.")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with (
             os.fdopen(descriptor, "wb") as file,
-            gzip.GzipFile("", "wb", LEVEL, file, 0) as zipped,
+            gzip.GzipFile("", "wb", COMPRESSION_LEVEL, file, 0) as zipped,
             tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
         ):
-            yield ArchiveWriter(tar, told)
-        sync(half)
-        half.rename(path)
+            yield ArchiveWriter(tar, on_progress)
+        sync(partial)
+        partial.rename(path)
     except OSError as e:
-        raise LauncherError(f"{path} cannot be written: {e.strerror or e}. Nothing of it is left.") from e
+        raise LauncherError(f"{path} cannot be written: {e.strerror or e}. The incomplete file is deleted.") from e
     finally:
-        half.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-Taken = Callable[[PartName, str, tarfile.TarInfo], IO[bytes] | None]
+OpenTarget = Callable[[PartName, str, tarfile.TarInfo], IO[bytes] | None]
 
 
-def read_archive(file: IO[bytes], *, name: str, take: Taken = lambda part, path, info: None) -> BackupManifest:
+def read_archive(
+    file: IO[bytes], *, name: str, open_target: OpenTarget = lambda part, path, info: None
+) -> BackupManifest:
     """Reads an archive from its beginning to its end, and compares each part with the manifest.
 
     Args:
         name: the archive's name in error messages.
-        take: returns, for each file, the open file that its content goes to (closed afterwards); None to skip it.
+        open_target: returns, for each file, the open file to copy it to (closed afterwards); None to skip it.
 
     Raises:
-        LauncherError: the archive is damaged, truncated or of another format, or holds what no backup does.
+        LauncherError: the archive is damaged, truncated or of another format, or holds files that no backup has.
         OSError: the content of a file cannot be written.
     """
     tallies: dict[PartName, _Tally] = {}
-    facts = None
+    fields = None
     try:
         with gzip.open(file) as zipped, tarfile.open(fileobj=zipped, mode="r|") as tar:
             while (member := tar.next()) is not None:
                 content = tar.extractfile(member) if member.isreg() else None
-                if facts is not None or content is None:
-                    raise LauncherError(_strange(name, member.name))
+                if fields is not None or content is None:
+                    raise _unexpected_member(name, member.name)
                 if member.name == MANIFEST:
-                    facts = json.loads(content.read(MOST_MANIFEST_BYTES))
+                    fields = json.loads(content.read(MAX_MANIFEST_BYTES))
                 else:
-                    _read_member(member, content, tallies, take, name)
+                    _read_member(member, content, tallies, open_target, name)
                 tar.members = []  # type: ignore[attr-defined]
             # gzip compares the checksum only at the end of the stream.
-            while zipped.read(PIECE):
+            while zipped.read(CHUNK_BYTES):
                 pass
-        manifest = _manifest(facts, name)
+        manifest = _read_manifest(fields, name)
     except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError, ValueError, TypeError, KeyError) as e:
-        raise LauncherError(f"{name} is damaged, or was cut ({e}). Take another backup.") from e
+        raise LauncherError(f"{name} is damaged or cut short ({e}). Use another backup.") from e
     if tuple(tally.part() for tally in tallies.values()) != tuple(part for part in manifest.parts if part.files):
-        raise LauncherError(f"{name} is damaged: what it holds is not what its manifest says. Take another backup.")
+        raise LauncherError(f"{name} is damaged: its files do not match its manifest. Use another backup.")
     return manifest
 
 
 def _read_member(
-    member: tarfile.TarInfo, content: IO[bytes], tallies: dict[PartName, _Tally], take: Taken, name: str
+    member: tarfile.TarInfo, content: IO[bytes], tallies: dict[PartName, _Tally], open_target: OpenTarget, name: str
 ) -> None:
     try:
         # The folder's name does not matter: the filter refuses members that would land outside of it.
         tarfile.data_filter(member, "/restored")
     except tarfile.FilterError as e:
-        raise LauncherError(_strange(name, member.name)) from e
+        raise _unexpected_member(name, member.name) from e
     part, _, path = member.name.partition("/")
     if part not in get_args(PartName) or not path or ".." in Path(path).parts or path.startswith("/"):
-        raise LauncherError(_strange(name, member.name))
+        raise _unexpected_member(name, member.name)
     tally = tallies.setdefault(part, _Tally(part))  # type: ignore[arg-type]
     tally.begin(path, member.size)
-    target = take(tally.name, path, member)
+    target = open_target(tally.name, path, member)
     try:
-        while piece := content.read(PIECE):
-            tally.add(piece)
+        while chunk := content.read(CHUNK_BYTES):
+            tally.add(chunk)
             if target is not None:
-                target.write(piece)
+                target.write(chunk)
     finally:
         if target is not None:
             target.close()
 
 
-def _strange(name: str, member: str) -> str:
-    return f"{name} holds '{member}', which no backup of Drape's does. It is not restored."
+def _unexpected_member(name: str, member: str) -> LauncherError:
+    return LauncherError(f"{name} contains '{member}', which no backup of Drape contains. Nothing is restored.")
 
 
-def _manifest(facts: Any, name: str) -> BackupManifest:
-    if facts is None:
-        raise LauncherError(f"{name} was cut, or is no backup: it holds no manifest. Take another backup.")
-    if facts["format"] > FORMAT:
-        raise LauncherError(f"{name} was made by Drape {facts['drape']}: restore it with that or a later one.")
-    if facts["format"] < FORMAT:
+def _read_manifest(fields: Any, name: str) -> BackupManifest:
+    if fields is None:
+        raise LauncherError(f"{name} has no manifest: it is cut short or not a backup. Use another backup.")
+    if fields["format"] > FORMAT:
+        raise LauncherError(f"{name} was made by Drape {fields['drape']}. Restore it with that version or a later one.")
+    if fields["format"] < FORMAT:
         raise LauncherError(
-            f"{name} was made by Drape {facts['drape']}, and is too old for this one: restore it with that."
+            f"{name} was made by Drape {fields['drape']}, which is too old for this version. Restore it with that one."
         )
-    return BackupManifest(**{**facts, "parts": tuple(Part(**part) for part in facts["parts"])})
+    return BackupManifest(**{**fields, "parts": tuple(Part(**part) for part in fields["parts"])})

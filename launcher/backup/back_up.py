@@ -9,83 +9,65 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from launcher.backup.archive import ArchiveWriter, BackupManifest, DatabaseKind, PartName, writing
-from launcher.backup.label_studio_database import PostgresDatabase, SqliteDatabase
+from launcher.backup.archive import ArchiveWriter, BackupManifest, PartName, create_archive
 from launcher.backup.model_versions import versions_of, write_versions
 from launcher.backup.redis_state import read_state
-from launcher.backup.sources import BackupSources, redis_to_read
+from launcher.backup.sources import BackupSources, connect_to_redis
 from launcher.errors import LauncherError
 
-STATE, SQLITE, DUMP = "state.jsonl", "label_studio.sqlite3", "label_studio.dump"
-Told = Callable[[int], None]
+STATE = "state.jsonl"
+OnBytes = Callable[[int], None]
 
 
-def back_up(sources: BackupSources, file: Path, *, expected: Told, told: Told) -> BackupManifest:
+def back_up(sources: BackupSources, file: Path, *, on_total: OnBytes, on_progress: OnBytes) -> BackupManifest:
     """Writes a backup into `file`, which is complete afterwards, or does not exist.
 
     Jobs are read first and models last. So jobs that end meanwhile run again after a restore instead of being lost, and
     the backup has every model that Label Studio names. Uploads are read after the database that names them.
 
     Args:
-        expected: is called once, with the approximate number of bytes in all.
-        told: is called with the number of bytes of each piece that was written.
+        on_total: is called once, with the approximate number of bytes in all.
+        on_progress: is called with the number of bytes of each chunk that was written.
 
     Raises:
-        LauncherError: a source does not exist, or the disk is full; nothing is left of the file then.
+        LauncherError: a source does not exist, or the disk is full; the incomplete file is then deleted.
         QueueError: Redis is unreachable.
         StorageError: the models are in a storage that is unreachable.
     """
     made_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    with _beside(file) as folder:
+    with _temporary_folder(file) as folder:
         versions = versions_of(sources.settings, folder)
-        with redis_to_read(sources) as redis, (folder / STATE).open("w") as state:
+        with connect_to_redis(sources) as redis, (folder / STATE).open("w") as state:
             state.writelines(f"{line}\n" for line in read_state(redis))
-        copy = _database(sources, folder)
-        sizes = [path.stat().st_size for path in (folder / STATE, copy) if path is not None]
-        expected(sum(sizes) + versions.size_bytes() + sum(path.stat().st_size for path in _uploads(sources)))
-        with writing(file, told) as archive:
+        copy = None
+        if sources.database is not None:
+            copy = folder / sources.database.copy_name
+            sources.database.save(copy)
+        files = [path for path in (folder / STATE, copy, *_uploads(sources)) if path is not None]
+        on_total(sum(path.stat().st_size for path in files) + versions.size_bytes())
+        with create_archive(file, on_progress) as archive:
             _add(archive, "redis", folder / STATE)
             if copy is not None:
                 _add(archive, "database", copy)
                 _add_uploads(archive, sources)
             write_versions(versions, archive)
             return archive.end(
-                drape=version("drape"), label_studio=sources.studio_release, made_at=made_at, database=kind_of(sources)
+                drape=version("drape"),
+                label_studio=sources.studio_release,
+                made_at=made_at,
+                database=sources.database_kind,
             )
 
 
-def kind_of(sources: BackupSources) -> DatabaseKind:
-    """The kind of database that Label Studio uses; `none` if Drape does not back it up."""
-    match sources.database:
-        case SqliteDatabase():
-            return "sqlite"
-        case PostgresDatabase():
-            return "postgresql"
-        case _:
-            return "none"
-
-
 @contextmanager
-def _beside(file: Path) -> Iterator[Path]:
+def _temporary_folder(file: Path) -> Iterator[Path]:
     """A temporary folder for copies, beside the archive: on a disk with room, and readable only by its owner."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".backup-", dir=file.parent) as folder:
             yield Path(folder)
     except OSError as e:
-        raise LauncherError(f"{file} cannot be written: {e.strerror or e}. Nothing of it is left.") from e
-
-
-def _database(sources: BackupSources, folder: Path) -> Path | None:
-    match sources.database:
-        case None:
-            return None
-        case SqliteDatabase() as database:
-            copy = folder / SQLITE
-        case PostgresDatabase() as database:
-            copy = folder / DUMP
-    database.save(copy)
-    return copy
+        raise LauncherError(f"{file} cannot be written: {e.strerror or e}. The incomplete file is deleted.") from e
 
 
 def _add(archive: ArchiveWriter, part: PartName, path: Path) -> None:

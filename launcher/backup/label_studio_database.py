@@ -13,12 +13,14 @@ import tempfile
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
+from launcher.backup.archive import DatabaseKind
 from launcher.errors import LauncherError
 
 # Iterations of the password hash. Any number works, because Django reads it from the hash itself.
-HASHED_TIMES = 1_000_000
+PBKDF2_ITERATIONS = 1_000_000
 # Endings of the files beside a database in which SQLite stores unfinished transactions.
 JOURNALS = ("-journal", "-wal", "-shm")
 
@@ -27,6 +29,9 @@ JOURNALS = ("-journal", "-wal", "-shm")
 class SqliteDatabase:
     """A database file, which Label Studio may be writing to."""
 
+    kind: ClassVar[DatabaseKind] = "sqlite"
+    # Name of the copy in a backup.
+    copy_name: ClassVar[str] = "label_studio.sqlite3"
     path: Path
 
     def save(self, into: Path) -> None:
@@ -38,7 +43,7 @@ class SqliteDatabase:
             LauncherError: the database does not exist, cannot be copied, or is damaged.
         """
         if not self.path.is_file():
-            raise LauncherError(f"There is no Label Studio database {self.path}. Did `drape up` run with this data?")
+            raise LauncherError(f"Label Studio's database {self.path} does not exist. Is the data directory right?")
         try:
             with closing(sqlite3.connect(self.path, timeout=60)) as source, closing(sqlite3.connect(into)) as copy:
                 source.backup(copy)
@@ -46,7 +51,7 @@ class SqliteDatabase:
             raise LauncherError(f"{self.path} cannot be copied: {e}.") from e
         check_sqlite(into)
 
-    def holds_something(self) -> bool:
+    def has_data(self) -> bool:
         """Whether the database exists."""
         return self.path.exists()
 
@@ -55,18 +60,18 @@ def check_sqlite(path: Path) -> None:
     """Raises `LauncherError` if the file is not an intact database."""
     try:
         with closing(sqlite3.connect(path)) as database:
-            (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            (result,) = database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as e:
-        said = str(e)
-    if said != "ok":
-        raise LauncherError(f"Label Studio's database is damaged: {said}.")
+        result = str(e)
+    if result != "ok":
+        raise LauncherError(f"Label Studio's database is damaged: {result}.")
 
 
 def set_password(path: Path, *, email: str, password: str) -> None:
     """Sets an account's password, hashed as Django does it; does nothing if no account has that address."""
     salt = secrets.token_hex(11)
-    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), HASHED_TIMES)
-    hashed = f"pbkdf2_sha256${HASHED_TIMES}${salt}${base64.b64encode(digest).decode()}"
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), PBKDF2_ITERATIONS)
+    hashed = f"pbkdf2_sha256${PBKDF2_ITERATIONS}${salt}${base64.b64encode(digest).decode()}"
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE htx_user SET password = ? WHERE email = ?", (hashed, email))
 
@@ -75,6 +80,8 @@ def set_password(path: Path, *, email: str, password: str) -> None:
 class PostgresDatabase:
     """A database at `postgresql://user@host/name`; PostgreSQL's own tools must be on the PATH."""
 
+    kind: ClassVar[DatabaseKind] = "postgresql"
+    copy_name: ClassVar[str] = "label_studio.dump"
     url: str
     password: str = field(default="", repr=False)
 
@@ -84,7 +91,7 @@ class PostgresDatabase:
         Raises:
             LauncherError: the dump failed; the message quotes `pg_dump`.
         """
-        self._asked("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={into}")
+        self._run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={into}")
 
     def restore(self, dump: Path) -> None:
         """Replaces everything in the database with a dump, in one transaction: a failure changes nothing.
@@ -94,44 +101,44 @@ class PostgresDatabase:
         Raises:
             LauncherError: the restore failed; the message quotes PostgreSQL.
         """
-        read = [_tool("pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(dump)]
+        read_dump = [_tool("pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(dump)]
         with (
-            tempfile.TemporaryFile() as wrong,
-            subprocess.Popen(read, stdout=subprocess.PIPE, stderr=wrong) as reading,
+            tempfile.TemporaryFile() as stderr,
+            subprocess.Popen(read_dump, stdout=subprocess.PIPE, stderr=stderr) as reader,
             subprocess.Popen(
                 [_tool("psql"), f"--dbname={self._address()}", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=wrong,
+                stderr=stderr,
                 env=self._environment(),
-            ) as writing,
+            ) as writer,
         ):
-            _pump(reading, writing)
-            failed = writing.wait() or reading.wait()
-            wrong.seek(0)
-            said = wrong.read().decode(errors="replace")
+            _pipe_sql(reader, writer)
+            failed = writer.wait() or reader.wait()
+            stderr.seek(0)
+            errors = stderr.read().decode(errors="replace")
         if failed:
-            raise LauncherError(f"The database cannot be restored, and is as it was: {_first(said)}")
+            raise LauncherError(f"The database cannot be restored, and is unchanged: {_error_line(errors)}")
 
-    def holds_something(self) -> bool:
+    def has_data(self) -> bool:
         """Whether the database has any table."""
-        return self._number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") > 0
+        return self._query_number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") > 0
 
-    def others(self) -> int:
+    def other_connections(self) -> int:
         """Number of programs that are connected to the database besides this one; health checks do not count."""
-        return self._number(
+        return self._query_number(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
             "AND backend_type = 'client backend' AND application_name <> 'pg_isready'"
         )
 
-    def _number(self, query: str) -> int:
-        return int(self._asked("psql", "--no-psqlrc", "--tuples-only", "--no-align", f"--command={query}"))
+    def _query_number(self, query: str) -> int:
+        return int(self._run("psql", "--no-psqlrc", "--tuples-only", "--no-align", f"--command={query}"))
 
-    def _asked(self, tool: str, *arguments: str) -> str:
+    def _run(self, tool: str, *arguments: str) -> str:
         command = [_tool(tool), f"--dbname={self._address()}", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
         if done.returncode:
-            raise LauncherError(f"{tool} failed for LABEL_STUDIO_DATABASE: {_first(done.stderr)}")
+            raise LauncherError(f"{tool} failed for LABEL_STUDIO_DATABASE: {_error_line(done.stderr)}")
         return done.stdout
 
     def _address(self) -> str:
@@ -141,20 +148,20 @@ class PostgresDatabase:
         return parts._replace(netloc=f"{user.partition(':')[0]}@{host}" if user else host).geturl()
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         password = self.password or unquote(urlsplit(self.url).password or "")
-        return {**kept, **({"PGPASSWORD": password} if password else {})}
+        return environment | ({"PGPASSWORD": password} if password else {})
 
 
-def _pump(reading: subprocess.Popen[bytes], writing: subprocess.Popen[bytes]) -> None:
+def _pipe_sql(reader: subprocess.Popen[bytes], writer: subprocess.Popen[bytes]) -> None:
     """Runs the SQL that is read in one transaction; without COMMIT if reading fails, so that PostgreSQL rolls back."""
-    source, target = reading.stdout, writing.stdin
+    source, target = reader.stdout, writer.stdin
     if source is None or target is None:
         raise ValueError("Both need pipes.")
     try:
         target.write(b"BEGIN;\nDROP SCHEMA public CASCADE;\nCREATE SCHEMA public;\n")
         shutil.copyfileobj(source, target)
-        if reading.wait() == 0:
+        if reader.wait() == 0:
             target.write(b"\nCOMMIT;\n")
         target.close()
     except BrokenPipeError:
@@ -163,12 +170,12 @@ def _pump(reading: subprocess.Popen[bytes], writing: subprocess.Popen[bytes]) ->
 
 
 def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise LauncherError(f"There is no {name} on the PATH. Install PostgreSQL's client (Debian: postgresql-client).")
-    return found
+    path = shutil.which(name)
+    if path is None:
+        raise LauncherError(f"{name} is not on the PATH. Install PostgreSQL's client (Debian: postgresql-client).")
+    return path
 
 
-def _first(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[0] if lines else "it does not say why.")
+def _error_line(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no error message.")

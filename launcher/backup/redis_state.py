@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from redis import Redis
@@ -22,10 +23,10 @@ from backend.queues.job_claims import CLAIMS, claimed_ids, claims_key
 from backend.queues.job_records import OPEN_STATES
 from backend.queues.queues import QUEUES
 
-OURS = "drape:*"
-OPEN = frozenset(state.value for state in OPEN_STATES)
+KEY_PATTERN = "drape:*"
+OPEN_STATUSES = frozenset(state.value for state in OPEN_STATES)
 # Fields of a job about its present run, which a restored job does not continue.
-OF_A_RUN = frozenset({"started_at", "ended_at", "last_heartbeat", "worker_name"})
+RUN_FIELDS = frozenset({"started_at", "ended_at", "last_heartbeat", "worker_name"})
 
 
 def read_state(redis: Redis) -> Iterator[str]:
@@ -33,37 +34,36 @@ def read_state(redis: Redis) -> Iterator[str]:
     for queue, job_id in _open_ids(redis):
         fields = redis.hgetall(Job.key_for(job_id))
         # A job that ended meanwhile must not run again.
-        if as_text(fields.get(b"status", b"")) in OPEN:
-            kept = {as_text(name): _packed(value) for name, value in fields.items() if as_text(name) not in OF_A_RUN}
-            yield json.dumps({"queue": queue, "job": job_id, "fields": kept})
-    for key in redis.scan_iter(OURS):
+        if as_text(fields.get(b"status", b"")) in OPEN_STATUSES:
+            encoded = {as_text(name): _encode(value) for name, value in fields.items()}
+            stored = {name: value for name, value in encoded.items() if name not in RUN_FIELDS}
+            yield json.dumps({"queue": queue, "job": job_id, "fields": stored})
+    for key in redis.scan_iter(KEY_PATTERN):
         if redis.ttl(key) == -1 and not as_text(key).startswith(CLAIMS):
-            yield json.dumps({"key": as_text(key), **_value(redis, key)})
+            yield json.dumps({"key": as_text(key), **_read_key(redis, key)})
 
 
 def write_state(redis: Redis, lines: Iterable[str]) -> int:
     """Replaces all jobs and keys of Drape with those of a backup; returns how many jobs wait now."""
-    _forget(redis)
+    _delete_all(redis)
     queues = {name: Queue(name, connection=redis) for name in QUEUES}
     jobs = 0
     for line in lines:
-        facts = json.loads(line)
-        if "job" in facts:
-            # The queue no longer exists: no worker would take the job.
-            if facts["queue"] not in queues:
-                continue
-            fields = {name: _unpacked(value) for name, value in facts["fields"].items()}
-            redis.hset(Job.key_for(facts["job"]), mapping=fields)
-            queues[facts["queue"]].enqueue_job(Job.fetch(facts["job"], connection=redis))
+        record = json.loads(line)
+        if "job" not in record:
+            _write_key(redis, record)
+        # A queue that no longer exists has no worker.
+        elif record["queue"] in queues:
+            fields = {name: _decode(value) for name, value in record["fields"].items()}
+            redis.hset(Job.key_for(record["job"]), mapping=fields)
+            queues[record["queue"]].enqueue_job(Job.fetch(record["job"], connection=redis))
             jobs += 1
-        else:
-            _put(redis, facts)
     return jobs
 
 
-def holds_something(redis: Redis) -> bool:
+def has_data(redis: Redis) -> bool:
     """Whether Redis holds any open job, or any key of Drape that does not expire."""
-    return bool(_open_ids(redis)) or any(redis.ttl(key) == -1 for key in redis.scan_iter(OURS))
+    return bool(_open_ids(redis)) or any(redis.ttl(key) == -1 for key in redis.scan_iter(KEY_PATTERN))
 
 
 def _open_ids(redis: Redis) -> list[tuple[str, str]]:
@@ -76,19 +76,18 @@ def _open_ids(redis: Redis) -> list[tuple[str, str]]:
             # Jobs that a worker has claimed and not yet begun.
             pipeline.hvals(claims_key(queue.name))
             pipeline.lrange(queue.key, 0, -1)
-        found = pipeline.execute()
-    ids: dict[str, str] = {}
+        answers = pipeline.execute()
+    queue_of: dict[str, str] = {}
     for number, queue in enumerate(queues):
-        started, *others = found[4 * number : 4 * number + 4]
+        started, *waiting = answers[4 * number : 4 * number + 4]
         # This registry stores `<job's id>:<run's id>`.
-        for job_id in [as_text(one).partition(":")[0] for one in started] + [
-            as_text(one) for many in others for one in many
-        ]:
-            ids.setdefault(job_id, queue.name)
-    return [(queue_name, job_id) for job_id, queue_name in ids.items()]
+        job_ids = [as_text(entry).partition(":")[0] for entry in started]
+        for job_id in [*job_ids, *map(as_text, chain(*waiting))]:
+            queue_of.setdefault(job_id, queue.name)
+    return [(queue_name, job_id) for job_id, queue_name in queue_of.items()]
 
 
-def _forget(redis: Redis) -> None:
+def _delete_all(redis: Redis) -> None:
     """Deletes all jobs of Drape's queues, ended jobs too, and all of its keys."""
     for name in QUEUES:
         queue = Queue(name, connection=redis)
@@ -106,43 +105,45 @@ def _forget(redis: Redis) -> None:
             if job is not None:
                 job.delete()
         redis.delete(queue.key, queue.intermediate_queue_key, *(registry.key for registry in registries))
-    for key in redis.scan_iter(OURS):
+    for key in redis.scan_iter(KEY_PATTERN):
         redis.delete(key)
 
 
-def _value(redis: Redis, key: bytes) -> dict[str, Any]:
+def _read_key(redis: Redis, key: bytes) -> dict[str, Any]:
     match kind := as_text(redis.type(key)):
         case "hash":
-            value: Any = {_packed(name): _packed(one) for name, one in redis.hgetall(key).items()}
+            value: Any = {_encode(name): _encode(item) for name, item in redis.hgetall(key).items()}
         case "list":
-            value = [_packed(one) for one in redis.lrange(key, 0, -1)]
+            value = list(map(_encode, redis.lrange(key, 0, -1)))
         case "set":
-            value = [_packed(one) for one in redis.smembers(key)]
+            value = list(map(_encode, redis.smembers(key)))
         case "string":
-            value = _packed(redis.get(key) or b"")
+            value = _encode(redis.get(key) or b"")
         case _:
-            raise ValueError(f"Drape keeps no {kind} in Redis ({as_text(key)}).")
+            raise ValueError(f"A backup cannot hold the Redis type '{kind}' of the key {as_text(key)}.")
     return {"kind": kind, "value": value}
 
 
-def _put(redis: Redis, facts: dict[str, Any]) -> None:
-    key, value = facts["key"], facts["value"]
-    match facts["kind"]:
+def _write_key(redis: Redis, record: dict[str, Any]) -> None:
+    key, value = record["key"], record["value"]
+    match record["kind"]:
         case "hash":
-            redis.hset(key, mapping={_unpacked(name): _unpacked(one) for name, one in value.items()})
+            redis.hset(key, mapping={_decode(name): _decode(item) for name, item in value.items()})
         case "list":
-            redis.rpush(key, *map(_unpacked, value))
+            redis.rpush(key, *map(_decode, value))
         case "set":
-            redis.sadd(key, *map(_unpacked, value))
+            redis.sadd(key, *map(_decode, value))
         case "string":
-            redis.set(key, _unpacked(value))
+            redis.set(key, _decode(value))
         case kind:
-            raise ValueError(f"A backup of a later Drape: {kind} in Redis.")
+            raise ValueError(
+                f"The backup was made by a later Drape: it holds the Redis type '{kind}' of the key {key}."
+            )
 
 
-def _packed(value: bytes | str) -> str:
+def _encode(value: bytes | str) -> str:
     return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
 
 
-def _unpacked(value: str) -> bytes:
+def _decode(value: str) -> bytes:
     return base64.b64decode(value)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Replacement:
-    """A file or folder to replace or, with `gone`, only to remove."""
+    """A file or folder to replace or, with `remove_only`, to remove."""
 
     path: Path
-    gone: bool = False
+    remove_only: bool = False
 
     @property
     def new(self) -> Path:
@@ -28,19 +28,19 @@ class Replacement:
         return self.path.with_name(f".{self.path.name}.before")
 
 
-def settle(sources: Sequence[Replacement]) -> None:
+def recover(replacements: Sequence[Replacement]) -> None:
     """Cleans up after a replacement that was killed; if it was incomplete, it is undone."""
-    if any(place.new.exists() for place in sources):
-        for place in sources:
-            if place.old.exists():
-                delete(place.path)
-                place.old.rename(place.path)
-    for place in sources:
-        delete(place.new)
-        delete(place.old)
+    if any(replacement.new.exists() for replacement in replacements):
+        for replacement in replacements:
+            if replacement.old.exists():
+                delete(replacement.path)
+                replacement.old.rename(replacement.path)
+    for replacement in replacements:
+        delete(replacement.new)
+        delete(replacement.old)
 
 
-def replace_all(sources: Sequence[Replacement]) -> None:
+def replace_all(replacements: Sequence[Replacement]) -> None:
     """Moves all new files and folders to their places; if one move fails, moves all old ones back.
 
     Raises:
@@ -49,30 +49,30 @@ def replace_all(sources: Sequence[Replacement]) -> None:
     # Source and target of each move.
     moved: list[tuple[Path, Path]] = []
     try:
-        for place in sources:
-            steps = [] if place.gone else [(place.new, place.path)]
-            if place.path.exists():
-                steps.insert(0, (place.path, place.old))
-            for source, target in steps:
+        for replacement in replacements:
+            moves = [] if replacement.remove_only else [(replacement.new, replacement.path)]
+            if replacement.path.exists():
+                moves.insert(0, (replacement.path, replacement.old))
+            for source, target in moves:
                 source.rename(target)
                 moved.append((source, target))
     except OSError:
         for source, target in reversed(moved):
             target.rename(source)
         raise
-    for place in sources:
+    for replacement in replacements:
         # Old files that remain do no harm, and the next replacement deletes them.
         with suppress(OSError):
-            delete(place.old)
+            delete(replacement.old)
 
 
-def as_its_surroundings(path: Path) -> None:
-    """Gives a new file or folder, and all below it, the owner of the folder around it; does nothing unless root."""
+def inherit_owner(path: Path) -> None:
+    """Gives a new file or folder, and all below it, the owner of its parent folder; does nothing unless root."""
     if os.geteuid() != 0:
         return
-    around = path.parent.stat()
-    for one in [path, *path.rglob("*")]:
-        os.chown(one, around.st_uid, around.st_gid)
+    parent = path.parent.stat()
+    for entry in [path, *path.rglob("*")]:
+        os.chown(entry, parent.st_uid, parent.st_gid)
 
 
 def delete(path: Path) -> None:

@@ -17,15 +17,16 @@ from backend.label_studio.connection import fetch_version
 from backend.queues.redis_connection import redis_errors, workers_of
 from backend.registry.registry import Registry
 from backend.settings import Settings
+from launcher.backup.archive import DatabaseKind
 from launcher.backup.label_studio_database import PostgresDatabase, SqliteDatabase
 from launcher.errors import LauncherError
 from launcher.stack.health import backend_answers
 from launcher.stack.label_studio_server import studio_answers
-from launcher.stack.redis_server import redis_answers, redis_program, redis_url
+from launcher.stack.redis_server import check_redis, redis_answers, redis_program, redis_url
 from launcher.stack.saved_settings import complete
 from launcher.stack.supervisor import Supervisor, free_port
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -60,49 +61,55 @@ class BackupSources:
         return Registry.of(self.settings)
 
     @property
+    def database_kind(self) -> DatabaseKind:
+        """The kind of database that Label Studio uses; `none` if Drape does not back it up."""
+        return "none" if self.database is None else self.database.kind
+
+    @property
     def studio_release(self) -> str:
         """Label Studio's version: from its environment if `drape up` runs it, else from its API; '' if unknown."""
         if self.own_studio:
             folders = [str(folder) for folder in self.studio_venv.glob("lib/python*/site-packages")]
-            return next((one.version for one in distributions(name="label-studio", path=folders)), "")
+            return next((package.version for package in distributions(name="label-studio", path=folders)), "")
         try:
-            return str(fetch_version(self.settings.label_studio_url, timeout_s=PATIENCE_S).json()["release"])
+            return str(fetch_version(self.settings.label_studio_url, timeout_s=TIMEOUT_S).json()["release"])
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
             return ""
 
 
-def sources_of(given: Settings, *, with_studio: bool, studio_venv: Path) -> BackupSources:
+def sources_of(settings: Settings, *, with_studio: bool, studio_venv: Path) -> BackupSources:
     """Determines where all data is.
 
     Args:
-        given: settings from the environment and the command line; values of the last `drape up` are added.
+        settings: those from the environment and the command line; values of the last `drape up` are added.
         with_studio: False leaves out Label Studio's database and uploads.
 
     Raises:
         LauncherError: the settings do not say where Label Studio stores its data.
     """
-    data = given.data_dir.resolve()
-    own_studio = not (given.label_studio_url and given.label_studio_api_key) and not given.label_studio_database
+    data = settings.data_dir.resolve()
+    own_studio = (
+        not (settings.label_studio_url and settings.label_studio_api_key) and not settings.label_studio_database
+    )
     database: SqliteDatabase | PostgresDatabase | None = None
     uploads = None
     if with_studio and own_studio:
         database = SqliteDatabase(data / "label-studio" / "label_studio.sqlite3")
         uploads = data / "label-studio" / "media"
     elif with_studio:
-        if not given.label_studio_database or given.label_studio_files is None:
+        if not settings.label_studio_database or settings.label_studio_files is None:
             raise LauncherError(
-                "This Label Studio is not `drape up`'s own. Say where its data is, by LABEL_STUDIO_DATABASE "
-                "(postgresql://user@host/name) and LABEL_STUDIO_FILES (its folder `media`); or leave it out with "
-                "--no-label-studio."
+                "`drape up` does not run this Label Studio. Set LABEL_STUDIO_DATABASE (postgresql://user@host/name) "
+                "and LABEL_STUDIO_FILES (its folder `media`), or leave its data out with --no-label-studio."
             )
-        database = PostgresDatabase(given.label_studio_database, given.postgres_password)
-        uploads = given.label_studio_files
-    settings = complete(given.model_copy(update={"data_dir": data}))
-    return BackupSources(settings, data, own_studio, not given.redis_url, database, uploads, studio_venv)
+        database = PostgresDatabase(settings.label_studio_database, settings.postgres_password)
+        uploads = settings.label_studio_files
+    completed = complete(settings.model_copy(update={"data_dir": data}))
+    return BackupSources(completed, data, own_studio, not settings.redis_url, database, uploads, studio_venv)
 
 
 @contextmanager
-def redis_to_read(sources: BackupSources) -> Iterator[Redis]:
+def connect_to_redis(sources: BackupSources) -> Iterator[Redis]:
     """Connects to the Redis that runs; if it is `drape up`'s and stopped, starts it while the block runs.
 
     Raises:
@@ -117,8 +124,7 @@ def redis_to_read(sources: BackupSources) -> Iterator[Redis]:
                 return
         except Timeout:
             url = sources.settings.redis_address
-    if not redis_answers(url):
-        raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password.")
+    check_redis(url)
     with Redis.from_url(url) as redis, redis_errors():
         yield redis
 
@@ -126,11 +132,11 @@ def redis_to_read(sources: BackupSources) -> Iterator[Redis]:
 @contextmanager
 def own_redis(folder: Path) -> Iterator[Redis]:
     """Runs a Redis on the data in `folder`, at a random free port; the data is on the disk when the block ends."""
-    port, word = free_port(), "for-a-moment"
+    port, password = free_port(), "for-a-moment"
     with TemporaryDirectory() as logs:
         supervisor = Supervisor(Path(logs))
-        url = redis_url(port, word)
-        supervisor.start(redis_program(folder, port=port, password=word))
+        url = redis_url(port, password)
+        supervisor.start(redis_program(folder, port=port, password=password))
         try:
             supervisor.wait_until(lambda: redis_answers(url), what="Redis", timeout_s=60)
             with Redis.from_url(url) as redis, redis_errors():
@@ -140,7 +146,7 @@ def own_redis(folder: Path) -> Iterator[Redis]:
 
 
 @contextmanager
-def nobody_works(sources: BackupSources) -> Iterator[None]:
+def exclusive_access(sources: BackupSources) -> Iterator[None]:
     """Prevents `drape up` from starting while the block runs.
 
     Raises:
@@ -149,27 +155,26 @@ def nobody_works(sources: BackupSources) -> Iterator[None]:
     sources.data.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(sources.data / "up.lock", timeout=0):
-            _refuse_running(sources)
+            _check_stopped(sources)
             yield
     except Timeout as e:
-        raise LauncherError(f"`drape up` works in {sources.data}. Stop it (Ctrl-C), then restore.") from e
+        raise LauncherError(f"`drape up` runs in {sources.data}. Stop it (Ctrl-C), then restore.") from e
 
 
-def _refuse_running(sources: BackupSources) -> None:
-    studio = sources.settings.label_studio_url
-    if sources.database is not None and studio and studio_answers(studio):
-        raise LauncherError(f"Label Studio runs at {studio}. Stop it, then restore.")
+def _check_stopped(sources: BackupSources) -> None:
+    studio_url = sources.settings.label_studio_url
+    if sources.database is not None and studio_url and studio_answers(studio_url):
+        raise LauncherError(f"Label Studio runs at {studio_url}. Stop it, then restore.")
     if backend_answers(sources.settings.backend_address):
         raise LauncherError("The backend runs. Stop it (`drape serve`, `docker-compose stop backend`), then restore.")
     if not sources.own_redis:
-        if not redis_answers(sources.settings.redis_address):
-            raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password. Start it, then restore.")
+        check_redis(sources.settings.redis_address)
         with Redis.from_url(sources.settings.redis_address) as redis, redis_errors():
             names = sorted(worker.name for worker in workers_of(redis))
         if names:
             raise LauncherError(
-                f"Workers run ({', '.join(names)}). Stop them and the timer, then restore; Redis forgets dead ones "
-                "within minutes."
+                f"Workers run ({', '.join(names)}). Stop them and the timer, then restore. Redis lists dead workers "
+                "for some minutes."
             )
-    if isinstance(sources.database, PostgresDatabase) and (others := sources.database.others()):
-        raise LauncherError(f"Label Studio's database has {others} other connections. Stop Label Studio, then restore.")
+    if isinstance(sources.database, PostgresDatabase) and (count := sources.database.other_connections()):
+        raise LauncherError(f"Label Studio's database has {count} other connections. Stop Label Studio, then restore.")

@@ -5,7 +5,7 @@
 - `data`: import, export
 - `models`: models list, show, promote, rollback, prune, export
 - `backup`: backup, restore
-- `label_config`: the label config that a command's options select
+- `options`: options that several commands share, and the label config that options select
 - `terminal`: the console that commands print to
 - `progress_bar`: a progress bar for jobs that workers run
 - `score_table`: the metrics that `models show` and `evaluate` print

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from launcher.commands.options import Mapping, Project, split_list
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
-from launcher.stack.saved_settings import kept_settings
+from launcher.stack.saved_settings import saved_settings
 
 if TYPE_CHECKING:
     from training.data_in.annotated_image import AnnotatedImage
@@ -20,33 +21,35 @@ console = Terminal()
 
 def import_garments(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="A set's folder or file; or photographs: files, a pattern.")
+        list[str],
+        typer.Argument(metavar="PATH", help="A data set's folder or file, or photographs: files, or a pattern."),
     ],
-    project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
+    project: Project,
     form: Annotated[
         Literal[
             "auto", "coco", "deepfashion2", "imaterialist", "masks", "parquet", "yolo", "label-studio", "photographs"
         ],
-        typer.Option("--format", help="How the set is laid out; `auto` looks at it."),
+        typer.Option("--format", help="Format of the data set; `auto` recognises it."),
     ] = "auto",
-    images: Annotated[Path | None, typer.Option(help="Folder of the images, where they lie elsewhere.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the data set's images, if elsewhere.")] = None,
     kind: Annotated[
-        Literal["annotations", "predictions"], typer.Option("--as", help="Approved garments, or such to review.")
+        Literal["annotations", "predictions"],
+        typer.Option("--as", help="Import garments as approved annotations, or as predictions to review."),
     ] = "annotations",
     ground_truth: Annotated[bool, typer.Option("--ground-truth", help="Star the annotations.")] = False,
-    mapping: Annotated[
-        Path | None, typer.Option(help="YAML or JSON file, `their class: our label`; an empty label leaves out.")
-    ] = None,
+    mapping: Mapping = None,
     classes: Annotated[
-        str, typer.Option(help="What the numbers in masks mean: atr, lip, or a text file with a name a line.")
+        str, typer.Option(help="Class names of the numbers in masks: atr, lip, or a text file with one name per line.")
     ] = "",
-    crowds: Annotated[bool, typer.Option("--crowds", help="Bring crowds of COCO (iscrowd) in as garments.")] = False,
-    min_area: Annotated[int, typer.Option(min=0, help="Garments of fewer pixels are left out.")] = 0,
+    crowds: Annotated[bool, typer.Option("--crowds", help="Import COCO's crowds (iscrowd) as garments.")] = False,
+    min_area: Annotated[int, typer.Option(min=0, help="Leave out garments of fewer pixels.")] = 0,
     fill_holes: Annotated[
-        bool, typer.Option("--fill-holes", help="Fill holes in which no other garment is seen.")
+        bool, typer.Option("--fill-holes", help="Fill holes in which no other garment is visible.")
     ] = False,
     remove_specks: Annotated[bool, typer.Option("--remove-specks", help="Remove specks and pinholes.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in; nothing is written.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be imported, without writing anything.")
+    ] = False,
 ) -> None:
     """Imports photographs, or a data set with its annotations, into a project.
 
@@ -56,27 +59,28 @@ def import_garments(
 
     from backend.label_studio.client import LabelStudio
     from launcher.commands.import_table import show_imported
-    from training.data_in.formats.detect import Opening
-    from training.data_in.import_data import Wanted, import_data
-    from training.data_in.mask_cleaning import Cleaning
+    from training.data_in.formats.detect import ReadOptions
+    from training.data_in.import_data import import_data
+    from training.data_in.importer import ImportOptions
+    from training.data_in.mask_cleaning import MaskCleaning
 
     if ground_truth and kind == "predictions":
-        raise LauncherError("Predictions are no ground truth: leave --ground-truth out, or --as predictions.")
-    settings = kept_settings()
-    wanted = Wanted(
-        form=None if form == "auto" else form,
-        opening=Opening(images, classes, crowds),
+        raise LauncherError("Predictions cannot be ground truth. Leave out --ground-truth or --as predictions.")
+    settings = saved_settings()
+    wanted = ImportOptions(
+        set_format=None if form == "auto" else form,
+        read_options=ReadOptions(images, classes, crowds),
         kind=kind,
         ground_truth=ground_truth,
         mapping=mapping,
-        cleaning=Cleaning(min_area, fill_holes, remove_specks),
+        cleaning=MaskCleaning(min_area, fill_holes, remove_specks),
         dry_run=dry_run,
     )
 
-    def tracked(some: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
-        return track(some, "Reading" if dry_run else "Importing", total=count, console=console)
+    def tracked(annotated: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
+        return track(annotated, "Reading" if dry_run else "Importing", total=count, console=console)
 
-    imported = import_data(LabelStudio(settings), settings, project, paths, wanted=wanted, tracked=tracked)
+    imported = import_data(LabelStudio(settings), settings, project, paths, options=wanted, track=tracked)
     show_imported(imported, wanted=wanted, console=console)
     if imported.problem:
         console.print(imported.problem, style="red", markup=False, highlight=False)
@@ -84,32 +88,32 @@ def import_garments(
 
 
 def export_garments(
-    project: Annotated[int, typer.Option(help="Number of the project in Label Studio.")],
+    project: Project,
     form: Annotated[
-        Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"], typer.Option("--format", help="What is written.")
+        Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"], typer.Option("--format", help="Format to write.")
     ],
-    into: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
+    into: Annotated[Path, typer.Option(help="A new or empty folder.")],
     by: Annotated[
-        Literal["person", "model", "both"], typer.Option(help="Approved by a person, accepted without one, or both.")
+        Literal["person", "model", "both"],
+        typer.Option(help="Annotations that a person approved, that a model accepted without a person, or both."),
     ] = "person",
     labels: Annotated[str, typer.Option(help="Labels, separated by commas. Default: all.")] = "",
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Least score of what a model found.")] = 0.0,
-    soft: Annotated[bool, typer.Option(help="Cut-outs fade at the edge.")] = True,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Minimum score of a model's garments.")] = 0.0,
+    soft: Annotated[bool, typer.Option(help="Fade cut-outs at the edge.")] = True,
 ) -> None:
     """Exports a project's garments as COCO, as YOLO with splits, as index masks, or as cut-outs with a table."""
     from rich.progress import track
 
     from backend.connections import Connections
-    from training.data_out.export_data import Chosen, export_data
+    from training.data_out.export_data import Selection, export_data
 
-    wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     count = export_data(
-        Connections.of(kept_settings().for_project(project)),
+        Connections.of(saved_settings().for_project(project)),
         project,
-        into=into,
-        form=form,
-        chosen=Chosen(by, wanted, min_score),
-        soft=soft,
-        tracked=lambda approved: track(approved, "Exporting", console=console),
+        folder=into,
+        export_format=form,
+        selection=Selection(by, split_list(labels), min_score),
+        soft_edges=soft,
+        track=lambda approved: track(approved, "Exporting", console=console),
     )
     console.print(f"{count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from training.model_export.compare import LEAST_AGREEMENT
+from training.model_export.compare import MIN_AGREEMENT
 from training.model_export.export import Export
 
 
@@ -16,20 +16,20 @@ def show_export(folder: Path, export: Export, *, console: Console) -> bool:
     console.print(f"{folder / export.file}", soft_wrap=True, markup=False, highlight=False)
     check = export.check
     if check is None:
-        _warn(console, f"It could not be compared with PyTorch. {export.problem}")
+        _warn(console, f"The export could not be compared with PyTorch. {export.problem}")
         return False
-    pixels = f"{export.image_size_px} px" if export.any_shape else f"{export.image_size_px} px, squares alone"
+    pixels = f"{export.image_size_px} px" if export.any_shape else f"{export.image_size_px} px, square images only"
     precision = ", half precision" if export.half else ""
     table = Table("", "PyTorch", export.format, title=f"{export.version}, {pixels}{precision}, {export.device}")
-    table.add_row("times as fast", "1.00", f"{check.torch_ms / check.export_ms:.2f}")
-    table.add_row("ms an image", f"{check.torch_ms:.1f}", f"{check.export_ms:.1f}")
+    table.add_row("relative speed", "1.00", f"{check.torch_ms / check.export_ms:.2f}")
+    table.add_row("ms per image", f"{check.torch_ms:.1f}", f"{check.export_ms:.1f}")
     agreement = "" if check.agreement is None else f"{check.agreement:.4f}"
     table.add_row(f"mask mAP, {check.images} images", "1.0000", agreement)
     console.print(table)
     if check.agreement is None:
-        _warn(console, "PyTorch was sure of nothing in these images: whether the export finds the same is not known.")
+        _warn(console, "PyTorch found nothing in these images, so the export could not be compared with it.")
     elif not check.agrees:
-        _warn(console, f"It does not find what PyTorch finds: its mask mAP is below {LEAST_AGREEMENT}. Do not use it.")
+        _warn(console, f"The export differs from PyTorch: its mask mAP is below {MIN_AGREEMENT}. Do not use it.")
     return check.agrees
 
 

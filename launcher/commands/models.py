@@ -17,25 +17,25 @@ from backend.registry.scores import read_scores
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
 from backend.telemetry.printable import one_line
+from launcher.commands.options import Project
 from launcher.commands.score_table import show_scores
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
-from launcher.stack.saved_settings import kept_settings
+from launcher.stack.saved_settings import saved_settings
 
-app = typer.Typer(no_args_is_help=True, help="A project's model versions, and which of them it works with.")
+app = typer.Typer(no_args_is_help=True, help="A project's model versions, and which of them is the current one.")
 console = Terminal()
 
-Project = Annotated[int, typer.Option(help="Number of the project in Label Studio.")]
-Name = Annotated[str, typer.Argument(help="The version's name, as `list` shows it, or `v3`.")]
+Name = Annotated[str, typer.Argument(help="Name of the version, as `list` shows it, or its number, such as `v3`.")]
 
 
 @app.command(name="list")
 def show_all(project: Project) -> None:
     """Lists the versions, oldest first."""
-    registry = Registry.of(kept_settings())
+    registry = Registry.of(saved_settings())
     champion = registry.champion(project)
     name = Column("version", no_wrap=True)
-    table = Table("", name, "made (UTC)", "from", "labels", "mask mAP50-95", title=f"Models of project {project}")
+    table = Table("", name, "created (UTC)", "parent", "labels", "mask mAP50-95", title=f"Models of project {project}")
     for version in registry.versions(project):
         table.add_row(
             "*" if version == champion else "",
@@ -48,22 +48,23 @@ def show_all(project: Project) -> None:
     if not table.row_count:
         raise LauncherError(f"Project {project} has no model yet.")
     console.print(table)
-    console.print("* works now. `drape models show` says why a version was taken or not.")
+    console.print("* current version. `drape models show` says why a version was promoted or not.")
 
 
 @app.command()
 def show(project: Project, name: Name) -> None:
     """Shows what a version was trained on, its metrics, and why it was promoted or not."""
-    version = find_version(Registry.of(kept_settings()), project, name)
+    version = find_version(Registry.of(saved_settings()), project, name)
     verdict = read_verdict(version)
-    console.print(f"[bold]{version.name}[/], made {version.created_at} from {version.parent or version.origin}")
+    console.print(f"[bold]{version.name}[/], created {version.created_at} from {version.parent or version.origin}")
     console.print(f"{len(version.annotations)} annotations, {len(version.classes)} classes, {version.image_size_px} px")
     if has_report(version):
         console.print(f"report: {report_path(version).resolve()}", soft_wrap=True, markup=False, highlight=False)
     if verdict is None:
-        console.print("It was never judged.")
+        console.print("It was never evaluated.")
         return
-    console.print(("Taken. " if verdict.promoted else "Not taken. ") + verdict.reason, markup=False, highlight=False)
+    result = "Promoted." if verdict.promoted else "Not promoted."
+    console.print(f"{result} {verdict.reason}", markup=False, highlight=False)
     if verdict.gain_95 is not None:
         low, high = verdict.gain_95
         console.print(f"95 % interval of the gain: {low:+.3f} to {high:+.3f}", highlight=False)
@@ -73,49 +74,53 @@ def show(project: Project, name: Name) -> None:
         return
     # Versions that were evaluated before metrics were stored: only their verdict has numbers.
     table = Table("label", "garments", "AP50-95", "champion's")
-    for one in verdict.labels:
-        before = "" if one.champion is None else f"{one.champion:.3f}"
-        table.add_row(Text(one_line(one.label)), str(one.instances), f"{one.challenger:.3f}", before)
+    for label in verdict.labels:
+        champions = "" if label.champion is None else f"{label.champion:.3f}"
+        table.add_row(Text(one_line(label.label)), str(label.instances), f"{label.challenger:.3f}", champions)
     console.print(table)
 
 
 @app.command()
 def promote(project: Project, name: Name) -> None:
     """Makes a version the current model, and has it pre-annotate every image that nobody has annotated."""
-    settings = kept_settings()
-    _work_with(settings, project, find_version(Registry.of(settings), project, name))
+    settings = saved_settings()
+    _promote(settings, project, find_version(Registry.of(settings), project, name))
 
 
 @app.command()
 def rollback(project: Project) -> None:
     """Promotes the version that the current model was trained from."""
-    settings = kept_settings()
-    _work_with(settings, project, Registry.of(settings).version_before(project))
+    settings = saved_settings()
+    _promote(settings, project, Registry.of(settings).version_before(project))
 
 
 @app.command()
 def prune(
-    project: Project, keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.")] = 5
+    project: Project, keep: Annotated[int, typer.Option(min=1, help="Number of the newest versions to keep.")] = 5
 ) -> None:
-    """Deletes old versions; the current version, and the version that it was trained from, always stay."""
-    registry = Registry.of(kept_settings())
+    """Deletes old versions; always keeps the current version and the version that it was trained from."""
+    registry = Registry.of(saved_settings())
     champion, versions = registry.champion(project), registry.versions(project)
     kept = {version.name for version in versions[-keep:]}
     if champion is not None:
         kept |= {champion.name, champion.parent or champion.name}
-    gone = [version for version in versions if version.name not in kept]
-    for version in gone:
+    obsolete = [version for version in versions if version.name not in kept]
+    for version in obsolete:
         registry.remove(project, version.name)
         console.print(f"{version.name} is deleted.")
-    console.print(f"{len(versions) - len(gone)} of {len(versions)} versions are left.")
+    console.print(f"{len(versions) - len(obsolete)} of {len(versions)} versions remain.")
 
 
 @app.command()
 def export(
     project: Project,
     kind: Annotated[str, typer.Option("--format", help="Ultralytics' name of the format: onnx, openvino, engine, …")],
-    name: Annotated[str, typer.Argument(help="The version's name, or `v3`. Default: the one that works now.")] = "",
-    to: Annotated[Path | None, typer.Option(help="Folder for it. Default: `exports` beside the weights.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="Name of the version, or its number, such as `v3`. Default: the current version.")
+    ] = "",
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for the export. Default: `exports` beside the weights.")
+    ] = None,
     half: Annotated[bool, typer.Option(help="Compute in half precision.")] = False,
 ) -> None:
     """Exports a version for real-time use elsewhere, and times it; exits with 1 unless it agrees with PyTorch."""
@@ -123,13 +128,13 @@ def export(
     from launcher.commands.export_table import show_export
     from training.model_export.export import example_images, export_version
 
-    settings = kept_settings()
+    settings = saved_settings()
     registry = Registry.of(settings)
     version = find_version(registry, project, name) if name else registry.champion(project)
     if version is None:
         raise LauncherError(f"Project {project} has no model yet.")
-    if to is not None and to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise LauncherError(f"{to} is there already, and is no empty folder.")
+    if to is not None and to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise LauncherError(f"{to} exists already, and is not an empty folder.")
     logging.basicConfig(format="%(message)s")
     folder, made = export_version(
         version,
@@ -143,12 +148,14 @@ def export(
         raise typer.Exit(1)
 
 
-def _work_with(settings: Settings, project: int, version: Version) -> None:
+def _promote(settings: Settings, project: int, version: Version) -> None:
     from backend.connections import promote_and_prelabel
     from backend.queues.queues import Queues
 
     promote_and_prelabel(Registry.of(settings), Queues(settings), project, version.name)
-    console.print(f"Project {project} works with {version.name}; it pre-annotates what nobody has annotated.")
+    console.print(
+        f"{version.name} is now the current version of project {project}. It pre-annotates all unannotated images."
+    )
 
 
 def find_version(registry: Registry, project: int, name: str) -> Version:
@@ -157,26 +164,27 @@ def find_version(registry: Registry, project: int, name: str) -> Version:
     Raises:
         LauncherError: the project has no such version; the message names the versions that it has.
     """
-    for version in registry.versions(project):
+    versions = registry.versions(project)
+    for version in versions:
         if name in (version.name, f"v{version.number}"):
             return version
-    known = ", ".join(version.name for version in registry.versions(project)) or "none"
-    raise LauncherError(f"Project {project} has no model version '{name}'. There are: {known}.")
+    names = ", ".join(version.name for version in versions) or "none"
+    raise LauncherError(f"Project {project} has no model version '{name}'. Its versions: {names}.")
 
 
-def find_model(registry: Registry, project: int, named: str) -> Version | Path:
-    """Returns the named version, the path of a named `.pt` file, or the current version if `named` is empty.
+def find_model(registry: Registry, project: int, name: str) -> Version | Path:
+    """Returns the named version, the path of a named `.pt` file, or the current version if `name` is empty.
 
     Raises:
         LauncherError: the project has no such version, or no current version.
     """
-    if named.endswith(".pt"):
-        return Path(named)
-    if named:
-        return find_version(registry, project, named)
+    if name.endswith(".pt"):
+        return Path(name)
+    if name:
+        return find_version(registry, project, name)
     champion = registry.champion(project)
     if champion is None:
-        raise LauncherError(f"Project {project} has no model yet. Name one, by the path of its .pt file.")
+        raise LauncherError(f"Project {project} has no model yet. Give the path of a .pt file with --model.")
     return champion
 
 

@@ -13,14 +13,14 @@ from backend.queues.job_progress import JobProgress
 POLL_S = 1.0
 
 
-def show_progress(ask: Callable[[], JobProgress], *, total: int, what: str, console: Console) -> JobProgress:
+def show_progress(poll: Callable[[], JobProgress], *, total: int, title: str, console: Console) -> JobProgress:
     """Shows a bar until no job is open, and returns the last state. Ctrl-C ends the bar, not the jobs."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        shown = bar.add_task(what, total=total)
+        task = bar.add_task(title, total=total)
         while True:
-            now = ask()
-            bar.update(shown, completed=now.done + now.failed)
-            if not now.open_jobs:
-                return now
+            progress = poll()
+            bar.update(task, completed=progress.done + progress.failed)
+            if not progress.open_jobs:
+                return progress
             time.sleep(POLL_S)

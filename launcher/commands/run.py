@@ -13,20 +13,19 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from backend.telemetry.logs import LogFormat, make_log_handler
+from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv, split_list
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
-from launcher.stack.saved_settings import complete, kept_settings, read_settings
+from launcher.stack.saved_settings import complete, read_settings, saved_settings
 
 console = Terminal()
 # These libraries log every request; those for S3, at DEBUG, also its headers, which hold a session token.
-TALKATIVE = ("httpx", "botocore", "aiobotocore", "s3fs")
+VERBOSE_LOGGERS = ("httpx", "botocore", "aiobotocore", "s3fs")
 
 # How long a request may still run when the backend stops.
-GRACE_S = 3
+SHUTDOWN_TIMEOUT_S = 3
 # A tenth of Python's default; `serve` says why.
-SWITCH_S = 0.0005
-
-DataDir = Annotated[Path | None, typer.Option(help="Directory for everything that is kept. Default: var.")]
+SWITCH_INTERVAL_S = 0.0005
 
 
 def start_logs(level: str, *, log_format: LogFormat = "text", rich: bool = False) -> None:
@@ -40,38 +39,35 @@ def start_logs(level: str, *, log_format: LogFormat = "text", rich: bool = False
         logging.basicConfig(level=level, handlers=[make_log_handler(log_format)])
         # Python's warnings become log records too; else they would be bare lines between the records.
         logging.captureWarnings(True)
-    for name in TALKATIVE:
+    for name in VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def up(
-    images: Annotated[Path | None, typer.Option(help="Folder of your own photographs; without it, the demo.")] = None,
-    labels: Annotated[str, typer.Option(help="Labels of your own, separated by commas.")] = "",
+    images: Annotated[Path | None, typer.Option(help="Folder of your photographs. Default: the demo.")] = None,
+    labels: Annotated[str, typer.Option(help="Your labels, separated by commas.")] = "",
     port: Annotated[int | None, typer.Option(help="Port of the backend.")] = None,
     studio_port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
     redis_port: Annotated[int, typer.Option(help="Port of Redis.")] = 6399,
-    studio_venv: Annotated[Path, typer.Option(help="Environment that Label Studio is installed in.")] = Path(
-        ".venv-label-studio"
-    ),
-    figures: Annotated[int, typer.Option(help="Drawn figures in the demo project.")] = 24,
+    studio_venv: StudioVenv = STUDIO_VENV,
+    figures: Annotated[int, typer.Option(help="Number of drawn figures in the demo project.")] = 24,
     backend_url: Annotated[
-        str, typer.Option(help="Where a Label Studio of your own reaches the backend. Default: BACKEND_URL.")
+        str, typer.Option(help="Address at which your own Label Studio reaches the backend. Default: BACKEND_URL.")
     ] = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Starts the backend, its workers, and Label Studio and Redis where none is configured; stops them on Ctrl-C."""
-    from launcher.stack.stack import Options, Stack, StopAsked, stop_signals
+    """Starts the backend, its workers, and, unless configured, Label Studio and Redis; stops them on Ctrl-C."""
+    from launcher.stack.stack import Options, Stack, StopRequested, stop_signals
 
     start_logs("INFO", rich=True)
     settings = read_settings(port=port, data_dir=data_dir)
     settings.check_projects()
-    wanted = tuple(label.strip() for label in labels.split(",") if label.strip())
     options = Options(
         studio_port=studio_port,
         redis_port=redis_port,
         studio_venv=studio_venv,
         images=images,
-        labels=wanted,
+        labels=split_list(labels),
         figures=figures,
         backend_url=backend_url,
     )
@@ -79,21 +75,21 @@ def up(
     try:
         with stop_signals(), stack.running() as ready:
             console.print()
-            console.print(f"[bold]Label Studio:[/] {ready.url}/projects/{ready.project_id}/data")
+            console.print(f"[bold]Label Studio:[/] {ready.studio_url}/projects/{ready.project_id}/data")
             if ready.password:
                 console.print(f"[bold]Login:[/] {ready.email}   [bold]Password:[/] {ready.password}", highlight=False)
             console.print(f"[bold]Status page:[/] {ready.backend_url}", highlight=False)
-            who, word = escape(ready.settings.basic_auth_user), escape(ready.settings.basic_auth_pass)
-            console.print(f"[bold]Its login:[/] {who}   [bold]Password:[/] {word}", highlight=False)
-            console.print("1. Open a task: what the model found is there already. Correct it and submit.")
+            user, password = escape(ready.settings.basic_auth_user), escape(ready.settings.basic_auth_pass)
+            console.print(f"[bold]Its login:[/] {user}   [bold]Password:[/] {password}", highlight=False)
+            console.print("1. Open a task: it shows the model's predictions. Correct them and submit.")
             console.print(
-                "2. Switch on Auto-Annotation, take the smart point, press a label's number, click a garment."
+                "2. Switch on Auto-Annotation, choose the smart point, press a label's number, click a garment."
             )
             first = max(settings.retrain_after, settings.retrain_min_images)
-            console.print(f"3. After {first} submitted images the model is trained again by itself.")
-            console.print("Ctrl-C stops everything; nothing is lost.")
+            console.print(f"3. After {first} submitted images Drape trains the model again.")
+            console.print("Ctrl-C stops everything. Nothing is lost.")
             stack.wait()
-    except StopAsked:
+    except StopRequested:
         console.print("Stopped.")
 
 
@@ -112,7 +108,7 @@ def serve(
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
     # A webhook takes Python's global lock a dozen times, and each time waits behind the threads that compute.
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Each click runs in its own thread; with a heap for each, threads would hold memory that they no longer use.
     limit_heaps()
     uvicorn.run(
@@ -121,12 +117,14 @@ def serve(
         port=settings.port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
 
 
 def worker(
-    queue: Annotated[list[str] | None, typer.Option(help="Queue to work on; may be given again. Default: all.")] = None,
+    queue: Annotated[
+        list[str] | None, typer.Option(help="Queue to work on. Repeat it for several queues. Default: all.")
+    ] = None,
 ) -> None:
     """Runs queued jobs: pre-annotation, counts of new labels, trainings."""
     from threadpoolctl import threadpool_limits
@@ -134,7 +132,7 @@ def worker(
     from backend.queues.lost_jobs import put_back_lost_jobs
     from backend.queues.queues import QUEUES, TRAIN, Jobs, Queues
     from backend.queues.worker import GarmentWorker, ResidentWorker
-    from launcher.stack.priority import TRAINING, WORKER, give_way
+    from launcher.stack.priority import TRAINING, WORKER, lower_priority
 
     settings = read_settings()
     settings.check_projects()
@@ -145,12 +143,12 @@ def worker(
     importlib.import_module("ultralytics.models.yolo")
     names, connection = queue or list(QUEUES), Queues(settings).redis
     put_back_lost_jobs(connection, names)
-    give_way(TRAINING if TRAIN in names else WORKER)
+    lower_priority(TRAINING if TRAIN in names else WORKER)
     # To cancel a training, its process must end. Other jobs run faster in one process that keeps its models loaded.
-    kind = GarmentWorker if TRAIN in names else ResidentWorker
+    worker_class = GarmentWorker if TRAIN in names else ResidentWorker
     # numpy's matrix products are small here: BLAS threads would only spin, and take cores from the models.
     with threadpool_limits(limits=1, user_api="blas"):
-        kind(names, connection=connection).work(logging_level=settings.log_level)
+        worker_class(names, connection=connection).work(logging_level=settings.log_level)
 
 
 def timer() -> None:
@@ -158,23 +156,23 @@ def timer() -> None:
     from backend.queues.queues import Queues
     from backend.queues.timer import timer as make_timer
 
-    settings = kept_settings()
+    settings = saved_settings()
     start_logs(settings.log_level, log_format=settings.log_format)
     make_timer(Queues(settings).redis, every_s=settings.check_every_s).start()
 
 
 def healthy(what: Annotated[Literal["worker", "timer"], typer.Argument(help="What runs in this container.")]) -> None:
     """Exits with 1 unless Redis lists this machine's worker or timer; for the health checks of containers."""
-    from launcher.stack.health import timer_is_known, worker_is_known
+    from launcher.stack.health import timer_is_registered, worker_is_registered
 
-    is_known = worker_is_known if what == "worker" else timer_is_known
-    if not is_known(kept_settings()):
-        raise LauncherError(f"Redis knows no {what} of this machine, or does not answer.")
+    is_registered = worker_is_registered if what == "worker" else timer_is_registered
+    if not is_registered(saved_settings()):
+        raise LauncherError(f"Redis lists no {what} of this machine, or does not answer.")
 
 
 def doctor(
     project: Annotated[
-        int | None, typer.Option(help="Number of the one project to look at. Default: every connected one.")
+        int | None, typer.Option(help="Id of the only project to check. Default: every connected project.")
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -183,7 +181,7 @@ def doctor(
     from launcher.doctor.run_checks import run_checks
 
     settings = complete(read_settings(data_dir=data_dir))
-    # The table says everything that a user needs; libraries' warnings would only interrupt it.
+    # The table shows everything that a user needs; libraries' warnings would only interrupt it.
     start_logs("DEBUG" if settings.log_level == "DEBUG" else "CRITICAL")
     if not show_findings(run_checks(settings, project_id=project), console):
         raise typer.Exit(1)

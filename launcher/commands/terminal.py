@@ -15,5 +15,5 @@ class Terminal(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Spells out control characters in Rich's segments; the segments that are Rich's own controls do not change."""
-        for one in super().render(renderable, options):
-            yield one if one.control else Segment(lines(one.text), one.style)
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(lines(segment.text), segment.style)

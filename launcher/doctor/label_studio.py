@@ -75,8 +75,7 @@ def _check_token(settings: Settings) -> Iterator[Finding]:
     kind = "legacy token" if legacy else "personal access token"
     label_studio = LabelStudio(settings)
     try:
-        sdk = label_studio.sdk
-        with label_studio.said_plainly():
+        with label_studio.api() as sdk:
             account = sdk.users.whoami()
     except LabelStudioUnavailableError:
         raise

@@ -36,8 +36,7 @@ def connected_projects(settings: Settings) -> tuple[tuple[int, ...], list[Findin
 
     def check() -> Iterator[Finding]:
         project_ids.update(label_studio.projects_with_webhook(settings.webhook_secret))
-        sdk = label_studio.sdk
-        with label_studio.said_plainly():
+        with label_studio.api() as sdk:
             existing = {int(project.id) for project in sdk.projects.list(include="id")}
         project_ids.update(existing.intersection(Registry.of(settings).project_ids()))
         if not project_ids:
@@ -164,8 +163,7 @@ def check_project(settings: Settings, project_id: int, backends: dict[str, bool]
 
 def _connection(label_studio: LabelStudio, project_id: int) -> Any | None:
     """The project's connection to our backend; Label Studio checks the health of each connection as it lists them."""
-    sdk = label_studio.sdk
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         connections = sdk.ml.list(project=project_id)
     return next((connection for connection in connections if connection.title == BACKEND_TITLE), None)
 
@@ -192,8 +190,7 @@ def _check_webhook(
 ) -> Finding:
     name = f"{name}: webhook"
     secret = settings.webhook_secret
-    sdk = label_studio.sdk
-    with label_studio.said_plainly():
+    with label_studio.api() as sdk:
         hooks = [
             hook
             for hook in sdk.webhooks.list(project=project_id)

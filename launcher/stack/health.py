@@ -12,29 +12,29 @@ from backend.queues.queues import Queues
 from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 
 
 def backend_answers(url: str) -> bool:
     """Whether a backend answers at that address; `/live` needs no credentials."""
     try:
-        return httpx.get(f"{url}/live", timeout=PATIENCE_S).is_success
+        return httpx.get(f"{url}/live", timeout=TIMEOUT_S).is_success
     except httpx.HTTPError:
         return False
 
 
-def worker_is_known(settings: Settings) -> bool:
+def worker_is_registered(settings: Settings) -> bool:
     """Whether Redis lists a worker of this host; Redis drops a worker's record when its heartbeats stop."""
     try:
-        return any(one.hostname == socket.gethostname() for one in workers_of(Queues(settings).redis))
+        return any(worker.hostname == socket.gethostname() for worker in workers_of(Queues(settings).redis))
     except RedisError:
         return False
 
 
-def timer_is_known(settings: Settings) -> bool:
+def timer_is_registered(settings: Settings) -> bool:
     """Whether Redis lists a timer of this host; Redis drops a timer's record when its heartbeats stop."""
     try:
         timers = CronScheduler.all(Queues(settings).redis, cleanup=False)
-        return any(one.hostname == socket.gethostname() for one in timers)
+        return any(timer.hostname == socket.gethostname() for timer in timers)
     except RedisError:
         return False

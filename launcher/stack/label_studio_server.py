@@ -15,7 +15,7 @@ from launcher.stack.supervisor import Program
 logger = logging.getLogger(__name__)
 
 EMAIL = "admin@drape.local"
-TOKEN = "label-studio-token"
+TOKEN_SECRET = "label-studio-token"
 
 
 def studio_program(
@@ -28,7 +28,7 @@ def studio_program(
     """
     executable = venv / "bin" / "label-studio"
     if not executable.is_file():
-        raise LauncherError(f"There is no Label Studio in {venv}. Run `make up`, which installs it.")
+        raise LauncherError(f"Label Studio is not installed in {venv}. Install it with `make up`.")
     folder.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -51,8 +51,8 @@ def studio_program(
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
     }
-    where = ["--internal-host", address, "--port", str(port)]
-    command = [str(executable.absolute()), "start", "--no-browser", *where]
+    options = ["--no-browser", "--internal-host", address, "--port", str(port)]
+    command = [str(executable.absolute()), "start", *options]
     return Program("label-studio", command, environment, folder)
 
 
@@ -72,22 +72,22 @@ def personal_access_token(url: str, *, password: str, secrets: Secrets, email: s
     Raises:
         LauncherError: the account cannot log in, or Label Studio creates no token.
     """
-    known = secrets.get(TOKEN)
+    stored = secrets.get(TOKEN_SECRET)
     with httpx.Client(base_url=url, timeout=30, follow_redirects=True) as session:
-        if known and session.post("/api/token/refresh", json={"refresh": known}).status_code == 200:
-            return known
+        if stored and session.post("/api/token/refresh", json={"refresh": stored}).status_code == 200:
+            return stored
         _log_in(session, email, password)
         headers = {"X-CSRFToken": (session.cookies.get("csrftoken") or ""), "Referer": url}
-        made = session.post("/api/token/", headers=headers)
-        if made.status_code == 409:
-            logger.info("The kept token does not work; a new one takes its place")
+        answer = session.post("/api/token/", headers=headers)
+        if answer.status_code == 409:
+            logger.info("The stored Label Studio token does not work. Creating a new one")
             for old in session.get("/api/token/").json():
                 session.post("/api/token/blacklist/", json={"refresh": old["token"]}, headers=headers)
-            made = session.post("/api/token/", headers=headers)
-        if made.status_code != 201:
-            raise LauncherError(f"Label Studio gives no personal access token ({made.status_code}).")
-        token = str(made.json()["token"])
-    secrets.put(TOKEN, token)
+            answer = session.post("/api/token/", headers=headers)
+        if answer.status_code != 201:
+            raise LauncherError(f"Label Studio did not create a personal access token ({answer.status_code}).")
+        token = str(answer.json()["token"])
+    secrets.put(TOKEN_SECRET, token)
     return token
 
 

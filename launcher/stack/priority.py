@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 # Values of `nice`, where 19 is the lowest priority. On one machine, the work that annotators wait for goes first, then
 # pre-annotations, then trainings.
 WORKER, TRAINING = 5, 10
-SESSION = Path("/proc/self/autogroup")
+AUTOGROUP = Path("/proc/self/autogroup")
 # Linux accepts ten changes of this file a second, counted over the whole machine.
 PAUSE_S, ATTEMPTS = 0.15, 20
 
 
-def give_way(niceness: int) -> None:
+def lower_priority(niceness: int) -> None:
     """Lowers the CPU priority of this process and of the processes that it starts.
 
     Linux may divide CPU time among sessions first, and only then among the processes of each session (sched(7), "The
@@ -28,16 +28,16 @@ def give_way(niceness: int) -> None:
     os.nice(niceness)
     if os.getsid(0) != os.getpid():
         return
-    asking = Retrying(
+    retrying = Retrying(
         retry=retry_if_exception_type(BlockingIOError),
         wait=wait_fixed(PAUSE_S),
         stop=stop_after_attempt(ATTEMPTS),
         reraise=True,
     )
     try:
-        asking(SESSION.write_text, str(niceness))
+        retrying(AUTOGROUP.write_text, str(niceness))
     except BlockingIOError:
-        logger.warning("Too many sessions give way at once: this one goes before others as if it did not.")
+        logger.warning("Linux refused to lower this session's CPU priority: too many sessions changed theirs at once.")
     except OSError:
         # The file does not exist: Linux weighs each process by itself or by its container, or this is not Linux.
         pass

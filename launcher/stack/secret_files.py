@@ -23,16 +23,16 @@ class Secrets:
 
     def put(self, name: str, value: str) -> None:
         """Stores a secret; the file is private before its first byte is written."""
-        half = self._folder / f".{name}.half"
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        partial = self._folder / f".{name}.half"
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(value + "\n")
-        half.replace(self._folder / name)
+        partial.replace(self._folder / name)
 
     def make(self, name: str) -> str:
         """Returns the secret of that name; generates it at random the first time."""
-        known = self.get(name)
-        if known is None:
-            known = secrets.token_urlsafe(24)
-            self.put(name, known)
-        return known
+        secret = self.get(name)
+        if secret is None:
+            secret = secrets.token_urlsafe(24)
+            self.put(name, secret)
+        return secret

@@ -34,8 +34,8 @@ from label_studio_config.uploads import ensure_uploaded
 from launcher.errors import LauncherError
 from launcher.stack.health import backend_answers
 from launcher.stack.label_studio_server import EMAIL, personal_access_token, studio_answers, studio_program
-from launcher.stack.redis_server import redis_answers, redis_program, redis_url
-from launcher.stack.saved_settings import keep
+from launcher.stack.redis_server import check_redis, redis_answers, redis_program, redis_url
+from launcher.stack.saved_settings import save_settings
 from launcher.stack.secret_files import Secrets
 from launcher.stack.supervisor import Program, Supervisor, check_port
 
@@ -44,10 +44,10 @@ logger = logging.getLogger(__name__)
 DEMO_TITLE = "Drape demo: drawn figures"
 DEMO_FIGURES = 24
 # First seed of the demo's figures; the starter model was trained and validated on other seeds.
-DEMO_FROM = 0
+FIRST_DEMO_SEED = 0
 BACKEND_USER = "label-studio"
 # The name becomes part of the project's title, whose length Label Studio limits.
-MAX_NAME = 30
+MAX_NAME_LENGTH = 30
 WATCH_EVERY_S = 0.3
 
 
@@ -71,7 +71,7 @@ class Ready:
     `settings` are the settings that the backend and its workers run with.
     """
 
-    url: str
+    studio_url: str
     email: str
     password: str
     backend_url: str
@@ -79,7 +79,7 @@ class Ready:
     settings: Settings
 
 
-class StopAsked(Exception):
+class StopRequested(Exception):
     """Raised on Ctrl-C or SIGTERM."""
 
 
@@ -89,14 +89,14 @@ class Stack:
     def __init__(self, settings: Settings, options: Options) -> None:
         self.options = options
         if options.labels and options.images is None:
-            raise LauncherError("LABELS are for photographs of your own: give IMAGES=/path/to/photos too.")
+            raise LauncherError("LABELS (--labels) needs IMAGES (--images) too: the demo has its own labels.")
         self._data = settings.data_dir.resolve()
         self._data.mkdir(parents=True, exist_ok=True)
         self._secrets = Secrets(self._data / "secrets")
         self._supervisor = Supervisor(self._data / "logs")
         self._own_studio = not (settings.label_studio_url and settings.label_studio_api_key)
         self._own_redis = not settings.redis_url
-        self._given = settings
+        self._settings = settings
 
     @contextmanager
     def running(self) -> Iterator[Ready]:
@@ -105,7 +105,7 @@ class Stack:
         Raises:
             LauncherError, LabelStudioError: a part cannot start; the message says what to do.
         """
-        with self._alone():
+        with self._lock():
             self._check_ports()
             try:
                 yield self._start()
@@ -135,21 +135,21 @@ class Stack:
                 while True:
                     self._supervisor.watch()
                     time.sleep(WATCH_EVERY_S)
-            except StopAsked:
+            except StopRequested:
                 logger.info("Stopping")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         try:
             with FileLock(self._data / "up.lock", timeout=0):
                 yield
         except Timeout as e:
             raise LauncherError(
-                f"Another `drape up` works in {self._data}. Stop it, or choose another --data-dir."
+                f"Another `drape up` runs in {self._data}. Stop it, or choose another --data-dir."
             ) from e
 
     def _check_ports(self) -> None:
-        check_port(self._given.port, what="the backend", option="PORT=… (--port)")
+        check_port(self._settings.port, what="the backend", option="PORT=… (--port)")
         if self._own_studio:
             check_port(self.options.studio_port, what="Label Studio", option="STUDIO_PORT=… (--studio-port)")
         if self._own_redis:
@@ -157,19 +157,17 @@ class Stack:
 
     def _start(self) -> Ready:
         redis = self._start_redis()
-        url, key, password = self._start_studio()
-        settings = self._settings(label_studio_url=url, api_key=key, redis=redis)
-        keep(settings)
-        self._start_backend(settings)
+        studio_url, api_key, password = self._start_studio()
+        settings = self._child_settings(label_studio_url=studio_url, api_key=api_key, redis=redis)
+        save_settings(settings)
+        backend_url = self._start_backend(settings)
         project_id = self._provision(settings)
-        backend_url = f"http://127.0.0.1:{settings.port}"
-        return Ready(url, EMAIL if password else "", password, backend_url, project_id, settings)
+        return Ready(studio_url, EMAIL if password else "", password, backend_url, project_id, settings)
 
     def _start_redis(self) -> str:
         if not self._own_redis:
-            if not redis_answers(self._given.redis_address):
-                raise LauncherError("No Redis answers at REDIS_URL, or it refuses the password.")
-            return self._given.redis_url
+            check_redis(self._settings.redis_address)
+            return self._settings.redis_url
         logger.info("Starting Redis")
         password = self._secrets.make("redis-password")
         url = redis_url(self.options.redis_port, password)
@@ -183,10 +181,10 @@ class Stack:
 
     def _start_studio(self) -> tuple[str, str, str]:
         if not self._own_studio:
-            return self._given.label_studio_url, self._given.label_studio_api_key, ""
+            return self._settings.label_studio_url, self._settings.label_studio_api_key, ""
         # Checks the folder of images before anything slow begins.
         self._images()
-        logger.info("Starting Label Studio (the first time takes a minute: it makes its database)")
+        logger.info("Starting Label Studio (the first start takes a minute, because it creates its database)")
         password = self._secrets.make("label-studio-password")
         url = f"http://127.0.0.1:{self.options.studio_port}"
         self._supervisor.start(
@@ -201,29 +199,28 @@ class Stack:
         self._supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=300)
         return url, personal_access_token(url, password=password, secrets=self._secrets), password
 
-    def _settings(self, *, label_studio_url: str, api_key: str, redis: str) -> Settings:
+    def _child_settings(self, *, label_studio_url: str, api_key: str, redis: str) -> Settings:
         # Drape's own Label Studio serves this folder, so the workers may read images from it directly.
-        files_root = self._data / "images" if self._own_studio else self._given.local_files_root
-        storage = self._given.storage_url
-        return self._given.model_copy(
+        files_root = self._data / "images" if self._own_studio else self._settings.local_files_root
+        storage = self._settings.storage_url
+        project_settings = self._settings.project_settings
+        return self._settings.model_copy(
             update={
                 "data_dir": self._data,
-                "project_settings": str(Path(self._given.project_settings).resolve())
-                if self._given.project_settings
-                else "",
                 # The child processes run in another folder, where a relative path would not be found.
+                "project_settings": str(Path(project_settings).resolve()) if project_settings else "",
                 "storage_url": str(Path(storage).resolve()) if storage and "://" not in storage else storage,
                 "local_files_root": files_root,
                 "label_studio_url": label_studio_url,
                 "label_studio_api_key": api_key,
                 "redis_url": redis,
-                "basic_auth_user": self._given.basic_auth_user or BACKEND_USER,
-                "basic_auth_pass": self._given.basic_auth_pass or self._secrets.make("backend-password"),
-                "webhook_secret": self._given.webhook_secret or self._secrets.make("webhook-secret"),
+                "basic_auth_user": self._settings.basic_auth_user or BACKEND_USER,
+                "basic_auth_pass": self._settings.basic_auth_pass or self._secrets.make("backend-password"),
+                "webhook_secret": self._settings.webhook_secret or self._secrets.make("webhook-secret"),
             }
         )
 
-    def _start_backend(self, settings: Settings) -> None:
+    def _start_backend(self, settings: Settings) -> str:
         logger.info("Starting the backend and its workers")
         environment = child_environment(settings)
         drape = [sys.executable, "-m", "launcher.cli"]
@@ -234,15 +231,16 @@ class Stack:
             self._supervisor.start(Program(name, [*drape, "worker", *arguments], environment, root))
         self._supervisor.start(Program("timer", [*drape, "timer"], environment, root))
 
-        here = f"http://127.0.0.1:{settings.port}"
-        self._supervisor.wait_until(lambda: backend_answers(here), what="The backend", timeout_s=120)
+        url = f"http://127.0.0.1:{settings.port}"
+        self._supervisor.wait_until(lambda: backend_answers(url), what="The backend", timeout_s=120)
+        return url
 
     def _provision(self, settings: Settings) -> int:
-        logger.info("Setting the project up")
+        logger.info("Setting up the project")
         label_studio = LabelStudio(settings)
-        own = self.options.images is not None
+        is_demo = self.options.images is None
         images = self._images()
-        title = f"Drape: {images.name}" if own else DEMO_TITLE
+        title = DEMO_TITLE if is_demo else f"Drape: {images.name}"
         labels = self.options.labels or GARMENTS
         project_id = ensure_project(label_studio, title=title, label_config=palette(labels))
         backend = Backend(
@@ -251,7 +249,7 @@ class Stack:
             password=settings.basic_auth_pass,
             webhook_secret=settings.webhook_secret,
         )
-        if not own:
+        if is_demo:
             give_starter_model(project_id, settings)
         # Connected before the images arrive, because their arrival starts the pre-annotation.
         connect_backend(label_studio, project_id=project_id, backend=backend)
@@ -272,10 +270,10 @@ class Stack:
         folder = self._data / "images" / "demo"
         if not folder.is_dir():
             logger.info("Drawing %s demo figures", self.options.figures)
-            half = folder.with_name("demo.half")
-            write_images(half, range(DEMO_FROM, DEMO_FROM + self.options.figures))
-            write_photographs(half)
-            half.replace(folder)
+            partial = folder.with_name("demo.half")
+            write_images(partial, range(FIRST_DEMO_SEED, FIRST_DEMO_SEED + self.options.figures))
+            write_photographs(partial)
+            partial.replace(folder)
         return folder
 
 
@@ -289,42 +287,41 @@ def linked_images(folder: Path, images: Path) -> Path:
     """
     source = folder.expanduser().resolve()
     if not source.is_dir():
-        raise LauncherError(f"There is no folder {source} (IMAGES).")
+        raise LauncherError(f"The folder {source} (IMAGES) does not exist.")
     digest = hashlib.sha256(str(source).encode()).hexdigest()[:6]
-    link = images / f"{source.name[:MAX_NAME]}-{digest}"
+    link = images / f"{source.name[:MAX_NAME_LENGTH]}-{digest}"
     images.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to(source, target_is_directory=True)
     return link
 
 
-def _stop_asked(number: int, frame: FrameType | None) -> None:
-    raise StopAsked
+def _raise_stop_requested(number: int, frame: FrameType | None) -> None:
+    raise StopRequested
 
 
 @contextmanager
 def stop_signals(
-    handler: Callable[[int, FrameType | None], None] | signal.Handlers = _stop_asked,
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers = _raise_stop_requested,
 ) -> Iterator[None]:
-    """Has `handler` handle SIGINT and SIGTERM while the block runs; by default it raises `StopAsked`."""
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Has `handler` handle SIGINT and SIGTERM while the block runs; by default it raises `StopRequested`."""
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        for number, previous_handler in previous.items():
+            signal.signal(number, previous_handler)
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """Environment of a child: the settings under their names in `Settings`, so that none is on its command line."""
-    ours = {
-        name.upper(): str(value)
-        for name, value in settings.model_dump(exclude_none=True).items()
-        if name != "predict_deadline_s"
+    variables = {name.upper(): str(value) for name, value in settings.model_dump(exclude_none=True).items()}
+    variables["PREDICT_DEADLINE"] = variables.pop("PREDICT_DEADLINE_S")
+    # AWS_…: the credentials and the endpoint of an S3 bucket.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES") or name.startswith("AWS_")
     }
-    ours["PREDICT_DEADLINE"] = str(settings.predict_deadline_s)
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES") if name in os.environ}
-    # The credentials and the endpoint of an S3 bucket.
-    kept |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     # Ultralytics stores its own settings in this folder, not in the user's home.
-    return {**kept, **ours, "YOLO_CONFIG_DIR": str(settings.data_dir), "PYTHONUNBUFFERED": "1"}
+    return {**inherited, **variables, "YOLO_CONFIG_DIR": str(settings.data_dir), "PYTHONUNBUFFERED": "1"}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -27,9 +28,10 @@ DEATHS_ALLOWED = 5
 DEATHS_WINDOW_S = 300.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
-STOP_PATIENCE_S = 6.0
-LAST_PATIENCE_S = 2.0
-KILL_PATIENCE_S = 1.0
+STOP_TIMEOUT_S = 6.0
+# For the program that started first, which stops last.
+LAST_STOP_TIMEOUT_S = 2.0
+KILL_TIMEOUT_S = 1.0
 LOG_TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
 
@@ -75,10 +77,10 @@ class Supervisor:
     @contextmanager
     def watched(self, *, every_s: float) -> Iterator[None]:
         """Checks every process at this interval while the block runs, and restarts those that died."""
-        over = threading.Event()
+        stop = threading.Event()
 
         def watch() -> None:
-            while not over.wait(every_s):
+            while not stop.wait(every_s):
                 self.watch()
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -86,12 +88,12 @@ class Supervisor:
         try:
             yield
         finally:
-            over.set()
+            stop.set()
             thread.join()
 
     def processes(self) -> dict[str, int]:
         """Program name → process id, of the programs that run."""
-        return {one.program.name: one.process.pid for one in self._children if one.process.poll() is None}
+        return {child.program.name: child.process.pid for child in self._children if child.process.poll() is None}
 
     def watch(self) -> None:
         """Checks every child once, and restarts a child that died, after a pause that doubles with each death.
@@ -105,7 +107,7 @@ class Supervisor:
                 if now >= child.start_at:
                     child.process, child.start_at = self._spawn(child.program), None
             elif child.process.poll() is not None:
-                self._died(child, now)
+                self._schedule_restart(child, now)
 
     def wait_until(self, ready: Callable[[], bool], *, what: str, timeout_s: float) -> None:
         """Supervises the children until `ready()` returns True.
@@ -117,7 +119,7 @@ class Supervisor:
         while not ready():
             self.watch()
             if time.monotonic() > deadline:
-                raise LauncherError(f"{what} did not come up within {timeout_s:.0f} s. Its log is in {self._logs}.")
+                raise LauncherError(f"{what} did not start within {timeout_s:.0f} s. Its log is in {self._logs}.")
             time.sleep(0.2)
 
     def stop(self) -> None:
@@ -125,11 +127,11 @@ class Supervisor:
 
         The program that started first ends last, because the others need it: workers put their jobs back into Redis.
         """
-        _end(self._children[1:], STOP_PATIENCE_S)
-        _end(self._children[:1], LAST_PATIENCE_S)
+        _stop(self._children[1:], STOP_TIMEOUT_S)
+        _stop(self._children[:1], LAST_STOP_TIMEOUT_S)
         self._children.clear()
 
-    def _died(self, child: _Child, now: float) -> None:
+    def _schedule_restart(self, child: _Child, now: float) -> None:
         # A worker that crashed leaves its work-horse behind, which would run beside that of the next worker.
         _kill(_family(child.process.pid))
         child.deaths = [death for death in child.deaths if now - death < DEATHS_WINDOW_S] + [now]
@@ -140,7 +142,7 @@ class Supervisor:
             )
         # The exponent is limited, because after hundreds of deaths the power would not fit into a float.
         pause_s = min(FIRST_PAUSE_S * 2 ** min(len(child.deaths) - 1, 10), self._longest_pause_s)
-        logger.warning("%s ended with status %s; started again in %.1f s", name, child.process.returncode, pause_s)
+        logger.warning("%s ended with status %s. It restarts in %.1f s.", name, child.process.returncode, pause_s)
         child.start_at = now + pause_s
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
@@ -154,36 +156,34 @@ class Supervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_dies_with_parent(),
+                    preexec_fn=_stop_with_parent(),
                 )
             except OSError as e:
                 raise LauncherError(f"{program.name} cannot be started: {e}.") from e
 
 
-def _dies_with_parent() -> Callable[[], None] | None:
+def _stop_with_parent() -> Callable[[], object] | None:
     # If the supervisor is killed outright, nobody is left to stop its children. Only Linux can signal them then.
     if sys.platform != "linux":
         return None
     # Loaded here, because a process must not load a library between fork and exec.
     prctl = ctypes.CDLL(None).prctl
 
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return ask
+    return partial(prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _end(children: Sequence[_Child], patience_s: float) -> None:
+def _stop(children: Sequence[_Child], timeout_s: float) -> None:
     families = [process for child in children for process in _family(child.process.pid)]
     for child in reversed(children):
         # Each child leads its own session and process group, so the signal reaches its children too.
-        _signal_group(child.process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + patience_s
+        with suppress(ProcessLookupError):
+            os.killpg(child.process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
     for child in children:
         try:
             child.process.wait(max(deadline - time.monotonic(), 0.05))
         except subprocess.TimeoutExpired:
-            logger.warning("%s did not stop when asked; it is killed", child.program.name)
+            logger.warning("%s did not stop within %.0f s and is killed", child.program.name, timeout_s)
     _kill(families)
     for child in children:
         _kill(_family(child.process.pid))
@@ -192,7 +192,7 @@ def _end(children: Sequence[_Child], patience_s: float) -> None:
 
 def _family(pid: int) -> list[psutil.Process]:
     """Returns the process, its descendants, and whatever remains of its session after it has ended."""
-    family = [one for one in psutil.process_iter() if _session(one.pid) == pid]
+    family = [process for process in psutil.process_iter() if _session(process.pid) == pid]
     with suppress(psutil.NoSuchProcess):
         family += psutil.Process(pid).children(recursive=True)
     return family
@@ -210,23 +210,16 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    deadline = time.monotonic() + KILL_PATIENCE_S
-    while any(_runs(process) for process in processes) and time.monotonic() < deadline:
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while any(_is_running(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def _runs(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        logger.debug("Process group %s is gone already", pid)
 
 
 def tail(log: Path) -> str:
@@ -251,7 +244,7 @@ def port_is_free(port: int) -> bool:
 def check_port(port: int, *, what: str, option: str) -> None:
     """Raises `LauncherError` if the port is in use; the message names the option that sets another port."""
     if not port_is_free(port):
-        raise LauncherError(f"Port {port}, meant for {what}, is in use. Choose another with {option}.")
+        raise LauncherError(f"Port {port} for {what} is in use. Choose another with {option}.")
 
 
 def free_port() -> int:

@@ -130,7 +130,7 @@ def test_a_model_that_fails_is_said_too(
 
 def test_an_image_that_is_not_there_is_said_too(client: httpx.Client) -> None:
     answer = client.post("/predict", json=palette_request("/data/upload/1/none.jpg", [click("saree")]))
-    assert "is not there (404)" in answer.json()["results"][0]["result"][0]["value"]["text"][0]
+    assert "the server answered 404" in answer.json()["results"][0]["result"][0]["value"]["text"][0]
 
 
 @pytest.mark.parametrize("name", ["predict_task_opened", "predict_batch_retrieve_predictions"])

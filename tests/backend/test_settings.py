@@ -71,7 +71,7 @@ LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)
 MERGED = LAUGHS.replace(" [x]", " {x: 1}").replace(" [*", " {<<: [*").replace("]\n", "]}\n")
 
 WRONG = [
-    ("projects: {7: {devise: cuda}}", ["project 7", "DEVISE is no setting"]),
+    ("projects: {7: {devise: cuda}}", ["project 7", "DEVISE is not a setting"]),
     ("projects: {7: {device: cuda}}", ["project 7", "DEVICE is a setting of the whole installation"]),
     ("projects: {7: {label_studio_api_key: x}}", ["project 7", "LABEL_STUDIO_API_KEY is a setting of the whole"]),
     ("projects: {7: {retrain_after: 0}}", ["project 7", "RETRAIN_AFTER", "greater than or equal to 1"]),
@@ -79,15 +79,15 @@ WRONG = [
     ("projects: {7: {max_regions: many}}", ["project 7", "MAX_REGIONS", "integer"]),
     # Rules over several settings hold too.
     ("projects: {7: {approval: choice}}", ["project 7", "APPROVAL_CHOICE"]),
-    ("projects: {saris: {max_regions: 1}}", ["'saris' is no project's number"]),
-    ("projects: {7: 12}", ["'7' is no project's number with settings below it"]),
+    ("projects: {saris: {max_regions: 1}}", ["'saris' is not a project number"]),
+    ("projects: {7: 12}", ["'7' is not a project number with settings below it"]),
     ("7: {max_regions: 1}", ["must hold `projects:`"]),
     ("projects: [1, 2]", ["must hold `projects:`"]),
     ("", ["must hold `projects:`"]),
     ("projects: {}\nothers: {}", ["must hold `projects:`"]),
     ("- 1", ["must hold `projects:`"]),
     ("projects: {7: [", ["cannot be read as YAML"]),
-    ("projects: {²: {max_regions: 1}}", ["'²' is no project's number"]),
+    ("projects: {²: {max_regions: 1}}", ["'²' is not a project number"]),
     # Objects of Python, aliases of aliases, in lists and as merged tables, one of itself; depth, length.
     ("projects: !!python/object/apply:os.system ['true']", ["cannot be read as YAML"]),
     (LAUGHS, ["cannot be read as YAML", "more than 100,000 values"]),

@@ -138,14 +138,14 @@ def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     assert file.is_file() and "uploads" in said and "redis" in said, said
     # What comes later is lost.
     approve(running, figures[1:2])
-    assert "`drape up` works in" in drape(running, "restore", file, "--force")
+    assert "`drape up` runs in" in drape(running, "restore", file, "--force")
     queues.redis.close()
     redis.close()
     running.stop()
     shutil.rmtree(running.data)
 
     said = drape(running, "restore", file)
-    assert "1 model versions are whole" in said and "Start it again with `make up`" in said, said
+    assert "1 model versions are complete" in said and "Start it again with `make up`" in said, said
     running.log.unlink()
     running.start()
     tasks = all_tasks(running, project_id)

@@ -162,9 +162,9 @@ def test_both_commands_as_a_whole(site: Site, drape: Drape, redis_address: str, 
     shutil.rmtree(tmp_path / "drape" / "models")
     (uploaded,) = (tmp_path / "studio" / "media").rglob(f"*{first.name}")
     uploaded.unlink()
-    assert "There is something already" in drape("restore", file)
+    assert "There is data already" in drape("restore", file)
     said = drape("restore", file, "--force")
-    assert "1 model versions are whole; 1 jobs wait" in said and "Start Label Studio" in said, said
+    assert "1 model versions are complete, 1 jobs are waiting" in said and "Start Label Studio" in said, said
 
     with site.running() as studio:
         assert images_of(studio, project_id) == {task_id: image}

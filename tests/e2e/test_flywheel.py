@@ -234,7 +234,7 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
 
         # The project manager's page has seen it all.
         page.goto(flywheel.status_page)
-        page.locator("tr.current").get_by_text("works now").wait_for()
+        page.locator("tr.current").get_by_text("in use").wait_for()
         assert trained in page.locator("tr.current").inner_text()
         made = page.locator("section", has=page.get_by_role("heading", name="Work saved")).inner_text()
         assert "from a prediction" in made

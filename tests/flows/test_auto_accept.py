@@ -99,7 +99,9 @@ def test_sure_images_are_accepted_and_the_others_say_why_not(
             assert stored[0]["completed_by"] == workplace.label_studio.sdk.users.whoami().id
         else:
             assert not stored
-            assert "is asked" in hints[0]["value"]["text"][0] or "nothing was found" in hints[0]["value"]["text"][0]
+            assert (
+                "has a score of" in hints[0]["value"]["text"][0] or "nothing was found" in hints[0]["value"]["text"][0]
+            )
 
 
 def test_nothing_is_accepted_twice_nor_over_a_person(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from backend.errors import StorageError
 from backend.storage.store import Bucket
-from launcher.commands.run import TALKATIVE, start_logs
+from launcher.commands.run import VERBOSE_LOGGERS, start_logs
 
 SECRET, TOKEN = "leaky-key-71aa", "leaky-session-30bc"
 
@@ -19,7 +19,7 @@ SECRET, TOKEN = "leaky-key-71aa", "leaky-session-30bc"
 def logged() -> Iterator[io.StringIO]:
     """All that is logged at DEBUG; levels are afterwards what they were."""
     stream, root = io.StringIO(), logging.getLogger()
-    before = {name: logging.getLogger(name).level for name in (None, *TALKATIVE)}
+    before = {name: logging.getLogger(name).level for name in (None, *VERBOSE_LOGGERS)}
     handler = logging.StreamHandler(stream)
     root.addHandler(handler)
     start_logs("DEBUG")

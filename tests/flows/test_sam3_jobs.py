@@ -90,7 +90,7 @@ def test_a_whole_project_is_encoded_ahead_and_once(project: Project) -> None:
     assert project.queues.enqueue_embed(project.number, project.task_ids) == jobs
     worker.work(burst=True)
     told = show_progress(
-        lambda: progress_of(project.queues.redis, jobs), total=3, what="Encoding", console=Console(file=io.StringIO())
+        lambda: progress_of(project.queues.redis, jobs), total=3, title="Encoding", console=Console(file=io.StringIO())
     )
     assert (told.done, told.failed, told.reasons) == (2, 1, ())
     kept = {path.name: path.stat().st_mtime_ns for path in project.embeddings.iterdir()}

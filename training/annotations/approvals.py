@@ -55,8 +55,8 @@ def rule_of(settings: Settings) -> Rule:
     if settings.approval == "reviewed":
         return _is_accepted
     if settings.approval == "choice":
-        name, _, wanted = settings.approval_choice.partition("=")
-        return lambda annotation: _chose(annotation, name.strip(), wanted.strip())
+        name, _, choice = settings.approval_choice.partition("=")
+        return lambda annotation: _chose(annotation, name.strip(), choice.strip())
     return _is_submitted
 
 
@@ -70,32 +70,32 @@ def approved_annotations(
         rule: see `rule_of`; None counts every submitted annotation.
         with_auto_accepted: for tasks without a person's approved annotation, counts what the service accepted.
     """
-    found = []
+    latest = []
     for task in tasks:
         by_people, by_service = _submitted(task)
         by_people = [annotation for annotation in by_people if (rule or _is_submitted)(annotation)]
         submitted = by_people or (by_service if with_auto_accepted else [])
         if submitted:
-            found.append(_approved(task, max(submitted, key=_precedence), by_person=bool(by_people)))
-    return sorted(found, key=lambda annotation: annotation.task_id)
+            latest.append(_approved(task, max(submitted, key=_precedence), by_person=bool(by_people)))
+    return sorted(latest, key=lambda annotation: annotation.task_id)
 
 
-def accepted_alone(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def auto_accepted_times(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Returns when the service accepted each task that no person has annotated: task id → ISO 8601."""
-    found = {}
+    times = {}
     for task in tasks:
         by_people, by_service = _submitted(task)
         if by_service and not by_people:
-            found[str(task["id"])] = str(max(by_service, key=_precedence).get("created_at") or "")
-    return found
+            times[str(task["id"])] = str(max(by_service, key=_precedence).get("created_at") or "")
+    return times
 
 
 def _submitted(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """Splits the task's annotations that were not skipped into people's and those that the service accepted."""
     submitted = [annotation for annotation in task.get("annotations") or [] if _is_submitted(annotation)]
-    own = [accepted_by(annotation) is not None for annotation in submitted]
-    by_people = [annotation for annotation, accepted in zip(submitted, own, strict=True) if not accepted]
-    return by_people, [annotation for annotation, accepted in zip(submitted, own, strict=True) if accepted]
+    is_own = [accepted_by(annotation) is not None for annotation in submitted]
+    by_people = [annotation for annotation, accepted in zip(submitted, is_own, strict=True) if not accepted]
+    return by_people, [annotation for annotation, accepted in zip(submitted, is_own, strict=True) if accepted]
 
 
 def _approved(task: Mapping[str, Any], annotation: Mapping[str, Any], *, by_person: bool) -> Approved:
@@ -142,19 +142,19 @@ def _is_accepted(annotation: Mapping[str, Any]) -> bool:
     return annotation.get("last_action") in ACCEPTING
 
 
-def _chose(annotation: Mapping[str, Any], name: str, wanted: str) -> bool:
+def _chose(annotation: Mapping[str, Any], name: str, choice: str) -> bool:
     return any(
-        region.get("from_name") == name and wanted in ((region.get("value") or {}).get("choices") or [])
+        region.get("from_name") == name and choice in ((region.get("value") or {}).get("choices") or [])
         for region in annotation.get("result") or []
     )
 
 
-def new_annotations(approved: Iterable[Approved], learnt: Mapping[str, str]) -> list[Approved]:
+def new_annotations(approved: Iterable[Approved], trained: Mapping[str, str]) -> list[Approved]:
     """Returns the annotations that the latest version was not trained on in their present form.
 
     Args:
-        learnt: annotation id → content hash, of what the version was trained on.
+        trained: annotation id → content hash, of what the version was trained on.
     """
     return [
-        annotation for annotation in approved if learnt.get(str(annotation.annotation_id)) != annotation.content_hash
+        annotation for annotation in approved if trained.get(str(annotation.annotation_id)) != annotation.content_hash
     ]

@@ -51,38 +51,40 @@ class CorrectionCache:
     def __init__(self, path: Path, config: LabelConfig) -> None:
         self._path = path
         self._config = config
-        self._of_config = label_facts(config)
+        self._config_facts = label_facts(config)
 
-    def of(self, approved: Iterable[Approved], *, patience_s: float) -> tuple[list[Correction], int]:
+    def corrections(self, approved: Iterable[Approved], *, timeout_s: float) -> tuple[list[Correction], int]:
         """Returns corrections of annotations that began with a prediction, if Label Studio still has its regions.
 
         Holds the masks of one image at a time in memory.
 
         Args:
-            patience_s: seconds for comparing what is not cached; after them the rest is left to the next call.
+            timeout_s: seconds for comparing what is not cached; the rest is left to the next call.
 
         Returns:
             The corrections, and how many annotations are still to be compared.
         """
-        kept, deadline = _read(self._path), time.monotonic() + patience_s
-        known: dict[str, Correction] = {}
+        cached, deadline = _read(self._path), time.monotonic() + timeout_s
+        corrections: dict[str, Correction] = {}
         left = 0
         for annotation in approved:
             if not (annotation.by_person and annotation.from_prediction) or annotation.shown is None:
                 continue
             name = self._name(annotation)
-            if name in kept:
-                known[name] = kept[name]
+            if name in cached:
+                corrections[name] = cached[name]
             elif time.monotonic() < deadline:
-                known[name] = compared(annotation.shown, annotation.result, self._config)
+                corrections[name] = compared(annotation.shown, annotation.result, self._config)
             else:
                 left += 1
-        if known != kept:
-            write_atomically(self._path, json.dumps({name: asdict(correction) for name, correction in known.items()}))
-        return list(known.values()), left
+        if corrections != cached:
+            write_atomically(
+                self._path, json.dumps({name: asdict(correction) for name, correction in corrections.items()})
+            )
+        return list(corrections.values()), left
 
     def _name(self, annotation: Approved) -> str:
-        facts = [RELEASE, annotation.annotation_id, annotation.content_hash, annotation.shown_hash, self._of_config]
+        facts = [RELEASE, annotation.annotation_id, annotation.content_hash, annotation.shown_hash, self._config_facts]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -96,8 +98,7 @@ def compared(
     before, after = truth_of(shown, config).garments, truth_of(approved, config).garments
     # Label Studio's page may encode the same mask in different bytes.
     same = len(before) == len(after) and all(
-        old.label == other.label and np.array_equal(old.mask, other.mask)
-        for old, other in zip(before, after, strict=True)
+        old.label == new.label and np.array_equal(old.mask, new.mask) for old, new in zip(before, after, strict=True)
     )
     return Correction(same, tuple(round(iou, DIGITS) for iou in garment_ious(before, after)))
 
@@ -120,5 +121,5 @@ def _read(path: Path) -> dict[str, Correction]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:
-        logger.warning("%s cannot be read, and all is compared anew: %s", path, e)
+        logger.warning("%s cannot be read. Everything is compared again: %s", path, e)
         return {}

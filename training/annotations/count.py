@@ -19,7 +19,7 @@ from backend.connections import Connections
 from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
 from backend.storage.atomic_files import write_atomically
-from training.annotations.approvals import Approved, accepted_alone, approved_annotations, rule_of
+from training.annotations.approvals import Approved, approved_annotations, auto_accepted_times, rule_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Count:
 _JSON = TypeAdapter(Count)
 
 
-class Counting:
+class ApprovalCounter:
     """Counts the approved annotations of one project; a file stores the last count."""
 
     def __init__(self, settings: Settings, label_studio: LabelStudio, project_id: int) -> None:
@@ -61,16 +61,16 @@ class Counting:
         self._path = settings.data_dir / "approvals" / f"{project_id}.json"
         self._rule = (settings.approval, settings.approval_choice, str(settings.train_on_auto_accepted))
 
-    def everything(self) -> Count:
+    def recount(self) -> Count:
         """Counts all approved annotations, from all annotated tasks in Label Studio.
 
         Raises:
             LabelStudioError: Label Studio is unreachable, or refuses the request.
         """
         tasks = self._label_studio.annotated_tasks(self._project_id)
-        return self._keep(self._approved_in(tasks), accepted_alone(tasks), _times(tasks), _annotated(tasks))
+        return self._store(self._approved_in(tasks), auto_accepted_times(tasks), _times(tasks), _annotated(tasks))
 
-    def changes(self) -> Count:
+    def update(self) -> Count:
         """Counts all approved annotations, from the last count and the tasks that changed since.
 
         Raises:
@@ -78,22 +78,22 @@ class Counting:
         """
         last = _read(self._path)
         if last is None or last.settings != self._rule or not last.latest:
-            return self.everything()
+            return self.recount()
         since = (max(map(datetime.fromisoformat, last.latest.values())) - OVERLAP).strftime(TIME)
         changed = self._label_studio.changed_tasks(self._project_id, since=since)
-        news = {task_id for task_id, time in changed.items() if last.latest.get(str(task_id)) != time}
-        tasks = self._label_studio.annotated_tasks(self._project_id, among=sorted(news))
-        annotated = (set(last.annotated) - news) | _annotated(tasks)
+        changed_ids = {task_id for task_id, time in changed.items() if last.latest.get(str(task_id)) != time}
+        tasks = self._label_studio.annotated_tasks(self._project_id, among=sorted(changed_ids))
+        annotated = (set(last.annotated) - changed_ids) | _annotated(tasks)
         if len(annotated) > self._label_studio.count_annotated(self._project_id):
             # Some tasks were deleted, or lost their annotations.
             annotated &= set(self._label_studio.annotated_task_ids(self._project_id))
-        kept = [annotation for annotation in last.approved if annotation.task_id in annotated - news]
+        unchanged = [annotation for annotation in last.approved if annotation.task_id in annotated - changed_ids]
         approved = [annotation for annotation in self._approved_in(tasks) if annotation.task_id in annotated]
-        accepted = {task_id: at for task_id, at in last.accepted.items() if int(task_id) in annotated - news}
+        accepted = {task_id: at for task_id, at in last.accepted.items() if int(task_id) in annotated - changed_ids}
         times = last.latest | {str(task_id): time for task_id, time in changed.items()} | _times(tasks)
-        return self._keep(
-            sorted([*kept, *approved], key=lambda annotation: annotation.task_id),
-            accepted | accepted_alone(tasks),
+        return self._store(
+            sorted([*unchanged, *approved], key=lambda annotation: annotation.task_id),
+            accepted | auto_accepted_times(tasks),
             times,
             annotated,
         )
@@ -103,7 +103,7 @@ class Counting:
             tasks, rule=rule_of(self._settings), with_auto_accepted=self._settings.train_on_auto_accepted
         )
 
-    def _keep(
+    def _store(
         self, approved: list[Approved], accepted: dict[str, str], times: Mapping[str, str], annotated: set[int]
     ) -> Count:
         last = max(map(datetime.fromisoformat, times.values()), default=None)
@@ -117,9 +117,9 @@ class Counting:
         return count
 
 
-def counting_of(connections: Connections, project_id: int) -> Counting:
-    """Returns the `Counting` of a project."""
-    return Counting(connections.settings, connections.label_studio, project_id)
+def approval_counter(connections: Connections, project_id: int) -> ApprovalCounter:
+    """Returns the `ApprovalCounter` of a project."""
+    return ApprovalCounter(connections.settings, connections.label_studio, project_id)
 
 
 def _annotated(tasks: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -145,5 +145,5 @@ def _read(path: Path) -> Count | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as e:
-        logger.warning("%s cannot be read, and all is counted anew: %s", path, e)
+        logger.warning("%s cannot be read. Everything is counted again: %s", path, e)
         return None

@@ -19,13 +19,13 @@ from training.annotations.truth import garment_labels
 # A prediction with a lower score is doubtful.
 DOUBTFUL_BELOW = 0.5
 # The most seconds that a survey compares annotations with predictions: other counts wait in the same queue.
-PATIENCE_S = 20.0
+COMPARE_TIMEOUT_S = 20.0
 IOU_DIGITS = 4
 # Label Studio's page shows times with this many digits.
 SECONDS_DIGITS = 1
 
 # The origin of an annotation, its day, and the seconds that it took; None for an unknown day or time.
-_Made = tuple[Origin, str | None, float | None]
+_AnnotationWork = tuple[Origin, str | None, float | None]
 
 
 def take_survey(
@@ -42,8 +42,8 @@ def take_survey(
         OSError: the corrections cannot be written to their file.
     """
     config = parse_label_config(project.label_config)
-    kept = CorrectionCache(settings.data_dir / "approvals" / f"{project.id}.corrections.json", config)
-    compared, left = kept.of(count.approved, patience_s=PATIENCE_S)
+    cache = CorrectionCache(settings.data_dir / "approvals" / f"{project.id}.corrections.json", config)
+    compared, left = cache.corrections(count.approved, timeout_s=COMPARE_TIMEOUT_S)
     tasks = label_studio.task_counts(project.id, doubtful_below=DOUBTFUL_BELOW)
     return survey_of(project.title, count, config, tasks, compared, left=left, new=new, needed=needed)
 
@@ -61,7 +61,7 @@ def survey_of(
 ) -> Survey:
     """Assembles the survey from its parts; see `Survey`."""
     by_people = [annotation for annotation in count.approved if annotation.by_person]
-    made = [*map(_made, by_people), *_accepted(count.accepted)]
+    annotations = [*map(_annotation_work, by_people), *_accepted(count.accepted)]
     return Survey(
         at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         title=title,
@@ -74,31 +74,31 @@ def survey_of(
         new=new,
         needed=needed,
         instances=instances(by_people, config),
-        work=tuple(work_by_day(made)),
-        totals=tuple(work_in_all(made)),
+        work=tuple(work_by_day(annotations)),
+        totals=tuple(work_in_total(annotations)),
         corrections=corrections(compared, left=left),
     )
 
 
 def instances(approved: Iterable[Approved], config: LabelConfig) -> dict[str, int]:
     """Counts the approved garments of each label of the config, zeros included, without drawing masks."""
-    found = Counter(label for annotation in approved for label in garment_labels(annotation.result, config))
-    return {label: found[label] for label in config.label_values}
+    counts = Counter(label for annotation in approved for label in garment_labels(annotation.result, config))
+    return {label: counts[label] for label in config.label_values}
 
 
-def work_by_day(made: Iterable[_Made]) -> list[Work]:
+def work_by_day(annotations: Iterable[_AnnotationWork]) -> list[Work]:
     """Returns the work of each day and origin, sorted by day; annotations without a day are left out."""
     groups: defaultdict[tuple[str, Origin], list[float | None]] = defaultdict(list)
-    for origin, day, seconds in made:
+    for origin, day, seconds in annotations:
         if day is not None:
             groups[day, origin].append(seconds)
     return [_work(day, origin, seconds) for (day, origin), seconds in sorted(groups.items())]
 
 
-def work_in_all(made: Iterable[_Made]) -> list[Work]:
+def work_in_total(annotations: Iterable[_AnnotationWork]) -> list[Work]:
     """Returns the work of each origin over all days, sorted by the origin's name."""
     groups: defaultdict[Origin, list[float | None]] = defaultdict(list)
-    for origin, _, seconds in made:
+    for origin, _, seconds in annotations:
         groups[origin].append(seconds)
     return [_work(None, origin, seconds) for origin, seconds in sorted(groups.items())]
 
@@ -117,16 +117,16 @@ def corrections(compared: Sequence[Correction], *, left: int) -> Corrections:
 
 
 def _work(day: str | None, origin: Origin, seconds: Sequence[float | None]) -> Work:
-    known = [value for value in seconds if value is not None]
-    median_s = round(statistics.median(known), SECONDS_DIGITS) if known else None
-    return Work(day, origin, images=len(seconds), timed=len(known), median_s=median_s)
+    timed = [value for value in seconds if value is not None]
+    median_s = round(statistics.median(timed), SECONDS_DIGITS) if timed else None
+    return Work(day, origin, images=len(seconds), timed=len(timed), median_s=median_s)
 
 
-def _made(annotation: Approved) -> _Made:
+def _annotation_work(annotation: Approved) -> _AnnotationWork:
     return "prediction" if annotation.from_prediction else "scratch", _day(annotation.made_at), annotation.lead_time_s
 
 
-def _accepted(times: Mapping[str, str]) -> list[_Made]:
+def _accepted(times: Mapping[str, str]) -> list[_AnnotationWork]:
     return [("accepted", _day(at), None) for at in times.values()]
 
 

@@ -31,11 +31,11 @@ def truth_of(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> Truth:
     later region. A label that is no longer in the config counts as the label that names it as its alias or among its
     `predicted_values`. Prompts, messages, and regions of the task's other images are ignored.
     """
-    here = _here(result, config)
-    masks, problems = decode(here)
+    own_regions = _own_regions(result, config)
+    masks, problems = decode(own_regions)
     regions = [named for mask in masks if (named := _named(mask, config, problems)) is not None]
     layered = _layered(regions, config, problems)
-    return Truth(tuple(_joined(layered, here)), tuple(problems))
+    return Truth(tuple(_joined(layered, own_regions)), tuple(problems))
 
 
 def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[str]:
@@ -43,15 +43,17 @@ def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> 
 
     So it also counts garments without a pixel, and those that later exclusive regions cover completely.
     """
-    here = _here(result, config)
+    own_regions = _own_regions(result, config)
     named = [
         (identity, label)
-        for identity, shape in shapes(here).items()
+        for identity, shape in shapes(own_regions).items()
         if shape.label is not None
-        and (label := _known(shape.label, config)) is not None
+        and (label := _current_label(shape.label, config)) is not None
         and not _is_mere_box(shape.kind, label, config)
     ]
-    return list({garment: label for (_, label), garment in zip(named, _garments(named, here), strict=True)}.values())
+    return list(
+        {garment: label for (_, label), garment in zip(named, _garments(named, own_regions), strict=True)}.values()
+    )
 
 
 def label_facts(config: LabelConfig) -> list[Any]:
@@ -63,7 +65,7 @@ def label_facts(config: LabelConfig) -> list[Any]:
     return [labels, config.image_tag]
 
 
-def _here(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[dict[str, Any]]:
+def _own_regions(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[dict[str, Any]]:
     """Returns the regions that belong to the config's image."""
     return [
         dict(region)
@@ -72,7 +74,7 @@ def _here(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[dict
     ]
 
 
-def _known(label: str, config: LabelConfig) -> str | None:
+def _current_label(label: str, config: LabelConfig) -> str | None:
     """Returns the config's label with that name, alias or predicted value; None if there is none."""
     return label if label in config.label_values else config.label_for(label)
 
@@ -84,12 +86,12 @@ def _is_mere_box(kind: str, label: str, config: LabelConfig) -> bool:
 
 def _named(region: LabelledMask, config: LabelConfig, problems: list[str]) -> LabelledMask | None:
     """Returns the region with its label in the config; None, with a problem added, if it has none or is a mere box."""
-    label = _known(region.label, config)
+    label = _current_label(region.label, config)
     if label is None:
         problems.append(f"the label '{region.label}' is no longer in the label config.")
         return None
     if _is_mere_box(region.kind, label, config):
-        problems.append(f"Region {region.region_id}: a rectangle is no outline of '{label}', which can be drawn.")
+        problems.append(f"Region {region.region_id}: a rectangle is not an outline of '{label}'. Draw its outline.")
         return None
     return replace(region, label=label)
 
@@ -107,7 +109,7 @@ def _layered(regions: Sequence[LabelledMask], config: LabelConfig, problems: lis
         if mask.any():
             layered.append(replace(region, mask=mask))
         else:
-            problems.append(f"Region {region.region_id}: later regions cover all of it.")
+            problems.append(f"Region {region.region_id}: it is completely covered by later regions.")
     return layered
 
 
@@ -124,11 +126,11 @@ def parts_of_garments(regions: Sequence[LabelledMask], result: Sequence[Mapping[
 
     The garments are in the order of their first parts.
     """
-    alike = [(region.region_id, (region.label, region.mask.shape)) for region in regions]
-    whole: dict[int, list[LabelledMask]] = {}
-    for region, garment in zip(regions, _garments(alike, result), strict=True):
-        whole.setdefault(garment, []).append(region)
-    return list(whole.values())
+    keys = [(region.region_id, (region.label, region.mask.shape)) for region in regions]
+    parts: dict[int, list[LabelledMask]] = {}
+    for region, garment in zip(regions, _garments(keys, result), strict=True):
+        parts.setdefault(garment, []).append(region)
+    return list(parts.values())
 
 
 def _garments(regions: Sequence[tuple[str | None, Hashable]], result: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -137,9 +139,13 @@ def _garments(regions: Sequence[tuple[str | None, Hashable]], result: Sequence[M
     Args:
         regions: the id of each region, and the key that all parts of a garment share.
     """
-    place = {identity: number for number, (identity, _) in enumerate(regions)}
-    pairs = [(place[first], place[other]) for first, other in _links(result) if first in place and other in place]
-    pairs = [(first, other) for first, other in pairs if regions[first][1] == regions[other][1]]
+    index_of = {identity: number for number, (identity, _) in enumerate(regions)}
+    pairs = [
+        (index_of[first], index_of[second])
+        for first, second in _links(result)
+        if first in index_of and second in index_of
+    ]
+    pairs = [(first, second) for first, second in pairs if regions[first][1] == regions[second][1]]
     if not pairs:
         return list(range(len(regions)))
     ends = tuple(zip(*pairs, strict=True))

@@ -39,7 +39,7 @@ class Audit:
         return lower_bound(self.wrong, self.regions, error=1 - CONFIDENCE) > 1 - self.precision
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The result in words, for people."""
         return f"{self.wrong} of {self.regions} audited regions in {self.images} images were wrong"
 
@@ -67,13 +67,13 @@ def audit(
         stored = predictions.get(annotation.task_id)
         if stored is None or not gate.is_audited(annotation.task_id):
             continue
-        found = _garments(decode(list(stored))[0])
-        if not gate.passes([LabelScore(garment.label, garment.score or 0.0) for garment in found]):
+        predicted = _garments(decode(list(stored))[0])
+        if not gate.passes([LabelScore(garment.label, garment.score or 0.0) for garment in predicted]):
             continue
         truth, _ = decode(annotation.result)
         images += 1
-        regions += len(found)
-        wrong += _wrong(found, truth, iou)
+        regions += len(predicted)
+        wrong += _wrong(predicted, truth, iou)
     return Audit(images, regions, wrong, precision)
 
 
@@ -86,19 +86,22 @@ def _garments(regions: Sequence[LabelledMask]) -> list[LabelledMask]:
     return [LabelledMask(mask, label, score) for (label, score), mask in joined.items()]
 
 
-def _wrong(found: Sequence[LabelledMask], truth: Sequence[LabelledMask], iou: float) -> int:
-    """Counts the garments in `found` that match nothing that is still free in `truth`."""
+def _wrong(predicted: Sequence[LabelledMask], truth: Sequence[LabelledMask], iou: float) -> int:
+    """Counts the garments in `predicted` that match nothing that is still free in `truth`."""
     free = list(truth)
     wrong = 0
-    for garment in sorted(found, key=lambda garment: -(garment.score or 0.0)):
-        alike = [region for region in free if region.label == garment.label and region.mask.shape == garment.mask.shape]
-        choices = [[region] for region in alike] + ([alike] if len(alike) > 1 else [])
-        fits = [
-            (overlap(garment.mask, np.logical_or.reduce([region.mask for region in ones])), ones) for ones in choices
+    for garment in sorted(predicted, key=lambda garment: -(garment.score or 0.0)):
+        same_label = [
+            region for region in free if region.label == garment.label and region.mask.shape == garment.mask.shape
         ]
-        best, taken = max(fits, key=itemgetter(0), default=(0.0, []))
+        choices = [[region] for region in same_label] + ([same_label] if len(same_label) > 1 else [])
+        overlaps = [
+            (overlap(garment.mask, np.logical_or.reduce([region.mask for region in regions])), regions)
+            for regions in choices
+        ]
+        best, matched = max(overlaps, key=itemgetter(0), default=(0.0, []))
         if best >= iou:
-            free = [region for region in free if not any(region is other for other in taken)]
+            free = [region for region in free if not any(region is match for match in matched)]
         else:
             wrong += 1
     return wrong

@@ -21,15 +21,15 @@ class Garment:
         name: its class in the data set.
         outlines: each `(N, 2)`, N at least 3, in pixels, x before y.
         mask: `bool (H, W)`; None where there are outlines.
-        apart: whether the mask covers all garments of the class in the image: each connected region is one garment.
+        is_class_mask: whether the mask covers all garments of its class: each connected region is one garment.
     """
 
     name: str
     outlines: tuple[Outline, ...] = ()
     mask: Mask | None = None
-    apart: bool = False
+    is_class_mask: bool = False
 
-    def drawn(self, size_wh: tuple[int, int]) -> Mask:
+    def to_mask(self, size_wh: tuple[int, int]) -> Mask:
         """Returns the garment as a mask `bool (H, W)`, the union of its parts."""
         if self.mask is not None:
             return self.mask

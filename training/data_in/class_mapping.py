@@ -12,15 +12,15 @@ from backend.label_studio.label_config import LabelConfig
 
 
 @dataclass(frozen=True)
-class Mapping:
+class ClassMapping:
     """The label of each class: from the user's mapping file where it names the class, else from the label config.
 
     Attributes:
-        said: the file's entries, class in the data set, in lower case → label, or None for a class to leave out.
+        entries: of the file: class in the data set, in lower case → label, or None for a class to leave out.
     """
 
     config: LabelConfig
-    said: dict[str, str | None] = field(default_factory=dict)
+    entries: dict[str, str | None] = field(default_factory=dict)
 
     def label_for(self, name: str) -> str | None:
         """Returns the label of a class; None where the class is left out or unknown.
@@ -29,42 +29,39 @@ class Mapping:
         `predicted_values`. Hyphens and underscores also match spaces. If a name lists several classes
         ('shirt, blouse'), those that are known must have the same label.
         """
-        known = _folded(name)
-        if known in self.said:
-            return self.said[known]
-        return self._of_config(name) or self._of_config(name.replace("_", " ").replace("-", " ")) or self._of_list(name)
-
-    def _of_config(self, name: str) -> str | None:
-        return self.config.label_for(name)
-
-    def _of_list(self, name: str) -> str | None:
-        labels = {label for part in name.split(",") if (label := self._of_config(part)) is not None}
+        key = _folded(name)
+        if key in self.entries:
+            return self.entries[key]
+        label = self.config.label_for(name) or self.config.label_for(name.replace("_", " ").replace("-", " "))
+        if label is not None:
+            return label
+        labels = {label for part in name.split(",") if (label := self.config.label_for(part)) is not None}
         return labels.pop() if len(labels) == 1 else None
 
 
-def read_mapping(file: Path | None, config: LabelConfig) -> Mapping:
+def read_mapping(file: Path | None, config: LabelConfig) -> ClassMapping:
     """Reads a YAML or JSON file of `their class: our label`; an empty label leaves the class out.
 
     Raises:
         DatasetError: the file cannot be read, or names a label that the project lacks.
     """
     if file is None:
-        return Mapping(config)
+        return ClassMapping(config)
     try:
-        said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
         raise DatasetError(f"The mapping {file} cannot be read: {e}") from e
-    if not isinstance(said, dict):
-        raise DatasetError(f"The mapping {file} is no list of `their class: our label`.")
+    if not isinstance(entries, dict):
+        raise DatasetError(f"The mapping {file} is not a list of `their class: our label`.")
     by_name = {_folded(str(label)): label for label in config.label_values}
-    unknown = sorted({str(label) for label in said.values() if label and _folded(str(label)) not in by_name})
+    unknown = sorted({str(label) for label in entries.values() if label and _folded(str(label)) not in by_name})
     if unknown:
         raise DatasetError(
             f"The mapping {file} names labels that the project lacks: {', '.join(unknown)}. "
             f"It has: {', '.join(config.label_values)}."
         )
-    return Mapping(
-        config, {_folded(str(name)): by_name[_folded(str(label))] if label else None for name, label in said.items()}
+    return ClassMapping(
+        config, {_folded(str(name)): by_name[_folded(str(label))] if label else None for name, label in entries.items()}
     )
 
 

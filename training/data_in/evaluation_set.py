@@ -12,8 +12,8 @@ from backend.label_studio.label_config import LabelConfig
 from backend.regions.mask_size import resize_mask
 from backend.settings import Settings
 from training.data_in.annotated_image import AnnotatedImage, Source
-from training.data_in.class_mapping import Mapping
-from training.data_in.mask_cleaning import Cleaning, cleaned
+from training.data_in.class_mapping import ClassMapping
+from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import SetPicture
 from training.evaluation.held_out import HeldOut
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluation_images(
-    source: Source, config: LabelConfig, mapping: Mapping, settings: Settings, *, side_px: int
+    source: Source, config: LabelConfig, mapping: ClassMapping, settings: Settings, *, side_px: int
 ) -> Iterator[HeldOut]:
     """Yields the set's images one at a time, each with its garments of the config's labels, if it has any.
 
@@ -37,10 +37,10 @@ def evaluation_images(
         try:
             image = _decoded(annotated.picture, settings, side_px)
         except ImageError as e:
-            logger.warning("Passed over: %s", e)
+            logger.warning("Image skipped: %s", e)
             continue
         if image is None:
-            logger.warning("Passed over: the image '%s' is not there", annotated.picture.name)
+            logger.warning("Image skipped: '%s' is missing", annotated.picture.name)
             continue
         yield HeldOut(number, number, image, tuple(_truth(annotated, image, mapping)))
 
@@ -55,13 +55,13 @@ def _decoded(picture: SetPicture, settings: Settings, side_px: int) -> Image | N
     return decode_image(encoded, source=picture.name, max_pixels=settings.image_max_pixels, side_px=side_px)
 
 
-def _truth(annotated: AnnotatedImage, image: Image, mapping: Mapping) -> Iterator[LabelledMask]:
+def _truth(annotated: AnnotatedImage, image: Image, mapping: ClassMapping) -> Iterator[LabelledMask]:
     drawn_wh = annotated.size_wh or annotated.picture.size_wh() or image.size_wh
     known = [garment for garment in annotated.garments if mapping.label_for(garment.name) is not None]
-    for garment in cleaned(known, drawn_wh, Cleaning()):
+    for garment in cleaned(known, drawn_wh, MaskCleaning()):
         label = mapping.label_for(garment.name) if garment is not None else None
         if garment is None or label is None:
             continue
-        mask = resize_mask(garment.drawn(drawn_wh), image.size_wh)
+        mask = resize_mask(garment.to_mask(drawn_wh), image.size_wh)
         if mask.any():
             yield LabelledMask(mask, label)

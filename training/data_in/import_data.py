@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.settings import Settings
 from training.data_in.annotated_image import AnnotatedImage
-from training.data_in.class_mapping import Mapping, read_mapping
-from training.data_in.formats.detect import Opening, SetFormat, open_set
-from training.data_in.importer import Arriving, Manner
-from training.data_in.mask_cleaning import Cleaning
-from training.data_in.project_tasks import As, ProjectTasks
+from training.data_in.class_mapping import ClassMapping, read_mapping
+from training.data_in.formats.detect import SetFormat, open_set
+from training.data_in.importer import Importer, ImportOptions
+from training.data_in.project_tasks import ProjectTasks
 from training.data_in.tally import Tally
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The options of an import.
-
-    Attributes:
-        form: the set's format; None to recognise it from the path.
-        mapping: a file of `their class: our label`.
-        kind, ground_truth, cleaning, dry_run: see `Manner`.
-    """
-
-    form: SetFormat | None = None
-    opening: Opening = field(default_factory=Opening)
-    kind: As = "annotations"
-    ground_truth: bool = False
-    mapping: Path | None = None
-    cleaning: Cleaning = field(default_factory=Cleaning)
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """The result of an import, or of a dry run.
 
     Attributes:
         version: the model version under which Label Studio has the imported predictions.
-        shown: the version whose predictions Label Studio shows in that project; empty for all.
-        strangers: classes that the mapping names and the set does not have; empty where some images were not read.
+        shown_version: the version whose predictions Label Studio shows in that project; empty for all.
+        unknown_classes: classes that the mapping names and the set lacks; empty where some images were not read.
         problem: a sentence where the set has garments and none of them maps to a label of the project; else empty.
     """
 
-    form: SetFormat
+    set_format: SetFormat
     source: str
     tally: Tally
     version: str
-    shown: str
-    strangers: tuple[str, ...]
+    shown_version: str
+    unknown_classes: tuple[str, ...]
     problem: str
 
 
@@ -63,41 +42,48 @@ def import_data(
     project_id: int,
     paths: Sequence[str],
     *,
-    wanted: Wanted,
-    tracked: Callable[[Iterable[AnnotatedImage], int], Iterable[AnnotatedImage]],
-) -> Imported:
+    options: ImportOptions,
+    track: Callable[[Iterable[AnnotatedImage], int], Iterable[AnnotatedImage]],
+) -> ImportResult:
     """Imports a set into a project, one image at a time; no image is imported twice.
 
     A task that has an annotation, whoever made it, stays as it is. In an import of predictions, so does a task that
     has a prediction of the same set. After a failure or an interruption, the same call continues the import.
 
     Args:
-        tracked: takes the images and their number, yields the images, and may show the progress.
+        track: takes the images and their number, yields the images, and may show the progress.
 
     Raises:
         DatasetError: the set does not exist, or is damaged.
         LabelStudioError, LabelConfigError: Label Studio does not answer or refuses; its label config cannot be served.
     """
     config = parse_label_config(label_studio.project(project_id).label_config)
-    mapping = read_mapping(wanted.mapping, config)
-    form, source = open_set(paths, wanted.form, replace(wanted.opening, image_key=config.image_key))
+    mapping = read_mapping(options.mapping, config)
+    read_options = replace(options.read_options, image_key=config.image_key)
+    set_format, source = open_set(paths, options.set_format, read_options)
     version = f"imported from {source.name}"
-    manner = Manner(wanted.kind, wanted.ground_truth, wanted.cleaning, version, wanted.dry_run)
     tasks = ProjectTasks(
-        label_studio, settings, project_id, image_key=config.image_key, root=source.root, dry_run=wanted.dry_run
+        label_studio, settings, project_id, image_key=config.image_key, root=source.root, dry_run=options.dry_run
     )
-    arriving = Arriving(tasks, config, mapping, manner)
-    for image in tracked(source.images, source.count):
-        arriving.take(image)
-    arriving.write()
-    shown = label_studio.project(project_id).model_version
-    tally = arriving.tally
-    return Imported(form, source.name, tally, version, shown, _strangers(tally, mapping), _problem(tally, config))
+    importer = Importer(tasks, config, mapping, options, version)
+    for image in track(source.images, source.count):
+        importer.add(image)
+    importer.flush()
+    tally = importer.tally
+    return ImportResult(
+        set_format,
+        source.name,
+        tally,
+        version,
+        shown_version=label_studio.project(project_id).model_version,
+        unknown_classes=_unknown_classes(tally, mapping),
+        problem=_problem(tally, config),
+    )
 
 
-def _strangers(tally: Tally, mapping: Mapping) -> tuple[str, ...]:
-    met = {name.strip().casefold() for name in (*tally.unmapped, *(name for name, _ in tally.garments))}
-    return () if tally.left else tuple(sorted(mapping.said.keys() - met))
+def _unknown_classes(tally: Tally, mapping: ClassMapping) -> tuple[str, ...]:
+    seen = {name.strip().casefold() for name in (*tally.unmapped, *(name for name, _ in tally.garments))}
+    return () if tally.skipped else tuple(sorted(mapping.entries.keys() - seen))
 
 
 def _problem(tally: Tally, config: LabelConfig) -> str:
@@ -105,8 +91,8 @@ def _problem(tally: Tally, config: LabelConfig) -> str:
         return ""
     names = ", ".join(name for name, _ in tally.unmapped.most_common(5))
     if all(name.isdigit() for name in tally.unmapped):
-        return f"What the set's numbers mean ({names}) is not known: say it with --classes, or with --mapping."
+        return f"The set has class numbers without names ({names}). Name them with --classes or --mapping."
     return (
         f"None of the set's classes is a label of the project: {names}. The project has: "
-        f"{', '.join(config.label_values)}. Say which is which with --mapping, in a file of `their class: our label`."
+        f"{', '.join(config.label_values)}. Map them with --mapping, a file of `their class: our label`."
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from backend.domain import LabelledMask, Outlining
@@ -14,76 +14,88 @@ from backend.label_studio.uploads import UPLOADABLE
 from backend.regions.encode import encode, encode_outlines
 from backend.regions.polygons import outline_to_mask
 from training.data_in.annotated_image import AnnotatedImage, Garment
-from training.data_in.class_mapping import Mapping
-from training.data_in.mask_cleaning import Cleaning, cleaned
+from training.data_in.class_mapping import ClassMapping
+from training.data_in.formats.detect import ReadOptions, SetFormat
+from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import SetPicture
-from training.data_in.project_tasks import Arrival, As, ProjectTasks
+from training.data_in.project_tasks import ImportItem, ImportKind, ProjectTasks
 from training.data_in.tally import Tally
 
 # How many images are written together, and how many bytes they and their regions may take until then. Label Studio
 # goes through the whole project with each request, so few large requests are quicker.
-AT_ONCE, MOST_BYTES = 100, 32_000_000
+BATCH_IMAGES, MAX_BATCH_BYTES = 100, 32_000_000
 NUMBER_BYTES = 8
 # A mask that is imported and exported again stays the same within a pixel, and no part of it is dropped as a speck.
 OUTLINING = Outlining(tolerance_px=0.8, parts="each", speck_percent=0.0)
 # Proportions may differ by this much for the same image, because sizes are rounded to whole pixels.
 SHAPE_TOLERANCE = 0.01
 
-NOT_THERE = "image that is not there"
-NOT_TAKEN = "image of a kind that Label Studio does not take"
-UNREADABLE = "image that cannot be read"
-OTHER_SHAPE = "annotation of other proportions than its image (turned by EXIF?)"
-TOO_SMALL = "garment of no pixel, or below the least area"
-TWICE = "image that the set names again"
+MISSING = "missing image"
+UNSUPPORTED = "image of a type that Label Studio does not accept"
+UNREADABLE = "unreadable image"
+WRONG_PROPORTIONS = "annotation whose proportions differ from its image's (EXIF rotation?)"
+TOO_SMALL = "garment without pixels, or below the minimum area"
+DUPLICATE = "image that the set lists twice"
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How garments are imported.
+class ImportOptions:
+    """The options of an import.
 
     Attributes:
+        set_format: None to recognise it from the path.
         kind: as approved annotations, or as predictions to review.
         ground_truth: whether annotations are starred.
-        version: the origin that is recorded in the regions, and the model version of predictions.
+        mapping: a file of `their class: our label`.
         dry_run: whether nothing is written.
     """
 
-    kind: As
-    ground_truth: bool
-    cleaning: Cleaning
-    version: str
-    dry_run: bool
+    set_format: SetFormat | None = None
+    read_options: ReadOptions = field(default_factory=ReadOptions)
+    kind: ImportKind = "annotations"
+    ground_truth: bool = False
+    mapping: Path | None = None
+    cleaning: MaskCleaning = field(default_factory=MaskCleaning)
+    dry_run: bool = False
 
 
-class Arriving:
+class Importer:
     """Collects images, and writes them in batches."""
 
-    def __init__(self, tasks: ProjectTasks, config: LabelConfig, mapping: Mapping, manner: Manner) -> None:
+    def __init__(
+        self, tasks: ProjectTasks, config: LabelConfig, mapping: ClassMapping, options: ImportOptions, version: str
+    ) -> None:
+        """Prepares an import.
+
+        Args:
+            version: the origin that is recorded in the regions, and the model version of predictions.
+        """
         self.tally = Tally()
-        self._tasks, self._config, self._mapping, self._manner = tasks, config, mapping, manner
-        self._waiting = tasks.waiting(manner.version) if manner.kind == "predictions" else None
+        self._tasks, self._config, self._mapping = tasks, config, mapping
+        self._options, self._version = options, version
+        self._waiting = tasks.waiting(version) if options.kind == "predictions" else None
         self._seen: set[str | int] = set()
-        self._together: list[Arrival] = []
+        self._batch: list[ImportItem] = []
         self._bytes = 0
 
-    def take(self, image: AnnotatedImage) -> None:
+    def add(self, image: AnnotatedImage) -> None:
         """Imports an image, unless it has a task already that stays as it is.
 
         Raises:
-            LabelStudioError: Label Studio does not answer, or refuses; the message says how many images came in.
+            LabelStudioError: Label Studio does not answer, or refuses; the message says how many images were imported.
         """
         picture, problem = image.picture, _problem(image.picture)
         if problem:
             self.tally.note([problem], picture.name)
             return
         task_id = self._tasks.find(picture)
-        known = picture.name if task_id is None else task_id
-        if known in self._seen:
-            self.tally.note([TWICE], picture.name)
+        key = picture.name if task_id is None else task_id
+        if key in self._seen:
+            self.tally.note([DUPLICATE], picture.name)
             return
-        self._seen.add(known)
+        self._seen.add(key)
         if task_id is not None and not self._is_open(task_id):
-            self.tally.left += 1
+            self.tally.skipped += 1
             return
         try:
             result = self._regions(image)
@@ -91,30 +103,32 @@ class Arriving:
             self.tally.note([UNREADABLE], picture.name)
             return
         if task_id is not None and not result:
-            self.tally.left += 1
+            self.tally.skipped += 1
             return
         self.tally.note(image.notes, picture.name)
-        self._together.append(Arrival(picture, result, task_id))
+        self._batch.append(ImportItem(picture, result, task_id))
         self._bytes += len(picture.encoded or b"") + _bytes(result)
-        if len(self._together) >= AT_ONCE or self._bytes >= MOST_BYTES:
-            self.write()
+        if len(self._batch) >= BATCH_IMAGES or self._bytes >= MAX_BATCH_BYTES:
+            self.flush()
 
-    def write(self) -> None:
+    def flush(self) -> None:
         """Writes the collected images.
 
         Raises:
-            LabelStudioError: as in `take`.
+            LabelStudioError: as in `add`.
         """
-        some, self._together, self._bytes = self._together, [], 0
-        manner = self._manner
-        if not manner.dry_run:
+        batch, self._batch, self._bytes = self._batch, [], 0
+        options = self._options
+        if not options.dry_run:
             try:
-                self._tasks.write(some, kind=manner.kind, version=manner.version, ground_truth=manner.ground_truth)
+                self._tasks.write(batch, kind=options.kind, version=self._version, ground_truth=options.ground_truth)
             except LabelStudioError as e:
-                came = self.tally.new + self.tally.present
-                raise type(e)(f"{e} {came} images came in; the same command goes on from there.") from e
-        self.tally.new += sum(arrival.task_id is None for arrival in some)
-        self.tally.present += sum(arrival.task_id is not None for arrival in some)
+                imported = self.tally.new + self.tally.updated
+                raise type(e)(
+                    f"{e} {imported} images were imported. Run the same command again to import the rest."
+                ) from e
+        self.tally.new += sum(arrival.task_id is None for arrival in batch)
+        self.tally.updated += sum(arrival.task_id is not None for arrival in batch)
 
     def _is_open(self, task_id: int) -> bool:
         """Whether a task may get regions: it has no annotation, nor, where predictions come in, any from this set."""
@@ -132,20 +146,20 @@ class Arriving:
             return []
         if not _is_alike(frame_wh, original_wh):
             if image.garments:
-                self.tally.note([OTHER_SHAPE], image.picture.name)
+                self.tally.note([WRONG_PROPORTIONS], image.picture.name)
             return []
         result: list[dict[str, Any]] = []
-        named = [(garment, self._mapping.label_for(garment.name)) for garment in image.garments]
-        labels = {garment.name: label for garment, label in named if label is not None}
-        self.tally.unmapped.update(garment.name for garment, label in named if label is None)
-        wanted = [garment for garment, label in named if label is not None]
-        for garment in cleaned(wanted, frame_wh, self._manner.cleaning):
+        labelled = [(garment, self._mapping.label_for(garment.name)) for garment in image.garments]
+        labels = {garment.name: label for garment, label in labelled if label is not None}
+        self.tally.unmapped.update(garment.name for garment, label in labelled if label is None)
+        kept = [garment for garment, label in labelled if label is not None]
+        for garment in cleaned(kept, frame_wh, self._options.cleaning):
             if garment is None:
                 self.tally.note([TOO_SMALL], image.picture.name)
                 continue
             label = labels[garment.name]
             self.tally.garments[(garment.name, label)] += 1
-            result += _encoded(garment, label, self._config, frame_wh, original_wh, self._manner.version)
+            result += _encoded(garment, label, self._config, frame_wh, original_wh, self._version)
         return result
 
 
@@ -158,15 +172,15 @@ def _bytes(result: Sequence[dict[str, Any]]) -> int:
 
 def _problem(picture: SetPicture) -> str:
     """Returns why a picture cannot be imported; empty where it can."""
-    if not picture.is_there:
-        return NOT_THERE
+    if not picture.is_found:
+        return MISSING
     name = picture.file.name if picture.file is not None else picture.name
-    return "" if picture.url or PurePosixPath(name).suffix.lower() in UPLOADABLE else NOT_TAKEN
+    return "" if picture.url or PurePosixPath(name).suffix.lower() in UPLOADABLE else UNSUPPORTED
 
 
 def _is_alike(frame_wh: tuple[int, int], original_wh: tuple[int, int]) -> bool:
-    (width, height), (wide, high) = frame_wh, original_wh
-    return abs(width * high - wide * height) <= SHAPE_TOLERANCE * width * high
+    (width, height), (original_width, original_height) = frame_wh, original_wh
+    return abs(width * original_height - original_width * height) <= SHAPE_TOLERANCE * width * original_height
 
 
 def _encoded(
@@ -183,7 +197,7 @@ def _encoded(
         # Nobody could see or delete an outline that covers no pixel.
         visible = [outline for outline in outlines if outline_to_mask(outline, size_wh=frame_wh).any()]
         return encode_outlines(visible, label, config, size_wh=frame_wh, original_wh=original_wh, model_version=version)
-    labelled = LabelledMask(garment.drawn(frame_wh), label)
+    labelled = LabelledMask(garment.to_mask(frame_wh), label)
     scaled = original_wh if original_wh != frame_wh else None
     return encode(labelled, config, outlining=OUTLINING, model_version=version, original_wh=scaled)
 

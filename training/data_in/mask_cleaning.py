@@ -18,7 +18,7 @@ SPECK_PERCENT = 0.05
 
 
 @dataclass(frozen=True)
-class Cleaning:
+class MaskCleaning:
     """How masks are cleaned.
 
     Attributes:
@@ -32,28 +32,27 @@ class Cleaning:
     remove_specks: bool = False
 
     @property
-    def redraws(self) -> bool:
+    def changes_shape(self) -> bool:
         """Whether cleaning may change the shape of a garment."""
         return self.fill_holes or self.remove_specks
 
 
-def cleaned(garments: Sequence[Garment], size_wh: tuple[int, int], cleaning: Cleaning) -> Iterator[Garment | None]:
+def cleaned(garments: Sequence[Garment], size_wh: tuple[int, int], cleaning: MaskCleaning) -> Iterator[Garment | None]:
     """Yields the garments that are left, each with at least one pixel; None for each garment that is too small."""
-    masks = [garment.drawn(size_wh) for garment in garments]
+    masks = [garment.to_mask(size_wh) for garment in garments]
     covered = np.logical_or.reduce(masks) if cleaning.fill_holes and masks else None
-    for garment, drawn in zip(garments, masks, strict=True):
-        mask = drawn
+    for garment, mask in zip(garments, masks, strict=True):
         if covered is not None:
             mask = mask | (binary_fill_holes(mask) & ~covered)
         if cleaning.remove_specks and mask.any():
             mask = without_specks(mask, speck_px=SPECK_PERCENT / 100 * mask.size)
-        for region in _regions(mask) if garment.apart else (mask,):
+        for region in _regions(mask) if garment.is_class_mask else (mask,):
             if np.count_nonzero(region) < max(cleaning.min_area_px, 1):
                 yield None
-            elif garment.outlines and not cleaning.redraws:
+            elif garment.outlines and not cleaning.changes_shape:
                 yield garment
             else:
-                yield replace(garment, outlines=(), mask=region, apart=False)
+                yield replace(garment, outlines=(), mask=region, is_class_mask=False)
 
 
 def _regions(mask: Mask) -> Iterator[Mask]:

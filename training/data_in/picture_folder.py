@@ -34,7 +34,7 @@ class SetPicture:
     url: str = ""
 
     @property
-    def is_there(self) -> bool:
+    def is_found(self) -> bool:
         """False where the set names an image that it does not contain."""
         return bool(self.file or self.encoded or self.url)
 
@@ -62,20 +62,20 @@ class PictureFolder:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise DatasetError(f"There is no folder {root} of images.")
+            raise DatasetError(f"The image folder {root} does not exist.")
         self.root = root
 
-    def named(self, name: str) -> SetPicture:
+    def find_by_name(self, name: str) -> SetPicture:
         """Finds the image called `name`: at that path, else the only file of that name; never outside the folder."""
         pure = PurePosixPath(name.replace("\\", "/"))
         direct = self.root / pure
         if not pure.is_absolute() and ".." not in pure.parts and direct.is_file() and is_picture(direct):
             return SetPicture(name, direct)
-        return SetPicture(name, self._only(self._by_name, pure.name))
+        return SetPicture(name, self._unique(self._by_name, pure.name))
 
-    def beside(self, stem: str) -> SetPicture:
+    def find_by_stem(self, stem: str) -> SetPicture:
         """Finds the only image whose name without extension is `stem`."""
-        file = self._only(self._by_stem, stem)
+        file = self._unique(self._by_stem, stem)
         return SetPicture(stem) if file is None else self.picture(file)
 
     def picture(self, file: Path) -> SetPicture:
@@ -85,36 +85,36 @@ class PictureFolder:
 
     @cached_property
     def _by_name(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
+        by_name: dict[str, Path] = {}
         for file in pictures_below(self.root):
-            found[file.name] = AMBIGUOUS if file.name in found else file
-        return found
+            by_name[file.name] = AMBIGUOUS if file.name in by_name else file
+        return by_name
 
     @cached_property
     def _by_stem(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
+        by_name: dict[str, Path] = {}
         for file in pictures_below(self.root):
             # A mask is not a photograph, even if it has a photograph's name.
             if not any(is_mask_folder(part) for part in file.relative_to(self.root).parts[:-1]):
-                found[file.stem] = AMBIGUOUS if file.stem in found else file
-        return found
+                by_name[file.stem] = AMBIGUOUS if file.stem in by_name else file
+        return by_name
 
-    def _only(self, found: dict[str, Path], name: str) -> Path | None:
-        file = found.get(name)
+    def _unique(self, by_name: dict[str, Path], name: str) -> Path | None:
+        file = by_name.get(name)
         if file is AMBIGUOUS:
             raise DatasetError(
-                f"Several images below {self.root} are called '{name}': say which folder, with --images."
+                f"Several images below {self.root} are called '{name}': name the right folder with --images."
             )
         return file
 
 
 def pictures_below(root: Path) -> list[Path]:
     """Lists the image files in a folder and below it, in the order of their paths; follows no links to folders."""
-    found = []
+    files = []
     for folder, below, names in os.walk(root):
         below.sort()
-        found += [file for name in sorted(names) if is_picture(file := Path(folder) / name)]
-    return found
+        files += [file for name in sorted(names) if is_picture(file := Path(folder) / name)]
+    return files
 
 
 def is_picture(file: Path) -> bool:

@@ -13,7 +13,7 @@ from backend.domain import Prediction
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.payloads import image_in
 from backend.label_studio.uploads import (
-    UPLOADED,
+    UPLOAD_URL,
     ensure_served,
     image_name,
     import_tasks,
@@ -26,9 +26,9 @@ from backend.label_studio.uploads import (
 from backend.settings import Settings
 from training.data_in.picture_folder import SetPicture
 
-As = Literal["annotations", "predictions"]
+ImportKind = Literal["annotations", "predictions"]
 # How many files one request uploads.
-UPLOADED_AT_ONCE = 10
+UPLOAD_BATCH = 10
 # An arbitrary constant that makes an import's ids differ from those of other programs.
 NAMESPACE = uuid.UUID("b1a3f5de-93c2-4b5e-8a55-6f0b0a8f8f0c")
 
@@ -37,7 +37,7 @@ Key = str | tuple[str, int | None]
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ImportItem:
     """An image to import, with its regions.
 
     Attributes:
@@ -102,7 +102,7 @@ class ProjectTasks:
         """Returns the tasks that have neither an annotation nor a prediction of `version`."""
         return set(self._label_studio.waiting_task_ids(self._project_id, version=version))
 
-    def write(self, arrivals: Sequence[Arrival], *, kind: As, version: str, ground_truth: bool) -> None:
+    def write(self, arrivals: Sequence[ImportItem], *, kind: ImportKind, version: str, ground_truth: bool) -> None:
         """Creates the new tasks together with their regions, and adds regions to the existing tasks.
 
         Raises:
@@ -123,39 +123,41 @@ class ProjectTasks:
             (arrival.task_id, arrival.result) for arrival in arrivals if arrival.task_id is not None and arrival.result
         ]
         if kind == "predictions":
-            found = [(task_id, Prediction(regions=result, model_version=version)) for task_id, result in present]
-            self._label_studio.write_predictions(self._project_id, found)
+            predictions = [(task_id, Prediction(regions=result, model_version=version)) for task_id, result in present]
+            self._label_studio.write_predictions(self._project_id, predictions)
             return
         for task_id, result in present:
             # Depends on the task only: if two imports run at once, Label Studio refuses the second annotation.
             unique_id = str(uuid.uuid5(NAMESPACE, f"{self._project_id}/{task_id}"))
             self._label_studio.accept(task_id, result, unique_id=unique_id, ground_truth=ground_truth)
 
-    def _addresses(self, new: Sequence[Arrival]) -> dict[str, str]:
+    def _addresses(self, new: Sequence[ImportItem]) -> dict[str, str]:
         """Returns each new picture's address by its name, after uploading those that Label Studio cannot reach."""
-        found = {arrival.picture.name: arrival.picture.url for arrival in new if arrival.picture.url}
-        sent: list[tuple[str, str, Path | bytes]] = []
+        addresses = {arrival.picture.name: arrival.picture.url for arrival in new if arrival.picture.url}
+        pending: list[tuple[str, str, Path | bytes]] = []
         for arrival in new:
             file, name = arrival.picture.file, arrival.picture.name
             served = self._served(file) if file is not None else None
             if served is not None:
-                found[name] = local_address(served)
+                addresses[name] = local_address(served)
             elif file is not None or arrival.picture.encoded is not None:
-                here = next((self._uploaded[key] for key in self._keys(arrival.picture) if key in self._uploaded), None)
-                if here is not None:
-                    found[name] = here
+                earlier_upload = next(
+                    (self._uploaded[key] for key in self._keys(arrival.picture) if key in self._uploaded), None
+                )
+                if earlier_upload is not None:
+                    addresses[name] = earlier_upload
                 else:
-                    sent.append((name, upload_name(PurePosixPath(name)), file or arrival.picture.encoded or b""))
-        for first in range(0, len(sent), UPLOADED_AT_ONCE):
-            some = sent[first : first + UPLOADED_AT_ONCE]
-            files = [(name, source) for _, name, source in some]
+                    pending.append((name, upload_name(PurePosixPath(name)), file or arrival.picture.encoded or b""))
+        for first in range(0, len(pending), UPLOAD_BATCH):
+            batch = pending[first : first + UPLOAD_BATCH]
+            files = [(name, source) for _, name, source in batch]
             ids = upload(self._label_studio, project_id=self._project_id, named=files, as_tasks=False)
-            kept = {
+            uploaded_addresses = {
                 uploaded.id: uploaded.address
                 for uploaded in uploads(self._label_studio, project_id=self._project_id, upload_ids=ids)
             }
-            found |= {name: kept[number] for (name, _, _), number in zip(some, ids, strict=True)}
-        return found
+            addresses |= {name: uploaded_addresses[number] for (name, _, _), number in zip(batch, ids, strict=True)}
+        return addresses
 
     def _served(self, file: Path) -> PurePosixPath | None:
         """Returns a file's path below Label Studio's document root; None where the file must be uploaded."""
@@ -166,7 +168,7 @@ class ProjectTasks:
 
     def _keys(self, picture: SetPicture) -> Iterator[Key]:
         if picture.url:
-            uploaded = UPLOADED.search(unquote(picture.url))
+            uploaded = UPLOAD_URL.search(unquote(picture.url))
             yield (uploaded["name"], None) if uploaded else image_name(picture.url)
             return
         served = self._served(picture.file) if picture.file is not None else None
@@ -179,5 +181,5 @@ class ProjectTasks:
 
 
 def _key(address: str, sizes: dict[str, int | None]) -> Key:
-    uploaded = UPLOADED.search(unquote(address))
+    uploaded = UPLOAD_URL.search(unquote(address))
     return (uploaded["name"], sizes.get(unquote(address))) if uploaded else image_name(address)

@@ -15,8 +15,8 @@ class Tally:
 
     Attributes:
         new: images that the project did not have.
-        present: images whose task existed and got regions.
-        left: images whose task existed and stays as it was.
+        updated: images whose task existed and got regions.
+        skipped: images whose task existed and stays as it was.
         garments: imported garments, by their class in the set and their label.
         unmapped: garments whose class maps to no label, by class.
         reasons: how often something else was left out, by reason.
@@ -24,8 +24,8 @@ class Tally:
     """
 
     new: int = 0
-    present: int = 0
-    left: int = 0
+    updated: int = 0
+    skipped: int = 0
     garments: Counter[tuple[str, str]] = field(default_factory=Counter)
     unmapped: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -35,6 +35,6 @@ class Tally:
         """Counts the reasons for which parts of an image, or all of it, are left out."""
         for reason in reasons:
             self.reasons[reason] += 1
-            named = self.examples.setdefault(reason, [])
-            if len(named) < EXAMPLES and image not in named:
-                named.append(image)
+            images = self.examples.setdefault(reason, [])
+            if len(images) < EXAMPLES and image not in images:
+                images.append(image)

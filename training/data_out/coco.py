@@ -31,14 +31,14 @@ def write_coco(
         outlines: `rle` is exact; `polygons` are as close as `outlining` sets, and represent large holes as slits.
     """
     numbers = {label: number for number, label in enumerate(labels, start=1)}
-    listed: list[dict[str, Any]] = []
+    coco_images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for image in images:
         width, height = image.size_wh
         file = f"{image.name}.jpg"
         cv2.imwrite(str(folder / "images" / file), image.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        listed.append({"id": image.task_id, "file_name": file, "width": width, "height": height})
+        coco_images.append({"id": image.task_id, "file_name": file, "width": width, "height": height})
         for garment in image.garments:
             segmentation = _runs(garment) if outlines == "rle" else _polygons(garment, outlining)
             annotations.append(
@@ -55,9 +55,9 @@ def write_coco(
                 }
             )
     categories = [{"id": number, "name": label, "supercategory": "garment"} for label, number in numbers.items()]
-    data = {"info": {}, "licenses": [], "images": listed, "annotations": annotations, "categories": categories}
+    data = {"info": {}, "licenses": [], "images": coco_images, "annotations": annotations, "categories": categories}
     write_atomically(folder / "annotations.json", json.dumps(data, ensure_ascii=False))
-    return len(listed)
+    return len(coco_images)
 
 
 def _runs(garment: LabelledMask) -> dict[str, Any]:

@@ -15,8 +15,8 @@ NAMES = {
     "purple": "#702090", "magenta": "#d020a0", "pink": "#f5a0b8", "brown": "#704020", "beige": "#e0cfa8",
 }  # fmt: skip
 # A colour on a smaller share of the garment is a thread's, and nobody would name the garment by it.
-LEAST_SHARE = 0.1
-MOST_PIXELS = 5000
+MIN_SHARE = 0.1
+MAX_PIXELS = 5000
 
 
 def dominant_colours(pixels: npt.NDArray[np.uint8]) -> list[str]:
@@ -26,12 +26,12 @@ def dominant_colours(pixels: npt.NDArray[np.uint8]) -> list[str]:
     """
     if not len(pixels):
         return []
-    seen = _lab(np.asarray(pixels[:: max(len(pixels) // MOST_PIXELS, 1)] / 255, np.float32))
+    sampled = _lab(np.asarray(pixels[:: max(len(pixels) // MAX_PIXELS, 1)] / 255, np.float32))
     names = list(NAMES)
-    known = _lab(np.array([to_rgb(colour) for colour in NAMES.values()], np.float32))
-    nearest = np.linalg.norm(seen[:, None] - known[None], axis=2).argmin(axis=1)
+    named = _lab(np.array([to_rgb(colour) for colour in NAMES.values()], np.float32))
+    nearest = np.linalg.norm(sampled[:, None] - named[None], axis=2).argmin(axis=1)
     shares = np.bincount(nearest, minlength=len(names)) / len(nearest)
-    return [names[number] for number in np.argsort(-shares) if shares[number] >= LEAST_SHARE]
+    return [names[number] for number in np.argsort(-shares) if shares[number] >= MIN_SHARE]
 
 
 def _lab(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

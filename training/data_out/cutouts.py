@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import cv2
 import numpy as np
@@ -16,11 +17,11 @@ from training.data_out.file_names import file_name
 from training.data_out.garment_images import GarmentImage
 
 # Standard deviation, in pixels, of the Gaussian that fades a soft edge.
-SOFT_PX = 1.5
+SOFT_EDGE_PX = 1.5
 
 
 @dataclass(frozen=True)
-class Piece:
+class Cutout:
     """A row of the table: one garment.
 
     Attributes:
@@ -48,41 +49,41 @@ class Piece:
     file: str
 
 
-def write_cutouts(images: Iterable[GarmentImage], folder: Path, *, soft: bool) -> int:
+def write_cutouts(images: Iterable[GarmentImage], folder: Path, *, soft_edges: bool) -> int:
     """Writes `cutouts/<label>/` and the table, `wardrobe.parquet`, `.csv` and `.json`; returns the number of garments.
 
     A cut-out is as large as its garment's box. All pixels outside the garment, also in its holes, are transparent.
 
     Args:
-        soft: whether the edge fades over some pixels; if not, it is hard.
+        soft_edges: whether the edge fades over some pixels; if not, it is hard.
     """
-    pieces = [
-        _write(image, number, garment, folder, soft=soft)
+    cutouts = [
+        _write(image, number, garment, folder, soft_edges=soft_edges)
         for image in images
         for number, garment in enumerate(image.garments, start=1)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    table = polars.DataFrame([asdict(piece) for piece in pieces], schema=SCHEMA)
+    table = polars.DataFrame([asdict(cutout) for cutout in cutouts], schema=get_type_hints(Cutout))
     table.write_parquet(folder / "wardrobe.parquet")
-    _harmless(table).write_csv(folder / "wardrobe.csv")
+    _escape_formulas(table).write_csv(folder / "wardrobe.csv")
     table.write_json(folder / "wardrobe.json")
-    return len(pieces)
+    return len(cutouts)
 
 
-def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path, *, soft: bool) -> Piece:
+def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path, *, soft_edges: bool) -> Cutout:
     x, y, width, height = cv2.boundingRect(garment.mask.view(np.uint8))
     mask = garment.mask[y : y + height, x : x + width]
     pixels = image.pixels[y : y + height, x : x + width]
     alpha = mask.astype(np.uint8) * 255
-    if soft:
+    if soft_edges:
         # The edge fades only inwards, so that nothing beside the garment shows.
-        alpha = np.minimum(alpha, cv2.GaussianBlur(alpha, (0, 0), SOFT_PX, borderType=cv2.BORDER_REPLICATE))
+        alpha = np.minimum(alpha, cv2.GaussianBlur(alpha, (0, 0), SOFT_EDGE_PX, borderType=cv2.BORDER_REPLICATE))
     file = Path("cutouts") / file_name(garment.label) / f"{image.name}_{number}.png"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     # Transparent pixels lose their colour: otherwise the file would still contain it.
-    shown = np.dstack([pixels[..., ::-1] * mask[..., None], alpha])
-    cv2.imwrite(str(folder / file), shown)
-    return Piece(
+    rgba = np.dstack([pixels[..., ::-1] * mask[..., None], alpha])
+    cv2.imwrite(str(folder / file), rgba)
+    return Cutout(
         image.task_id,
         image.name,
         number,
@@ -99,24 +100,7 @@ def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path
     )
 
 
-def _harmless(table: polars.DataFrame) -> polars.DataFrame:
+def _escape_formulas(table: polars.DataFrame) -> polars.DataFrame:
     """Returns the table with an apostrophe before texts that a spreadsheet would compute, such as `=1+1`."""
     text = polars.col(polars.String)
     return table.with_columns(text.str.replace(r"^([=+\-@\t\r])", "'$1"))
-
-
-SCHEMA = {
-    "task": polars.Int64,
-    "image": polars.String,
-    "garment": polars.Int64,
-    "label": polars.String,
-    "x": polars.Int64,
-    "y": polars.Int64,
-    "width": polars.Int64,
-    "height": polars.Int64,
-    "area_px": polars.Int64,
-    "colours": polars.String,
-    "by": polars.String,
-    "score": polars.Float64,
-    "file": polars.String,
-}

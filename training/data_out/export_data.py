@@ -25,13 +25,13 @@ from training.dataset.build import build_dataset
 from training.dataset.manifest import latest_manifest
 
 ExportFormat = Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"]
-Who = Literal["person", "model", "both"]
+ApprovedBy = Literal["person", "model", "both"]
 # Larger than any image: in an exported YOLO data set photographs keep their size.
 FULL_SIZE_PX = 1 << 20
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """Which garments are exported.
 
     Attributes:
@@ -40,7 +40,7 @@ class Chosen:
         min_score: the least score of a garment that has a score; garments that a person drew have none.
     """
 
-    by: Who = "person"
+    by: ApprovedBy = "person"
     labels: tuple[str, ...] = ()
     min_score: float = 0.0
 
@@ -49,45 +49,50 @@ def export_data(
     connections: Connections,
     project_id: int,
     *,
-    into: Path,
-    form: ExportFormat,
-    chosen: Chosen,
-    soft: bool,
-    tracked: Callable[[Sequence[Approved]], Iterable[Approved]],
+    folder: Path,
+    export_format: ExportFormat,
+    selection: Selection,
+    soft_edges: bool,
+    track: Callable[[Sequence[Approved]], Iterable[Approved]],
 ) -> int:
     """Writes the chosen garments into a new or empty folder; returns the number of images, or of cut-outs.
 
     Args:
-        soft: whether cut-outs fade at the edge.
-        tracked: takes the annotations, yields them one at a time, and may show the progress.
+        soft_edges: whether cut-outs fade at the edge.
+        track: takes the annotations, yields them one at a time, and may show the progress.
 
     Raises:
         DatasetError: no annotation is chosen, a label is unknown, or the folder is not empty.
         LabelStudioError, LabelConfigError: Label Studio does not answer or refuses; its label config cannot be served.
     """
-    if into.exists() and any(into.iterdir()):
-        raise DatasetError(f"{into} is not empty: an export goes into a folder of its own.")
-    config = _config_of(parse_label_config(connections.label_studio.project(project_id).label_config), chosen.labels)
-    approved = _choose(connections.label_studio.annotated_tasks(project_id), connections.settings, chosen)
+    if folder.exists() and any(folder.iterdir()):
+        raise DatasetError(f"{folder} is not empty. Give a new or empty folder.")
+    config = parse_label_config(connections.label_studio.project(project_id).label_config)
+    config = _restrict_labels(config, selection.labels)
+    approved = _select(connections.label_studio.annotated_tasks(project_id), connections.settings, selection)
     if not approved:
-        raise DatasetError(f"Project {project_id} has no annotation that was asked for.")
+        raise DatasetError(f"Project {project_id} has no annotation to export with these options.")
     images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
-    if form == "yolo":
-        return _write_yolo(connections, project_id, approved, config, images, into)
-    made = garment_images(tracked(approved), config, images)
-    match form:
+    if export_format == "yolo":
+        return _write_yolo(connections, project_id, approved, config, images, folder)
+    annotated_images = garment_images(track(approved), config, images)
+    match export_format:
         case "coco" | "coco-polygons":
-            outlines: Literal["rle", "polygons"] = "rle" if form == "coco" else "polygons"
+            outlines: Literal["rle", "polygons"] = "rle" if export_format == "coco" else "polygons"
             return write_coco(
-                made, config.label_values, into, outlines=outlines, outlining=connections.settings.outlining
+                annotated_images,
+                config.label_values,
+                folder,
+                outlines=outlines,
+                outlining=connections.settings.outlining,
             )
         case "masks":
-            return write_index_masks(made, config.label_values, into)
+            return write_index_masks(annotated_images, config.label_values, folder)
         case "cutouts":
-            return write_cutouts(made, into, soft=soft)
+            return write_cutouts(annotated_images, folder, soft_edges=soft_edges)
 
 
-def _config_of(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
+def _restrict_labels(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
     """Returns the config with only the wanted labels, in its own order."""
     unknown = sorted(set(labels) - set(config.label_values))
     if unknown:
@@ -97,15 +102,17 @@ def _config_of(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
     return replace(config, labels=tuple(label for label in config.labels if label.value in labels))
 
 
-def _choose(tasks: Sequence[dict[str, object]], settings: Settings, chosen: Chosen) -> list[Approved]:
-    approved = approved_annotations(tasks, rule=rule_of(settings), with_auto_accepted=chosen.by != "person")
-    wanted = [
-        annotation for annotation in approved if chosen.by == "both" or annotation.by_person == (chosen.by == "person")
+def _select(tasks: Sequence[dict[str, object]], settings: Settings, selection: Selection) -> list[Approved]:
+    approved = approved_annotations(tasks, rule=rule_of(settings), with_auto_accepted=selection.by != "person")
+    by_person = selection.by == "person"
+    return [
+        replace(annotation, result=_drop_low_scores(annotation, selection.min_score))
+        for annotation in approved
+        if selection.by == "both" or annotation.by_person == by_person
     ]
-    return [replace(annotation, result=_sure(annotation, chosen.min_score)) for annotation in wanted]
 
 
-def _sure(annotation: Approved, min_score: float) -> list[dict[str, object]]:
+def _drop_low_scores(annotation: Approved, min_score: float) -> list[dict[str, object]]:
     return [region for region in annotation.result if region.get("score") is None or region["score"] >= min_score]
 
 
@@ -115,23 +122,23 @@ def _write_yolo(
     approved: Sequence[Approved],
     config: LabelConfig,
     images: ImageStore,
-    into: Path,
+    folder: Path,
 ) -> int:
     """Writes the YOLO data set; images keep the sides that the project's models were trained and evaluated on."""
 
     def load(annotation: Approved) -> Image:
         return load_image(images, Task(id=annotation.task_id, data=annotation.data), config)
 
-    kept = into.with_name(f"{into.name}.examples")
+    cache = folder.with_name(f"{folder.name}.examples")
     try:
         dataset = build_dataset(
             approved,
             config,
-            folder=into,
+            folder=folder,
             load=load,
             image_size_px=FULL_SIZE_PX,
             earlier=latest_manifest(connections.registry, project_id),
         )
     finally:
-        shutil.rmtree(kept, ignore_errors=True)
+        shutil.rmtree(cache, ignore_errors=True)
     return len(dataset.manifest.entries)

@@ -57,7 +57,7 @@ def garment_images(approved: Iterable[Approved], config: LabelConfig, images: Im
             image = load_image(images, task, config)
             name = f"{annotation.task_id}_{_file_name(image_url(task, config))}"
         except ImageError as e:
-            logger.warning("Task %s is passed over: %s", annotation.task_id, e)
+            logger.warning("Task %s is skipped: %s", annotation.task_id, e)
             continue
         garments = [
             replace(garment, mask=resize_mask(garment.mask, image.size_wh))

@@ -15,7 +15,7 @@ from backend.telemetry.printable import one_line
 from training.data_out.garment_images import GarmentImage
 from training.metrics.pixel_metrics import label_map
 
-MOST_LABELS = 255
+MAX_LABELS = 255
 
 
 def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], folder: Path) -> int:
@@ -27,8 +27,8 @@ def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], fol
     Raises:
         DatasetError: there are more labels than one byte can number.
     """
-    if len(labels) > MOST_LABELS:
-        raise DatasetError(f"An index mask holds {MOST_LABELS} labels; the project has {len(labels)}.")
+    if len(labels) > MAX_LABELS:
+        raise DatasetError(f"An index mask holds at most {MAX_LABELS} labels, but the project has {len(labels)}.")
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     colours = [0, 0, 0, *(part for n in range(len(labels)) for part in ImageColor.getrgb(colour_of(n)))]
     for kind in ("masks", "images"):
@@ -37,9 +37,9 @@ def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], fol
     for image in images:
         count += 1
         layers = ((garment.mask, numbers[garment.label]) for garment in image.garments)
-        drawn = Image.fromarray(label_map(layers, size_wh=image.size_wh).astype(np.uint8)).convert("P")
-        drawn.putpalette(colours)
-        drawn.save(folder / "masks" / f"{image.name}.png")
+        mask_image = Image.fromarray(label_map(layers, size_wh=image.size_wh).astype(np.uint8)).convert("P")
+        mask_image.putpalette(colours)
+        mask_image.save(folder / "masks" / f"{image.name}.png")
         Image.fromarray(image.pixels).save(folder / "images" / f"{image.name}.jpg", quality=95)
     write_atomically(folder / "labels.txt", "".join(f"{line}\n" for line in ("background", *map(one_line, labels))))
     return count

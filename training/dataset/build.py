@@ -18,14 +18,14 @@ from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import LabelConfig
 from backend.storage.atomic_files import STAGING_PREFIX, staging_folder
 from training.annotations.approvals import Approved
-from training.dataset.examples import Example, Examples
-from training.dataset.manifest import DatasetManifest, Entry, all_placed
+from training.dataset.examples import Example, ExampleCache
+from training.dataset.manifest import DatasetManifest, Entry, merge_sides
 from training.dataset.sampling import copies, hard_weight, repeat_factors
 from training.dataset.split import Photograph, Side, split
 
 logger = logging.getLogger(__name__)
 
-_Made = tuple[Approved, Example]
+_AnnotatedExample = tuple[Approved, Example]
 
 # The most images without garments, as a share of the images with garments, on each side.
 NEGATIVE_SHARE = 0.1
@@ -37,13 +37,13 @@ class Dataset:
 
     Attributes:
         data_yaml: the file that Ultralytics trains from.
-        learnt: annotation id → content hash, including annotations left out as unusable: none of them counts as new.
+        annotation_hashes: annotation id → content hash, also of unusable annotations: none of them counts as new.
         held_out: the annotations of the images that are held out.
     """
 
     data_yaml: Path
     manifest: DatasetManifest
-    learnt: dict[str, str] = field(default_factory=dict)
+    annotation_hashes: dict[str, str] = field(default_factory=dict)
     held_out: tuple[Approved, ...] = ()
 
     def images(self, side: Side) -> int:
@@ -51,14 +51,14 @@ class Dataset:
         return sum(entry.side == side for entry in self.manifest.entries)
 
 
-def classes_for(config: LabelConfig, known: Sequence[str]) -> tuple[str, ...]:
+def classes_for(config: LabelConfig, model_classes: Sequence[str]) -> tuple[str, ...]:
     """Returns the config's labels in a stable order: first those that the model knows, in its order, then the others.
 
     Args:
-        known: the classes of the model that training starts from, in its order; a renamed class keeps its place.
+        model_classes: the classes of the model that training starts from, in order; a renamed class keeps its place.
     """
-    kept = [label for name in known if (label := config.label_for(name)) is not None]
-    return tuple(dict.fromkeys([*kept, *config.label_values]))
+    known = [label for name in model_classes if (label := config.label_for(name)) is not None]
+    return tuple(dict.fromkeys([*known, *config.label_values]))
 
 
 def build_dataset(
@@ -90,79 +90,85 @@ def build_dataset(
         LabelStudioError: Label Studio, which serves the images, is unreachable.
     """
     classes = classes_for(config, known_classes)
-    kept = Examples(folder.with_name(f"{folder.name}.examples"), config, image_size_px=image_size_px)
-    made, left_out = _make(approved, kept, load)
-    if not any(example.labels for _, example in made):
+    cache = ExampleCache(folder.with_name(f"{folder.name}.examples"), config, image_size_px=image_size_px)
+    examples, left_out = _make_examples(approved, cache, load)
+    if not any(example.labels for _, example in examples):
         raise DatasetError(
             f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3])
         )
     sides = split(
-        [Photograph(example.image_key, int(example.phash, 16), frozenset(example.labels)) for _, example in made],
+        [Photograph(example.image_key, int(example.phash, 16), frozenset(example.labels)) for _, example in examples],
         earlier.placed if earlier else {},
     )
-    made = _with_few_negatives(made, sides, left_out)
-    rarity = repeat_factors(_labels_by_image(made, sides, "train"), rare_share=rare_label_share)
+    examples = _limit_negatives(examples, sides, left_out)
+    rarity = repeat_factors(_labels_by_image(examples, sides, "train"), rare_share=rare_label_share)
     entries = tuple(
         _entry(
             annotation,
             example,
             classes,
             side=sides[example.image_key],
-            weight=hard_weight(example.disagreed, most=hard_example_weight) * rarity.get(example.image_key, 1.0),
+            weight=hard_weight(example.disagreed, max_weight=hard_example_weight) * rarity.get(example.image_key, 1.0),
         )
-        for annotation, example in made
+        for annotation, example in examples
     )
-    manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), all_placed(entries, earlier))
-    _write(manifest, [example for _, example in made], kept, folder)
-    kept.forget_the_rest()
+    manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), merge_sides(entries, earlier))
+    _write(manifest, [example for _, example in examples], cache, folder)
+    cache.remove_unused()
     for sentence in left_out:
         logger.warning("Left out of training: %s", sentence)
     return Dataset(
         data_yaml=folder / "data.yaml",
         manifest=manifest,
-        learnt={str(annotation.annotation_id): annotation.content_hash for annotation in approved},
-        held_out=tuple(annotation for annotation, example in made if sides[example.image_key] == "val"),
+        annotation_hashes={str(annotation.annotation_id): annotation.content_hash for annotation in approved},
+        held_out=tuple(annotation for annotation, example in examples if sides[example.image_key] == "val"),
     )
 
 
-def _make(
-    approved: Sequence[Approved], kept: Examples, load: Callable[[Approved], Image]
-) -> tuple[list[_Made], list[str]]:
+def _make_examples(
+    approved: Sequence[Approved], cache: ExampleCache, load: Callable[[Approved], Image]
+) -> tuple[list[_AnnotatedExample], list[str]]:
     """Returns the usable examples, and a sentence for each problem."""
-    made: list[_Made] = []
+    examples: list[_AnnotatedExample] = []
     left_out: list[str] = []
     for annotation in sorted(approved, key=lambda annotation: annotation.task_id):
-        where = f"annotation {annotation.annotation_id} of task {annotation.task_id}"
+        origin = f"annotation {annotation.annotation_id} of task {annotation.task_id}"
         try:
-            example = kept.make(annotation, load)
+            example = cache.get(annotation, load)
         except ImageError as e:
-            left_out.append(f"{where}: {e}")
+            left_out.append(f"{origin}: {e}")
             continue
-        left_out += [f"{where}: {problem}" for problem in example.problems]
+        left_out += [f"{origin}: {problem}" for problem in example.problems]
         if example.is_usable:
-            made.append((annotation, example))
+            examples.append((annotation, example))
         else:
-            left_out.append(f"{where}: no usable regions; counted as reviewed.")
-    return made, left_out
+            left_out.append(f"{origin}: no usable regions. It counts as reviewed.")
+    return examples, left_out
 
 
-def _with_few_negatives(made: list[_Made], sides: Mapping[str, Side], left_out: list[str]) -> list[_Made]:
+def _limit_negatives(
+    examples: list[_AnnotatedExample], sides: Mapping[str, Side], left_out: list[str]
+) -> list[_AnnotatedExample]:
     """Drops images without garments beyond `NEGATIVE_SHARE` of each side: more of them teach the model nothing."""
-    kept: set[int] = set()
+    kept_ids: set[int] = set()
     for side in ("train", "val"):
-        here = [(annotation, example) for annotation, example in made if sides[example.image_key] == side]
-        empty = sorted((example.image_key, annotation.task_id) for annotation, example in here if not example.labels)
-        room = round(NEGATIVE_SHARE * (len(here) - len(empty)))
-        kept |= {task_id for _, task_id in empty[:room]}
+        on_side = [(annotation, example) for annotation, example in examples if sides[example.image_key] == side]
+        empty = sorted((example.image_key, annotation.task_id) for annotation, example in on_side if not example.labels)
+        allowed = round(NEGATIVE_SHARE * (len(on_side) - len(empty)))
+        kept_ids |= {task_id for _, task_id in empty[:allowed]}
         left_out += [
-            f"task {task_id}: shows no garment, and a tenth of such images is enough." for _, task_id in empty[room:]
+            f"task {task_id}: shows no garment. The data set has enough such images." for _, task_id in empty[allowed:]
         ]
-    return [(annotation, example) for annotation, example in made if example.labels or annotation.task_id in kept]
+    return [
+        (annotation, example) for annotation, example in examples if example.labels or annotation.task_id in kept_ids
+    ]
 
 
-def _labels_by_image(made: Sequence[_Made], sides: Mapping[str, Side], side: Side) -> dict[str, set[str]]:
+def _labels_by_image(
+    examples: Sequence[_AnnotatedExample], sides: Mapping[str, Side], side: Side
+) -> dict[str, set[str]]:
     labels: dict[str, set[str]] = {}
-    for _, example in made:
+    for _, example in examples:
         if sides[example.image_key] == side:
             labels.setdefault(example.image_key, set()).update(example.labels)
     return labels
@@ -184,33 +190,33 @@ def _entry(annotation: Approved, example: Example, classes: tuple[str, ...], *, 
     )
 
 
-def _write(manifest: DatasetManifest, examples: Sequence[Example], kept: Examples, folder: Path) -> None:
+def _write(manifest: DatasetManifest, examples: Sequence[Example], cache: ExampleCache, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Only one training of a project runs at a time, so a killed one left these.
-    for left in folder.parent.glob(f"{STAGING_PREFIX}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    with staging_folder(folder) as half:
+    for leftover in folder.parent.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with staging_folder(folder) as partial:
         for kind in ("images", "labels"):
-            (half / kind).mkdir()
-        listed: dict[Side, list[str]] = {"train": [], "val": []}
+            (partial / kind).mkdir()
+        lists: dict[Side, list[str]] = {"train": [], "val": []}
         for entry, example in zip(manifest.entries, examples, strict=True):
             name = f"task_{entry.task_id}"
-            _link(kept.picture(example), half / "images" / f"{name}.jpg")
-            (half / "labels" / f"{name}.txt").write_text(example.lines(manifest.classes))
-            listed[entry.side] += [f"./images/{name}.jpg"] * entry.copies
-        for side, lines in listed.items():
-            (half / f"{side}.txt").write_text("\n".join(lines) + "\n")
+            _link(cache.picture(example), partial / "images" / f"{name}.jpg")
+            (partial / "labels" / f"{name}.txt").write_text(example.lines(manifest.classes))
+            lists[entry.side] += [f"./images/{name}.jpg"] * entry.copies
+        for side, lines in lists.items():
+            (partial / f"{side}.txt").write_text("\n".join(lines) + "\n")
         layout = {
             "path": str(folder.resolve()),
             "train": "train.txt",
             # Ultralytics requires a validation set: a single image is validated on itself.
-            "val": "val.txt" if listed["val"] else "train.txt",
+            "val": "val.txt" if lists["val"] else "train.txt",
             "names": dict(enumerate(manifest.classes)),
         }
-        (half / "data.yaml").write_text(yaml.safe_dump(layout, sort_keys=False, allow_unicode=True))
-        (half / "manifest.json").write_text(json.dumps(manifest.as_facts(), indent=1))
+        (partial / "data.yaml").write_text(yaml.safe_dump(layout, sort_keys=False, allow_unicode=True))
+        (partial / "manifest.json").write_text(json.dumps(manifest.as_facts(), indent=1))
         shutil.rmtree(folder, ignore_errors=True)
-        half.rename(folder)
+        partial.rename(folder)
 
 
 def _link(source: Path, target: Path) -> None:

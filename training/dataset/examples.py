@@ -65,7 +65,7 @@ class Example:
 _JSON = TypeAdapter(Example)
 
 
-class Examples:
+class ExampleCache:
     """The cached examples of one project, in a folder of their own."""
 
     def __init__(self, folder: Path, config: LabelConfig, *, image_size_px: int) -> None:
@@ -74,7 +74,7 @@ class Examples:
         self._image_size_px = image_size_px
         self._used: set[Path] = set()
 
-    def make(self, annotation: Approved, load: Callable[[Approved], Image]) -> Example:
+    def get(self, annotation: Approved, load: Callable[[Approved], Image]) -> Example:
         """Returns the annotation's example, from the cache if the annotation has not changed.
 
         Raises:
@@ -93,26 +93,33 @@ class Examples:
         """Returns the path of the example's JPEG file."""
         return self._folder / f"{example.image_key}-{self._image_size_px}.jpg"
 
-    def forget_the_rest(self) -> None:
-        """Deletes cached files of annotations that `make` was not called for."""
+    def remove_unused(self) -> None:
+        """Deletes cached files of annotations that `get` was not called for."""
         for path in self._folder.iterdir():
             if path not in self._used:
                 path.unlink(missing_ok=True)
 
     def _name(self, annotation: Approved) -> str:
-        of_config = label_facts(self._config)
-        shown = [RELEASE, annotation.content_hash, annotation.data, annotation.shown, *of_config, self._image_size_px]
-        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:32]
+        config_facts = label_facts(self._config)
+        facts = [
+            RELEASE,
+            annotation.content_hash,
+            annotation.data,
+            annotation.shown,
+            *config_facts,
+            self._image_size_px,
+        ]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _make(self, annotation: Approved, image: Image) -> Example:
         truth = truth_of(annotation.result, self._config)
-        shown = truth_of(annotation.shown, self._config).garments if annotation.shown is not None else None
+        shown_garments = truth_of(annotation.shown, self._config).garments if annotation.shown is not None else None
         example = Example(
             image_key=image.key,
             phash=str(imagehash.phash(PillowImage.fromarray(image.pixels))),
             labels=tuple(garment.label for garment in truth.garments),
             outlines=tuple(_outline(garment) for garment in truth.garments),
-            disagreed=None if shown is None else round(disagreement(shown, truth.garments), 4),
+            disagreed=None if shown_garments is None else round(disagreement(shown_garments, truth.garments), 4),
             problems=truth.problems,
         )
         if not self.picture(example).is_file():
@@ -136,5 +143,5 @@ def _read(path: Path) -> Example | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as e:
-        logger.warning("%s cannot be read, and is made again: %s", path.name, e)
+        logger.warning("%s cannot be read and is made again: %s", path.name, e)
         return None

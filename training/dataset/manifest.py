@@ -66,8 +66,8 @@ class DatasetManifest:
     @property
     def digest(self) -> str:
         """SHA-256, 64 hex digits, of everything in the data set that a training depends on."""
-        shown = [self.classes, self.image_size_px, [asdict(entry) for entry in self.entries]]
-        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+        facts = [self.classes, self.image_size_px, [asdict(entry) for entry in self.entries]]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @property
     def instances(self) -> dict[str, dict[Side, int]]:
@@ -103,7 +103,7 @@ def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | No
     return None
 
 
-def all_placed(entries: Sequence[Entry], earlier: DatasetManifest | None) -> dict[str, KnownSide]:
+def merge_sides(entries: Sequence[Entry], earlier: DatasetManifest | None) -> dict[str, KnownSide]:
     """Returns the sides of the images of `entries` and of the earlier data set: such images may be approved again."""
     here = {entry.image_key: KnownSide(int(entry.phash, 16), entry.side) for entry in entries}
     return {**(earlier.placed if earlier else {}), **here}

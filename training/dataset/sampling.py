@@ -28,9 +28,9 @@ def disagreement(shown: Sequence[LabelledMask], approved: Sequence[LabelledMask]
     return 1 - sum(matched) / (len(matched) + unmatched / 2)
 
 
-def hard_weight(disagreed: float | None, *, most: float) -> float:
-    """Returns how often to draw an example, from 1 to `most` by its disagreement; 1 if no prediction was shown."""
-    return 1.0 if disagreed is None else 1 + (most - 1) * disagreed
+def hard_weight(disagreed: float | None, *, max_weight: float) -> float:
+    """Returns how often to draw an example: 1 to `max_weight` by its disagreement; 1 if no prediction was shown."""
+    return 1.0 if disagreed is None else 1 + (max_weight - 1) * disagreed
 
 
 def repeat_factors(images: Mapping[str, Iterable[str]], *, rare_share: float) -> dict[str, float]:
@@ -42,10 +42,10 @@ def repeat_factors(images: Mapping[str, Iterable[str]], *, rare_share: float) ->
         images: image key → labels of its garments.
         rare_share: `t`; labels in fewer images than this share are drawn more often.
     """
-    labels = {key: set(shown) for key, shown in images.items()}
-    counts = Counter(label for shown in labels.values() for label in shown)
-    factor = {label: max(1.0, math.sqrt(rare_share * len(labels) / count)) for label, count in counts.items()}
-    return {key: max((factor[label] for label in shown), default=1.0) for key, shown in labels.items()}
+    labels = {key: set(image_labels) for key, image_labels in images.items()}
+    counts = Counter(label for image_labels in labels.values() for label in image_labels)
+    factors = {label: max(1.0, math.sqrt(rare_share * len(labels) / count)) for label, count in counts.items()}
+    return {key: max((factors[label] for label in image_labels), default=1.0) for key, image_labels in labels.items()}
 
 
 def copies(weight: float, key: str) -> int:
@@ -54,6 +54,6 @@ def copies(weight: float, key: str) -> int:
     Args:
         key: 64 hex digits, such as a SHA-256; it is the source of chance, so an image is always rounded the same way.
     """
-    whole = math.floor(weight)
+    floor = math.floor(weight)
     chance = int(key[:8], 16) / 2**32
-    return whole + int(chance < float(np.round(weight - whole, 9)))
+    return floor + int(chance < float(np.round(weight - floor, 9)))

@@ -18,9 +18,9 @@ VAL_SHARE = 0.2
 # The most bits, of 64, in which the perceptual hashes of two photographs of the same scene differ. Measured: a
 # photograph that was saved again, downscaled, cropped by some pixels or brightened differs in 6 at most; of 45,000
 # pairs of drawn figures, which are more similar than photographs, none differs in fewer than 8.
-NEAR_BITS = 6
+MAX_DIFFERENT_BITS = 6
 # The number of images that are compared with all others in one step, to limit memory.
-ROWS = 512
+BATCH_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
     sides: dict[str, Side] = {
         photograph.key: placed[photograph.key].side for photograph in images if photograph.key in placed
     }
-    fresh = [photograph for photograph in images if photograph.key not in placed]
+    unplaced = [photograph for photograph in images if photograph.key not in placed]
     groups = []
-    for group in _lookalikes(fresh):
+    for group in _lookalikes(unplaced):
         side = _side_of_lookalike(group, placed)
         if side is None:
             groups.append(group)
@@ -80,22 +80,24 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
     )
     # Groups with the rarest labels come first, because they can be placed in the fewest ways.
     for group in sorted(
-        groups, key=lambda ones: min(totals[label] for photograph in ones for label in _labels(photograph))
+        groups, key=lambda group: min(totals[label] for photograph in group for label in _labels(photograph))
     ):
-        shown = Counter(label for photograph in group for label in _labels(photograph))
-        side = "val" if _is_wanted(shown, totals, held_out, for_training) else "train"
-        (held_out if side == "val" else for_training).update(shown)
+        labels = Counter(label for photograph in group for label in _labels(photograph))
+        side = "val" if _is_held_out(labels, totals, held_out, for_training) else "train"
+        (held_out if side == "val" else for_training).update(labels)
         sides |= dict.fromkeys((photograph.key for photograph in group), side)
     return sides
 
 
-def _is_wanted(shown: Counter[str], totals: Counter[str], held_out: Counter[str], for_training: Counter[str]) -> bool:
+def _is_held_out(
+    labels: Counter[str], totals: Counter[str], held_out: Counter[str], for_training: Counter[str]
+) -> bool:
     """Whether a group of images with these labels is to be held out, given the labels on both sides so far."""
-    left = {label: totals[label] - held_out[label] - for_training[label] - shown[label] for label in shown}
-    if any(for_training[label] + left[label] < 1 for label in shown):
+    remaining = {label: totals[label] - held_out[label] - for_training[label] - labels[label] for label in labels}
+    if any(for_training[label] + remaining[label] < 1 for label in labels):
         return False
-    rarest = min(shown, key=lambda label: (totals[label], label))
-    is_missing = any(held_out[label] == 0 and totals[label] > 1 for label in shown)
+    rarest = min(labels, key=lambda label: (totals[label], label))
+    is_missing = any(held_out[label] == 0 and totals[label] > 1 for label in labels)
     return is_missing or held_out[rarest] < round(VAL_SHARE * totals[rarest])
 
 
@@ -108,7 +110,7 @@ def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:
     """Groups the images that look similar, directly or through others."""
     if not images:
         return []
-    pairs = _near(
+    pairs = _similar_pairs(
         _hashes(photograph.phash for photograph in images), _hashes(photograph.phash for photograph in images)
     )
     graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(len(images), len(images)))
@@ -120,9 +122,11 @@ def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:
 
 def _side_of_lookalike(group: Sequence[Photograph], placed: Mapping[str, KnownSide]) -> Side | None:
     """Returns the side of the known images that look similar to these; None if there are none."""
-    known = list(placed.values())
-    _, alike = _near(_hashes(photograph.phash for photograph in group), _hashes(image.phash for image in known))
-    sides = {known[number].side for number in alike.tolist()}
+    known_images = list(placed.values())
+    _, similar = _similar_pairs(
+        _hashes(photograph.phash for photograph in group), _hashes(image.phash for image in known_images)
+    )
+    sides = {known_images[number].side for number in similar.tolist()}
     return "val" if "val" in sides else "train" if sides else None
 
 
@@ -130,14 +134,17 @@ def _hashes(values: Iterable[int]) -> npt.NDArray[np.uint64]:
     return np.fromiter(values, np.uint64)
 
 
-def _near(
-    ones: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]
+def _similar_pairs(
+    first_hashes: npt.NDArray[np.uint64], second_hashes: npt.NDArray[np.uint64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Returns the indices, in both arrays, of the pairs that differ in at most `NEAR_BITS` bits."""
-    found = [
-        np.nonzero(np.bitwise_count(ones[first : first + ROWS, None] ^ others[None, :]) <= NEAR_BITS)
-        for first in range(0, len(ones), ROWS)
+    """Returns the indices, in both arrays, of the pairs that differ in at most `MAX_DIFFERENT_BITS` bits."""
+    matches = [
+        np.nonzero(
+            np.bitwise_count(first_hashes[start : start + BATCH_ROWS, None] ^ second_hashes[None, :])
+            <= MAX_DIFFERENT_BITS
+        )
+        for start in range(0, len(first_hashes), BATCH_ROWS)
     ]
-    rows = [pair[0] + number * ROWS for number, pair in enumerate(found)]
+    rows = [pair[0] + number * BATCH_ROWS for number, pair in enumerate(matches)]
     empty = np.zeros(0, np.int64)
-    return np.concatenate([empty, *rows]), np.concatenate([empty, *(pair[1] for pair in found)])
+    return np.concatenate([empty, *rows]), np.concatenate([empty, *(pair[1] for pair in matches)])

@@ -12,11 +12,11 @@ from backend.domain import Detection, Scene
 from backend.regions.mask_runs import coco_rle
 
 # COCO counts at most this many detections per image, those with the highest scores.
-MOST_DETECTIONS = 100
+MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _CompactDetection:
     """A detection with its mask run-length encoded."""
 
     runs: dict[str, Any]
@@ -29,10 +29,12 @@ class _Kept:
 
 
 class CompactScenes(Sequence[Scene]):
-    """A sequence of scenes without features, decoded at each access; at most `MOST_DETECTIONS` detections of each."""
+    """A sequence of scenes without features, decoded at each access; at most `MAX_DETECTIONS` detections of each."""
 
     def __init__(self, scenes: Iterable[Scene]) -> None:
-        self._scenes = [tuple(_keep(detection) for detection in scene.detections[:MOST_DETECTIONS]) for scene in scenes]
+        self._scenes = [
+            tuple(_compact(detection) for detection in scene.detections[:MAX_DETECTIONS]) for scene in scenes
+        ]
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -47,6 +49,6 @@ class CompactScenes(Sequence[Scene]):
         return Scene(tuple(compact.detection() for compact in self._scenes[number]))
 
 
-def _keep(detection: Detection) -> _Kept:
+def _compact(detection: Detection) -> _CompactDetection:
     runs = coco_rle(detection.mask)
-    return _Kept(runs, detection.class_name, detection.score, detection.mask_score)
+    return _CompactDetection(runs, detection.class_name, detection.score, detection.mask_score)

@@ -41,7 +41,7 @@ def held_out_images(
         try:
             image = load_image(images, Task(id=annotation.task_id, data=annotation.data), config, side_px=side_px)
         except ImageError as e:
-            logger.warning("Held-out task %s is passed over: %s", annotation.task_id, e)
+            logger.warning("Held-out task %s is skipped: %s", annotation.task_id, e)
             continue
         garments = truth_of(annotation.result, config).garments
         truth = [replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in garments]

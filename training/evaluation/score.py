@@ -16,19 +16,19 @@ from backend.label_studio.label_config import LabelConfig
 from backend.registry.scores import LabelScores, Scores
 from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut
-from training.metrics.matching import Matched, match
+from training.metrics.matching import MatchedDetection, match
 from training.metrics.pixel_metrics import ClassPixels, LabelMap, label_map, pixel_scores
 
 # Average precision counts all detections, highest score first; detections below this score do not change it.
-JUDGED_FROM = 0.01
+MIN_EVALUATED_SCORE = 0.01
 TIMED_IMAGES = 48
 # The lowest IoU of a right detection, for precision and recall.
-RIGHT_IOU = 0.5
+MIN_CORRECT_IOU = 0.5
 
 
-def scores_of(
+def compute_scores(
     truth: Sequence[Sequence[LabelledMask]],
-    found: Sequence[Scene],
+    scenes: Sequence[Scene],
     *,
     sizes_wh: Sequence[tuple[int, int]],
     labels: Sequence[str],
@@ -43,26 +43,28 @@ def scores_of(
 
     Args:
         truth: the ground truth of each image, back to front.
-        found: the model's detections in the same images; masks have the ground truth's size.
+        scenes: the model's detections in the same images; masks have the ground truth's size.
         sizes_wh: each image's width and height, in pixels.
         labels: the project's labels, in the label config's order; masks with other labels are ignored.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
-    truth = [[mask for mask in ones if mask.label in labels] for ones in truth]
-    expected = [instances(ones) for ones in truth]
+    truth = [[mask for mask in masks if mask.label in labels] for masks in truth]
+    expected = [instances(masks) for masks in truth]
     # Here and below, the masks of one image at a time: the masks of all images would take gigabytes.
-    seen = [instances(_finds(scene, labels, min_score=0.0)) for scene in found]
-    boxes, masks = precisions(expected, seen, of="bbox"), precisions(expected, seen, of="segm")
-    judged = [
+    detected = [instances(_label_detections(scene, labels, min_score=0.0)) for scene in scenes]
+    boxes, masks = precisions(expected, detected, of="bbox"), precisions(expected, detected, of="segm")
+    matches = [
         detection
-        for image, scene in enumerate(found)
-        for detection in match(image, _finds(scene, labels, min_score=min_score), truth[image], iou=RIGHT_IOU)
+        for image, scene in enumerate(scenes)
+        for detection in match(
+            image, _label_detections(scene, labels, min_score=min_score), truth[image], iou=MIN_CORRECT_IOU
+        )
     ]
-    counts = Counter(mask.label for ones in truth for mask in ones)
-    shown = (_finds(scene, labels, min_score=min_score) for scene in found)
-    pixels = pixel_scores(_maps(truth, shown, sizes_wh, labels), labels=len(labels))
+    counts = Counter(mask.label for masks in truth for mask in masks)
+    shown = (_label_detections(scene, labels, min_score=min_score) for scene in scenes)
+    pixels = pixel_scores(_label_maps(truth, shown, sizes_wh, labels), labels=len(labels))
     rows = tuple(
-        _row(label, counts[label], boxes.get(label), masks.get(label), judged, of_pixels)
+        _row(label, counts[label], boxes.get(label), masks.get(label), matches, of_pixels)
         for label, of_pixels in zip(labels, pixels.labels, strict=True)
     )
     classes = (pixels.background, *pixels.labels)
@@ -89,10 +91,10 @@ def _row(
     garments: int,
     boxes: Precisions | None,
     masks: Precisions | None,
-    judged: Iterable[Matched],
+    matches: Iterable[MatchedDetection],
     pixels: ClassPixels,
 ) -> LabelScores:
-    right = [detection.right for detection in judged if detection.label == label]
+    correct = [detection.is_correct for detection in matches if detection.label == label]
     return LabelScores(
         label=label,
         instances=garments,
@@ -100,8 +102,8 @@ def _row(
         box_map50=None if boxes is None else float(boxes[0].mean()),
         mask_map=None if masks is None else float(masks.mean()),
         mask_map50=None if masks is None else float(masks[0].mean()),
-        precision=sum(right) / len(right) if right else None,
-        recall=sum(right) / garments if garments else None,
+        precision=sum(correct) / len(correct) if correct else None,
+        recall=sum(correct) / garments if garments else None,
         iou=pixels.iou,
         accuracy=pixels.accuracy,
         dice=pixels.dice,
@@ -109,7 +111,7 @@ def _row(
     )
 
 
-def _finds(scene: Scene, labels: Sequence[str], *, min_score: float) -> list[LabelledMask]:
+def _label_detections(scene: Scene, labels: Sequence[str], *, min_score: float) -> list[LabelledMask]:
     return [
         LabelledMask(detection.mask, detection.class_name, detection.score)
         for detection in scene.detections
@@ -117,9 +119,9 @@ def _finds(scene: Scene, labels: Sequence[str], *, min_score: float) -> list[Lab
     ]
 
 
-def _maps(
+def _label_maps(
     truth: Sequence[Sequence[LabelledMask]],
-    shown: Iterable[Sequence[LabelledMask]],
+    detected: Iterable[Sequence[LabelledMask]],
     sizes_wh: Sequence[tuple[int, int]],
     labels: Sequence[str],
 ) -> Iterator[tuple[LabelMap, LabelMap]]:
@@ -128,12 +130,12 @@ def _maps(
     def drawn(layers: Sequence[LabelledMask], size_wh: tuple[int, int]) -> LabelMap:
         return label_map(((layer.mask, numbers[layer.label]) for layer in layers), size_wh=size_wh)
 
-    for there, seen, size_wh in zip(truth, shown, sizes_wh, strict=True):
-        yield drawn(there, size_wh), drawn(sorted(seen, key=lambda detection: detection.score or 0.0), size_wh)
+    for expected, detections, size_wh in zip(truth, detected, sizes_wh, strict=True):
+        yield drawn(expected, size_wh), drawn(sorted(detections, key=lambda detection: detection.score or 0.0), size_wh)
 
 
-def _mean(figures: Iterable[float | None]) -> float | None:
-    defined = [value for value in figures if value is not None]
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
 
@@ -153,8 +155,13 @@ def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: 
     return 1000 * (time.perf_counter() - started) / len(images)
 
 
-def scored(
-    detector: ImageDetector, images: Sequence[HeldOut], config: LabelConfig, *, labels: Sequence[str], min_score: float
+def evaluate_detector(
+    detector: ImageDetector,
+    held_out: Sequence[HeldOut],
+    config: LabelConfig,
+    *,
+    labels: Sequence[str],
+    min_score: float,
 ) -> tuple[Scores, CompactScenes]:
     """Evaluates a detector; returns its metrics and its detections.
 
@@ -164,19 +171,19 @@ def scored(
         labels: the labels to evaluate, in order.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
-    scenes = detector.detect((held_out_image.image for held_out_image in images), min_score=JUDGED_FROM)
-    found = CompactScenes(_named(scene, config) for scene in scenes)
+    scenes = detector.detect((held_out_image.image for held_out_image in held_out), min_score=MIN_EVALUATED_SCORE)
+    detections = CompactScenes(_named(scene, config) for scene in scenes)
     # SAM 3 with words, the other kind of detector, takes a minute per image without a GPU: it is not run again.
-    ms_an_image = detection_ms(images, detector, min_score=min_score) if isinstance(detector, Detector) else None
-    scores = scores_of(
-        [held_out_image.truth for held_out_image in images],
-        found,
-        sizes_wh=[held_out_image.image.size_wh for held_out_image in images],
+    ms_an_image = detection_ms(held_out, detector, min_score=min_score) if isinstance(detector, Detector) else None
+    scores = compute_scores(
+        [held_out_image.truth for held_out_image in held_out],
+        detections,
+        sizes_wh=[held_out_image.image.size_wh for held_out_image in held_out],
         labels=labels,
         min_score=min_score,
         ms_an_image=ms_an_image,
     )
-    return scores, found
+    return scores, detections
 
 
 def _named(scene: Scene, config: LabelConfig) -> Scene:

@@ -19,7 +19,7 @@ from backend.errors import ModelError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_atomically, write_atomically
 from training.dataset.build import Dataset
-from training.finetuning.progress import ToldInFile, TrainingProgress
+from training.finetuning.progress import ProgressFile, TrainingProgress
 from training.finetuning.ultralytics_args import training_args
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class _Run:
     folder: Path
 
     @property
-    def mark(self) -> Path:
+    def identity_file(self) -> Path:
         """The file that identifies the training: data set, initial weights and arguments."""
         return self.folder / "run.json"
 
@@ -76,7 +76,7 @@ class _Run:
         return self.folder / "best.pt"
 
     @property
-    def told(self) -> Path:
+    def progress_file(self) -> Path:
         """The file into which a training on several GPUs writes the progress of each epoch."""
         return self.folder / "told.jsonl"
 
@@ -89,15 +89,15 @@ class _Run:
     def curves(self) -> Path:
         return self.written / "results.csv"
 
-    def begin(self, facts: dict[str, Any]) -> None:
+    def prepare(self, facts: dict[str, Any]) -> None:
         """Keeps the folder if it holds the same training, to resume it; otherwise empties it."""
-        told = json.dumps(facts, indent=1, sort_keys=True)
-        if self.mark.is_file() and self.mark.read_text() == told:
+        identity = json.dumps(facts, indent=1, sort_keys=True)
+        if self.identity_file.is_file() and self.identity_file.read_text() == identity:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
-        write_atomically(self.mark, told)
+        write_atomically(self.identity_file, identity)
 
-    def go_on(self, epochs_done: int) -> None:
+    def restore_checkpoint(self, epochs_done: int) -> None:
         """Resets Ultralytics' files to its last checkpoint: it may have been killed while it wrote more."""
         copy_atomically(self.best, self.written / "weights" / "best.pt")
         # Ultralytics writes an epoch's row before its checkpoint, so there may be a row too many.
@@ -105,7 +105,7 @@ class _Run:
             rows = self.curves.read_text().splitlines(keepends=True)[: 1 + epochs_done]
             write_atomically(self.curves, "".join(rows))
 
-    def keep(self, trainer: Any) -> None:
+    def save_checkpoints(self, trainer: Any) -> None:
         """Copies the checkpoints after each epoch."""
         if trainer.best_fitness == trainer.fitness:
             copy_atomically(trainer.best, self.best)
@@ -144,18 +144,18 @@ def finetune(
         images=dataset.images("train"),
         pretrained=start.endswith(".pt"),
     )
-    run.begin({"dataset": dataset.manifest.digest, "initial": start, "args": args})
+    run.prepare({"dataset": dataset.manifest.digest, "initial": start, "args": args})
     try:
         while not run.result.is_file():
             try:
                 _train(run, start, args, settings, report)
             except RuntimeError as e:
                 if args["batch"] < 2 * len(parse_devices(settings.device_train)) or not any(
-                    said in str(e) for said in OUT_OF_MEMORY
+                    message in str(e) for message in OUT_OF_MEMORY
                 ):
                     raise
                 args["batch"] //= 2
-                logger.warning("Memory is too small: going on with TRAIN_BATCH=%s", args["batch"])
+                logger.warning("Out of memory: the training continues with TRAIN_BATCH=%s", args["batch"])
     except ModelError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -170,55 +170,65 @@ def _train(
     run: _Run, start: str, args: dict[str, Any], settings: Settings, report: Callable[[TrainingProgress], None]
 ) -> None:
     """Trains all remaining epochs, and writes `result.json`."""
-    goes_on = run.last.is_file()
-    model = _load(str(run.last) if goes_on else start)
-    epochs_done = int((model.ckpt or {}).get("epoch", -1)) + 1 if goes_on else 0
+    is_resumed = run.last.is_file()
+    model = _load(str(run.last) if is_resumed else start)
+    epochs_done = int((model.ckpt or {}).get("epoch", -1)) + 1 if is_resumed else 0
     if epochs_done < args["epochs"]:
-        if goes_on:
-            logger.info("The training goes on after epoch %s", epochs_done)
-            run.go_on(epochs_done)
-        model.add_callback("on_model_save", run.keep)
+        if is_resumed:
+            logger.info("The training resumes after epoch %s", epochs_done)
+            run.restore_checkpoint(epochs_done)
+        model.add_callback("on_model_save", run.save_checkpoints)
         # `on_model_save` runs once per epoch; `on_fit_epoch_end` runs once more after the last.
-        several = len(parse_devices(settings.device_train)) > 1
-        told = ToldInFile(run.told) if several else report
-        model.add_callback("on_model_save", _reporter(told, started=time.monotonic(), epochs_before=epochs_done))
+        is_multi_gpu = len(parse_devices(settings.device_train)) > 1
+        epoch_report = ProgressFile(run.progress_file) if is_multi_gpu else report
+        model.add_callback(
+            "on_model_save", _reporter(epoch_report, started=time.monotonic(), epochs_before=epochs_done)
+        )
         model.add_callback("on_train_epoch_end", _time_limit(settings.train_max_minutes, started=time.monotonic()))
         device = prepare_device(settings)
-        if several:
-            _train_on_several(model, {**args, "resume": goes_on}, settings, run.told, report)
+        if is_multi_gpu:
+            _train_on_gpus(model, {**args, "resume": is_resumed}, settings, run.progress_file, report)
         else:
-            model.train(**args, resume=goes_on, device=device)
+            model.train(**args, resume=is_resumed, device=device)
         # After a training in other processes this trainer has no metrics; the checkpoint contains them.
-        raw = model.trainer.metrics or model.ckpt["train_metrics"]
+        raw_metrics = model.trainer.metrics or model.ckpt["train_metrics"]
     else:
-        raw = model.ckpt["train_metrics"]
+        raw_metrics = model.ckpt["train_metrics"]
     if not run.best.is_file():
-        raise ModelError("The training left no weights.")
+        raise ModelError("The training produced no weights.")
     quiet_ultralytics().utils.torch_utils.strip_optimizer(str(run.best))
     facts = {
-        "metrics": _metrics(raw),
+        "metrics": _metrics(raw_metrics),
         "architecture": Path(model.model.yaml.get("yaml_file") or "yolo11n-seg.yaml").stem,
         "curves": run.curves.read_text() if run.curves.is_file() else "",
     }
     write_atomically(run.result, json.dumps(facts))
 
 
-def _train_on_several(
-    model: Any, args: dict[str, Any], settings: Settings, told: Path, report: Callable[[TrainingProgress], None]
+def _train_on_gpus(
+    model: Any,
+    args: dict[str, Any],
+    settings: Settings,
+    progress_file: Path,
+    report: Callable[[TrainingProgress], None],
 ) -> None:
     # Imported here because it imports Ultralytics, which Drape imports only on first use.
-    from training.finetuning.multi_gpu import SeveralGpuTrainer, run_and_relay
+    from training.finetuning.multi_gpu import MultiGpuTrainer, run_and_relay
 
     count = len(parse_devices(settings.device_train))
     if args["batch"] < count:
-        raise ModelError(f"TRAIN_BATCH={args['batch']} gives {count} GPUs (DEVICE_TRAIN) less than an image each.")
+        raise ModelError(
+            f"TRAIN_BATCH={args['batch']} is too small for {count} GPUs (DEVICE_TRAIN): each needs an image."
+        )
     run_and_relay(
-        partial(model.train, trainer=SeveralGpuTrainer, **args, device=settings.device_train), told=told, report=report
+        partial(model.train, trainer=MultiGpuTrainer, **args, device=settings.device_train),
+        progress_file=progress_file,
+        report=report,
     )
 
 
-def _base(named: str) -> str:
-    return f"yolo11{named}-seg.pt" if named in SIZES else named
+def _base(name: str) -> str:
+    return f"yolo11{name}-seg.pt" if name in SIZES else name
 
 
 def _load(weights: str) -> Any:
@@ -234,7 +244,7 @@ def _loads(weights: str) -> bool:
         _load(weights)
     except ModelError as e:
         logger.warning(
-            "%s Training starts from random weights and will need many more labels, thousands rather than dozens. "
+            "%s Training starts from random weights and needs many more labels: thousands, not dozens. "
             "Set YOLO11_BASE to a file.",
             e,
         )
@@ -279,4 +289,8 @@ def _time_limit(minutes: float, *, started: float) -> Callable[[Any], None]:
 
 
 def _metrics(raw: dict[str, Any]) -> dict[str, float]:
-    return {ours: round(float(raw[theirs]), 4) for theirs, ours in METRICS.items() if theirs in raw}
+    return {
+        name: round(float(raw[ultralytics_name]), 4)
+        for ultralytics_name, name in METRICS.items()
+        if ultralytics_name in raw
+    }

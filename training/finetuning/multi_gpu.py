@@ -28,18 +28,18 @@ from backend.settings import Settings
 from training.finetuning.progress import TrainingProgress
 
 FAILED = "failed.txt"
-LOOK_EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 PR_SET_PDEATHSIG = 1
 
 
-class SeveralGpuTrainer(SegmentationTrainer):  # type: ignore[misc]
+class MultiGpuTrainer(SegmentationTrainer):  # type: ignore[misc]
     """Ultralytics' trainer; in its processes it dies with its parent, limits GPU memory and writes down errors."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         if RANK != -1 and sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         quiet_ultralytics()
-        super().__init__(*given, **named)
+        super().__init__(*args, **kwargs)
 
     def _setup_ddp(self) -> None:
         super()._setup_ddp()
@@ -59,41 +59,45 @@ class SeveralGpuTrainer(SegmentationTrainer):  # type: ignore[misc]
             raise
 
 
-def run_and_relay(train: Callable[[], None], *, told: Path, report: Callable[[TrainingProgress], None]) -> None:
-    """Runs a training whose processes write into `told`, and reports each epoch from the thread that has the RQ job.
+def run_and_relay(
+    train: Callable[[], None], *, progress_file: Path, report: Callable[[TrainingProgress], None]
+) -> None:
+    """Runs a training whose processes write into `progress_file`; reports each epoch from the thread of the RQ job.
 
     Raises:
         RuntimeError: a process failed; the message is the first error.
     """
-    failed = told.parent / FAILED
+    failed = progress_file.parent / FAILED
     failed.unlink(missing_ok=True)
-    told.unlink(missing_ok=True)
-    before = {child.pid for child in psutil.Process().children()}
+    progress_file.unlink(missing_ok=True)
+    other_children = {child.pid for child in psutil.Process().children()}
     reported = 0
     with ThreadPoolExecutor(1, thread_name_prefix="several-gpus") as pool:
         training = pool.submit(train)
         try:
-            while not wait([training], timeout=LOOK_EVERY_S).done:
-                reported = _report_new(told, reported, report)
+            while not wait([training], timeout=POLL_INTERVAL_S).done:
+                reported = _report_new(progress_file, reported, report)
         finally:
             # RQ's timeout ends only this thread. The pool's thread waits for a child: killing it ends its children too.
             while not training.done():
                 for child in psutil.Process().children():
                     with suppress(psutil.NoSuchProcess):
-                        if child.pid not in before:
+                        if child.pid not in other_children:
                             child.kill()
-                wait([training], timeout=LOOK_EVERY_S)
-    _report_new(told, reported, report)
+                wait([training], timeout=POLL_INTERVAL_S)
+    _report_new(progress_file, reported, report)
     try:
         training.result()
     except CalledProcessError as e:
-        said = failed.read_text().splitlines()[:1] if failed.is_file() else []
-        raise RuntimeError(f"On several GPUs: {''.join(said) or 'one of the processes ended without a word'}") from e
+        first_error = failed.read_text().splitlines()[:1] if failed.is_file() else []
+        raise RuntimeError(
+            f"On several GPUs: {''.join(first_error) or 'a process ended without an error message'}"
+        ) from e
 
 
-def _report_new(told: Path, reported: int, report: Callable[[TrainingProgress], None]) -> int:
-    """Reports the lines of `told` after the first `reported`; returns how many lines there are now."""
-    lines = told.read_text().split("\n")[:-1] if told.is_file() else []
+def _report_new(progress_file: Path, reported: int, report: Callable[[TrainingProgress], None]) -> int:
+    """Reports the lines of `progress_file` after the first `reported`; returns how many lines there are now."""
+    lines = progress_file.read_text().split("\n")[:-1] if progress_file.is_file() else []
     for line in lines[reported:]:
         report(TrainingProgress(**json.loads(line)))
     return len(lines)

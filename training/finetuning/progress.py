@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 def shown_progress(title: str) -> Iterator[Callable[[TrainingProgress], None]]:
     """Yields the function to call after each epoch; shows a progress bar meanwhile, if there is a terminal."""
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[summary]}"), TimeRemainingColumn()
     with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        row = bar.add_task(title, total=None, said="")
+        row = bar.add_task(title, total=None, summary="")
 
         def report(progress: TrainingProgress) -> None:
-            said = f"epoch {progress.epoch} of {progress.epochs}, {_brief(progress.metrics)}"
-            bar.update(row, completed=progress.epoch, total=progress.epochs, said=said)
-            logger.info("%s: %s, %.0f s left", title, said, progress.seconds_left)
+            summary = f"epoch {progress.epoch} of {progress.epochs}, {_brief(progress.metrics)}"
+            bar.update(row, completed=progress.epoch, total=progress.epochs, summary=summary)
+            logger.info("%s: %s, %.0f s left", title, summary, progress.seconds_left)
             job = get_current_job()
             if job is not None:
                 # A training that was killed, or ran out of memory, may repeat epochs: their old values are dropped.
@@ -56,7 +56,7 @@ class TrainingProgress:
 
 
 @dataclass(frozen=True)
-class ToldInFile:
+class ProgressFile:
     """A report function for any process: appends the progress after each epoch as a line to a file."""
 
     path: Path

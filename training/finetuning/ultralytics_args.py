@@ -13,7 +13,7 @@ from backend.errors import ModelError, first_line
 from backend.settings import Settings
 
 # Arguments that `TRAIN_ARGS` may not set: each has its own setting, named here, or Drape relies on its value ('').
-OURS = {
+RESERVED_ARGS = {
     "batch": "TRAIN_BATCH",
     "data": "",
     "device": "DEVICE_TRAIN",
@@ -33,10 +33,10 @@ OURS = {
     "val": "",
 }
 # Ultralytics warms up for three epochs and at least 100 steps, which is too long for few images and epochs.
-MOST_WARMUP_EPOCHS = 3.0
+MAX_WARMUP_EPOCHS = 3.0
 # The last epochs train on whole images, as the detector will see them: a tenth of Ultralytics' usual hundred epochs.
-MOST_WITHOUT_MOSAIC = 10
-LOADING_PROCESSES = 4
+MAX_EPOCHS_WITHOUT_MOSAIC = 10
+MAX_LOADER_WORKERS = 4
 # Two changes for few images. First, `nbs`: Ultralytics accumulates gradients over 64 images before it updates weights,
 # which with 24 images is once in three epochs. Second, frozen first layers: what they know of cloth is worth more than
 # what few images can teach them. Measured on drawn figures, another palette, 20 epochs, mask mAP50-95: with 30 images
@@ -56,7 +56,7 @@ def training_args(
         pretrained: whether training starts from trained weights, not random ones.
 
     Raises:
-        ModelError: `TRAIN_ARGS` has an argument that Ultralytics does not know, or that is in `OURS`.
+        ModelError: `TRAIN_ARGS` has an argument that Ultralytics does not know, or that is in `RESERVED_ARGS`.
     """
     on_cpu = pick_device(settings.device) == "cpu"
     chosen = {
@@ -68,24 +68,24 @@ def training_args(
         "project": str(folder.parent.resolve()),
         "name": folder.name,
         "exist_ok": True,
-        "warmup_epochs": min(MOST_WARMUP_EPOCHS, settings.train_epochs / 4),
-        "close_mosaic": min(MOST_WITHOUT_MOSAIC, settings.train_epochs // 4),
+        "warmup_epochs": min(MAX_WARMUP_EPOCHS, settings.train_epochs / 4),
+        "close_mosaic": min(MAX_EPOCHS_WITHOUT_MOSAIC, settings.train_epochs // 4),
         "plots": False,
         "amp": False,
         "seed": 0,
         "deterministic": True,
         "verbose": False,
         "val": True,
-        "workers": 0 if on_cpu else min(LOADING_PROCESSES, os.cpu_count() or 1),
+        "workers": 0 if on_cpu else min(MAX_LOADER_WORKERS, os.cpu_count() or 1),
     }
     if images < FEW_IMAGES:
         chosen["nbs"] = settings.train_batch
     if pretrained and images < FROZEN_BELOW:
         chosen["freeze"] = FROZEN_LAYERS
-    return {**chosen, **_given(settings.train_args)}
+    return {**chosen, **_user_args(settings.train_args)}
 
 
-def _given(text: str) -> dict[str, Any]:
+def _user_args(text: str) -> dict[str, Any]:
     """Parses and checks `TRAIN_ARGS` with Ultralytics' own functions."""
     quiet_ultralytics()
     from ultralytics.cfg import get_cfg, parse_key_value_pair
@@ -95,7 +95,7 @@ def _given(text: str) -> dict[str, Any]:
         get_cfg(overrides=pairs)
     except (ValueError, TypeError, SyntaxError, AssertionError) as e:
         raise ModelError(f"TRAIN_ARGS='{text}' cannot be read: {first_line(e)}") from e
-    for name in pairs.keys() & OURS.keys():
-        remedy = f"set {OURS[name]} instead" if OURS[name] else "Drape sets it"
-        raise ModelError(f"TRAIN_ARGS='{text}' holds '{name}': {remedy}.")
+    for name in pairs.keys() & RESERVED_ARGS.keys():
+        remedy = f"set {RESERVED_ARGS[name]} instead" if RESERVED_ARGS[name] else "Drape sets it"
+        raise ModelError(f"TRAIN_ARGS='{text}' contains '{name}': {remedy}.")
     return pairs

@@ -15,7 +15,7 @@ from backend.domain import LabelledMask, Mask
 MATCHED_IOU = 0.5
 # Approximate longer side of the masks that are compared: at full resolution a photograph's masks take a gigabyte.
 COMPARED_PX = 512
-MOST_LABELS = 20
+MAX_LABELS = 20
 OTHER = "other labels"
 
 
@@ -24,7 +24,7 @@ class Pair:
     """A region and a detection of the same garment: their indices in their lists, and their IoU in `[0, 1]`."""
 
     region: int
-    find: int
+    detection: int
     iou: float
 
 
@@ -42,66 +42,70 @@ class Confusion:
     counts: npt.NDArray[np.int64]
 
 
-def ious(regions: Sequence[Mask], finds: Sequence[Mask]) -> npt.NDArray[np.float64]:
-    """Returns the IoU of each region with each detection: `float64 (regions, finds)`; 0 for two empty masks.
+def ious(regions: Sequence[Mask], detections: Sequence[Mask]) -> npt.NDArray[np.float64]:
+    """Returns the IoU of each region with each detection: `float64 (regions, detections)`; 0 for two empty masks.
 
     Args:
-        regions, finds: masks `bool (H, W)`, all of the same size.
+        regions, detections: masks `bool (H, W)`, all of the same size.
     """
-    shared = shared_px(regions, finds)
-    areas, found_areas = ([np.count_nonzero(mask) for mask in masks] for masks in (regions, finds))
-    union = np.array(areas, float)[:, None] + np.array(found_areas, float)[None, :] - shared
+    shared = shared_px(regions, detections)
+    areas, detected_areas = ([np.count_nonzero(mask) for mask in masks] for masks in (regions, detections))
+    union = np.array(areas, float)[:, None] + np.array(detected_areas, float)[None, :] - shared
     return shared / np.maximum(union, 1)
 
 
-def shared_px(regions: Sequence[Mask], finds: Sequence[Mask]) -> npt.NDArray[np.float64]:
-    """Returns the number of pixels that each region shares with each detection: `float64 (regions, finds)`."""
-    if not regions or not finds:
-        return np.zeros((len(regions), len(finds)))
+def shared_px(regions: Sequence[Mask], detections: Sequence[Mask]) -> npt.NDArray[np.float64]:
+    """Returns the number of pixels that each region shares with each detection: `float64 (regions, detections)`."""
+    if not regions or not detections:
+        return np.zeros((len(regions), len(detections)))
     # float32, because BLAS then computes the product; it is exact below 2^24 pixels.
-    flat, found = (np.stack([mask.ravel() for mask in masks]).astype(np.float32) for masks in (regions, finds))
-    return (flat @ found.T).astype(np.float64)
+    region_pixels, detection_pixels = (
+        np.stack([mask.ravel() for mask in masks]).astype(np.float32) for masks in (regions, detections)
+    )
+    return (region_pixels @ detection_pixels.T).astype(np.float64)
 
 
-def pairs(overlaps: npt.NDArray[np.float64], *, least: float = MATCHED_IOU) -> list[Pair]:
+def pairs(overlaps: npt.NDArray[np.float64], *, min_iou: float = MATCHED_IOU) -> list[Pair]:
     """Pairs regions with detections greedily, highest IoU first; each is in one pair at most.
 
     Args:
-        overlaps: IoU `(regions, finds)`, from `ious`.
-        least: the lowest IoU of a pair.
+        overlaps: IoU `(regions, detections)`, from `ious`.
+        min_iou: the lowest IoU of a pair.
     """
-    left = overlaps.copy()
-    made = []
-    while left.size and left.max() >= least:
-        region, find = divmod(int(left.argmax()), left.shape[1])
-        made.append(Pair(region, find, float(left[region, find])))
-        left[region, :] = left[:, find] = -1
-    return made
+    remaining = overlaps.copy()
+    matched = []
+    while remaining.size and remaining.max() >= min_iou:
+        region, detection = divmod(int(remaining.argmax()), remaining.shape[1])
+        matched.append(Pair(region, detection, float(remaining[region, detection])))
+        remaining[region, :] = remaining[:, detection] = -1
+    return matched
 
 
-def label_pairs(regions: Sequence[tuple[Mask, str]], finds: Sequence[tuple[Mask, str]]) -> list[Pair]:
+def label_pairs(regions: Sequence[tuple[Mask, str]], detections: Sequence[tuple[Mask, str]]) -> list[Pair]:
     """Pairs each region with a detection of the same label."""
-    alike = np.array([[label == other for _, other in finds] for _, label in regions], float)
-    overlaps = ious([mask for mask, _ in regions], [mask for mask, _ in finds])
-    return pairs(overlaps * alike.reshape(overlaps.shape))
+    same_label = np.array(
+        [[label == detected_label for _, detected_label in detections] for _, label in regions], float
+    )
+    overlaps = ious([mask for mask, _ in regions], [mask for mask, _ in detections])
+    return pairs(overlaps * same_label.reshape(overlaps.shape))
 
 
-def agreement(regions: Sequence[LabelledMask], finds: Sequence[LabelledMask]) -> float:
+def agreement(regions: Sequence[LabelledMask], detections: Sequence[LabelledMask]) -> float:
     """Returns the mean IoU of an image's garments, in `[0, 1]`; missed and false ones count 0.
 
     Returns 1 if there is neither a garment nor a detection.
     """
-    found = garment_ious(regions, finds)
-    return sum(found) / len(found) if found else 1.0
+    overlaps = garment_ious(regions, detections)
+    return sum(overlaps) / len(overlaps) if overlaps else 1.0
 
 
-def garment_ious(regions: Sequence[LabelledMask], finds: Sequence[LabelledMask]) -> list[float]:
+def garment_ious(regions: Sequence[LabelledMask], detections: Sequence[LabelledMask]) -> list[float]:
     """Returns the IoU of each garment in either list, in `[0, 1]`: 0 for a missed or false one."""
-    if not regions and not finds:
+    if not regions and not detections:
         return []
-    like = [*regions, *finds][0]
-    made = label_pairs(_comparable(regions, like=like), _comparable(finds, like=like))
-    return [pair.iou for pair in made] + [0.0] * (len(regions) + len(finds) - 2 * len(made))
+    first = [*regions, *detections][0]
+    matched = label_pairs(_comparable(regions, reference=first), _comparable(detections, reference=first))
+    return [pair.iou for pair in matched] + [0.0] * (len(regions) + len(detections) - 2 * len(matched))
 
 
 def confusion(images: Iterable[tuple[Sequence[LabelledMask], Sequence[LabelledMask]]]) -> Confusion:
@@ -111,17 +115,19 @@ def confusion(images: Iterable[tuple[Sequence[LabelledMask], Sequence[LabelledMa
         images: the approved and the detected garments of each image.
     """
     counted: Counter[tuple[str | None, str | None]] = Counter()
-    for regions, finds in images:
-        made = pairs(ious([region.mask for region in regions], [detection.mask for detection in finds]))
-        counted.update((regions[pair.region].label, finds[pair.find].label) for pair in made)
-        seen, used = {pair.region for pair in made}, {pair.find for pair in made}
-        counted.update((region.label, None) for number, region in enumerate(regions) if number not in seen)
-        counted.update((None, detection.label) for number, detection in enumerate(finds) if number not in used)
+    for regions, detections in images:
+        matched = pairs(ious([region.mask for region in regions], [detection.mask for detection in detections]))
+        counted.update((regions[pair.region].label, detections[pair.detection].label) for pair in matched)
+        matched_regions, matched_detections = {pair.region for pair in matched}, {pair.detection for pair in matched}
+        counted.update((region.label, None) for number, region in enumerate(regions) if number not in matched_regions)
+        counted.update(
+            (None, detection.label) for number, detection in enumerate(detections) if number not in matched_detections
+        )
     labels = _commonest(counted)
     places: dict[str | None, int] = {label: number for number, label in enumerate(labels)} | {None: len(labels)}
     counts = np.zeros((len(places), len(places)), np.int64)
-    for (approved, found), count in counted.items():
-        counts[places.get(approved, len(labels) - 1), places.get(found, len(labels) - 1)] += count
+    for (approved, detected), count in counted.items():
+        counts[places.get(approved, len(labels) - 1), places.get(detected, len(labels) - 1)] += count
     return Confusion(labels, counts)
 
 
@@ -132,49 +138,53 @@ def _commonest(counted: Counter[tuple[str | None, str | None]]) -> tuple[str, ..
             if label is not None:
                 garments[label] += count
     ranked = [label for label, _ in garments.most_common()]
-    return tuple(ranked) if len(ranked) <= MOST_LABELS else (*ranked[: MOST_LABELS - 1], OTHER)
+    return tuple(ranked) if len(ranked) <= MAX_LABELS else (*ranked[: MAX_LABELS - 1], OTHER)
 
 
-def _comparable(masks: Sequence[LabelledMask], *, like: LabelledMask) -> list[tuple[Mask, str]]:
+def _comparable(masks: Sequence[LabelledMask], *, reference: LabelledMask) -> list[tuple[Mask, str]]:
     """Returns downsampled masks with labels; drops masks of another size, which belong to another image."""
-    step = max(max(like.mask.shape) // COMPARED_PX, 1)
-    return [(region.mask[::step, ::step], region.label) for region in masks if region.mask.shape == like.mask.shape]
+    step = max(max(reference.mask.shape) // COMPARED_PX, 1)
+    return [
+        (region.mask[::step, ::step], region.label) for region in masks if region.mask.shape == reference.mask.shape
+    ]
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedDetection:
     """A detection on a held-out image: the image's index, its label, its score, and whether it is right."""
 
     image: int
     label: str
     score: float
-    right: bool
+    is_correct: bool
 
 
-def match(image: int, found: Sequence[LabelledMask], truth: Sequence[LabelledMask], *, iou: float) -> list[Matched]:
+def match(
+    image: int, detections: Sequence[LabelledMask], truth: Sequence[LabelledMask], *, iou: float
+) -> list[MatchedDetection]:
     """Matches each detection, highest score first, with the free approved region of its label that has the highest IoU.
 
     Args:
-        found: detections with scores.
+        detections: detections with scores.
         truth: the approved garments; masks of the same size.
         iou: the lowest IoU of a right detection.
     """
     free = list(truth)
-    judged = []
-    for detection in sorted(found, key=lambda region: -(region.score or 0.0)):
-        alike = [
-            (overlap(detection.mask, other.mask), number)
-            for number, other in enumerate(free)
-            if other.label == detection.label
+    matches = []
+    for detection in sorted(detections, key=lambda region: -(region.score or 0.0)):
+        candidates = [
+            (overlap(detection.mask, region.mask), number)
+            for number, region in enumerate(free)
+            if region.label == detection.label
         ]
-        best, number = max(alike, default=(0.0, -1))
-        right = best >= iou
-        if right:
+        best, number = max(candidates, default=(0.0, -1))
+        is_correct = best >= iou
+        if is_correct:
             del free[number]
-        judged.append(Matched(image, detection.label, detection.score or 0.0, right))
-    return judged
+        matches.append(MatchedDetection(image, detection.label, detection.score or 0.0, is_correct))
+    return matches
 
 
-def overlap(first: Mask, other: Mask) -> float:
+def overlap(first: Mask, second: Mask) -> float:
     """Returns the IoU of two masks, in `[0, 1]`; 0 if both are empty."""
-    return float(np.count_nonzero(first & other) / max(np.count_nonzero(first | other), 1))
+    return float(np.count_nonzero(first & second) / max(np.count_nonzero(first | second), 1))

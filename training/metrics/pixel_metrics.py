@@ -67,36 +67,40 @@ def pixel_scores(maps: Iterable[tuple[LabelMap, LabelMap]], *, labels: int) -> P
         labels: the number of labels.
     """
     confusion = np.zeros((labels + 1, labels + 1), np.int64)
-    borders = np.zeros((labels + 1, 2), np.int64)
-    for truth, found in maps:
-        both = truth.ravel().astype(np.int64) * (labels + 1) + found.ravel()
-        confusion += np.bincount(both, minlength=confusion.size).reshape(confusion.shape)
-        for number in np.union1d(truth, found):
+    border_counts = np.zeros((labels + 1, 2), np.int64)
+    for truth, detected in maps:
+        cells = truth.ravel().astype(np.int64) * (labels + 1) + detected.ravel()
+        confusion += np.bincount(cells, minlength=confusion.size).reshape(confusion.shape)
+        for number in np.union1d(truth, detected):
             if number:
-                borders[number] += _shared_border(truth == number, found == number)
+                border_counts[number] += _shared_border(truth == number, detected == number)
     pixels = int(confusion.sum())
-    background, *others = (_class_pixels(confusion, number, borders[number]) for number in range(labels + 1))
-    return PixelScores(int(np.trace(confusion)) / pixels if pixels else None, background, tuple(others))
+    background, *by_label = (_class_pixels(confusion, number, border_counts[number]) for number in range(labels + 1))
+    return PixelScores(int(np.trace(confusion)) / pixels if pixels else None, background, tuple(by_label))
 
 
 def _class_pixels(confusion: Counts, number: int, borders: Counts) -> ClassPixels:
-    right, there, found = int(confusion[number, number]), int(confusion[number].sum()), int(confusion[:, number].sum())
-    if not there:
+    correct, expected, detected = (
+        int(confusion[number, number]),
+        int(confusion[number].sum()),
+        int(confusion[:, number].sum()),
+    )
+    if not expected:
         return ClassPixels()
     shared, either = map(int, borders)
     return ClassPixels(
-        iou=right / (there + found - right),
-        accuracy=right / there,
-        dice=2 * right / (there + found),
+        iou=correct / (expected + detected - correct),
+        accuracy=correct / expected,
+        dice=2 * correct / (expected + detected),
         boundary_iou=shared / either if either else None,
     )
 
 
-def _shared_border(truth: Mask, found: Mask) -> tuple[int, int]:
+def _shared_border(truth: Mask, detected: Mask) -> tuple[int, int]:
     """Counts the pixels near the boundary of both masks, and near the boundary of either."""
-    truth_border, other = _border(truth), _border(found)
-    shared = int(rle.area(rle.merge([truth_border, other], intersect=True)))
-    return shared, int(rle.area(truth_border)) + int(rle.area(other)) - shared
+    truth_border, detected_border = _border(truth), _border(detected)
+    shared = int(rle.area(rle.merge([truth_border, detected_border], intersect=True)))
+    return shared, int(rle.area(truth_border)) + int(rle.area(detected_border)) - shared
 
 
 def _border(mask: Mask) -> dict[str, Any]:

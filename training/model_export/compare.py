@@ -19,7 +19,7 @@ from backend.errors import ModelError, first_line
 from training.model_export.formats import FAILURES, missing_packages
 
 # An export that is as precise as PyTorch reaches 1; a less precise one moves the edges of masks by a pixel.
-LEAST_AGREEMENT = 0.95
+MIN_AGREEMENT = 0.95
 COMPARED_IMAGES = 32
 # Engines choose their algorithms in the first rounds, which are not counted.
 WARM_UP, ROUNDS = 5, 20
@@ -44,7 +44,7 @@ class Check:
     @property
     def agrees(self) -> bool:
         """Whether the export may replace PyTorch."""
-        return self.agreement is not None and self.agreement >= LEAST_AGREEMENT
+        return self.agreement is not None and self.agreement >= MIN_AGREEMENT
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Model:
     yolo: Any
     settings: dict[str, Any]
 
-    def finds(self, image: Image) -> list[Detection]:
+    def detect(self, image: Image) -> list[Detection]:
         """Returns the detections in an image, with masks at the image's size."""
         (result,) = self._predict(image, conf=MIN_SCORE, retina_masks=True)
         if result.masks is None:
@@ -105,19 +105,19 @@ def compare(
     """
     settings = {"imgsz": image_size_px, "rect": any_shape, "device": device, "verbose": False}
     yolo = quiet_ultralytics().YOLO
-    with captured_warnings() as said:
+    with captured_warnings() as warnings:
         torch = _Model(yolo(weights, task="segment"), settings)
         try:
             export = _Model(yolo(exported, task="segment"), {**settings, **({"quantize": 16} if half else {})})
             return _compared(torch, export, images[:: -(-len(images) // COMPARED_IMAGES)])
         except FAILURES as e:
-            raise ModelError(missing_packages(said, e) or first_line(e)) from e
+            raise ModelError(missing_packages(warnings, e) or first_line(e)) from e
 
 
 def _compared(torch: _Model, export: _Model, images: Sequence[Image]) -> Check:
-    expected = [list(confident_detections(torch.finds(image))) for image in images]
-    agreement = mask_map(expected, [export.finds(image) for image in images])
+    expected = [list(confident_detections(torch.detect(image))) for image in images]
+    agreement = mask_map(expected, [export.detect(image) for image in images])
     # Only one image is timed: a camera's frames have one size, and some engines set up again for each new size.
     times = [(torch.milliseconds(images[0]), export.milliseconds(images[0])) for _ in range(WARM_UP + ROUNDS)]
-    torch_ms, export_ms = (median(ones) for ones in zip(*times[WARM_UP:], strict=True))
+    torch_ms, export_ms = (median(times_ms) for times_ms in zip(*times[WARM_UP:], strict=True))
     return Check(len(images), agreement, torch_ms, export_ms)

@@ -82,7 +82,7 @@ def export_version(
     check_weights(version)
     folder = to or version.weights.parent / "exports" / (kind.name + ("-half" if half else ""))
     if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
-        raise ModelError(f"{folder} holds other things than an export: nothing is written there.")
+        raise ModelError(f"{folder} contains other files than an export. Nothing was written.")
     try:
         with staging_folder(folder, private=False) as aside:
             exported = _export(version, kind, half=half, folder=aside)
@@ -117,9 +117,9 @@ def example_images(settings: Settings, version: Version) -> list[Image]:
     label_studio, side_px = LabelStudio(settings), version.image_size_px
     store = ImageStore(settings, bearer=label_studio.bearer)
     try:
-        found = sample_images(label_studio, store, project_id=version.project_id, side_px=side_px)
-        if found:
-            return found
+        images = sample_images(label_studio, store, project_id=version.project_id, side_px=side_px)
+        if images:
+            return images
         reason = "The project has no readable image."
     except (LabelStudioError, LabelConfigError) as e:
         reason = str(e)
@@ -136,15 +136,17 @@ def _export(version: Version, kind: EngineFormat, *, half: bool, folder: Path) -
     work = folder / "work"
     work.mkdir(parents=True)
     weights = Path(shutil.copyfile(version.weights, work / f"{version.name}.pt"))
-    wanted = {"format": kind.name, "imgsz": version.image_size_px, "device": kind.device}
-    wanted |= {"dynamic": True} if kind.any_shape else {}
-    wanted |= {"quantize": 16} if half else {}
-    with captured_warnings() as said:
+    arguments = {"format": kind.name, "imgsz": version.image_size_px, "device": kind.device}
+    arguments |= {"dynamic": True} if kind.any_shape else {}
+    arguments |= {"quantize": 16} if half else {}
+    with captured_warnings() as warnings:
         try:
-            made = quiet_ultralytics().YOLO(weights, task="segment").export(**wanted)
+            exported_path = quiet_ultralytics().YOLO(weights, task="segment").export(**arguments)
         except FAILURES as e:
-            raise ModelError(f"{kind.title} cannot be made here. {missing_packages(said, e) or first_line(e)}") from e
-    exported = Path(made).rename(folder / Path(made).name)
+            raise ModelError(
+                f"{kind.title} cannot be made here. {missing_packages(warnings, e) or first_line(e)}"
+            ) from e
+    exported = Path(exported_path).rename(folder / Path(exported_path).name)
     shutil.rmtree(work)
     return exported
 

@@ -63,32 +63,34 @@ def find_format(name: str, *, half: bool, device: str) -> EngineFormat:
     from ultralytics.engine.exporter import FP16_FORMATS, FP32_UNSUPPORTED_FORMATS, export_formats
 
     table = export_formats()
-    known = dict(zip(table["Argument"], zip(table["Format"], table["CPU"], table["GPU"], strict=True), strict=True))
+    formats = dict(zip(table["Argument"], zip(table["Format"], table["CPU"], table["GPU"], strict=True), strict=True))
     # The first row is PyTorch's own format.
     names = list(table["Argument"][1:])
     if name not in names:
-        raise ModelError(f"There is no format '{name}'. There are: {', '.join(names)}.")
-    title, on_cpu, on_gpu = known[name]
+        raise ModelError(f"There is no format '{name}'. Choose one of: {', '.join(names)}.")
+    title, on_cpu, on_gpu = formats[name]
     if name in FP32_UNSUPPORTED_FORMATS - FP16_FORMATS:
-        raise ModelError(f"{title} computes in whole numbers, which Drape does not calibrate models for.")
+        raise ModelError(f"{title} computes with integers, which Drape does not calibrate models for.")
     if half and name not in FP16_FORMATS:
         raise ModelError(f"{title} has no half precision.")
     cuda = device.startswith("cuda")
     if on_gpu and not on_cpu and not cuda:
-        raise ModelError(f"{title} is exported on an NVIDIA GPU, and there is none here (DEVICE={device}).")
+        raise ModelError(f"{title} can only be exported on an NVIDIA GPU, and this machine has none (DEVICE={device}).")
     return EngineFormat(name, title, device if cuda and on_gpu else "cpu", name in ANY_SHAPE)
 
 
-def missing_packages(said: Sequence[str], error: BaseException) -> str | None:
+def missing_packages(warnings: Sequence[str], error: BaseException) -> str | None:
     """Returns a sentence that names the missing packages; None where the error has another cause.
 
     Args:
-        said: Ultralytics' warnings, see `captured_warnings`.
+        warnings: Ultralytics' warnings, see `captured_warnings`.
         error: the error that Ultralytics then raised.
     """
     if not isinstance(error, ImportError):
         return None
-    wanted = [package for line in said for listed in MISSING.findall(line) for package in ast.literal_eval(listed)]
-    if not wanted:
+    packages = [
+        package for line in warnings for listed in MISSING.findall(line) for package in ast.literal_eval(listed)
+    ]
+    if not packages:
         return f"The Python package of the module '{error.name}' is missing."
-    return f"Packages are missing: pip install {shlex.join(dict.fromkeys(wanted))}"
+    return f"Packages are missing: pip install {shlex.join(dict.fromkeys(packages))}"

@@ -22,9 +22,9 @@ class Changes:
     image_size_before_px: int
 
 
-def changes_since_parent(version: Version, line: Sequence[Version]) -> Changes | None:
-    """Returns the differences; None if the version has no parent, or the parent is no longer in `line`."""
-    parent = next((candidate for candidate in line if candidate.name == version.parent), None)
+def changes_since_parent(version: Version, versions: Sequence[Version]) -> Changes | None:
+    """Returns the differences; None if the version has no parent, or the parent is no longer in `versions`."""
+    parent = next((candidate for candidate in versions if candidate.name == version.parent), None)
     if parent is None:
         return None
     new, old = version.annotations, parent.annotations

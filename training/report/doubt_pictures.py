@@ -11,7 +11,7 @@ from training.report.pictures import CROP_SIDE_PX, ReportPicture, cropped, in_wo
 
 
 @dataclass(frozen=True)
-class Told:
+class DoubtCard:
     """A doubt as the report shows it: `label` is the approved label or, without a region, the detected class."""
 
     doubt: Doubt
@@ -21,7 +21,7 @@ class Told:
     found: ReportPicture
 
 
-def told(doubt: Doubt, pixels: Pixels, colours: Mapping[str, str]) -> Told:
+def doubt_card(doubt: Doubt, pixels: Pixels, colours: Mapping[str, str]) -> DoubtCard:
     """Describes a doubt with a sentence and two pictures.
 
     Args:
@@ -29,26 +29,30 @@ def told(doubt: Doubt, pixels: Pixels, colours: Mapping[str, str]) -> Told:
         colours: label → its CSS colour.
     """
     approved = [doubt.region] if doubt.region else []
-    found = [LabelledMask(doubt.find.mask, doubt.find.class_name, doubt.find.region_score)] if doubt.find else []
-    around = surroundings([garment.mask for garment in (*approved, *found)])
+    detected = (
+        [LabelledMask(doubt.detection.mask, doubt.detection.class_name, doubt.detection.region_score)]
+        if doubt.detection
+        else []
+    )
+    box = surroundings([garment.mask for garment in (*approved, *detected)])
 
-    def crop(garments: list[LabelledMask], said: str) -> ReportPicture:
-        part, inside = cropped(pixels, garments, around)
-        return picture(part, inside, colours, alt=f"{said}: {in_words(garments)}", side_px=CROP_SIDE_PX)
+    def crop(garments: list[LabelledMask], title: str) -> ReportPicture:
+        part, inside = cropped(pixels, garments, box)
+        return picture(part, inside, colours, alt=f"{title}: {in_words(garments)}", side_px=CROP_SIDE_PX)
 
-    label = (approved or found)[0].label
-    return Told(doubt, label, _sentence(doubt, label), crop(approved, "Approved"), crop(found, "Found"))
+    label = (approved or detected)[0].label
+    return DoubtCard(doubt, label, _sentence(doubt, label), crop(approved, "Approved"), crop(detected, "Found"))
 
 
 def _sentence(doubt: Doubt, label: str) -> str:
     iou = f"IoU {doubt.iou:.2f}" if doubt.iou is not None else ""
     match doubt.kind:
         case "missed":
-            return f"The model sees '{label}' where no region is."
+            return f"The model finds '{label}' where there is no region."
         case "wrong class":
-            other = doubt.find.class_name if doubt.find else ""
-            return f"Approved as '{label}'; the model sees '{other}' in the same place ({iou})."
+            detected_label = doubt.detection.class_name if doubt.detection else ""
+            return f"Approved as '{label}'; the model finds '{detected_label}' in the same place ({iou})."
         case "poor border":
-            return f"The model draws '{label}' with another border ({iou})."
+            return f"The model finds a different border for '{label}' ({iou})."
         case "spurious":
-            return f"The model sees nothing here that could be '{label}', which it finds elsewhere."
+            return f"The model finds no '{label}' here, although it finds others."

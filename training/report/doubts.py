@@ -22,16 +22,16 @@ from training.metrics.matching import MATCHED_IOU, Pair, ious, label_pairs, over
 Kind = Literal["missed", "spurious", "wrong class", "poor border"]
 
 # The lowest score of a detection that can contradict an annotation, and the lowest confidence of a contradiction.
-FOUND_FROM = 0.25
-SURE_FROM = 0.5
+MIN_SCORE = 0.25
+MIN_CONFIDENCE = 0.5
 SAME_PLACE_IOU = 0.8
 GOOD_BORDER_IOU = 0.75
-MOST = 50
+MAX_DOUBTS = 50
 HALF = 0.5
 
 
 @dataclass(frozen=True)
-class Case:
+class EvaluatedImage:
     """An image: its ground truth and a model's detections; all masks have the same size."""
 
     task_id: int
@@ -46,9 +46,9 @@ class Doubt:
 
     Attributes:
         image: the image's index in the list of images.
-        confidence: how strongly the model contradicts, in `[0, 1]`; see `second_look`.
+        confidence: how strongly the model contradicts, in `[0, 1]`; see `find_doubts`.
         region: the approved region; None if the person missed a garment.
-        find: the model's detection there; None if there is none.
+        detection: the model's detection there; None if there is none.
         iou: the IoU of both; None if there is only one.
     """
 
@@ -58,17 +58,17 @@ class Doubt:
     annotation_id: int
     confidence: float
     region: LabelledMask | None = None
-    find: Detection | None = None
+    detection: Detection | None = None
     iou: float | None = None
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _MatchedImage:
     """An image, its detections without duplicates, and their pairs with regions of the same label."""
 
     number: int
-    image: Case
-    finds: tuple[Detection, ...]
+    image: EvaluatedImage
+    detections: tuple[Detection, ...]
     pairs: tuple[Pair, ...]
 
     def doubt(
@@ -76,16 +76,16 @@ class _Reading:
         kind: Kind,
         confidence: float,
         region: LabelledMask | None = None,
-        find: Detection | None = None,
+        detection: Detection | None = None,
         iou: float | None = None,
     ) -> Doubt:
         """Returns a doubt about this image."""
-        of = self.image
-        return Doubt(kind, self.number, of.task_id, of.annotation_id, confidence, region, find, iou)
+        image = self.image
+        return Doubt(kind, self.number, image.task_id, image.annotation_id, confidence, region, detection, iou)
 
 
-def second_look(images: Sequence[Case], *, most: int = MOST) -> list[Doubt]:
-    """Returns the `most` strongest doubts, strongest first.
+def find_doubts(images: Sequence[EvaluatedImage], *, limit: int = MAX_DOUBTS) -> list[Doubt]:
+    """Returns the `limit` strongest doubts, strongest first.
 
     Each needs a confidence of at least 0.5; for a poor border, the detection's region score must be at least 0.5.
 
@@ -102,94 +102,104 @@ def second_look(images: Sequence[Case], *, most: int = MOST) -> list[Doubt]:
     Args:
         images: preferably images that the model was not trained on.
     """
-    readings = [_read(number, image) for number, image in enumerate(images)]
-    regions, found = _counts(readings)
+    matched_images = [_match(number, image) for number, image in enumerate(images)]
+    regions, detected = _counts(matched_images)
     doubts: list[Doubt] = []
-    for reading in readings:
-        paired = {pair.region: pair for pair in reading.pairs}
-        for number, region in enumerate(reading.image.truth):
+    for matched in matched_images:
+        paired = {pair.region: pair for pair in matched.pairs}
+        for number, region in enumerate(matched.image.truth):
             if number in paired:
-                doubts += _poor_border(reading, paired[number])
+                doubts += _poor_border(matched, paired[number])
             else:
-                others = regions[region.label] - 1
-                recall = lower_bound(found[region.label], others, error=1 - CONFIDENCE) if others else 0.0
-                doubts += _wrong_class(reading, region) or _spurious(reading, region, recall=recall)
-        doubts += _missed(reading, used={pair.find for pair in reading.pairs})
-    return sorted(doubts, key=lambda doubt: (-doubt.confidence, doubt.task_id))[:most]
+                other_regions = regions[region.label] - 1
+                recall = (
+                    lower_bound(detected[region.label], other_regions, error=1 - CONFIDENCE) if other_regions else 0.0
+                )
+                doubts += _wrong_class(matched, region) or _spurious(matched, region, recall=recall)
+        doubts += _missed(matched, paired={pair.detection for pair in matched.pairs})
+    return sorted(doubts, key=lambda doubt: (-doubt.confidence, doubt.task_id))[:limit]
 
 
-def _read(number: int, image: Case) -> _Reading:
-    finds = without_duplicates([detection for detection in image.scene.detections if detection.score >= FOUND_FROM])
-    made = label_pairs(
+def _match(number: int, image: EvaluatedImage) -> _MatchedImage:
+    detections = without_duplicates([detection for detection in image.scene.detections if detection.score >= MIN_SCORE])
+    pairs = label_pairs(
         [(region.mask, region.label) for region in image.truth],
-        [(detection.mask, detection.class_name) for detection in finds],
+        [(detection.mask, detection.class_name) for detection in detections],
     )
-    return _Reading(number, image, tuple(finds), tuple(made))
+    return _MatchedImage(number, image, tuple(detections), tuple(pairs))
 
 
-def _counts(readings: Sequence[_Reading]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+def _counts(matched_images: Sequence[_MatchedImage]) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Counts the regions of each label, and how many of them were detected."""
-    regions = Counter(region.label for reading in readings for region in reading.image.truth)
-    found = Counter(reading.image.truth[pair.region].label for reading in readings for pair in reading.pairs)
-    return regions, found
+    regions = Counter(region.label for matched in matched_images for region in matched.image.truth)
+    detected = Counter(matched.image.truth[pair.region].label for matched in matched_images for pair in matched.pairs)
+    return regions, detected
 
 
-def _poor_border(reading: _Reading, pair: Pair) -> list[Doubt]:
-    region, find = reading.image.truth[pair.region], reading.finds[pair.find]
-    if region.kind == "rectangle" or find.region_score < SURE_FROM:
+def _poor_border(matched: _MatchedImage, pair: Pair) -> list[Doubt]:
+    region, detection = matched.image.truth[pair.region], matched.detections[pair.detection]
+    if region.kind == "rectangle" or detection.region_score < MIN_CONFIDENCE:
         return []
-    iou = max(pair.iou, overlap(find.mask, _inside(find, reading.image.truth)))
+    iou = max(pair.iou, overlap(detection.mask, _joined_regions(detection, matched.image.truth)))
     if iou >= GOOD_BORDER_IOU:
         return []
-    return [reading.doubt("poor border", find.region_score * (1 - iou) / (1 - MATCHED_IOU), region, find, iou)]
+    return [
+        matched.doubt("poor border", detection.region_score * (1 - iou) / (1 - MATCHED_IOU), region, detection, iou)
+    ]
 
 
-def _inside(find: Detection, truth: Sequence[LabelledMask]) -> Mask:
+def _joined_regions(detection: Detection, truth: Sequence[LabelledMask]) -> Mask:
     """Unites the regions of the detection's label that lie half or more in it: people may draw a garment in parts."""
     parts = [
-        region.mask for region in truth if region.label == find.class_name and _share(region.mask, find.mask) >= HALF
+        region.mask
+        for region in truth
+        if region.label == detection.class_name and _share(region.mask, detection.mask) >= HALF
     ]
-    return np.logical_or.reduce([np.zeros_like(find.mask), *parts])
+    return np.logical_or.reduce([np.zeros_like(detection.mask), *parts])
 
 
-def _wrong_class(reading: _Reading, region: LabelledMask) -> list[Doubt]:
-    others = [
+def _wrong_class(matched: _MatchedImage, region: LabelledMask) -> list[Doubt]:
+    candidates = [
         (detection, iou)
-        for detection in reading.finds
+        for detection in matched.detections
         if detection.class_name != region.label and (iou := overlap(detection.mask, region.mask)) >= SAME_PLACE_IOU
     ]
-    if not others:
+    if not candidates:
         return []
-    find, iou = max(others, key=lambda other: other[0].region_score)
-    own = [
+    best, iou = max(candidates, key=lambda candidate: candidate[0].region_score)
+    own_scores = [
         detection.region_score
-        for detection in reading.image.scene.detections
+        for detection in matched.image.scene.detections
         if detection.class_name == region.label and overlap(detection.mask, region.mask) >= MATCHED_IOU
     ]
-    confidence = find.region_score - max(own, default=0.0)
-    return [reading.doubt("wrong class", confidence, region, find, iou)] if confidence >= SURE_FROM else []
+    confidence = best.region_score - max(own_scores, default=0.0)
+    return [matched.doubt("wrong class", confidence, region, best, iou)] if confidence >= MIN_CONFIDENCE else []
 
 
-def _spurious(reading: _Reading, region: LabelledMask, *, recall: float) -> list[Doubt]:
-    seen = [
+def _spurious(matched: _MatchedImage, region: LabelledMask, *, recall: float) -> list[Doubt]:
+    scores = [
         detection.region_score
-        for detection in reading.image.scene.detections
+        for detection in matched.image.scene.detections
         if _share(region.mask, detection.mask) >= HALF
     ]
-    confidence = recall * (1 - max(seen, default=0.0))
-    return [reading.doubt("spurious", confidence, region)] if confidence >= SURE_FROM else []
+    confidence = recall * (1 - max(scores, default=0.0))
+    return [matched.doubt("spurious", confidence, region)] if confidence >= MIN_CONFIDENCE else []
 
 
-def _missed(reading: _Reading, *, used: set[int]) -> list[Doubt]:
-    truth = reading.image.truth
-    overlaps = ious([region.mask for region in truth], [detection.mask for detection in reading.finds])
+def _missed(matched: _MatchedImage, *, paired: set[int]) -> list[Doubt]:
+    truth = matched.image.truth
+    overlaps = ious([region.mask for region in truth], [detection.mask for detection in matched.detections])
     doubts = []
-    for number, find in enumerate(reading.finds):
-        if number in used or find.region_score < SURE_FROM or overlaps[:, number].max(initial=0.0) >= MATCHED_IOU:
+    for number, detection in enumerate(matched.detections):
+        if (
+            number in paired
+            or detection.region_score < MIN_CONFIDENCE
+            or overlaps[:, number].max(initial=0.0) >= MATCHED_IOU
+        ):
             continue
-        alike = [region.mask for region in truth if region.label == find.class_name]
-        if _share(find.mask, np.logical_or.reduce([np.zeros_like(find.mask), *alike])) < HALF:
-            doubts.append(reading.doubt("missed", find.region_score, find=find))
+        same_label = [region.mask for region in truth if region.label == detection.class_name]
+        if _share(detection.mask, np.logical_or.reduce([np.zeros_like(detection.mask), *same_label])) < HALF:
+            doubts.append(matched.doubt("missed", detection.region_score, detection=detection))
     return doubts
 
 

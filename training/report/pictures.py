@@ -19,7 +19,7 @@ JPEG_QUALITY = 70
 TINT = 0.35
 # The margin on all sides of a crop, as a share of the longer side of its garments.
 CROP_MARGIN = 0.35
-LEAST_CROP_PX = 48
+MIN_CROP_PX = 48
 RIM_PX, LINE_PX = 4, 2
 # The least distance of a name's centre from the picture's left and right edge, so that the name fits.
 NAME_INSET_PERCENT = 28.0
@@ -87,7 +87,7 @@ def picture(
 
 def in_words(garments: Sequence[LabelledMask]) -> str:
     """Returns the garments' labels, with their scores if they have any."""
-    return ", ".join(map(_said, garments)) or "nothing"
+    return ", ".join(map(_caption, garments)) or "nothing"
 
 
 def cropped(pixels: Pixels, garments: Sequence[LabelledMask], around: Box) -> tuple[Pixels, list[LabelledMask]]:
@@ -102,7 +102,7 @@ def surroundings(masks: Sequence[Mask]) -> Box:
     """Returns a box around all masks with a margin, in whole pixels inside the image."""
     height, width = masks[0].shape
     rows, columns = np.nonzero(np.logical_or.reduce(list(masks)))
-    longer = max(int(np.ptp(rows)), int(np.ptp(columns)), LEAST_CROP_PX)
+    longer = max(int(np.ptp(rows)), int(np.ptp(columns)), MIN_CROP_PX)
     margin = round(CROP_MARGIN * longer)
     return Box(
         max(int(columns.min()) - margin, 0),
@@ -112,7 +112,7 @@ def surroundings(masks: Sequence[Mask]) -> Box:
     )
 
 
-def _said(garment: LabelledMask) -> str:
+def _caption(garment: LabelledMask) -> str:
     return garment.label if garment.score is None else f"{garment.label} {garment.score:.2f}"
 
 
@@ -123,18 +123,18 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 def _names(small: Sequence[tuple[Mask, LabelledMask, str]]) -> tuple[Name, ...]:
     """Places each name where its garment is widest; moves names down that would cover others."""
-    found = []
+    names = []
     for mask, garment, colour in small:
         # Padded, so that the picture's edge counts as the edge of the mask too.
         depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
         if mask.any():
             height, width = mask.shape
-            found.append(Name(_said(garment), 100 * (column + 0.5) / width, 100 * (row + 0.5) / height, colour))
+            names.append(Name(_caption(garment), 100 * (column + 0.5) / width, 100 * (row + 0.5) / height, colour))
     placed: list[Name] = []
-    for name in sorted(found, key=lambda name: name.top_percent):
-        lowest = max((earlier.top_percent for earlier in placed), default=-NAME_PERCENT)
-        top = min(max(name.top_percent, lowest + NAME_PERCENT), 100 - NAME_PERCENT / 2)
+    for name in sorted(names, key=lambda name: name.top_percent):
+        lowest_percent = max((above.top_percent for above in placed), default=-NAME_PERCENT)
+        top = min(max(name.top_percent, lowest_percent + NAME_PERCENT), 100 - NAME_PERCENT / 2)
         left = min(max(name.left_percent, NAME_INSET_PERCENT), 100 - NAME_INSET_PERCENT)
         placed.append(Name(name.text, left, top, name.colour))
     return tuple(placed)

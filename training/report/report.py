@@ -27,8 +27,8 @@ from backend.status.plots import generations_plot
 from training.evaluation.held_out import HeldOut
 from training.metrics.matching import Confusion, agreement, confusion
 from training.report.changes import Changes, changes_since_parent
-from training.report.doubt_pictures import Told, told
-from training.report.doubts import Case, second_look
+from training.report.doubt_pictures import DoubtCard, doubt_card
+from training.report.doubts import EvaluatedImage, find_doubts
 from training.report.pictures import ReportPicture, colours_of, in_words, picture
 from training.report.plots import confusion_plot, precision_plot
 from training.report.score_table import ScoreTable, score_table
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 TEMPLATE = "report.html.jinja"
 # The most images of each kind, and the most curves: a phone can still open a page of this size.
-SHOWN = 12
-MOST_CURVES = 24
+MAX_IMAGES = 12
+MAX_CURVES = 24
 # A detection with a lower score is ignored in the search for doubts.
-LEAST_TOLD = 0.05
+MIN_DOUBT_SCORE = 0.05
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ImageCard:
     """A held-out image: its ground truth, the detections, and their agreement in `[0, 1]`."""
 
     task_id: int
@@ -86,18 +86,18 @@ class Report:
     confusion: Confusion
     confusion_plot: Markup
     images: int
-    worst: tuple[Shown, ...]
-    random: tuple[Shown, ...]
-    doubts: tuple[Told, ...]
+    worst: tuple[ImageCard, ...]
+    random: tuple[ImageCard, ...]
+    doubts: tuple[DoubtCard, ...]
     tasks_url: str
 
 
 def write_report(
     version: Version,
     *,
-    line: Sequence[Version],
+    versions: Sequence[Version],
     held_out: Sequence[HeldOut],
-    found: Sequence[Scene],
+    scenes: Sequence[Scene],
     config: LabelConfig,
     title: str,
     settings: Settings,
@@ -106,9 +106,9 @@ def write_report(
 
     Args:
         version: evaluated already: its verdict and its metrics are read from its folder.
-        line: all versions of the project.
+        versions: all versions of the project.
         held_out: images that the version was not trained on.
-        found: the version's detections in them, with masks of their size.
+        scenes: the version's detections in them, with masks of their size.
         title: the project's title.
 
     Raises:
@@ -116,7 +116,7 @@ def write_report(
     """
     try:
         report = report_on(
-            version, line=line, held_out=held_out, found=found, config=config, title=title, settings=settings
+            version, versions=versions, held_out=held_out, scenes=scenes, config=config, title=title, settings=settings
         )
         path = write_text(version, REPORT, render(report))
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as e:
@@ -130,49 +130,55 @@ def write_report(
 def report_on(
     version: Version,
     *,
-    line: Sequence[Version],
+    versions: Sequence[Version],
     held_out: Sequence[HeldOut],
-    found: Sequence[Scene],
+    scenes: Sequence[Scene],
     config: LabelConfig,
     title: str,
     settings: Settings,
 ) -> Report:
     """Collects the report's contents; the arguments are those of `write_report`."""
-    threshold, most = settings.model_score_threshold, settings.max_regions
-    finds = [
-        select_garments(scene.detections, config, default_threshold=threshold, max_regions=most) for scene in found
+    threshold, max_regions = settings.model_score_threshold, settings.max_regions
+    detections = [
+        select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions)
+        for scene in scenes
     ]
     colours = colours_of(config.label_values)
     scores = read_scores(version)
-    counted = confusion(zip((held_out_image.truth for held_out_image in held_out), finds, strict=True))
-    generations = generations_of((each, read_verdict(each)) for each in line)
-    worst, others = _chosen(
-        [agreement(held_out_image.truth, ones) for held_out_image, ones in zip(held_out, finds, strict=True)],
+    counted = confusion(zip((held_out_image.truth for held_out_image in held_out), detections, strict=True))
+    generations = generations_of((each, read_verdict(each)) for each in versions)
+    worst, random_images = _choose_images(
+        [
+            agreement(held_out_image.truth, garments_found)
+            for held_out_image, garments_found in zip(held_out, detections, strict=True)
+        ],
         version.name,
     )
     cases = [
-        Case(held_out_image.task_id, held_out_image.annotation_id, held_out_image.truth, _of_labels(scene, config))
-        for held_out_image, scene in zip(held_out, found, strict=True)
+        EvaluatedImage(
+            held_out_image.task_id, held_out_image.annotation_id, held_out_image.truth, _doubt_candidates(scene, config)
+        )
+        for held_out_image, scene in zip(held_out, scenes, strict=True)
     ]
 
-    def shown(numbers: Sequence[int]) -> tuple[Shown, ...]:
-        return tuple(_shown(held_out[number], finds[number], colours) for number in numbers)
+    def shown(numbers: Sequence[int]) -> tuple[ImageCard, ...]:
+        return tuple(_image_card(held_out[number], detections[number], colours) for number in numbers)
 
     return Report(
         title=title,
         version=version,
         verdict=read_verdict(version),
-        changes=changes_since_parent(version, line),
+        changes=changes_since_parent(version, versions),
         table=score_table(scores) if scores else None,
         generations=generations,
         generations_plot=Markup(generations_plot(generations, current=version.number)),
-        curves=_curves(held_out, found),
+        curves=_curves(held_out, scenes),
         confusion=counted,
         confusion_plot=Markup(confusion_plot(counted)),
         images=len(held_out),
         worst=shown(worst),
-        random=shown(others),
-        doubts=tuple(told(doubt, held_out[doubt.image].image.pixels, colours) for doubt in second_look(cases)),
+        random=shown(random_images),
+        doubts=tuple(doubt_card(doubt, held_out[doubt.image].image.pixels, colours) for doubt in find_doubts(cases)),
         tasks_url=_tasks_url(settings.label_studio_url, version.project_id),
     )
 
@@ -189,40 +195,40 @@ def render(report: Report) -> str:
     return environment.get_template(TEMPLATE).render(report=report, version=report.version, verdict=report.verdict)
 
 
-def _of_labels(scene: Scene, config: LabelConfig) -> Scene:
-    """Drops detections below `LEAST_TOLD`, and those of classes that are no label of the config."""
-    told = [
+def _doubt_candidates(scene: Scene, config: LabelConfig) -> Scene:
+    """Drops detections below `MIN_DOUBT_SCORE`, and those of classes that are no label of the config."""
+    detections = [
         detection
         for detection in scene.detections
-        if detection.score >= LEAST_TOLD and config.label_for(detection.class_name)
+        if detection.score >= MIN_DOUBT_SCORE and config.label_for(detection.class_name)
     ]
-    return replace(scene, detections=tuple(told))
+    return replace(scene, detections=tuple(detections))
 
 
-def _curves(held_out: Sequence[HeldOut], found: Sequence[Scene]) -> tuple[Curve, ...]:
+def _curves(held_out: Sequence[HeldOut], scenes: Sequence[Scene]) -> tuple[Curve, ...]:
     """Returns the curves of the labels with the most garments, in that order."""
     truth = [instances(held_out_image.truth) for held_out_image in held_out]
-    counts = Counter(garment.label for ones in truth for garment in ones)
-    by_label = precisions(truth, [instances(scene.detections) for scene in found], of="segm")
+    counts = Counter(garment.label for masks in truth for garment in masks)
+    by_label = precisions(truth, [instances(scene.detections) for scene in scenes], of="segm")
     return tuple(
         Curve(label, count, float(by_label[label][0].mean()), Markup(precision_plot(by_label[label][0], number=number)))
-        for number, (label, count) in enumerate(counts.most_common(MOST_CURVES))
+        for number, (label, count) in enumerate(counts.most_common(MAX_CURVES))
     )
 
 
-def _chosen(scores: Sequence[float], name: str) -> tuple[list[int], list[int]]:
+def _choose_images(scores: Sequence[float], name: str) -> tuple[list[int], list[int]]:
     """Returns the indices of the worst images, worst first, and of as many random others; `name` is the seed."""
     ranked = sorted(range(len(scores)), key=lambda number: scores[number])
-    worst, others = ranked[:SHOWN], ranked[SHOWN:]
-    return worst, random.Random(name).sample(others, min(SHOWN, len(others)))
+    worst, rest = ranked[:MAX_IMAGES], ranked[MAX_IMAGES:]
+    return worst, random.Random(name).sample(rest, min(MAX_IMAGES, len(rest)))
 
 
-def _shown(held_out_image: HeldOut, finds: Sequence[LabelledMask], colours: dict[str, str]) -> Shown:
+def _image_card(held_out_image: HeldOut, detections: Sequence[LabelledMask], colours: dict[str, str]) -> ImageCard:
     approved = picture(
         held_out_image.image.pixels, held_out_image.truth, colours, alt=f"Approved: {in_words(held_out_image.truth)}"
     )
-    found = picture(held_out_image.image.pixels, finds, colours, alt=f"Found: {in_words(finds)}")
-    return Shown(held_out_image.task_id, agreement(held_out_image.truth, finds), approved, found)
+    detected = picture(held_out_image.image.pixels, detections, colours, alt=f"Found: {in_words(detections)}")
+    return ImageCard(held_out_image.task_id, agreement(held_out_image.truth, detections), approved, detected)
 
 
 def _tasks_url(label_studio: str, project_id: int) -> str:

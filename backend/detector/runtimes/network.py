@@ -42,7 +42,7 @@ class GarmentNetwork(torch.nn.Module):
 def _backbone_end(model: Any) -> torch.nn.Module:
     """Returns the layer before the first upsampling layer, where the neck begins."""
     layers = list(model.model)
-    return next(one for one, after in pairwise(layers) if isinstance(after, torch.nn.Upsample))
+    return next(layer for layer, following in pairwise(layers) if isinstance(following, torch.nn.Upsample))
 
 
 def load_network(weights: Path) -> tuple[GarmentNetwork, tuple[str, ...]]:

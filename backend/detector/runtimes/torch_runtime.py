@@ -33,14 +33,14 @@ class TorchRuntime:
 
     def infer(self, images: Iterable[Pixels]) -> Iterator[Outputs]:
         """See `Runtime.infer`; consecutive images of one size are computed as a batch."""
-        waiting = iter(images)
-        while ahead := list(islice(waiting, self._batch)):
-            for _, alike in groupby(ahead, key=lambda image: image.shape):
-                yield from self._together(list(alike))
+        remaining = iter(images)
+        while batch := list(islice(remaining, self._batch)):
+            for _, same_size in groupby(batch, key=lambda image: image.shape):
+                yield from self._infer_batch(list(same_size))
 
-    def _together(self, images: list[Pixels]) -> Iterator[Outputs]:
+    def _infer_batch(self, images: list[Pixels]) -> Iterator[Outputs]:
         stacked = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            found = self._network((stacked.half() if self._half else stacked.float()) / 255)
-        for candidates, prototypes, features in zip(*(one.float().cpu().numpy() for one in found), strict=True):
+            outputs = self._network((stacked.half() if self._half else stacked.float()) / 255)
+        for candidates, prototypes, features in zip(*(output.float().cpu().numpy() for output in outputs), strict=True):
             yield Outputs(candidates, prototypes, features)

@@ -50,7 +50,9 @@ def test_as_many_are_audited_as_asked_and_always_the_same() -> None:
 
 
 def test_the_hint_names_what_is_least_sure() -> None:
-    assert FIXED.review_note([SURE, LabelScore("pallu", 0.43)]) == "For review: 'pallu' is at 0.43, 0.85 is asked."
+    assert (
+        FIXED.review_note([SURE, LabelScore("pallu", 0.43)]) == "For review: 'pallu' has a score of 0.43, below 0.85."
+    )
     assert "always left to people" in BY_LABEL.review_note([SURE, LabelScore("blouse", 0.99)])
     assert "nothing was found" in FIXED.review_note([])
     assert Gate("v1", None, {}, 0.0).review_note([UNSURE]) == ""
@@ -84,7 +86,7 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert not gate_of(version, calibrated).is_open
     assert "not calibrated" in (closed_reason(version, calibrated) or "")
     write_calibration(version, replace(CALIBRATION, labels=()))
-    assert "too little evidence" in (closed_reason(version, calibrated) or "")
+    assert "not enough evidence" in (closed_reason(version, calibrated) or "")
     write_calibration(version, CALIBRATION)
     assert closed_reason(version, calibrated) is None
     assert read_calibration(version) == CALIBRATION

@@ -139,15 +139,15 @@ def test_of_a_project_that_trains_for_months_one_model_is_loaded(registry: Regis
         current = detectors.for_project(1)
         # By its name, as Label Studio asks for it, it is the same one.
         assert current is not None
-        assert detectors.for_project(1, asked=name) is current
+        assert detectors.for_project(1, version_name=name) is current
         seen.append(weakref.ref(current.detector))
         del current
     gc.collect()
     assert [one() is None for one in seen] == [True, True, True, False]
     # One that somebody compares with stays beside it.
-    earlier = detectors.for_project(1, asked=names[0])
+    earlier = detectors.for_project(1, version_name=names[0])
     assert earlier is not None and earlier.version.name == names[0]
-    assert detectors.for_project(1, asked=names[0]) is earlier
+    assert detectors.for_project(1, version_name=names[0]) is earlier
     assert seen[3]() is not None
 
 

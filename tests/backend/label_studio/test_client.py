@@ -14,7 +14,7 @@ import pytest
 from backend.domain import Prediction
 from backend.errors import LabelStudioError, LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.connection import _connections
+from backend.label_studio.connection import _http_client
 from backend.label_studio.uploads import import_tasks
 from backend.settings import Settings
 from tests.conftest import Studio
@@ -84,7 +84,7 @@ def test_what_is_given_up_is_not_sent_later(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     url, stored = stores_and_fails
-    with _connections(url, 7.5) as client, client.stream("POST", f"{url}/api", content=b"{}") as answer:
+    with _http_client(url, 7.5) as client, client.stream("POST", f"{url}/api", content=b"{}") as answer:
         sent_by = answer.extensions["network_stream"].get_extra_info("socket")
         assert sent_by.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7500
     assert stored == ["/api"]

@@ -63,9 +63,9 @@ def click(**value: object) -> dict[str, object]:
 
 # regions, what the annotator reads
 REFUSED = [
-    ([], "nothing to look for"),
-    ([click(x=None)], "without a position"),
-    ([click(x=float("nan"))], "without a position"),
+    ([], "prompt is empty"),
+    ([click(x=None)], "no valid position"),
+    ([click(x=float("nan"))], "no valid position"),
     ([click(labels=["turban"])], "turban"),
     ([{"id": "b", "type": "rectangle", "value": {"x": 5, "y": 5, "width": 0, "height": 9}}], "too small"),
 ]

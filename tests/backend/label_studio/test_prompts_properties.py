@@ -38,7 +38,7 @@ def test_regions_belong_to_an_image(regions: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("x", [10**400, -(10**400), 1e300, True, "5", [5]])
 def test_a_position_that_no_image_has_is_refused(x: object) -> None:
     click = {"type": "keypoint", "value": {"x": x, "y": 5, "labels": ["saree"]}}
-    with pytest.raises(PromptError, match="without a position"):
+    with pytest.raises(PromptError, match="no valid position"):
         parse_context({"result": [click]}, CONFIG, size_wh=(100, 100), example_tag="example")
 
 

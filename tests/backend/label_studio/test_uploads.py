@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from backend.label_studio.uploads import LONGEST_NAME, image_name, local_address, served_path, upload_name
+from backend.label_studio.uploads import MAX_NAME_LENGTH, image_name, local_address, served_path, upload_name
 
 ADDRESSES = [
     ("/data/upload/7/0123abcd-a_b.jpg", "a_b.jpg"),
@@ -29,8 +29,8 @@ def test_a_local_address_is_read_back(path: str) -> None:
 
 def test_long_names_stay_apart() -> None:
     one, other = (upload_name(Path("x" * 90 + middle + "y" * 70 + ".jpg")) for middle in "ab")
-    assert one != other and len(one) == len(other) == LONGEST_NAME and one.endswith("yyy.jpg")
-    assert upload_name(Path("x" * (LONGEST_NAME - 4) + ".jpg")) == "x" * (LONGEST_NAME - 4) + ".jpg"
+    assert one != other and len(one) == len(other) == MAX_NAME_LENGTH and one.endswith("yyy.jpg")
+    assert upload_name(Path("x" * (MAX_NAME_LENGTH - 4) + ".jpg")) == "x" * (MAX_NAME_LENGTH - 4) + ".jpg"
 
 
 def test_what_the_document_root_holds(tmp_path: Path) -> None:

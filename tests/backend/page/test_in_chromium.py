@@ -43,7 +43,7 @@ def versions(backend: Served, starter: Path) -> list[Version]:
         write_verdict(version, Verdict(True, reason, 40, challenger_map=gain))
         made.append(version)
     registry.promote(7, made[-1].name)
-    backend.service.surveys.remember(7, SURVEY)
+    backend.service.project_status.surveys.remember(7, SURVEY)
     return made
 
 
@@ -70,7 +70,7 @@ def test_it_lives(backend: Served, versions: list[Version], address: str, chromi
         page.get_by_text("Queues and workers").click()
         promote = page.get_by_role("button", name="Promote v1")
         promote.focus()
-        backend.service.surveys.remember(7, replace(SURVEY, approved=2141, new=32))
+        backend.service.project_status.surveys.remember(7, replace(SURVEY, approved=2141, new=32))
         expect(page.get_by_text("32 of 50 new labels")).to_be_visible(timeout=15_000)
         expect(page.get_by_text("2,141")).to_be_visible()
         # Nobody who reads or types is disturbed by it.
@@ -83,10 +83,10 @@ def test_it_lives(backend: Served, versions: list[Version], address: str, chromi
 def test_by_keyboard_alone(backend: Served, versions: list[Version], address: str, chromium: str) -> None:
     with browser_page(chromium) as page:
         wrong = open_page(page, address)
-        asked: list[str] = []
+        lookup_count: list[str] = []
 
         def accept(dialog: Dialog) -> None:
-            asked.append(dialog.message)
+            lookup_count.append(dialog.message)
             dialog.accept()
 
         page.on("dialog", accept)
@@ -96,11 +96,11 @@ def test_by_keyboard_alone(backend: Served, versions: list[Version], address: st
                 break
         page.screenshot(path=str(shot("focused")))
         page.keyboard.press("Enter")
-        expect(page.get_by_role("status").get_by_text("works with another model now")).to_be_visible()
+        expect(page.get_by_role("status").get_by_text("has another model now")).to_be_visible()
         current = backend.service.connections.registry.champion(7)
         assert current is not None and current.name == versions[0].name
-        assert asked and "Work with v1?" in asked[0]
-        expect(page.locator("tr.current")).to_contain_text("works now")
+        assert lookup_count and "Promote v1?" in lookup_count[0]
+        expect(page.locator("tr.current")).to_contain_text("in use")
         assert not wrong
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lxml import html
 
-from backend.page.overview import Answering, Jobs, LabelRow, Model, Overview, Training
+from backend.page.overview import Jobs, LabelRow, Model, Overview, Serving, Training
 from backend.page.render import StatusPage, seconds, share
 from backend.registry.registry import Version
 from backend.registry.verdict import Verdict
@@ -65,7 +65,7 @@ OVERVIEW = Overview(
         for version in reversed(VERSIONS)
     ),
     jobs=JOBS,
-    answering=Answering("classical", "v2", Latency(300, 0.15, 0.24), 10, 9),
+    serving=Serving("classical", "v2", Latency(300, 0.15, 0.24), 10, 9),
     problems=(Problem("2026-11-21T17:00:00+00:00", "Image 7 cannot be read.", 7, 123),),
     tasks_url="http://studio/projects/7/data",
     own_settings=("AUTO_ACCEPT=0.9", "RETRAIN_AFTER=200"),
@@ -92,7 +92,7 @@ TOLD = [
     "0.250",
     "400 images wait for the model, about 2 min left",
     "▲ +0.100",
-    "● works now",
+    "● in use",
     "It is better.",
     "without a person",
     "from a prediction",
@@ -101,10 +101,10 @@ TOLD = [
     "93 %",
     "12 more are still to be compared",
     "0.15 s median, 0.24 s for 95 of 100 (last 300)",
-    "90 % of 10 were there already",
+    "90 % of 10 lookups were hits",
     "AUTO_ACCEPT=0.9, RETRAIN_AFTER=200",
     "Image 7 cannot be read.",
-    "Counted 2026-11-21 17:10 UTC.",
+    "Labels were counted at 2026-11-21 17:10 UTC.",
 ]
 
 
@@ -116,15 +116,15 @@ def test_it_says(words: str) -> None:
 EMPTY = replace(OVERVIEW, survey=None, labels=(), models=(), jobs=None, problems=(), tasks_url="")
 NOTHING_YET = [
     (EMPTY, "No worker has counted this project yet."),
-    (EMPTY, "Redis is away"),
+    (EMPTY, "Redis is unreachable"),
     (EMPTY, "There is no model yet."),
-    (replace(OVERVIEW, jobs=replace(JOBS, training=None, workers=())), "No worker runs"),
+    (replace(OVERVIEW, jobs=replace(JOBS, training=None, workers=())), "No worker is running"),
     (replace(OVERVIEW, jobs=replace(JOBS, training=None)), "Train now"),
     (replace(OVERVIEW, jobs=replace(JOBS, training=None, training_waits=True)), "A training waits for a worker."),
-    (replace(OVERVIEW, jobs=replace(JOBS, training=Training(0, 0, None, ()))), "Training: getting ready"),
+    (replace(OVERVIEW, jobs=replace(JOBS, training=Training(0, 0, None, ()))), "Training: starting"),
     (replace(OVERVIEW, jobs=replace(JOBS, failed=("Training: it is gone",))), "▲ Training: it is gone"),
-    (replace(OVERVIEW, answering=replace(OVERVIEW.answering, clicks=None)), "nobody has clicked"),
-    (replace(OVERVIEW, survey=replace(SURVEY, totals=(), work=())), "Nobody has annotated here yet."),
+    (replace(OVERVIEW, serving=replace(OVERVIEW.serving, clicks=None)), "no clicks since"),
+    (replace(OVERVIEW, survey=replace(SURVEY, totals=(), work=())), "Nobody has annotated this project yet."),
     (replace(OVERVIEW, project_id=None, projects={}, survey=None, labels=(), models=()), "Drape"),
 ]
 
@@ -166,7 +166,7 @@ def test_names_are_text() -> None:
             labels=(LabelRow(named, 1),),
             problems=(Problem("2026-11-21T17:00:00+00:00", named, 7),),
         ),
-        said=named,
+        notice=named,
     )
     assert named not in page and page.count("&lt;script&gt;alert(1)") >= 5
 

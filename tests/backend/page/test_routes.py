@@ -64,8 +64,8 @@ def test_the_page_is_whole_without_anything_else(client: httpx.Client) -> None:
 
 
 def test_it_shows_what_the_workers_have_counted(backend: Served, versions: list[Version]) -> None:
-    backend.service.surveys.remember(7, SURVEY)
-    backend.service.surveys.remember(9, SURVEY)
+    backend.service.project_status.surveys.remember(7, SURVEY)
+    backend.service.project_status.surveys.remember(9, SURVEY)
     page = backend.client.get("/", headers=PAGE).text
     assert "12,408" in page and versions[0].name in page and 'href="/?project=9"' in page
     other = backend.client.get("/", params={"project": 9}, headers=PAGE).text
@@ -75,7 +75,7 @@ def test_it_shows_what_the_workers_have_counted(backend: Served, versions: list[
 
 def test_without_redis_it_says_so(settings: Settings) -> None:
     with served(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})) as running:
-        assert "Redis is away" in running.client.get("/", headers=PAGE).text
+        assert "Redis is unreachable" in running.client.get("/", headers=PAGE).text
 
 
 def test_buttons_promote_and_roll_back(backend: Served, versions: list[Version]) -> None:
@@ -96,9 +96,9 @@ def test_a_button_trains_and_another_ends_it(backend: Served) -> None:
     assert "A training is queued." in page.text and len(train) == 1
     assert backend.service.connections.queues.has_training(7) and not backend.service.connections.queues.has_training(8)
     again = backend.client.post("/projects/7/train", headers=PAGE, follow_redirects=True)
-    assert "A training waits or runs already." in again.text and len(train) == 1
+    assert "A training is already queued or running." in again.text and len(train) == 1
     ended = backend.client.post("/projects/7/train/cancel", headers=PAGE, follow_redirects=True)
-    assert "The training is ended" in ended.text and len(train) == 0
+    assert "The training was stopped" in ended.text and len(train) == 0
     assert not backend.service.connections.queues.has_training(7)
 
 

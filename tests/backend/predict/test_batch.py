@@ -88,7 +88,7 @@ def test_outcomes_come_in_the_order_of_the_tasks_whatever_fails(batch: Batch, fi
     assert [outcome.task_id for outcome in outcomes] == list(range(24))
     assert [bool(outcome.prediction) for outcome in outcomes] == [True, False] * 12
     assert all(bool(outcome.problem) != bool(outcome.prediction) for outcome in outcomes)
-    assert "not an image" in (outcomes[3].problem or "") and "not there" in (outcomes[5].problem or "")
+    assert "not an image" in (outcomes[3].problem or "") and "answered 404" in (outcomes[5].problem or "")
     assert [image.source for image in detector.seen] == [f"/{number}.png" for number in range(0, 24, 2)]
 
 

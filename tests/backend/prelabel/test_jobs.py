@@ -167,7 +167,7 @@ def test_an_older_version_predicts_where_it_is_asked_for(place: Place, settings:
     assert [len(ones) for ones in place.predictions(older.name).values()] == [1, 1, 0, 0]
     # What annotators see, and what `/predict` answers with, is the newer one's still.
     assert place.studio.project(place.number).model_version == newer.name
-    current = worker_models(settings).batch.current(place.number)
+    current = worker_models(settings).batch.active_model(place.number)
     assert current is not None and current.version == newer.name
     assert place.studio.waiting_task_ids(place.number, version=older.name) == others
     # A task that failed is kept with the version that failed.

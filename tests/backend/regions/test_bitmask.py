@@ -21,7 +21,7 @@ DAMAGED = [
     (GOOD.replace("base64,", "base64,!"), "not a PNG"),
     ("data:image/png;base64,AAAA", "not a PNG"),
     (GOOD[:200], "not a PNG"),
-    (mask_to_data_url(np.ones((4, 5), bool)), "5 x 4, its image 97 x 60"),
+    (mask_to_data_url(np.ones((4, 5), bool)), "5 x 4 pixels, but its image 97 x 60"),
 ]
 
 

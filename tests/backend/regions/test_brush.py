@@ -58,13 +58,13 @@ def test_values_that_are_not_repeated_are_read_as_the_sdk_reads_them(sizes: tupl
 GOOD = mask_to_rle(shapes()["disk"])
 # a code, what is said of it
 DAMAGED = [
-    ([], "breaks off"),
-    ([1, 2, 3], "breaks off"),
-    (GOOD[:-20], "breaks off"),
+    ([], "is truncated"),
+    ([1, 2, 3], "is truncated"),
+    (GOOD[:-20], "is truncated"),
     ([300, *GOOD[1:]], "list of bytes"),
     (["a"], "list of bytes"),
     (10**12, "list of bytes"),
-    (mask_to_rle(np.zeros((4, 4), bool)), "holds 16 pixels, its image 5820"),
+    (mask_to_rle(np.zeros((4, 4), bool)), "has 16 pixels, but its image 5820"),
 ]
 
 

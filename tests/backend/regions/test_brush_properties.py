@@ -137,7 +137,12 @@ def with_text() -> bytes:
 
 # What it is, the bytes, the image's size, what is said.
 BOMBS = [
-    ("a PNG of ten billion pixels", png_of(100_000, 100_000), (30, 20), "100000 x 100000, its image 30 x 20"),
+    (
+        "a PNG of ten billion pixels",
+        png_of(100_000, 100_000),
+        (30, 20),
+        "100000 x 100000 pixels, but its image 30 x 20",
+    ),
     ("as large as its image", png_of(16_384, 16_384), (16_384, 16_384), "too large"),
     ("no pixels", png_of(0, 0), (30, 20), "0 x 0"),
     ("pixels missing", png_of(30, 200), (30, 200), "not a PNG"),

@@ -153,7 +153,7 @@ def test_clicks_at_the_very_border_are_answered(xy: tuple[float, float]) -> None
 
 
 def test_nobody_waits_for_a_core_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classical, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(classical, "TURN_TIMEOUT_S", 0.1)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     segmenter, reading, over = ClassicalSegmenter(), threading.Event(), threading.Event()
     figure = draw_figure(3)

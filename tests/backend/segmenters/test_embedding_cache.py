@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend.segmenters.embedding_cache import UNWRITTEN, EmbeddingCache
+from backend.segmenters.embedding_cache import MAX_UNWRITTEN, EmbeddingCache
 from backend.segmenters.embedding_files import Tensors, fingerprint
 from backend.segmenters.embedding_tiers import DiskTier, MemoryTier, SharedTier
 from backend.storage.store import Folder, Storage
@@ -48,8 +48,8 @@ def test_a_memory_tier_lets_the_least_recently_used_go() -> None:
     tier = host(2)
     assert not tier.put("one", embedding(1)) and not tier.put("two", embedding(2))
     assert same(tier.get("one"), embedding(1))
-    ((name, gone),) = tier.put("three", embedding(3))
-    assert name == "two" and same(gone, embedding(2))
+    ((name, evicted),) = tier.put("three", embedding(3))
+    assert name == "two" and same(evicted, embedding(2))
     assert tier.get("two") is None and tier.used_bytes == 2 * KILOBYTE
 
 
@@ -87,13 +87,13 @@ def test_the_memory_layout_survives_the_disk(tmp_path: Path) -> None:
 def test_an_embedding_survives_a_restart_bit_for_bit(tmp_path: Path) -> None:
     encode = Encoder(7)
     first = EmbeddingCache([host(10)], disk=DiskTier(tmp_path, max_bytes=10**6), metrics=Metrics())
-    made = first.get("image", "clicks", encode)
+    embeddings = first.get("image", "clicks", encode)
     first.close()
     metrics = Metrics()
     second = EmbeddingCache([host(10)], disk=DiskTier(tmp_path, max_bytes=10**6), metrics=metrics)
     assert second.has("image", "concept") and not second.has("other", "clicks")
-    assert same(second.get("image", "clicks", encode), made)
-    assert same(second.get("image", "clicks", encode), made)
+    assert same(second.get("image", "clicks", encode), embeddings)
+    assert same(second.get("image", "clicks", encode), embeddings)
     assert encode.calls == 1
     for tier in ("disk", "host"):
         assert metrics.registry.get_sample_value("drape_embedding_lookups_total", {"outcome": tier}) == 1
@@ -128,13 +128,13 @@ def machine(storage: Storage, folder: Path) -> EmbeddingCache:
 def test_what_one_machine_has_encoded_another_finds(shared: Storage, tmp_path: Path) -> None:
     encode = Encoder(7)
     one, other = machine(shared, tmp_path / "one"), machine(shared, tmp_path / "other")
-    made = one.get("image", "clicks", encode)
+    embeddings = one.get("image", "clicks", encode)
     one.close()
     assert other.has("image", "concept") and not other.has("another", "concept")
-    assert same(other.get("image", "clicks", encode), made) and encode.calls == 1
+    assert same(other.get("image", "clicks", encode), embeddings) and encode.calls == 1
     other.close()
     # Its own disk has it now.
-    assert same(DiskTier(tmp_path / "other" / "disk", max_bytes=10**6).get("image-clicks"), made)
+    assert same(DiskTier(tmp_path / "other" / "disk", max_bytes=10**6).get("image-clicks"), embeddings)
     shared.write("embeddings/image-concept.safetensors", b"not an embedding")
     third = machine(shared, tmp_path / "third")
     assert same(third.get("image", "concept", encode), embedding(-7)) and encode.calls == 2
@@ -143,7 +143,7 @@ def test_what_one_machine_has_encoded_another_finds(shared: Storage, tmp_path: P
 
 
 def test_shared_ones_keep_within_their_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.segmenters.embedding_tiers.LISTED_EVERY_PUTS", 1)
+    monkeypatch.setattr("backend.segmenters.embedding_tiers.PUTS_PER_LISTING", 1)
     storage = Folder(tmp_path / "shared")
     tier = SharedTier(storage, tmp_path, max_bytes=3 * KILOBYTE)
     for number in range(5):
@@ -179,7 +179,7 @@ def test_who_encodes_faster_than_the_disk_writes_waits(tmp_path: Path) -> None:
     thread = threading.Thread(target=encode_many)
     thread.start()
     thread.join(0.5)
-    assert thread.is_alive() and len(encoded) <= UNWRITTEN // 2
+    assert thread.is_alive() and len(encoded) <= MAX_UNWRITTEN // 2
     going.set()
     thread.join(30)
     cache.close()
@@ -234,7 +234,7 @@ def test_who_works_ahead_lets_an_annotator_go_first() -> None:
     for name, urgent in (("ahead", False), ("annotator", True)):
         threads.append(threading.Thread(target=ask, args=(name,), kwargs={"urgent": urgent}))
         threads[-1].start()
-        while name not in cache._encoding or cache._turns._urgent < urgent:
+        while name not in cache._encoding_locks or cache._turns._urgent < urgent:
             time.sleep(0.001)
     go_on.set()
     for thread in threads:

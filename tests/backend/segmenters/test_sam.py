@@ -102,7 +102,7 @@ def test_threads_never_get_another_images_mask(sam: SamSegmenter) -> None:
 
 def test_what_sam_cannot_answer_is_said(sam: SamSegmenter) -> None:
     boxes = (Box(0, 0, 9, 9), Box(20, 20, 40, 40))
-    with pytest.raises(PromptError, match="One box at a time"):
+    with pytest.raises(PromptError, match="one box at a time"):
         sam.segment(picture(1), Prompt(boxes=boxes))
 
 

@@ -221,7 +221,7 @@ def test_at_full_size_too(tmp_path: Path) -> None:
     assert sum(together.values()) <= 1.15 * alone
 
 
-def gone(image: Image) -> StoredImage:
+def evicted(image: Image) -> StoredImage:
     """A photograph of which only what is known of it is left."""
 
     def read() -> Pixels:
@@ -234,10 +234,10 @@ def test_a_known_image_is_answered_without_its_pixels(sam3: Sam3Segmenter) -> No
     image = upright(3)
     sam3.prepare(image)
     (expected,) = sam3.segment(image, Prompt(points=(CLICK,)))
-    (again,) = sam3.segment(gone(image), Prompt(points=(CLICK,)))
+    (again,) = sam3.segment(evicted(image), Prompt(points=(CLICK,)))
     assert np.array_equal(expected.mask, again.mask)
     with pytest.raises(ImageError):
-        sam3.segment(gone(upright(99)), Prompt(points=(CLICK,)))
+        sam3.segment(evicted(upright(99)), Prompt(points=(CLICK,)))
 
 
 def test_of_many_phrases_one_is_looked_for_at_a_time(sam3: Sam3Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,8 +304,8 @@ IN_BFLOAT16 = [(True, True, torch.bfloat16), (True, False, torch.float32), (Fals
 # prompt, what the annotator reads
 REFUSED = [
     (Prompt(), "Click on the garment"),
-    (Prompt(boxes=(BOX, Box(0, 0, 9, 9))), "One box at a time"),
-    (Prompt(points=(CLICK,), examples=(BOX,)), "remove one of them"),
+    (Prompt(boxes=(BOX, Box(0, 0, 9, 9))), "one box at a time"),
+    (Prompt(points=(CLICK,), examples=(BOX,)), "Remove one of the two"),
     (Prompt(words=PHRASES, examples=(BOX,)), "one phrase"),
 ]
 
@@ -367,7 +367,8 @@ def test_a_checkpoint_that_lacks_weights_is_refused_with_their_names(small: Path
     path = tmp_path / "half.pt"
     torch.save(lacking, path)
     with pytest.raises(
-        ModelError, match=r"half\.pt' is not a whole SAM 3: 1 weights are missing \(sam_mask_decoder\.iou_token"
+        ModelError,
+        match=r"half\.pt' is an incomplete SAM 3 checkpoint: 1 weights are missing \(sam_mask_decoder\.iou_token",
     ):
         load_sam3(path, device="cpu", precision=torch.float32, compiled=False)
 
@@ -375,15 +376,15 @@ def test_a_checkpoint_that_lacks_weights_is_refused_with_their_names(small: Path
 def test_another_models_checkpoint_is_refused_by_name(small: Path, tmp_path: Path) -> None:
     other = tmp_path / "yolo.pt"
     torch.save({"model": {"0.conv.weight": torch.zeros(3)}}, other)
-    with pytest.raises(ModelError, match=r"yolo\.pt' is not a checkpoint of SAM 3: it has no weight 'detector"):
+    with pytest.raises(ModelError, match=r"yolo\.pt' is not a SAM 3 checkpoint: it has no weight 'detector"):
         load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
     other.write_bytes(b"no checkpoint at all")
-    with pytest.raises(ModelError, match=r"yolo\.pt' is not a checkpoint of SAM 3: it cannot be read"):
+    with pytest.raises(ModelError, match=r"yolo\.pt' is not a SAM 3 checkpoint: it cannot be read"):
         load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
     state = torch.load(small, weights_only=True)
     state["detector.dot_prod_scoring.hs_proj.weight"] = torch.zeros(3, 3)
     torch.save(state, other)
-    with pytest.raises(ModelError, match=r"yolo\.pt' is not a checkpoint of SAM 3: size mismatch"):
+    with pytest.raises(ModelError, match=r"yolo\.pt' is not a SAM 3 checkpoint: size mismatch"):
         load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
 
 
@@ -392,7 +393,7 @@ def test_a_missing_file_says_where_to_ask_for_it(tmp_path: Path) -> None:
         load_sam3(tmp_path / "sam3.pt", device="cpu", precision=torch.float32, compiled=False)
     settings = Settings(sam3_weights=str(tmp_path / "sam3.pt"), data_dir=tmp_path)
     assert choose(settings, Metrics()).name == "classical"
-    with pytest.raises(ModelError, match="not at"):
+    with pytest.raises(ModelError, match="no SAM 3 weights at"):
         choose(settings.model_copy(update={"segmenter": "sam3"}), Metrics())
 
 

@@ -67,6 +67,6 @@ def test_without_redis_it_is_said() -> None:
 
 
 def test_the_status_tells_it(backend: Served) -> None:
-    backend.service.surveys.remember(3, SURVEY)
+    backend.service.project_status.surveys.remember(3, SURVEY)
     told = backend.client.get("/status").json()["queues"]["surveys"]["3"]
     assert (told["new"], told["needed"], told["instances"]) == (1, 50, {"saree": 2, "kurta": 0})

@@ -134,7 +134,7 @@ def test_who_clicks_in_label_studio_reads_why_nothing_came(
     results = [answer.json()["results"][0]["result"] for answer in studio]
     assert {result[0]["type"] for result in results} == {"polygon", "textarea"}
     assert {text for result in results if result[0]["type"] == "textarea" for text in result[0]["value"]["text"]} == {
-        "Too much is asked at once. Try again in 2 seconds."
+        "Too many requests at once. Try again in 2 seconds."
     }
     assert {answer.status_code for answer in other} == {200, 503}
 
@@ -233,9 +233,9 @@ PACES = [
 def test_the_pace_is_that_of_the_last_answers(moments: list[float], waiting: int, expected_s: float) -> None:
     pace = WaitEstimate()
     for at_s in moments[:1]:
-        pace.busy(at_s)
+        pace.start(at_s)
     for at_s in moments[1:]:
-        pace.answered(at_s)
+        pace.record_answer(at_s)
     assert pace.expected_s(waiting) == pytest.approx(expected_s, rel=0.01)
 
 

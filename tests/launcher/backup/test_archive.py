@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backup.archive import FORMAT, MANIFEST, BackupManifest, PartName, read_archive, writing
+from launcher.backup.archive import FORMAT, MANIFEST, BackupManifest, PartName, create_archive, read_archive
 from launcher.errors import LauncherError
 
 CONTENTS: dict[tuple[PartName, str], bytes] = {
@@ -26,7 +26,7 @@ CONTENTS: dict[tuple[PartName, str], bytes] = {
 
 def written(path: Path, folder: Path) -> BackupManifest:
     """An archive of CONTENTS, and an empty part."""
-    with writing(path, lambda size: None) as archive:
+    with create_archive(path, lambda size: None) as archive:
         for (part, name), content in CONTENTS.items():
             source = folder / "source"
             source.write_bytes(content)
@@ -58,7 +58,7 @@ def test_what_was_put_in_comes_out(tmp_path: Path) -> None:
         return taken.setdefault((part, name), Kept())
 
     with path.open("rb") as file:
-        assert read_archive(file, name="it", take=take) == manifest
+        assert read_archive(file, name="it", open_target=take) == manifest
     found = {key: value.getvalue() for key, value in taken.items()}
     assert found == CONTENTS | {("models", "1/champion"): b"v1\n"}
     assert [(part.name, part.files, part.size_bytes) for part in manifest.parts] == [
@@ -75,7 +75,7 @@ def test_what_was_put_in_comes_out(tmp_path: Path) -> None:
 def test_cut_anywhere_it_is_refused(archive: Path) -> None:
     whole = archive.read_bytes()
     for length in [0, 1, 9, 10, 11, *range(50, len(whole), len(whole) // 40), len(whole) - 9, len(whole) - 1]:
-        with pytest.raises(LauncherError, match=r"was cut|no backup"):
+        with pytest.raises(LauncherError, match=r"cut short|not a backup"):
             read_archive(io.BytesIO(whole[:length]), name="kept.tar.gz")
 
 
@@ -132,8 +132,8 @@ def test_no_name_leads_out_of_it(hostile: tuple[tarfile.TarInfo, bytes]) -> None
     def take(part: PartName, name: str, info: tarfile.TarInfo) -> None:
         taken.append(name)
 
-    with pytest.raises(LauncherError, match="no backup of Drape's"):
-        read_archive(packed(hostile), name="kept.tar.gz", take=take)
+    with pytest.raises(LauncherError, match="no backup of Drape"):
+        read_archive(packed(hostile), name="kept.tar.gz", open_target=take)
     assert not taken
 
 
@@ -155,13 +155,13 @@ def test_other_manifests_are_refused() -> None:
     with pytest.raises(LauncherError, match=r"was made by Drape 9\.9"):
         read_archive(packed(later), name="it")
     earlier = manifest_of(lambda facts: facts.update(format=FORMAT - 1))
-    with pytest.raises(LauncherError, match=r"made by Drape 9\.9, and is too old"):
+    with pytest.raises(LauncherError, match=r"made by Drape 9\.9, which is too old"):
         read_archive(packed(earlier), name="it")
     with pytest.raises(LauncherError, match="is damaged"):
         read_archive(packed(manifest_of(lambda facts: facts.pop("drape"))), name="it")
-    with pytest.raises(LauncherError, match="not what its manifest says"):
+    with pytest.raises(LauncherError, match="do not match its manifest"):
         read_archive(packed(member("uploads/more"), manifest_of(lambda facts: None)), name="it")
-    with pytest.raises(LauncherError, match="no backup of Drape's"):
+    with pytest.raises(LauncherError, match="no backup of Drape"):
         read_archive(packed(manifest_of(lambda facts: None), member("uploads/after")), name="it")
 
 
@@ -175,11 +175,11 @@ def test_a_manifest_without_end_is_not_read_to_its_end() -> None:
 
 def test_nothing_is_left_of_one_that_failed(tmp_path: Path) -> None:
     path = tmp_path / "kept.tar.gz"
-    with pytest.raises(ZeroDivisionError), writing(path, lambda size: None) as archive:
+    with pytest.raises(ZeroDivisionError), create_archive(path, lambda size: None) as archive:
         archive.add_text("models", "1/champion", "v1")
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
     path.write_text("mine")
-    with pytest.raises(LauncherError, match="is there already"), writing(path, lambda size: None):
+    with pytest.raises(LauncherError, match="exists already"), create_archive(path, lambda size: None):
         pytest.fail("It is not begun.")
     assert path.read_text() == "mine"

@@ -52,7 +52,7 @@ def test_a_copy_is_of_one_moment_while_others_write(tmp_path: Path, mode: str) -
 
 
 def test_what_is_no_database_is_said(tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match="There is no Label Studio database"):
+    with pytest.raises(LauncherError, match=r"database .* does not exist"):
         SqliteDatabase(tmp_path / "none").save(tmp_path / "copy")
     broken = tmp_path / "broken"
     with closing(sqlite3.connect(broken)) as database, database:
@@ -87,7 +87,7 @@ def test_label_studio_accepts_the_password(tmp_path: Path) -> None:
 def test_postgresql_is_put_back_whole_or_not_at_all(postgres: str, tmp_path: Path) -> None:
     address = f"{postgres}/postgres"
     database = PostgresDatabase(address, PASSWORD)
-    assert not database.holds_something() and database.others() == 0
+    assert not database.has_data() and database.other_connections() == 0
     query(
         address,
         "CREATE TABLE project (id serial PRIMARY KEY, title text);"
@@ -108,13 +108,13 @@ def test_postgresql_is_put_back_whole_or_not_at_all(postgres: str, tmp_path: Pat
     assert query(address, "SELECT to_regclass('later') IS NULL") == "t"
     # Numbers go on where they were.
     assert query(address, "INSERT INTO task (project) VALUES (1) RETURNING id") == "5001"
-    assert database.holds_something()
+    assert database.has_data()
 
     cut = tmp_path / "cut"
     cut.write_bytes(dump.read_bytes()[:-3000])
     (tmp_path / "none").write_text("no dump")
     for broken in (cut, tmp_path / "none"):
-        with pytest.raises(LauncherError, match="cannot be restored, and is as it was"):
+        with pytest.raises(LauncherError, match="cannot be restored, and is unchanged"):
             database.restore(broken)
         assert query(address, "SELECT count(*) FROM task") == "5001"
     with pytest.raises(LauncherError, match="pg_dump failed"):

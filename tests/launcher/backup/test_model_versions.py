@@ -18,12 +18,12 @@ from backend.registry.registry import CHAMPION, MODELS, Registry, Version, check
 from backend.registry.shared_files import CLAIMS, PACKED
 from backend.settings import Settings
 from backend.storage.store import Folder, Storage, StoredObject, open_storage
-from launcher.backup.archive import writing
-from launcher.backup.model_versions import OwnVersions, SharedVersions, Versions, write_versions
+from launcher.backup.archive import create_archive
+from launcher.backup.model_versions import LocalVersions, SharedVersions, Versions, write_versions
 from launcher.cli import app
 from launcher.stack.supervisor import free_port
 
-STAGING_PREFIX = "yolo11n-seg-v9-0a1b2c"
+HALF = "yolo11n-seg-v9-0a1b2c"
 Found = dict[int, tuple[str | None, dict[str, dict[str, str]]]]
 
 
@@ -104,7 +104,7 @@ def test_what_was_kept_comes_back_wherever_models_lie(
     before, storage = found(one), open_storage(one)
     if storage is not None:
         # Somebody uploads it, or was killed.
-        storage.write(f"{MODELS}/1/{STAGING_PREFIX}/weights.pt", b"half")
+        storage.write(f"{MODELS}/1/{HALF}/weights.pt", b"half")
     file = tmp_path / "kept.tar.gz"
     done = drape(one, "backup", file)
     assert done.exit_code == 0 and "in 21 files" in done.output, done.output
@@ -118,14 +118,12 @@ def test_what_was_kept_comes_back_wherever_models_lie(
     assert done.exit_code == 1 and "models of" in str(done.exception) and "--force" in str(done.exception)
     assert found(other) == mixed != before
     done = drape(other, "restore", file, "--force")
-    assert done.exit_code == 0 and "4 model versions are whole" in done.output, done.output
+    assert done.exit_code == 0 and "4 model versions are complete" in done.output, done.output
     assert found(other) == before and before[1][0] is not None and before[2][0] is None
     storage = open_storage(other)
     if storage is not None:
         names = storage.list_under(MODELS)
-        assert not [
-            name for name in names if PREPARED in name or CLAIMS in name or STAGING_PREFIX in name or "/3/" in name
-        ]
+        assert not [name for name in names if PREPARED in name or CLAIMS in name or HALF in name or "/3/" in name]
         assert len([name for name in names if name.endswith(f"exports/onnx{PACKED}")]) == 4
     else:
         assert not list(tmp_path.joinpath("other", "models").rglob(PREPARED))
@@ -191,7 +189,7 @@ class Watched(Folder):
 
 def put_back(versions: Versions, made: Registry) -> None:
     versions.add(made)
-    versions.end(made)
+    versions.finish(made)
 
 
 def test_no_version_is_seen_by_half_wherever_a_restore_breaks_off(tmp_path: Path) -> None:
@@ -241,7 +239,7 @@ class PromotesMeanwhile(Folder):
 def test_a_champion_that_is_followed_while_it_is_copied_is_not_named(tmp_path: Path) -> None:
     root = tmp_path / "shared"
     fill(Registry.shared(Folder(root), tmp_path / "cache"), tmp_path, "kept", projects=(1,))
-    with writing(tmp_path / "kept.tar.gz", lambda size: None) as archive:
+    with create_archive(tmp_path / "kept.tar.gz", lambda size: None) as archive:
         write_versions(SharedVersions(PromotesMeanwhile(root), tmp_path), archive)
     (second,) = Registry.shared(Folder(root), tmp_path / "new").versions(1)
     with tarfile.open(tmp_path / "kept.tar.gz") as kept:
@@ -254,9 +252,9 @@ def test_a_champion_that_is_followed_while_it_is_copied_is_not_named(tmp_path: P
 def test_of_versions_that_lie_here_none_is_put_one_by_one(tmp_path: Path) -> None:
     made, here = Registry(tmp_path / "made"), Registry(tmp_path / "here")
     fill(made, tmp_path, "kept")
-    versions = OwnVersions(here)
+    versions = LocalVersions(here)
     put_back(versions, made)
-    assert versions.place.path == here.root and here.project_ids() == []
+    assert versions.replacement.path == here.root and here.project_ids() == []
 
 
 def test_what_cannot_be_listed_is_not_taken_for_nothing(shared: Storage, tmp_path: Path) -> None:

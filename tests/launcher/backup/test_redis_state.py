@@ -14,7 +14,7 @@ from backend.queues.queues import CHECKS, QUEUES, TRAIN, Queues
 from backend.settings import Settings
 from backend.status.audits import Audits
 from backend.telemetry.problems import Problems
-from launcher.backup.redis_state import holds_something, read_state, write_state
+from launcher.backup.redis_state import has_data, read_state, write_state
 
 pytestmark = pytest.mark.services
 
@@ -33,7 +33,7 @@ def note(path: str, word: str) -> None:
 def test_jobs_are_done_once_after_it(redis_address: str, tmp_path: Path) -> None:
     queues, done = Queues(Settings(redis_url=redis_address)), tmp_path / "done"
     redis = queues.redis
-    assert not holds_something(redis)
+    assert not has_data(redis)
     checks = Queue(CHECKS, connection=redis)
     for word in "abc":
         checks.enqueue(note, str(done), word, job_id=f"job-{word}", meta={"of": word})
@@ -76,7 +76,7 @@ def test_what_is_written_is_what_was_read(redis_address: str) -> None:
         queues.enqueue_training(project, reason="asked")
         queues.enqueue_embed(project, list(range(100)))
     before = sorted(read_state(queues.redis))
-    assert holds_something(queues.redis) and len(before) == 9
+    assert has_data(queues.redis) and len(before) == 9
     assert write_state(queues.redis, before) == 9
     assert {job for name in QUEUES for job in Queue(name, connection=queues.redis).job_ids} >= {
         f"{TRAIN}-{project}" for project in range(3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backup.replace_files import Replacement, replace_all, settle
+from launcher.backup.replace_files import Replacement, recover, replace_all
 
 
 def made(root: Path) -> list[Replacement]:
@@ -15,7 +15,7 @@ def made(root: Path) -> list[Replacement]:
         Replacement(root / "models"),
         Replacement(root / "database"),
         Replacement(root / "uploads"),
-        Replacement(root / "counts", gone=True),
+        Replacement(root / "counts", remove_only=True),
     ]
     for path, word in ((places[0].path, "old"), (places[0].new, "new"), (places[2].new, "new")):
         path.mkdir()
@@ -46,7 +46,7 @@ def test_where_one_cannot_be_moved_all_come_back(tmp_path: Path, missing: int) -
     with pytest.raises(FileNotFoundError):
         replace_all(places)
     (tmp_path / "elsewhere").rename(places[missing].new)
-    settle(places)
+    recover(places)
     assert state(tmp_path) == OLD
 
 
@@ -57,11 +57,12 @@ def test_what_was_killed_anywhere_is_taken_back_or_through(tmp_path: Path, steps
         (source, target)
         for place in places
         for source, target in ((place.path, place.old), (place.new, place.path))
-        if not (place.gone and source == place.new) and not (place.path.name == "uploads" and source == place.path)
+        if not (place.remove_only and source == place.new)
+        and not (place.path.name == "uploads" and source == place.path)
     ]
     for source, target in moves[:steps]:
         source.rename(target)
-    settle(places)
+    recover(places)
     left = state(tmp_path)
     if steps < 5:
         assert left == OLD
@@ -74,5 +75,5 @@ def test_what_was_killed_anywhere_is_taken_back_or_through(tmp_path: Path, steps
 
 def test_what_was_only_being_made_is_taken_away(tmp_path: Path) -> None:
     places = made(tmp_path)
-    settle(places)
+    recover(places)
     assert state(tmp_path) == OLD

@@ -129,7 +129,7 @@ def test_what_was_kept_comes_back_elsewhere_and_in_place(tmp_path: Path, starter
 
     # On a machine that has nothing.
     done = restore(tmp_path / "new", file)
-    assert done.exit_code == 0 and "2 model versions are whole; 2 jobs wait" in done.output, done.output
+    assert done.exit_code == 0 and "2 model versions are complete, 2 jobs are waiting" in done.output, done.output
     assert words(tmp_path / "new") == KEPT
     # Secrets stay where they are; the account gets this machine's.
     assert (tmp_path / "new" / "secrets" / "label-studio-password").read_text() not in ("password-kept\n", "\n")
@@ -153,10 +153,10 @@ def test_what_was_kept_comes_back_elsewhere_and_in_place(tmp_path: Path, starter
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(file.read_bytes()[:-100_000])
     done = restore(tmp_path / "other", cut, "--force")
-    assert done.exit_code == 1 and "damaged, or was cut" in str(done.exception)
+    assert done.exit_code == 1 and "damaged or cut short" in str(done.exception)
     with FileLock(tmp_path / "other" / "up.lock"):
         done = restore(tmp_path / "other", file, "--force")
-    assert done.exit_code == 1 and "`drape up` works in" in str(done.exception)
+    assert done.exit_code == 1 and "`drape up` runs in" in str(done.exception)
     assert words(tmp_path / "other") == other
     done = restore(tmp_path / "other", file, "--force")
     assert done.exit_code == 0, done.output
@@ -202,7 +202,7 @@ def test_another_kind_of_database_and_a_newer_label_studio_are_refused(
     older.mkdir(parents=True)
     (older / "METADATA").write_text("Metadata-Version: 2.1\nName: label-studio\nVersion: 1.9.0\n")
     done = drape("restore", file, "--data-dir", tmp_path / "new", "--studio-venv", tmp_path / "venv")
-    assert done.exit_code == 1 and "1.9.0, which is here, cannot read it" in str(done.exception)
+    assert done.exit_code == 1 and "1.9.0, which is installed here, cannot read it" in str(done.exception)
     monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
     done = restore(tmp_path / "new", file)
@@ -210,7 +210,7 @@ def test_another_kind_of_database_and_a_newer_label_studio_are_refused(
     monkeypatch.setenv("LABEL_STUDIO_DATABASE", "postgresql://nobody@127.0.0.1:9/none")
     monkeypatch.setenv("LABEL_STUDIO_FILES", str(tmp_path / "media"))
     done = restore(tmp_path / "new", file)
-    assert done.exit_code == 1 and "works on postgresql here" in str(done.exception)
+    assert done.exit_code == 1 and "uses postgresql here" in str(done.exception)
     assert not (tmp_path / "new" / "models").exists()
 
 

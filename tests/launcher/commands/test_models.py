@@ -81,8 +81,8 @@ def test_list_shows_each_version_and_marks_the_one_that_works(versions: list[Ver
 
 def test_show_says_why(versions: list[Version]) -> None:
     said = drape("show", versions[3].name).output
-    assert "Not taken. No better." in said and "-0.200 to +0.100" in said and "0.600" in said
-    assert "never judged" in drape("show", versions[0].name).output
+    assert "Not promoted. No better." in said and "-0.200 to +0.100" in said and "0.600" in said
+    assert "never evaluated" in drape("show", versions[0].name).output
 
 
 def test_show_prints_the_scores_beside_the_champions(versions: list[Version], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_promote_and_rollback_move_the_champion_and_have_it_predict(
     registry.promote(PROJECT, versions[0].name)
     with pytest.raises(NotFoundError, match="no earlier model"):
         drape("rollback")
-    with pytest.raises(LauncherError, match=f"There are: {versions[0].name}"):
+    with pytest.raises(LauncherError, match=f"Its versions: {versions[0].name}"):
         drape("promote", "yolo11n-seg-v9-abcdef")
 
 
@@ -152,8 +152,8 @@ def test_export_gives_a_model_that_was_compared(registry: Registry, starter: Pat
     )
     registry.promote(PROJECT, version.name)
     said = drape("export", "--format", "openvino", "--to", str(tmp_path / "out")).output
-    assert "times as fast" in said and (tmp_path / "out" / f"{version.name}_openvino_model").is_dir()
-    with pytest.raises(LauncherError, match="no empty folder"):
+    assert "relative speed" in said and (tmp_path / "out" / f"{version.name}_openvino_model").is_dir()
+    with pytest.raises(LauncherError, match="not an empty folder"):
         drape("export", "v1", "--format", "openvino", "--to", str(tmp_path / "out"))
 
 

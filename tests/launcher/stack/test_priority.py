@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from launcher.stack.priority import ATTEMPTS, SESSION, TRAINING, WORKER, give_way
+from launcher.stack.priority import ATTEMPTS, AUTOGROUP, TRAINING, WORKER, lower_priority
 
 CODE = """
 import os, sys
-from launcher.stack.priority import SESSION, give_way
-give_way(int(sys.argv[1]))
-print(os.getpriority(os.PRIO_PROCESS, 0), SESSION.read_text() if SESSION.exists() else "")
+from launcher.stack.priority import AUTOGROUP, lower_priority
+lower_priority(int(sys.argv[1]))
+print(os.getpriority(os.PRIO_PROCESS, 0), AUTOGROUP.read_text() if AUTOGROUP.exists() else "")
 """
 
 
@@ -24,7 +24,7 @@ def weight(session: list[str]) -> str:
 
 
 def here() -> str:
-    return weight(SESSION.read_text().split() if SESSION.exists() else [])
+    return weight(AUTOGROUP.read_text().split() if AUTOGROUP.exists() else [])
 
 
 def given_way(niceness: int, *, in_own_session: bool) -> tuple[int, str]:
@@ -63,6 +63,6 @@ def test_it_asks_again_where_many_give_way_at_once_and_says_if_that_is_no_use(
     monkeypatch.setattr(os, "nice", lambda _: 0)
     monkeypatch.setattr(os, "getsid", lambda _: os.getpid())
     monkeypatch.setattr(Path, "write_text", write)
-    give_way(TRAINING)
+    lower_priority(TRAINING)
     assert set(written) == {str(TRAINING)} and len(written) == min(refused + 1, ATTEMPTS)
-    assert ("Too many sessions" in caplog.text) != given
+    assert ("too many sessions" in caplog.text) != given

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.settings import Settings
-from launcher.stack.saved_settings import complete, keep
+from launcher.stack.saved_settings import complete, save_settings
 
 
 @pytest.mark.parametrize("root", [None, Path("/photographs/served")])
@@ -20,7 +20,7 @@ def test_what_was_kept_completes_what_is_not_said(tmp_path: Path, root: Path | N
         local_files_root=root,
     )
     assert complete(Settings(data_dir=tmp_path)) == Settings(data_dir=tmp_path)
-    keep(running)
+    save_settings(running)
     later = complete(Settings(data_dir=tmp_path, port=9090))
     assert (later.label_studio_url, later.label_studio_api_key) == ("http://127.0.0.1:8080", "key")
     assert later.port == 9090 and later.local_files_root == root

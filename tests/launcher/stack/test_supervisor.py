@@ -73,6 +73,6 @@ def test_a_port_in_use_is_named_with_the_option_that_chooses_another() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(LauncherError, match=rf"Port {port}, meant for the backend, is in use.*--port"):
+        with pytest.raises(LauncherError, match=rf"Port {port} for the backend is in use.*--port"):
             check_port(port, what="the backend", option="--port")
     check_port(free_port(), what="the backend", option="--port")

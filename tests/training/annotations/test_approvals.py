@@ -9,7 +9,7 @@ from backend.auto_accept.marks import accepted_regions
 from backend.regions.content_hash import content_hash
 from backend.settings import Settings
 from tests.support import recorded
-from training.annotations.approvals import accepted_alone, approved_annotations, new_annotations, rule_of
+from training.annotations.approvals import approved_annotations, auto_accepted_times, new_annotations, rule_of
 
 
 def task(number: int, *annotations: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_what_the_service_alone_has_annotated() -> None:
         task(5, annotation(51)),
         task(6),
     ]
-    assert accepted_alone(tasks) == {"1": "2026-11-19T08:00:00Z", "3": "2026-11-19T08:00:00Z"}
+    assert auto_accepted_times(tasks) == {"1": "2026-11-19T08:00:00Z", "3": "2026-11-19T08:00:00Z"}
     (one,) = approved_annotations(tasks[:1], with_auto_accepted=True)
     assert (one.by_person, one.from_prediction, one.lead_time_s) == (False, False, None)
 

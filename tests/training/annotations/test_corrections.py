@@ -92,7 +92,7 @@ def test_each_is_compared_once(tmp_path: Path, looked_at: list[str]) -> None:
     everything = [Correction(True, (1.0,)), Correction(False, (0.8333,))]
 
     def ask(*ones: Approved, xml: str = XML) -> tuple[list[Correction], int]:
-        return CorrectionCache(path, parse_label_config(xml)).of(ones, patience_s=60)
+        return CorrectionCache(path, parse_label_config(xml)).corrections(ones, timeout_s=60)
 
     assert ask(first, second) == (everything, 0)
     assert ask(second, first) == (everything[::-1], 0)
@@ -114,14 +114,14 @@ def test_only_what_people_began_with_a_prediction_that_is_known(tmp_path: Path) 
         replace(one, by_person=False),
         replace(one, shown=None, shown_hash=None),
     ]
-    assert CorrectionCache(tmp_path / "1.json", CONFIG).of(others, patience_s=60) == ([], 0)
+    assert CorrectionCache(tmp_path / "1.json", CONFIG).corrections(others, timeout_s=60) == ([], 0)
 
 
 def test_what_is_not_compared_in_time_is_left_to_the_next(tmp_path: Path) -> None:
     path, ones = tmp_path / "1.json", [approved(number, [A], [A]) for number in range(3)]
-    assert CorrectionCache(path, CONFIG).of(ones, patience_s=0) == ([], 3)
-    assert CorrectionCache(path, CONFIG).of(ones[:2], patience_s=60)[1] == 0
-    found, left = CorrectionCache(path, CONFIG).of(ones, patience_s=0)
+    assert CorrectionCache(path, CONFIG).corrections(ones, timeout_s=0) == ([], 3)
+    assert CorrectionCache(path, CONFIG).corrections(ones[:2], timeout_s=60)[1] == 0
+    found, left = CorrectionCache(path, CONFIG).corrections(ones, timeout_s=0)
     assert (len(found), left) == (2, 1)
 
 
@@ -130,5 +130,6 @@ def test_what_is_kept_may_be_damaged(tmp_path: Path, kept: str, caplog: pytest.L
     path = tmp_path / "1.json"
     path.write_text(kept)
     with caplog.at_level(logging.WARNING):
-        assert CorrectionCache(path, CONFIG).of([approved(1, [A], [A])], patience_s=60)[0] == [Correction(True, (1.0,))]
+        found, _ = CorrectionCache(path, CONFIG).corrections([approved(1, [A], [A])], timeout_s=60)
+    assert found == [Correction(True, (1.0,))]
     assert caplog.records

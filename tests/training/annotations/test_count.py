@@ -13,19 +13,19 @@ from backend.domain import Prediction
 from backend.settings import Settings
 from tests.training.conftest import Workplace, regions_of
 from training.annotations.approvals import Approved
-from training.annotations.count import Counting
+from training.annotations.count import ApprovalCounter
 
 pytestmark = pytest.mark.services
 
 
-def counting(workplace: Workplace, **given: Any) -> Counting:
-    return Counting(Settings(**given), workplace.label_studio, workplace.project_id)
+def counting(workplace: Workplace, **given: Any) -> ApprovalCounter:
+    return ApprovalCounter(Settings(**given), workplace.label_studio, workplace.project_id)
 
 
 def both(workplace: Workplace, tmp_path: Path, **given: Any) -> tuple[Approved, ...]:
     """By changes, once everything elsewhere has said the same."""
-    by_changes = counting(workplace, **given).changes()
-    anew = counting(workplace, data_dir=tmp_path / "elsewhere", **given).everything()
+    by_changes = counting(workplace, **given).update()
+    anew = counting(workplace, data_dir=tmp_path / "elsewhere", **given).recount()
     assert (by_changes.approved, by_changes.accepted) == (anew.approved, anew.accepted)
     return by_changes.approved
 
@@ -77,32 +77,32 @@ def test_only_what_changed_is_asked_for(workplace: Workplace, monkeypatch: pytes
         return everything(project_id, among=among)
 
     monkeypatch.setattr(studio, "annotated_tasks", recorded)
-    assert len(counting(workplace).changes().approved) == 2
+    assert len(counting(workplace).update().approved) == 2
     workplace.approve(7)
-    assert len(counting(workplace).changes().approved) == 3
-    assert len(counting(workplace).changes().approved) == 3
+    assert len(counting(workplace).update().approved) == 3
+    assert len(counting(workplace).update().approved) == 3
     assert asked == [None, [workplace.tasks[7]], []]
 
 
 def test_a_deleted_task_is_missed(workplace: Workplace) -> None:
     for seed in (1, 3):
         workplace.approve(seed)
-    assert len(counting(workplace).changes().approved) == 2
+    assert len(counting(workplace).update().approved) == 2
     workplace.label_studio.sdk.tasks.delete(str(workplace.tasks[3]))
-    assert len(counting(workplace).changes().approved) == 1
+    assert len(counting(workplace).update().approved) == 1
 
 
 def test_a_copy_that_is_damaged_is_made_anew(workplace: Workplace) -> None:
     workplace.approve(1)
-    counting(workplace).changes()
+    counting(workplace).update()
     (path,) = (Settings().data_dir / "approvals").iterdir()
     path.write_text("{")
-    assert len(counting(workplace).changes().approved) == 1
+    assert len(counting(workplace).update().approved) == 1
 
 
 def test_a_copy_from_before_more_was_counted_is_made_anew(workplace: Workplace) -> None:
     workplace.approve(1)
-    before = counting(workplace).changes()
+    before = counting(workplace).update()
     (path,) = (Settings().data_dir / "approvals").iterdir()
     older = json.loads(path.read_text())
     del older["accepted"]
@@ -110,4 +110,4 @@ def test_a_copy_from_before_more_was_counted_is_made_anew(workplace: Workplace) 
         del one["made_at"], one["lead_time_s"], one["from_prediction"], one["shown_hash"]
     path.write_text(json.dumps(older))
     assert before.approved[0].made_at
-    assert counting(workplace).changes() == before
+    assert counting(workplace).update() == before

@@ -20,7 +20,7 @@ from tests.training.conftest import SEEDS, Workplace, regions_of
 from training.annotations.approvals import Approved
 from training.annotations.corrections import Correction
 from training.annotations.count import Count
-from training.annotations.survey import corrections, instances, survey_of, work_by_day, work_in_all
+from training.annotations.survey import corrections, instances, survey_of, work_by_day, work_in_total
 from training.jobs import check_approvals
 
 
@@ -47,12 +47,12 @@ def test_work_is_that_of_each_day_and_origin() -> None:
         Work("2026-11-20", "prediction", 3, 2, 6.5),
         Work("2026-11-20", "scratch", 1, 0, None),
     ]
-    assert work_in_all(made) == [
+    assert work_in_total(made) == [
         Work(None, "accepted", 1, 0, None),
         Work(None, "prediction", 4, 3, 5.0),
         Work(None, "scratch", 4, 3, 20.0),
     ]
-    assert work_by_day([]) == work_in_all([]) == []
+    assert work_by_day([]) == work_in_total([]) == []
 
 
 CORRECTIONS = [

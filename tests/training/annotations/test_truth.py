@@ -95,9 +95,9 @@ def test_labels_of_garments_without_drawing_them(
 
 
 SAID = [
-    ([rectangle("saree")], "a rectangle is no outline of 'saree'"),
+    ([rectangle("saree")], "a rectangle is not an outline of 'saree'"),
     ([box("a", 0, 0, 10, 10, "turban")], "'turban' is no longer in the label config"),
-    ([A, box("b", 0, 0, 15, 10, "kurta")], "Region a: later regions cover all of it."),
+    ([A, box("b", 0, 0, 15, 10, "kurta")], "Region a: it is completely covered by later regions."),
     ([box("a", 5, 5, 5, 5)], "Region a: it covers no pixel."),
 ]
 

@@ -13,7 +13,7 @@ from scipy.stats import beta, binom
 from backend.domain import LabelledMask
 from training.auto_accept.calibrate import calibrate, evidence_for
 from training.metrics.binomial import CONFIDENCE, lower_bound
-from training.metrics.matching import Matched, match
+from training.metrics.matching import MatchedDetection, match
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -44,7 +44,7 @@ JUDGED = [
 @pytest.mark.parametrize(("regions", "right"), JUDGED)
 def test_a_region_is_right_where_label_and_mask_are(regions: list[LabelledMask], right: list[bool]) -> None:
     judged = match(7, regions, TRUTH, iou=0.8)
-    assert [one.right for one in judged] == right
+    assert [one.is_correct for one in judged] == right
     assert [one.score for one in judged] == sorted((one.score or 0.0 for one in regions), reverse=True)
     assert all(one.image == 7 for one in judged)
 
@@ -61,9 +61,11 @@ def test_the_bound_is_where_the_tail_is_as_improbable_as_said(right: int, region
     assert (bound >= 0.98) == ((right, regions) == (149, 149))
 
 
-def many(label: str, count: int, wrong_below: float, seed: int = 0) -> list[Matched]:
+def many(label: str, count: int, wrong_below: float, seed: int = 0) -> list[MatchedDetection]:
     scores = np.random.default_rng(seed).uniform(0, 1, count)
-    return [Matched(number, label, float(score), bool(score >= wrong_below)) for number, score in enumerate(scores)]
+    return [
+        MatchedDetection(number, label, float(score), bool(score >= wrong_below)) for number, score in enumerate(scores)
+    ]
 
 
 def test_too_little_evidence_accepts_nothing() -> None:
@@ -84,7 +86,7 @@ def test_the_threshold_keeps_the_wrong_ones_out() -> None:
 
 
 def test_equal_scores_are_in_or_out_together() -> None:
-    judged = [Matched(number, "saree", 0.9 if number % 2 else 0.5, bool(number % 2)) for number in range(1000)]
+    judged = [MatchedDetection(number, "saree", 0.9 if number % 2 else 0.5, bool(number % 2)) for number in range(1000)]
     evidence = evidence_for("saree", judged, precision=0.95)
     assert evidence.threshold is not None and 0.5 < evidence.threshold <= 0.9
     assert (evidence.regions, evidence.right) == (500, 500)
@@ -94,17 +96,18 @@ def test_equal_scores_are_in_or_out_together() -> None:
 def test_nothing_is_accepted_below_what_was_looked_at(lowest: float) -> None:
     """Whoever lowers the detector's own threshold after the training gets no region accepted that nobody has judged."""
     judged = [
-        Matched(image, "saree", float(score), True) for image, score in enumerate(np.linspace(lowest - 0.05, 1, 1000))
+        MatchedDetection(image, "saree", float(score), True)
+        for image, score in enumerate(np.linspace(lowest - 0.05, 1, 1000))
     ]
-    evidence = evidence_for("saree", judged, precision=0.98, lowest=lowest)
+    evidence = evidence_for("saree", judged, precision=0.98, min_score=lowest)
     assert evidence.threshold == lowest
     assert evidence.regions == evidence.right == sum(one.score >= lowest for one in judged) < 1000
 
 
 def test_what_would_be_accepted_is_told() -> None:
     # Each image holds a saree that is sure and, every second one, a blouse of which nothing is known.
-    judged = [Matched(image, "saree", 0.9, True) for image in range(400)]
-    judged += [Matched(image, "blouse", 0.9, True) for image in range(0, 40, 2)]
+    judged = [MatchedDetection(image, "saree", 0.9, True) for image in range(400)]
+    judged += [MatchedDetection(image, "blouse", 0.9, True) for image in range(0, 40, 2)]
     told = calibrate(judged, {"saree": 0.25, "blouse": 0.25, "belt": 0.5}, images=500, precision=0.98, iou=0.8)
     assert told.thresholds == {"saree": 0.25}
     assert [(one.label, one.regions) for one in told.labels] == [("saree", 400), ("blouse", 20), ("belt", 0)]
@@ -139,7 +142,7 @@ def test_over_200_draws_the_promise_fails_no_more_often_than_it_may(
         count = int(rng.choice([120, 400, 1500, 4000]))
         scores: Floats = np.array(rng.beta(*density, count), np.float64)
         is_right = rng.uniform(size=count) < right(scores)
-        judged = [Matched(draw, "saree", float(s), bool(r)) for s, r in zip(scores, is_right, strict=True)]
+        judged = [MatchedDetection(draw, "saree", float(s), bool(r)) for s, r in zip(scores, is_right, strict=True)]
         threshold = evidence_for("saree", judged, precision=precision).threshold
         if threshold is not None:
             accepted += 1
@@ -158,7 +161,7 @@ def test_where_any_threshold_would_break_the_promise_hardly_one_is_set(precision
     accepted = 0
     for _ in range(DRAWS):
         scores, is_right = rng.uniform(size=count), rng.uniform(size=count) < precision - 1e-4
-        judged = [Matched(0, "saree", float(s), bool(r)) for s, r in zip(scores, is_right, strict=True)]
+        judged = [MatchedDetection(0, "saree", float(s), bool(r)) for s, r in zip(scores, is_right, strict=True)]
         accepted += evidence_for("saree", judged, precision=precision).threshold is not None
     assert accepted <= binom.ppf(0.999, DRAWS, 1 - CONFIDENCE)
 

@@ -41,7 +41,7 @@ class Set:
     Attributes:
         path: what is given to the command.
         garments: by image, as it is called in the project, each garment's label and mask.
-        options: of `Opening`, that it needs.
+        options: of `ReadOptions`, that it needs.
         left_out: words that the reasons for what is left out hold.
         unmapped: names that no label has.
     """
@@ -131,7 +131,7 @@ def fashionpedia(folder: Path) -> Set:
         "bb.jpg": [("dress", ring()), ("top", corner)],
         "cc.jpg": [],
     }
-    left_out = ("crowd", "attributes", "no outline", "not there")
+    left_out = ("crowd", "attributes", "no outline", "missing image")
     return Set(folder, "coco", garments, {}, left_out, frozenset({"neckline"}))
 
 

@@ -45,9 +45,9 @@ from tests.training.data_in.sets import label_studio as label_studio_set
 from training.annotations.approvals import approved_annotations
 from training.annotations.truth import truth_of
 from training.data_in.annotated_image import AnnotatedImage
-from training.data_in.formats.detect import Opening
-from training.data_in.import_data import Imported, Wanted, import_data
-from training.data_in.importer import AT_ONCE
+from training.data_in.formats.detect import ReadOptions
+from training.data_in.import_data import ImportResult, import_data
+from training.data_in.importer import BATCH_IMAGES, ImportOptions
 
 pytestmark = pytest.mark.services
 
@@ -63,10 +63,10 @@ class Place:
     project_id: int
     config: LabelConfig
 
-    def bring(self, path: Path | str, *, at: Settings | None = None, **wanted: Any) -> Imported:
+    def bring(self, path: Path | str, *, at: Settings | None = None, **wanted: Any) -> ImportResult:
         """Imports a path."""
 
-        def tracked(images: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
+        def track(images: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
             assert count >= 0
             return images
 
@@ -75,8 +75,8 @@ class Place:
             at or self.settings,
             self.project_id,
             [str(path)],
-            wanted=Wanted(**wanted),
-            tracked=tracked,
+            options=ImportOptions(**wanted),
+            track=track,
         )
 
     def tasks(self) -> list[dict[str, Any]]:
@@ -116,9 +116,9 @@ def test_what_comes_in_goes_out_again(make: Callable[[Path], Set], tags: str, pl
         place.label_studio.sdk.projects.update(place.project_id, label_config=BRUSHES)
         place = replace(place, config=parse_label_config(BRUSHES))
     made = make(tmp_path / "set")
-    opening = Opening(**made.options)
-    imported = place.bring(made.path, opening=opening, ground_truth=True)
-    assert (imported.form, imported.tally.new) == (made.form, len(made.garments))
+    read_options = ReadOptions(**made.options)
+    imported = place.bring(made.path, read_options=read_options, ground_truth=True)
+    assert (imported.set_format, imported.tally.new) == (made.form, len(made.garments))
     assert set(imported.tally.unmapped) == made.unmapped
     assert not imported.problem
     tasks = place.tasks()
@@ -131,8 +131,8 @@ def test_what_comes_in_goes_out_again(make: Callable[[Path], Set], tags: str, pl
     stars = [one["ground_truth"] for task in tasks for one in task["annotations"]]
     assert all(stars) and len(stars) == len(found)
     # The same again brings nothing.
-    again = place.bring(made.path, opening=opening)
-    assert (again.tally.new, again.tally.present, again.tally.left) == (0, 0, len(made.garments))
+    again = place.bring(made.path, read_options=read_options)
+    assert (again.tally.new, again.tally.updated, again.tally.skipped) == (0, 0, len(made.garments))
     after = place.tasks()
     assert [(task["id"], task["updated_at"], len(task["annotations"])) for task in after] == [
         (task["id"], task["updated_at"], len(task["annotations"])) for task in tasks
@@ -155,7 +155,7 @@ def test_polygons_come_in_as_they_are(place: Place, tmp_path: Path) -> None:
 def test_predictions_wait_for_review(place: Place, tmp_path: Path) -> None:
     made = fashionpedia(tmp_path / "set")
     imported = place.bring(made.path, kind="predictions")
-    assert imported.version == imported.shown == "imported from instances_attributes_val2020"
+    assert imported.version == imported.shown_version == "imported from instances_attributes_val2020"
     assert not place.label_studio.annotated_tasks(place.project_id)
     held = {image_name(task["data"]["image"]): task["predictions"] for task in place.tasks()}
     assert {name: len(found) for name, found in held.items()} == {"aa.jpg": 1, "bb.jpg": 1, "cc.jpg": 0}
@@ -163,9 +163,9 @@ def test_predictions_wait_for_review(place: Place, tmp_path: Path) -> None:
         garments = [(one.label, one.mask) for one in truth_of(prediction["result"], place.config).garments]
         assert alike(garments, made.garments[name])
     again = place.bring(made.path, kind="predictions")
-    assert (again.tally.new, again.tally.present, again.tally.left) == (0, 0, 3)
+    assert (again.tally.new, again.tally.updated, again.tally.skipped) == (0, 0, 3)
     # What a person approves, and what is imported as approved, go beside them.
-    assert place.bring(made.path).tally.present == 2
+    assert place.bring(made.path).tally.updated == 2
     assert {len(task["predictions"]) for task in place.tasks()} == {0, 1}
     assert place.approved().keys() == {"aa.jpg", "bb.jpg"}
 
@@ -177,7 +177,7 @@ def test_images_that_are_there_get_their_garments_and_people_keep_theirs(place: 
     by_name = {image_name(task["data"]["image"]): int(task["id"]) for task in place.tasks()}
     made_by_person = place.label_studio.sdk.annotations.create(by_name["aa.jpg"], result=[])
     tried = place.bring(made.path, dry_run=True)
-    assert (tried.tally.new, tried.tally.present, tried.tally.left) == (0, 1, 2)
+    assert (tried.tally.new, tried.tally.updated, tried.tally.skipped) == (0, 1, 2)
     assert not place.approved()["aa.jpg"] and "bb.jpg" not in place.approved()
     done = place.bring(made.path)
     assert done.tally == tried.tally
@@ -189,7 +189,7 @@ def test_images_that_are_there_get_their_garments_and_people_keep_theirs(place: 
     save(tmp_path / "others" / "aa.jpg", 9)
     save(tmp_path / "others" / "aa.jpg", 9, (64, 48))
     assert place.bring(tmp_path / "others").tally.new == 1
-    assert place.bring(tmp_path / "others").tally.left == 1
+    assert place.bring(tmp_path / "others").tally.skipped == 1
 
 
 def test_local_files_are_served_where_they_lie(place: Place, label_studio: Studio, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_local_files_are_served_where_they_lie(place: Place, label_studio: Studi
             place.settings.label_studio_url + address, headers={"Authorization": place.label_studio.bearer()}
         )
         assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg"
-    assert place.bring(made.path, at=settings).tally.left == 3
+    assert place.bring(made.path, at=settings).tally.skipped == 3
     # To synchronise its storage brings nothing either; one that was there is synchronised first.
     sdk = place.label_studio.sdk
     (storage,) = sdk.import_storage.local.list(project=place.project_id)
@@ -258,7 +258,9 @@ def test_an_import_that_was_killed_goes_on(place: Place, tmp_path: Path) -> None
     assert 0 < len(found) < count
     told = CliRunner().invoke(app, ["import", "--project", str(place.project_id), str(tmp_path / "set")])
     assert told.exit_code == 0, told.output
-    assert f"{count - len(found)} images came in. {len(found)} stay as they are" in " ".join(told.output.split())
+    assert f"{count - len(found)} images were imported. {len(found)} images stay unchanged" in " ".join(
+        told.output.split()
+    )
     tasks = place.label_studio.annotated_tasks(place.project_id)
     assert sorted(image_name(task["data"]["image"]) for task in tasks) == names
     assert all(len(task["annotations"]) == 1 for task in tasks)
@@ -277,12 +279,12 @@ def test_what_would_come_in_is_printed(place: Place, tmp_path: Path) -> None:
     said = " ".join(told.output.split())
     for words in (
         "dress │ skirt │ 1",
-        "neckline │ left out: no label of the project │ 1",
-        "3 images would come in.",
-        "Left out, once: crowd (iscrowd)",
-        "Left out, once: image that is not there (gone.jpg).",
-        "Left out, 7 times: garment's attributes",
-        "The mapping names what the set does not have: gown.",
+        "neckline │ left out: not a label of the project │ 1",
+        "3 images would be imported.",
+        "Left out once: crowd (iscrowd)",
+        "Left out once: missing image (gone.jpg).",
+        "Left out 7 times: garment attributes",
+        "The mapping names classes that the set does not have: gown.",
     ):
         assert words in said, said
     assert not place.tasks()
@@ -309,10 +311,7 @@ def test_files_that_were_sent_come_no_second_time(place: Place, tmp_path: Path) 
 def test_numbers_without_names_are_asked_for(place: Place, tmp_path: Path) -> None:
     made = parquet(tmp_path / "set")
     tried = place.bring(made.path, dry_run=True)
-    assert (
-        tried.problem
-        == "What the set's numbers mean (2, 4, 16) is not known: say it with --classes, or with --mapping."
-    )
+    assert tried.problem == "The set has class numbers without names (2, 4, 16). Name them with --classes or --mapping."
     told = CliRunner().invoke(
         app, ["import", "--project", "1", str(made.path), "--as", "predictions", "--ground-truth"]
     )
@@ -340,7 +339,12 @@ def test_sentences_for_people(place: Place, tmp_path: Path) -> None:
     away = place.settings.model_copy(update={"label_studio_url": "http://127.0.0.1:9"})
     with pytest.raises(LabelStudioError, match="does not answer"):
         import_data(
-            LabelStudio(away), away, place.project_id, [str(made.path)], wanted=Wanted(), tracked=lambda some, _: some
+            LabelStudio(away),
+            away,
+            place.project_id,
+            [str(made.path)],
+            options=ImportOptions(),
+            track=lambda some, _: some,
         )
 
 
@@ -361,4 +365,4 @@ def test_memory_is_flat(place: Place, tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # As many as are written together are in memory.
-    assert peaks[2] - peaks[1] * AT_ONCE / 40 < 500_000, peaks
+    assert peaks[2] - peaks[1] * BATCH_IMAGES / 40 < 500_000, peaks

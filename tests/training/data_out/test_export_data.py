@@ -24,20 +24,20 @@ from label_studio_config.palette_xml import GARMENTS
 from launcher.cli import app
 from tests.training.conftest import Workplace
 from tests.training.dataset.test_build import CONFIG
-from training.data_out.export_data import Chosen, ExportFormat, export_data
+from training.data_out.export_data import ExportFormat, Selection, export_data
 
 pytestmark = pytest.mark.services
 
 
-def written(workplace: Workplace, into: Path, form: ExportFormat = "coco", chosen: Chosen | None = None) -> int:
+def written(workplace: Workplace, into: Path, form: ExportFormat = "coco", chosen: Selection | None = None) -> int:
     return export_data(
         Connections.of(Settings()),
         workplace.project_id,
-        into=into,
-        form=form,
-        chosen=chosen or Chosen(),
-        soft=True,
-        tracked=lambda approved: approved,
+        folder=into,
+        export_format=form,
+        selection=chosen or Selection(),
+        soft_edges=True,
+        track=lambda approved: approved,
     )
 
 
@@ -48,7 +48,7 @@ def labels_in(folder: Path) -> list[str]:
 
 
 def test_what_is_chosen_is_written(workplace: Workplace, starter: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no annotation that was asked for"):
+    with pytest.raises(DatasetError, match="no annotation to export"):
         written(workplace, tmp_path / "none")
     for seed in (1, 3):
         workplace.approve(seed)
@@ -68,14 +68,14 @@ def test_what_is_chosen_is_written(workplace: Workplace, starter: Path, tmp_path
     by_people = sorted(one.label for seed in (1, 3) for one in draw_figure(seed).instances)
     assert written(workplace, tmp_path / "people") == 2
     assert labels_in(tmp_path / "people") == by_people
-    assert written(workplace, tmp_path / "model", chosen=Chosen(by="model", min_score=0.9)) == 1
+    assert written(workplace, tmp_path / "model", chosen=Selection(by="model", min_score=0.9)) == 1
     assert labels_in(tmp_path / "model") == [drawn[0].label]
-    assert written(workplace, tmp_path / "both", chosen=Chosen(by="both")) == 3
+    assert written(workplace, tmp_path / "both", chosen=Selection(by="both")) == 3
     label = by_people[0]
-    assert written(workplace, tmp_path / "one", chosen=Chosen(labels=(label,))) == 2
+    assert written(workplace, tmp_path / "one", chosen=Selection(labels=(label,))) == 2
     assert set(labels_in(tmp_path / "one")) == {label}
     with pytest.raises(DatasetError, match=r"no label turban\. It has: saree"):
-        written(workplace, tmp_path / "gone", chosen=Chosen(labels=("turban",)))
+        written(workplace, tmp_path / "gone", chosen=Selection(labels=("turban",)))
     with pytest.raises(DatasetError, match="is not empty"):
         written(workplace, tmp_path / "people")
     # As a YOLO data set, which Ultralytics finds whole.

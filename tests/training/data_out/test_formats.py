@@ -73,7 +73,7 @@ def test_index_masks_number_the_labels_from_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("soft", [False, True])
 def test_cut_outs_show_the_garment_and_nothing_else(tmp_path: Path, soft: bool) -> None:
     garments = [(image, garment) for image in IMAGES for garment in image.garments]
-    assert write_cutouts(IMAGES, tmp_path, soft=soft) == len(garments)
+    assert write_cutouts(IMAGES, tmp_path, soft_edges=soft) == len(garments)
     rows = polars.read_parquet(tmp_path / "wardrobe.parquet").to_dicts()
     assert rows == json.loads((tmp_path / "wardrobe.json").read_text())
     assert len(polars.read_csv(tmp_path / "wardrobe.csv")) == len(rows) == len(garments)
@@ -95,7 +95,7 @@ def test_cut_outs_show_the_garment_and_nothing_else(tmp_path: Path, soft: bool) 
 def test_a_hostile_label_names_no_other_folder(tmp_path: Path) -> None:
     mask = np.ones((4, 6), bool)
     image = GarmentImage(1, "1_x", np.zeros((4, 6, 3), np.uint8), (LabelledMask(mask, "../../साड़ी"),), True)
-    write_cutouts([image], tmp_path / "out", soft=False)
+    write_cutouts([image], tmp_path / "out", soft_edges=False)
     (file,) = (tmp_path / "out").rglob("*.png")
     assert file.is_relative_to(tmp_path / "out" / "cutouts") and file.parent.parent == tmp_path / "out" / "cutouts"
     assert not [path for path in tmp_path.rglob("*.png") if path != file]
@@ -153,7 +153,7 @@ def test_hostile_labels_stay_text_in_every_table(tmp_path: Path) -> None:
     garments = tuple(LabelledMask(mask, label, None) for label in labels)
     image = GarmentImage(9, "9_image", np.zeros((3, 5, 3), np.uint8), garments, True)
     into = tmp_path / "into"
-    write_cutouts([image], into, soft=False)
+    write_cutouts([image], into, soft_edges=False)
     rows = polars.read_csv(into / "wardrobe.csv", infer_schema=False)
     assert rows["label"].to_list() == [label if label[0] in ".a" else f"'{label}" for label in labels]
     assert all((into / file).resolve().is_relative_to(into.resolve()) for file in rows["file"])

@@ -145,7 +145,7 @@ def test_what_cannot_be_used_is_left_out_and_said(tmp_path: Path) -> None:
     for part in ("annotation 1 of task 501: no usable regions", "The image is gone.", "'turban' is no longer"):
         assert part in said
     # Reviewed all the same: none of them counts as new again.
-    assert set(built.learnt) == {"1001", "1", "2"}
+    assert set(built.annotation_hashes) == {"1001", "1", "2"}
 
 
 def test_a_tenth_of_the_images_may_show_no_garment(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_tenth_of_the_images_may_show_no_garment(tmp_path: Path) -> None:
     assert [entry.side for entry in negatives] == ["train"]
     assert (tmp_path / "set" / "labels" / f"task_{negatives[0].task_id}.txt").read_text() == ""
     assert sum("shows no garment" in sentence for sentence in built.manifest.left_out) == 3
-    assert len(built.learnt) == 20
+    assert len(built.annotation_hashes) == 20
 
 
 def test_what_a_person_corrected_is_drawn_more_often(tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
     """Sets have another order in each: names of what is kept must not depend on it."""
     script = (
         "import sys; from pathlib import Path; from backend.label_studio.label_config import parse_label_config;"
-        "from training.annotations.approvals import Approved; from training.dataset.examples import Examples;"
-        "kept = Examples(Path('.'), parse_label_config(sys.argv[1]), image_size_px=64);"
+        "from training.annotations.approvals import Approved; from training.dataset.examples import ExampleCache;"
+        "kept = ExampleCache(Path('.'), parse_label_config(sys.argv[1]), image_size_px=64);"
         "print(kept._name(Approved(1, 2, {'image': 'a'}, [], 'hash')))"
     )
     label = '<Label value="saree" predicted_values="sari,shari,lugda,cloth,garment"/>'

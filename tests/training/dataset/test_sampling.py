@@ -51,7 +51,7 @@ def test_large_masks_are_compared_as_well() -> None:
 
 @pytest.mark.parametrize(("disagreed", "weight"), [(None, 1.0), (0.0, 1.0), (0.5, 2.0), (1.0, 3.0)])
 def test_hard_weight(disagreed: float | None, weight: float) -> None:
-    assert hard_weight(disagreed, most=3.0) == weight
+    assert hard_weight(disagreed, max_weight=3.0) == weight
 
 
 def test_repeat_factors_are_those_of_lvis() -> None:

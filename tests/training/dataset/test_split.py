@@ -92,8 +92,8 @@ def test_a_later_lookalike_goes_where_the_first_is() -> None:
 
 
 def test_the_limit_tells_figures_apart_and_finds_copies() -> None:
-    """NEAR_BITS, on the images that are there: other figures are others, a copy is found."""
-    from training.dataset.split import NEAR_BITS
+    """MAX_DIFFERENT_BITS, on the images that are there: other figures are others, a copy is found."""
+    from training.dataset.split import MAX_DIFFERENT_BITS
 
     def bits(one: Image.Image, other: Image.Image) -> int:
         return int(imagehash.phash(one) - imagehash.phash(other))
@@ -102,5 +102,5 @@ def test_the_limit_tells_figures_apart_and_finds_copies() -> None:
     for n, one in enumerate(figures):
         smaller = one.resize((one.width * 2 // 3, one.height * 2 // 3))
         cut = one.crop((3, 2, one.width - 4, one.height - 2))
-        assert max(bits(one, smaller), bits(one, cut)) <= NEAR_BITS
-        assert all(bits(one, other) > NEAR_BITS for other in figures[n + 1 :])
+        assert max(bits(one, smaller), bits(one, cut)) <= MAX_DIFFERENT_BITS
+        assert all(bits(one, other) > MAX_DIFFERENT_BITS for other in figures[n + 1 :])

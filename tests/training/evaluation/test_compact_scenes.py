@@ -4,7 +4,7 @@ import numpy as np
 
 from backend.domain import Detection, Scene
 from tests.support import shapes
-from training.evaluation.compact_scenes import MOST_DETECTIONS, CompactScenes
+from training.evaluation.compact_scenes import MAX_DETECTIONS, CompactScenes
 
 
 def test_what_is_kept_is_what_was_found() -> None:
@@ -21,6 +21,6 @@ def test_what_is_kept_is_what_was_found() -> None:
 
 def test_no_more_is_kept_than_counts() -> None:
     mask = shapes()["disk"]
-    many = Scene(tuple(Detection(mask, "saree", 1 - number / 1000) for number in range(MOST_DETECTIONS + 20)))
+    many = Scene(tuple(Detection(mask, "saree", 1 - number / 1000) for number in range(MAX_DETECTIONS + 20)))
     (kept,) = CompactScenes([many])
-    assert [one.score for one in kept.detections] == [one.score for one in many.detections[:MOST_DETECTIONS]]
+    assert [one.score for one in kept.detections] == [one.score for one in many.detections[:MAX_DETECTIONS]]

@@ -11,8 +11,8 @@ import pytest
 from backend.domain import Detection, LabelledMask, Scene
 from backend.registry.scores import Compared, Scores
 from backend.registry.verdict import Verdict
-from training.evaluation.promotion import paired_bootstrap, verdict_on
-from training.evaluation.score import scores_of
+from training.evaluation.promotion import decide_promotion, paired_bootstrap
+from training.evaluation.score import compute_scores
 
 IMAGES = 12
 LEFT = np.zeros((30, 60), bool)
@@ -35,7 +35,7 @@ def scenes(saree: int, blouse: int) -> list[Scene]:
 
 
 def scores(found: list[Scene], truth: Sequence[Sequence[LabelledMask]] = TRUTH) -> Scores:
-    return scores_of(
+    return compute_scores(
         truth,
         found,
         sizes_wh=[(60, 30)] * len(truth),
@@ -54,7 +54,7 @@ def verdict(
 ) -> Verdict:
     compared = Compared(scores(challenger, truth), None if champion is None else scores(champion, truth))
     name = None if champion is None else "v1"
-    return verdict_on(compared, (-0.1, 0.3), champion_name=name, margin=margin, most_lost=0.05)
+    return decide_promotion(compared, (-0.1, 0.3), champion_name=name, margin=margin, max_class_drop=0.05)
 
 
 # Sarees and blouses that challenger and champion find, the margin, whether the challenger takes over, and why (not).
@@ -93,7 +93,7 @@ def test_without_anything_to_compare_with_it_is_taken() -> None:
     nothing = verdict([], [], truth=[])
     assert nothing.promoted and nothing.challenger_map is None and "held out" in nothing.reason
     alone = Compared(scores(scenes(1, 1)), None)
-    damaged = verdict_on(alone, None, champion_name="v1", margin=0.0, most_lost=0.05)
+    damaged = decide_promotion(alone, None, champion_name="v1", margin=0.0, max_class_drop=0.05)
     assert damaged.promoted and damaged.reason == "v1 does not load."
 
 

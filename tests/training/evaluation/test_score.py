@@ -18,7 +18,7 @@ from scipy.ndimage import binary_erosion
 from backend.domain import Detection, LabelledMask, Mask, Scene
 from backend.registry.scores import Scores
 from label_studio_config.demo.figures import LABELS, draw_figure
-from training.evaluation.score import scores_of
+from training.evaluation.score import compute_scores
 
 # Wide, so that a mix-up of sides shows; 2 % of its diagonal is less than a pixel: borders are one pixel wide.
 SIZE_WH = (20, 10)
@@ -43,7 +43,7 @@ SAREE = LabelledMask(BLOCK, "saree")
 def score(
     truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[Detection]], labels: Sequence[str] = ()
 ) -> Scores:
-    return scores_of(
+    return compute_scores(
         truth,
         [Scene(tuple(ones)) for ones in found],
         sizes_wh=[SIZE_WH] * len(truth),
@@ -161,7 +161,7 @@ def test_the_upper_layer_hides_the_lower(surer: str, blouse: float, saree: float
 
 
 def test_without_images_nothing_is_defined() -> None:
-    scores = scores_of([], [], sizes_wh=[], labels=("saree",), min_score=0.25, ms_an_image=None)
+    scores = compute_scores([], [], sizes_wh=[], labels=("saree",), min_score=0.25, ms_an_image=None)
     assert astuple(scores) == (0, *[None] * 12, (("saree", 0, *[None] * 10),))
 
 
@@ -204,7 +204,7 @@ def pictures() -> list[Picture]:
 @pytest.fixture(scope="module")
 def scored(pictures: list[Picture]) -> Scores:
     truth, found, sizes_wh = zip(*pictures, strict=True)
-    return scores_of(
+    return compute_scores(
         truth,
         [Scene(tuple(ones)) for ones in found],
         sizes_wh=sizes_wh,
@@ -277,7 +277,7 @@ def test_borders_are_those_of_the_paper(
     borders = [
         mask & ~binary_erosion(mask, np.ones((3, 3), bool), iterations=depth, border_value=0) for mask in (wanted, seen)
     ]
-    scores = scores_of(
+    scores = compute_scores(
         [[truth[0]]],
         [Scene((Detection(seen, label, 0.9),))],
         sizes_wh=[size_wh],
@@ -292,7 +292,7 @@ def test_borders_are_those_of_the_paper(
 def test_in_a_narrow_image_all_is_border() -> None:
     whole, half = np.ones((3, 112), bool), np.zeros((3, 112), bool)
     half[:, :56] = True
-    scores = scores_of(
+    scores = compute_scores(
         [[LabelledMask(whole, "saree")]],
         [Scene((Detection(half, "saree", 0.9),))],
         sizes_wh=[(112, 3)],

@@ -7,7 +7,7 @@ import numpy as np
 from backend.domain import Detection, Image, LabelledMask, Scene
 from backend.label_studio.label_config import parse_label_config
 from training.evaluation.held_out import HeldOut
-from training.evaluation.score import scored
+from training.evaluation.score import evaluate_detector
 
 LABELS = '<Label value="saree"/><Label value="kurta" predicted_values="kurti"/>'
 XML = f'<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i">{LABELS}</PolygonLabels></View>'
@@ -32,7 +32,9 @@ class Sees:
 def test_finds_count_under_the_names_of_labels_and_others_for_nothing() -> None:
     image = Image(np.zeros((20, 60, 3), np.uint8), "k", "s")
     truth = LabelledMask(mask(0), "kurta"), LabelledMask(mask(20), "saree")
-    scores, found = scored(Sees(), [HeldOut(1, 2, image, truth)], CONFIG, labels=CONFIG.label_values, min_score=0.25)
+    scores, found = evaluate_detector(
+        Sees(), [HeldOut(1, 2, image, truth)], CONFIG, labels=CONFIG.label_values, min_score=0.25
+    )
     assert [one.class_name for one in found[0].detections] == ["kurta", "saree"]
     assert (scores.mask_map, scores.precision, scores.recall) == (1.0, 1.0, 1.0)
     assert scores.ms_an_image is None

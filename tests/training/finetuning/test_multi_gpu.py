@@ -25,11 +25,11 @@ from tests.conftest import ROOT
 from tests.training.dataset.test_build import approved, build
 from training.dataset.build import Dataset
 from training.finetuning.finetune import finetune
-from training.finetuning.multi_gpu import SeveralGpuTrainer
+from training.finetuning.multi_gpu import MultiGpuTrainer
 from training.finetuning.progress import TrainingProgress
 
 
-class OnCpu(SeveralGpuTrainer):
+class OnCpu(MultiGpuTrainer):
     """Ultralytics offers no second process on a CPU: here it is told of two, and joins them by gloo."""
 
     def __init__(self, *given: Any, overrides: dict[str, Any], **named: Any) -> None:
@@ -86,7 +86,7 @@ def train(
 def test_two_processes_train_one_model_and_each_epoch_is_told(
     dataset: Dataset, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", OnCpu)
+    monkeypatch.setattr("training.finetuning.multi_gpu.MultiGpuTrainer", OnCpu)
     told: list[TrainingProgress] = []
     result = train(dataset, starter, tmp_path / "run", told.append)
     assert [(one.epoch, one.epochs) for one in told] == [(1, 2), (2, 2)]
@@ -101,7 +101,7 @@ def test_two_processes_train_one_model_and_each_epoch_is_told(
 def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
     dataset: Dataset, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", Endless)
+    monkeypatch.setattr("training.finetuning.multi_gpu.MultiGpuTrainer", Endless)
 
     def interrupt(progress: TrainingProgress) -> None:
         # As RQ's time limit, which ends what the job's own thread does.
@@ -111,7 +111,7 @@ def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
     with pytest.raises(KeyboardInterrupt):
         train(dataset, starter, tmp_path / "run", interrupt, train_epochs=6)
     assert set(psutil.Process().children(recursive=True)) <= before
-    monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", OnCpu)
+    monkeypatch.setattr("training.finetuning.multi_gpu.MultiGpuTrainer", OnCpu)
     told: list[TrainingProgress] = []
     result = train(dataset, starter, tmp_path / "run", told.append, train_epochs=6)
     epochs = [one.epoch for one in told]
@@ -122,14 +122,14 @@ def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
 def test_memory_that_is_too_small_in_one_process_halves_the_batch(
     dataset: Dataset, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("training.finetuning.multi_gpu.SeveralGpuTrainer", OutOfMemory)
+    monkeypatch.setattr("training.finetuning.multi_gpu.MultiGpuTrainer", OutOfMemory)
     told: list[TrainingProgress] = []
     train(dataset, starter, tmp_path / "run", told.append, train_epochs=1)
-    assert "going on with TRAIN_BATCH=2" in caplog.text and len(told) == 1
+    assert "continues with TRAIN_BATCH=2" in caplog.text and len(told) == 1
 
 
 def test_fewer_images_than_gpus_are_refused(dataset: Dataset, starter: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="TRAIN_BATCH=1 gives 2 GPUs"):
+    with pytest.raises(ModelError, match="TRAIN_BATCH=1 is too small for 2 GPUs"):
         train(dataset, starter, tmp_path / "run", lambda progress: None, train_batch=1)
 
 
@@ -141,7 +141,7 @@ from tests.training.finetuning.test_multi_gpu import OnCpu, train
 from training.dataset.build import Dataset
 from training.dataset.manifest import read_manifest
 
-training.finetuning.multi_gpu.SeveralGpuTrainer = OnCpu
+training.finetuning.multi_gpu.MultiGpuTrainer = OnCpu
 data, starter, folder = map(Path, sys.argv[1:4])
 dataset = Dataset(data, read_manifest(json.loads((data.parent / "manifest.json").read_text())))
 train(dataset, starter, folder, lambda progress: None, train_epochs=900)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backend.domain import LabelledMask
-from training.metrics.matching import MOST_LABELS, OTHER, agreement, confusion, garment_ious, pairs
+from training.metrics.matching import MAX_LABELS, OTHER, agreement, confusion, garment_ious, pairs
 
 
 def garment(label: str, left: int, right: int) -> LabelledMask:
@@ -49,7 +49,7 @@ def test_garments_of_another_image_are_missed() -> None:
 
 def test_the_best_fit_is_paired_first() -> None:
     overlaps = np.array([[0.6, 0.9], [0.55, 0.8]])
-    assert [(pair.region, pair.find, pair.iou) for pair in pairs(overlaps)] == [(0, 1, 0.9), (1, 0, 0.55)]
+    assert [(pair.region, pair.detection, pair.iou) for pair in pairs(overlaps)] == [(0, 1, 0.9), (1, 0, 0.55)]
     assert pairs(np.zeros((2, 0))) == []
 
 
@@ -68,8 +68,8 @@ def test_confusion_counts_each_garment_once() -> None:
 
 def test_rare_labels_are_counted_together() -> None:
     nothing: list[LabelledMask] = []
-    common = [([garment(f"label {number}", 0, 40)] * 2, nothing) for number in range(MOST_LABELS - 1)]
+    common = [([garment(f"label {number}", 0, 40)] * 2, nothing) for number in range(MAX_LABELS - 1)]
     rare = [([garment(f"rare {number}", 0, 40)], [garment(f"rare {number}", 0, 40)]) for number in range(3)]
     counted = confusion([*common, *rare])
-    assert len(counted.labels) == MOST_LABELS and counted.labels[-1] == OTHER
-    assert counted.counts[-2, -2] == 3 and counted.counts[:-2, -1].tolist() == [2] * (MOST_LABELS - 1)
+    assert len(counted.labels) == MAX_LABELS and counted.labels[-1] == OTHER
+    assert counted.counts[-2, -2] == 3 and counted.counts[:-2, -1].tolist() == [2] * (MAX_LABELS - 1)

@@ -24,7 +24,7 @@ from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS
 from launcher.commands.export_table import show_export
 from tests.training.conftest import Workplace
-from training.model_export.compare import LEAST_AGREEMENT, compare
+from training.model_export.compare import MIN_AGREEMENT, compare
 from training.model_export.export import Export, example_images, export_version
 from training.model_export.formats import missing_packages
 
@@ -98,16 +98,16 @@ def test_a_folder_that_holds_other_things_is_left_alone(version: Version, tmp_pa
     to = tmp_path / "given"
     to.mkdir()
     (to / "notes.txt").write_text("of somebody")
-    with pytest.raises(ModelError, match="holds other things"):
+    with pytest.raises(ModelError, match="contains other files"):
         export_version(version, lambda: FIGURES[:1], format_name="torchscript", half=False, device="cpu", to=to)
     assert [entry.name for entry in to.iterdir()] == ["notes.txt"]
 
 
 # Format, whether in half precision, what is said.
 REFUSED = [
-    ("nonsense", False, "There are: torchscript, onnx"),
+    ("nonsense", False, "Choose one of: torchscript, onnx"),
     ("-", False, "no format '-'"),  # PyTorch's own row in Ultralytics' table
-    ("engine", False, "TensorRT is exported on an NVIDIA GPU"),
+    ("engine", False, "TensorRT can only be exported on an NVIDIA GPU"),
     ("imx", False, "does not calibrate"),
     ("paddle", True, "no half precision"),
     ("torchscript", True, "only supported on GPU"),
@@ -142,7 +142,7 @@ def test_an_export_that_disagrees_is_kept_and_said(
     check = compare(
         version.weights, tmp_path / "worse.pt", FIGURES, image_size_px=256, any_shape=True, half=False, device="cpu"
     )
-    assert check.agreement is not None and 0 < check.agreement < LEAST_AGREEMENT and not check.agrees
+    assert check.agreement is not None and 0 < check.agreement < MIN_AGREEMENT and not check.agrees
     export = Export(version.name, "onnx", "worse.onnx", False, 256, True, "cpu", check)
     assert not show_export(tmp_path, export, console=Console(width=200))
     assert "Do not use it" in capsys.readouterr().out

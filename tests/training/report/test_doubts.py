@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.domain import Detection, LabelledMask, Mask, Scene
-from training.report.doubts import Case, Doubt, second_look
+from training.report.doubts import Doubt, EvaluatedImage, find_doubts
 
 SHAPE = (40, 100)
 
@@ -28,8 +28,8 @@ def find(label: str, left: int, right: int, score: float = 0.9) -> Detection:
     return Detection(bar(left, right), label, score)
 
 
-def case(truth: Sequence[LabelledMask], found: Sequence[Detection], task_id: int = 7) -> Case:
-    return Case(task_id, task_id + 1000, tuple(truth), Scene(tuple(found)))
+def case(truth: Sequence[LabelledMask], found: Sequence[Detection], task_id: int = 7) -> EvaluatedImage:
+    return EvaluatedImage(task_id, task_id + 1000, tuple(truth), Scene(tuple(found)))
 
 
 # Twenty sarees that were found, elsewhere: the model knows what a saree looks like.
@@ -79,7 +79,7 @@ def test_each_contradiction_is_told(
     found: list[Detection],
     expected: list[tuple[str, str | None, str | None, float]],
 ) -> None:
-    doubts = second_look([*KNOWN, case(truth, found)])
+    doubts = find_doubts([*KNOWN, case(truth, found)])
     assert [said(doubt) for doubt in doubts] == [one[:3] for one in expected]
     assert [doubt.confidence for doubt in doubts] == pytest.approx([one[3] for one in expected], abs=1e-3)
     assert {(doubt.image, doubt.task_id, doubt.annotation_id) for doubt in doubts} <= {(20, 7, 1007)}
@@ -89,7 +89,7 @@ def said(doubt: Doubt) -> tuple[str, str | None, str | None]:
     return (
         doubt.kind,
         doubt.region.label if doubt.region else None,
-        doubt.find.class_name if doubt.find else None,
+        doubt.detection.class_name if doubt.detection else None,
     )
 
 
@@ -101,11 +101,11 @@ def test_the_surest_contradiction_comes_first_and_no_more_than_asked_for() -> No
         case([SAREE], [find("kurta", 0, 40, 0.9)], task_id=3),
         case([SAREE], [], task_id=4),
     ]
-    ranked = second_look(images)
+    ranked = find_doubts(images)
     assert [doubt.task_id for doubt in ranked] == [2, 3, 4, 1]
-    assert second_look(images, most=2) == ranked[:2]
+    assert find_doubts(images, limit=2) == ranked[:2]
 
 
 def test_what_the_mask_leaves_in_doubt_counts() -> None:
     blurred = Detection(bar(60, 80), "blouse", 0.9, mask_score=0.5)
-    assert second_look([case([], [blurred])]) == []
+    assert find_doubts([case([], [blurred])]) == []

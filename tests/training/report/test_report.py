@@ -25,7 +25,7 @@ from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.e2e.annotator import browser_page
 from training.evaluation.held_out import HeldOut
-from training.evaluation.score import scores_of
+from training.evaluation.score import compute_scores
 from training.report.report import write_report
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{$'
@@ -69,7 +69,7 @@ def shifted(mask: Mask, *, by_px: int) -> Mask:
 
 def compared(images: list[HeldOut], *models: list[Scene]) -> Compared:
     own, champion = (
-        scores_of(
+        compute_scores(
             [one.truth for one in images],
             found,
             sizes_wh=[one.image.size_wh for one in images],
@@ -133,9 +133,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory, images: list[HeldOut], foun
 def page(line: list[Version], images: list[HeldOut], found: list[Scene]) -> str:
     path = write_report(
         line[-1],
-        line=line,
+        versions=line,
         held_out=images,
-        found=found,
+        scenes=found,
         config=CONFIG,
         title=f"Sarees {HOSTILE}",
         settings=Settings(label_studio_url=URL),
@@ -236,7 +236,7 @@ def test_the_first_version_of_few_images(line: list[Version], images: list[HeldO
 
 
 def test_without_any_image_it_says_so(line: list[Version]) -> None:
-    write_verdict(line[0], Verdict(True, "No approved image was held out to judge it on.", 0))
+    write_verdict(line[0], Verdict(True, "No approved image was held out to evaluate it on.", 0))
     root = parsed(page(line[:1], [], []))
     assert [section.get("id") for section in root.iter("section")] == list(SECTIONS)
     assert not root.xpath("//img")

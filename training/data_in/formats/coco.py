@@ -19,10 +19,10 @@ from training.data_in.annotated_image import AnnotatedImage, Garment, Source, ou
 from training.data_in.formats.rows_by_image import RowsByImage
 from training.data_in.picture_folder import PictureFolder
 
-CROWD = "crowd (iscrowd): several garments under one outline; --crowds brings them in"
-ATTRIBUTES = "garment's attributes, which regions do not hold"
-NO_OUTLINE = "garment with a box and no outline"
-UNREADABLE = "outline that cannot be read"
+CROWD = "crowd (iscrowd): several garments in one outline (--crowds imports them)"
+ATTRIBUTES = "garment attributes, which regions cannot store"
+NO_OUTLINE = "garment with a box but no outline"
+UNREADABLE = "unreadable outline"
 KEPT = ("image_id", "category_id", "segmentation", "iscrowd", "attribute_ids")
 
 
@@ -46,9 +46,9 @@ def read_coco(file: Path, pictures: PictureFolder, *, crowds: bool) -> Source:
         for annotation in _items(file, "annotations.item"):
             rows.add_row(annotation["image_id"], {key: annotation[key] for key in KEPT if key in annotation})
     except (ijson.JSONError, KeyError, TypeError, AttributeError) as e:
-        raise DatasetError(f"{file} is no whole COCO file: {type(e).__name__} {e}") from e
+        raise DatasetError(f"{file} is not a complete COCO file: {type(e).__name__} {e}") from e
     if not len(rows):
-        raise DatasetError(f"{file} is no COCO file, or lists no images.")
+        raise DatasetError(f"{file} is not a COCO file, or lists no images.")
     return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures, crowds=crowds))
 
 
@@ -77,7 +77,7 @@ def _images(
                 notes.append(garment)
             else:
                 garments.append(garment)
-        yield AnnotatedImage(pictures.named(str(facts["file_name"])), tuple(garments), size_wh, tuple(notes))
+        yield AnnotatedImage(pictures.find_by_name(str(facts["file_name"])), tuple(garments), size_wh, tuple(notes))
 
 
 def _size(facts: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -13,9 +13,9 @@ from backend.label_studio.uploads import UPLOADABLE
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
 from training.data_in.picture_folder import PictureFolder, SetPicture
 
-NOT_KEPT = "item's landmarks, style, scale, occlusion, zoom and viewpoint, which regions do not hold"
-UNREADABLE = "item without an outline that can be read"
-DAMAGED = "file that is no JSON of items"
+NOT_KEPT = "item's landmarks, style, scale, occlusion, zoom and viewpoint, which regions cannot store"
+UNREADABLE = "item without a readable outline"
+DAMAGED = "file that is not a JSON file of items"
 
 
 def read_deepfashion2(files: Sequence[Path], pictures: PictureFolder) -> Source:
@@ -49,4 +49,4 @@ def _picture(file: Path, pictures: PictureFolder) -> SetPicture:
         beside = file.parent.parent / "image" / f"{file.stem}{suffix}"
         if beside.is_file():
             return pictures.picture(beside)
-    return pictures.beside(file.stem)
+    return pictures.find_by_stem(file.stem)

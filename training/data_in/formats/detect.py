@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ ANNOTATION_FOLDERS = ("annotations", "annos")
 
 
 @dataclass(frozen=True)
-class Opening:
+class ReadOptions:
     """How a set is read.
 
     Attributes:
@@ -46,35 +47,35 @@ class Opening:
     image_key: str = "image"
 
 
-def open_set(paths: Sequence[str], form: SetFormat | None, opening: Opening) -> tuple[SetFormat, Source]:
+def open_set(paths: Sequence[str], set_format: SetFormat | None, options: ReadOptions) -> tuple[SetFormat, Source]:
     """Opens a path, and returns its format and the set; several paths or matches of a pattern are photographs.
 
     Raises:
         DatasetError: nothing is there, or its format is unknown.
     """
-    found = _found(paths)
-    form = form or _form_of(found)
-    if form == "photographs":
-        return form, _photographs(found, opening)
-    if len(found) > 1:
-        raise DatasetError(f"Give one path: {len(found)} were given, which only photographs may be.")
-    return form, _open(found[0], form, opening)
+    resolved = _resolve_paths(paths)
+    set_format = set_format or _detect_format(resolved)
+    if set_format == "photographs":
+        return set_format, _photographs(resolved, options)
+    if len(resolved) > 1:
+        raise DatasetError(f"Give one path, not {len(resolved)}. Only photographs may have several.")
+    return set_format, _open(resolved[0], set_format, options)
 
 
-def _found(paths: Sequence[str]) -> list[Path]:
-    found: list[Path] = []
-    for said in paths:
-        path = Path(said).expanduser()
+def _resolve_paths(paths: Sequence[str]) -> list[Path]:
+    resolved: list[Path] = []
+    for argument in paths:
+        path = Path(argument).expanduser()
         matching = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
         if not matching:
-            raise DatasetError(f"There is no file or folder {said}.")
-        found += matching
-    return found
+            raise DatasetError(f"There is no file or folder {argument}.")
+        resolved += matching
+    return resolved
 
 
-def _form_of(found: Sequence[Path]) -> SetFormat:
-    path = found[0]
-    if len(found) > 1 or (path.is_file() and is_picture(path)):
+def _detect_format(paths: Sequence[Path]) -> SetFormat:
+    path = paths[0]
+    if len(paths) > 1 or (path.is_file() and is_picture(path)):
         return "photographs"
     if path.suffix == ".parquet" or (path.is_dir() and _files(path, "*.parquet")):
         return "parquet"
@@ -83,9 +84,9 @@ def _form_of(found: Sequence[Path]) -> SetFormat:
     if path.suffix in (".yaml", ".yml"):
         return "yolo"
     if path.suffix == ".json":
-        return _form_of_json(path)
+        return _detect_json_format(path)
     if not path.is_dir():
-        raise DatasetError(f"{path} is in no format that is known by its name. Say which with --format.")
+        raise DatasetError(f"The format of {path} cannot be told from its name. Name it with --format.")
     if _annos(path):
         return "deepfashion2"
     if yolo_images(path):
@@ -96,10 +97,12 @@ def _form_of(found: Sequence[Path]) -> SetFormat:
         return "masks"
     if pictures_below(path):
         return "photographs"
-    raise DatasetError(f"{path} holds no images, and no set in a format that is known. Say which with --format.")
+    raise DatasetError(
+        f"{path} contains neither images nor a data set in a known format. Name the format with --format."
+    )
 
 
-def _form_of_json(path: Path) -> SetFormat:
+def _detect_json_format(path: Path) -> SetFormat:
     """Recognises the format by the first keys of the file."""
     try:
         with path.open("rb") as stream:
@@ -111,61 +114,52 @@ def _form_of_json(path: Path) -> SetFormat:
                 if prefix == "" and event == "map_key" and str(value).startswith("item"):
                     return "deepfashion2"
     except (ijson.JSONError, OSError) as e:
-        raise DatasetError(f"{path} is no JSON file that can be read: {e}") from e
-    raise DatasetError(f"{path} is neither COCO, nor DeepFashion2, nor an export of Label Studio.")
+        raise DatasetError(f"{path} cannot be read as JSON: {e}") from e
+    raise DatasetError(f"{path} is neither COCO, DeepFashion2 nor a Label Studio export.")
 
 
-def _open(path: Path, form: SetFormat, opening: Opening) -> Source:
+def _open(path: Path, set_format: SetFormat, options: ReadOptions) -> Source:
     folder = path if path.is_dir() else path.parent
-    match form:
+    match set_format:
         case "coco":
             file = _only_coco(path)
-            return read_coco(file, _pictures(file.parent, opening), crowds=opening.crowds)
+            return read_coco(file, _pictures(file.parent, options), crowds=options.crowds)
         case "imaterialist":
-            return read_imaterialist(path, _pictures(folder, opening))
+            return read_imaterialist(path, _pictures(folder, options))
         case "label-studio":
-            return read_label_studio(path, _pictures(folder, opening), image_key=opening.image_key)
+            return read_label_studio(path, _pictures(folder, options), image_key=options.image_key)
         case "deepfashion2":
             files = [path] if path.is_file() else _annos(path)
-            return read_deepfashion2(files, _pictures(folder, opening))
+            return read_deepfashion2(files, _pictures(folder, options))
         case "parquet":
             files = [path] if path.is_file() else _files(path, "*.parquet")
-            return read_parquet(files, class_names(opening.classes, [folder]))
+            return read_parquet(files, class_names(options.classes, [folder]))
         case "yolo":
             listed = [path] if path.is_file() else _files(folder, "data.yaml")[:1]
-            names = yolo_names(listed[0]) if listed and not opening.classes else class_names(opening.classes, [folder])
-            return read_yolo(yolo_images(folder), _pictures(folder, opening), names)
+            names = yolo_names(listed[0]) if listed and not options.classes else class_names(options.classes, [folder])
+            return read_yolo(yolo_images(folder), _pictures(folder, options), names)
         case "masks":
-            names = class_names(opening.classes, [folder, folder.parent])
-            return read_index_masks(_masks(folder), _pictures(folder, opening), names)
+            names = class_names(options.classes, [folder, folder.parent])
+            return read_index_masks(_masks(folder), _pictures(folder, options), names)
         case _:
-            raise ValueError(f"'{form}' is no format of a set.")
+            raise ValueError(f"'{set_format}' is no format of a set.")
 
 
-def _photographs(found: Sequence[Path], opening: Opening) -> Source:
-    folders = [path for path in found if path.is_dir()]
-    if folders and len(found) == 1:
+def _photographs(paths: Sequence[Path], options: ReadOptions) -> Source:
+    folders = [path for path in paths if path.is_dir()]
+    if folders and len(paths) == 1:
         return read_photographs(pictures_below(folders[0]), PictureFolder(folders[0]))
-    files = [file for path in found for file in (pictures_below(path) if path.is_dir() else [path])]
-    others = [str(file) for file in files if not is_picture(file)]
-    if others:
-        raise DatasetError(f"{others[0]} is no image that Label Studio takes (JPEG, PNG, WebP, BMP).")
-    root = opening.images or _common([file.parent for file in files])
+    files = [file for path in paths for file in (pictures_below(path) if path.is_dir() else [path])]
+    unsupported = [str(file) for file in files if not is_picture(file)]
+    if unsupported:
+        raise DatasetError(f"{unsupported[0]} is not an image that Label Studio accepts (JPEG, PNG, WebP, BMP).")
+    root = options.images or Path(os.path.commonpath([file.parent.absolute() for file in files]))
     return read_photographs(files, PictureFolder(root))
 
 
-def _common(folders: Sequence[Path]) -> Path:
-    """Returns the deepest folder that each of the folders is or lies in."""
-    first, *others = {folder.absolute(): None for folder in folders}
-    shared = [first, *first.parents]
-    return Path(
-        *next(candidate for candidate in shared if all(other.is_relative_to(candidate) for other in others)).parts
-    )
-
-
-def _pictures(folder: Path, opening: Opening) -> PictureFolder:
+def _pictures(folder: Path, options: ReadOptions) -> PictureFolder:
     beside = folder.parent if folder.name.lower() in ANNOTATION_FOLDERS else folder
-    return PictureFolder(opening.images or beside)
+    return PictureFolder(options.images or beside)
 
 
 def _annos(folder: Path) -> list[Path]:
@@ -186,7 +180,7 @@ def _coco_files(folder: Path) -> list[Path]:
 
 def _is_coco(file: Path) -> bool:
     try:
-        return _form_of_json(file) == "coco"
+        return _detect_json_format(file) == "coco"
     except DatasetError:
         return False
 
@@ -198,7 +192,9 @@ def _only_coco(path: Path) -> Path:
     if len(files) != 1:
         names = ", ".join(file.name for file in files)
         raise DatasetError(
-            f"{path} holds {len(files)} COCO files ({names}): name one." if files else f"{path} holds no COCO file."
+            f"{path} contains {len(files)} COCO files ({names}). Give the path of one."
+            if files
+            else f"{path} contains no COCO file."
         )
     return files[0]
 

@@ -37,7 +37,7 @@ def read_imaterialist(file: Path, pictures: PictureFolder) -> Source:
                 rows.add_image(row["ImageId"], {key: row[key] for key in ("ImageId", "Height", "Width")})
                 rows.add_row(row["ImageId"], {key: row[key] for key in row if key in (*COLUMNS, "AttributesIds")})
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as e:
-        raise DatasetError(f"{file} is no table of iMaterialist ({', '.join(COLUMNS)}): {e}") from e
+        raise DatasetError(f"{file} is not an iMaterialist table ({', '.join(COLUMNS)}): {e}") from e
     return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures))
 
 
@@ -45,14 +45,14 @@ def _names(file: Path) -> Mapping[str, str]:
     try:
         return {str(category["id"]): str(category["name"]) for category in json.loads(file.read_bytes())["categories"]}
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise DatasetError(f"The names of the classes cannot be read from {file}: {e}") from e
+        raise DatasetError(f"The class names cannot be read from {file}: {e}") from e
 
 
 def _images(rows: RowsByImage, names: Mapping[str, str], pictures: PictureFolder) -> Iterator[AnnotatedImage]:
-    for facts, instances in rows:
+    for facts, garment_rows in rows:
         size_wh = int(float(facts["Width"])), int(float(facts["Height"]))
         garments, notes = [], []
-        for row in instances:
+        for row in garment_rows:
             # In 2019 the attributes followed the class, as in 6_1_3; since 2020 they have their own column.
             number, _, attributes = str(row["ClassId"]).partition("_")
             if attributes or row.get("AttributesIds"):
@@ -64,7 +64,7 @@ def _images(rows: RowsByImage, names: Mapping[str, str], pictures: PictureFolder
                 garments.append(Garment(names.get(number, number), mask=mask))
         name = str(facts["ImageId"])
         yield AnnotatedImage(
-            pictures.named(name if "." in name else f"{name}.jpg"), tuple(garments), size_wh, tuple(notes)
+            pictures.find_by_name(name if "." in name else f"{name}.jpg"), tuple(garments), size_wh, tuple(notes)
         )
 
 

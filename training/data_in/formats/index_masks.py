@@ -25,30 +25,34 @@ LIP = (
     "Jumpsuits", "Scarf", "Skirt", "Face", "Left-arm", "Right-arm", "Left-leg", "Right-leg", "Left-shoe", "Right-shoe",
 )  # fmt: skip
 KNOWN = {"atr": ATR, "lip": LIP}
-NO_MASK = "mask that is no picture of numbers (it has colours, or cannot be read)"
+NO_MASK = "mask that is not an index image (it has colours, or cannot be read)"
 
 Index = npt.NDArray[np.integer]
 
 
-def class_names(said: str, beside: Sequence[Path]) -> Mapping[int, str]:
+def class_names(names_source: str, folders: Sequence[Path]) -> Mapping[int, str]:
     """Returns the class names by number; empty where no file gives them.
 
     Args:
-        said: `atr`, `lip`, or the path of a text file with one name per line, the name of 0 first.
-        beside: folders that are searched for such a file, `labels.txt` or `classes.txt`, where `said` is empty.
+        names_source: `atr`, `lip`, or the path of a text file with one name per line, the name of 0 first.
+        folders: searched for such a file, `labels.txt` or `classes.txt`, where `names_source` is empty.
 
     Raises:
-        DatasetError: the file that `said` names does not exist.
+        DatasetError: the file that `names_source` names does not exist.
     """
-    if said.lower() in KNOWN:
-        return dict(enumerate(KNOWN[said.lower()]))
-    files = [Path(said)] if said else [folder / name for folder in beside for name in ("labels.txt", "classes.txt")]
+    if names_source.lower() in KNOWN:
+        return dict(enumerate(KNOWN[names_source.lower()]))
+    files = (
+        [Path(names_source)]
+        if names_source
+        else [folder / name for folder in folders for name in ("labels.txt", "classes.txt")]
+    )
     for file in files:
         if file.is_file():
             lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
             return {number: line for number, line in enumerate(lines) if line}
-    if said:
-        raise DatasetError(f"There is no file {said} of class names; 'atr' and 'lip' are known without one.")
+    if names_source:
+        raise DatasetError(f"The file of class names {names_source} does not exist. Only 'atr' and 'lip' need no file.")
     return {}
 
 
@@ -61,9 +65,9 @@ def _images(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, 
     for file in masks:
         index = read_index(file)
         if index is None:
-            yield AnnotatedImage(pictures.beside(file.stem), notes=(NO_MASK,))
+            yield AnnotatedImage(pictures.find_by_stem(file.stem), notes=(NO_MASK,))
         else:
-            yield AnnotatedImage(pictures.beside(file.stem), garments_in(index, names), _size_wh(index))
+            yield AnnotatedImage(pictures.find_by_stem(file.stem), garments_in(index, names), _size_wh(index))
 
 
 def read_index(source: Path | bytes) -> Index | None:
@@ -85,7 +89,7 @@ def read_index(source: Path | bytes) -> Index | None:
 def garments_in(index: Index, names: Mapping[int, str]) -> tuple[Garment, ...]:
     """Returns a garment for each number but 0, with all pixels of that number; its regions are separated later."""
     return tuple(
-        Garment(names.get(int(number), str(number)), mask=index == number, apart=True)
+        Garment(names.get(int(number), str(number)), mask=index == number, is_class_mask=True)
         for number in np.unique(index)
         if number
     )

@@ -20,12 +20,12 @@ from training.annotations.truth import parts_of_garments
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source
 from training.data_in.picture_folder import PictureFolder, SetPicture
 
-PREDICTIONS = "task with predictions and no annotation"
-RECTANGLE = "rectangle, which is no outline"
-UNREADABLE = "region that cannot be read"
-OTHER_SIZE = "region whose image has another size than that of the first"
-MORE = "annotation besides a task's latest"
-IMAGE_WORDS = ("/data/", "http://", "https://", "s3://", "gs://", "azure-blob://")
+PREDICTIONS = "task with predictions but no annotation"
+RECTANGLE = "rectangle, which is not an outline"
+UNREADABLE = "unreadable region"
+OTHER_SIZE = "region with another image size than the first region"
+OLDER = "older annotation of the same task"
+IMAGE_PREFIXES = ("/data/", "http://", "https://", "s3://", "gs://", "azure-blob://")
 
 
 def read_label_studio(file: Path, pictures: PictureFolder, *, image_key: str) -> Source:
@@ -42,7 +42,7 @@ def read_label_studio(file: Path, pictures: PictureFolder, *, image_key: str) ->
     try:
         count = sum(1 for _ in _tasks(file))
     except (ijson.JSONError, TypeError, ValueError) as e:
-        raise DatasetError(f"{file} is no whole JSON export of Label Studio: {e}") from e
+        raise DatasetError(f"{file} is not a complete JSON export of Label Studio: {e}") from e
     return Source(file.stem, pictures.root, count, _images(file, pictures, image_key))
 
 
@@ -60,28 +60,28 @@ def _images(file: Path, pictures: PictureFolder, image_key: str) -> Iterator[Ann
         if not url:
             raise DatasetError(f"Task {number} of {file} has no image under the key '{image_key}'.")
         approved = approved_annotations([{**task, "id": number}], with_auto_accepted=True)
-        made = [annotation for annotation in task.get("annotations") or [] if not annotation.get("was_cancelled")]
-        notes = [MORE] * (len(made) - 1)
-        if not made and task.get("predictions"):
+        submitted = [annotation for annotation in task.get("annotations") or [] if not annotation.get("was_cancelled")]
+        notes = [OLDER] * (len(submitted) - 1)
+        if not submitted and task.get("predictions"):
             notes.append(PREDICTIONS)
         garments, size_wh = _garments(approved[0].result, notes) if approved else ((), None)
         yield AnnotatedImage(_picture(url, pictures), garments, size_wh, tuple(notes))
 
 
 def _url(data: Mapping[str, Any], image_key: str) -> str:
-    said = image_in(data, image_key)
-    if isinstance(said, str):
-        return said
-    urls = [value for value in data.values() if isinstance(value, str) and value.startswith(IMAGE_WORDS)]
+    url = image_in(data, image_key)
+    if isinstance(url, str):
+        return url
+    urls = [value for value in data.values() if isinstance(value, str) and value.startswith(IMAGE_PREFIXES)]
     return urls[0] if len(urls) == 1 else ""
 
 
 def _picture(url: str, pictures: PictureFolder) -> SetPicture:
     name = image_name(url)
-    found = pictures.named(name)
-    if not found.is_there:
-        found = pictures.named(PurePosixPath(name).name)
-    return found if found.is_there else SetPicture(name, url=url)
+    picture = pictures.find_by_name(name)
+    if not picture.is_found:
+        picture = pictures.find_by_name(PurePosixPath(name).name)
+    return picture if picture.is_found else SetPicture(name, url=url)
 
 
 def _garments(

@@ -18,7 +18,7 @@ from training.data_in.formats.index_masks import NO_MASK, garments_in, read_inde
 from training.data_in.picture_folder import SetPicture
 
 # How many rows are in memory at a time.
-AT_ONCE = 16
+BATCH_ROWS = 16
 COLUMNS = ("image", "mask")
 EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
 
@@ -31,12 +31,12 @@ def read_parquet(files: Sequence[Path], names: Mapping[int, str]) -> Source:
     """
     try:
         for file in files:
-            lacking = [name for name in COLUMNS if name not in polars.read_parquet_schema(file)]
-            if lacking:
-                raise DatasetError(f"{file} has no column '{lacking[0]}'.")
+            missing = [name for name in COLUMNS if name not in polars.read_parquet_schema(file)]
+            if missing:
+                raise DatasetError(f"{file} has no column '{missing[0]}'.")
         count = sum(int(polars.scan_parquet(file).select(polars.len()).collect().item()) for file in files)
     except (PolarsError, OSError) as e:
-        raise DatasetError(f"{file} cannot be read as parquet: {e}") from e
+        raise DatasetError(f"{file} cannot be read as Parquet: {e}") from e
     return Source(files[0].stem, None, count, _images(files, names))
 
 
@@ -44,7 +44,7 @@ def _images(files: Sequence[Path], names: Mapping[int, str]) -> Iterator[Annotat
     for file in files:
         frame = polars.scan_parquet(file).select(COLUMNS)
         number = 0
-        while len(rows := frame.slice(number, AT_ONCE).collect()):
+        while len(rows := frame.slice(number, BATCH_ROWS).collect()):
             for image, mask in rows.iter_rows():
                 yield _image(f"{file.stem}_{number:06d}", _bytes(image), _bytes(mask), names)
                 number += 1
@@ -60,8 +60,8 @@ def _image(name: str, image: bytes | None, mask: bytes | None, names: Mapping[in
 
 def _bytes(cell: Any) -> bytes | None:
     """Returns the bytes in a cell, which is Hugging Face's `{"bytes": …, "path": …}` or plain bytes."""
-    found = cell.get("bytes") if isinstance(cell, dict) else cell
-    return found if isinstance(found, bytes) and found else None
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    return content if isinstance(content, bytes) and content else None
 
 
 def _extension(encoded: bytes | None) -> str:

@@ -35,5 +35,5 @@ class RowsByImage:
         """Yields each image's facts, and its rows in the order in which they were added."""
         self._rows.execute("CREATE INDEX IF NOT EXISTS by_image ON row (image)")
         for image, facts in self._rows.execute("SELECT id, body FROM image ORDER BY rowid"):
-            found = self._rows.execute("SELECT body FROM row WHERE image = ? ORDER BY rowid", (image,))
-            yield json.loads(facts), [json.loads(body) for (body,) in found]
+            rows = self._rows.execute("SELECT body FROM row WHERE image = ? ORDER BY rowid", (image,))
+            yield json.loads(facts), [json.loads(body) for (body,) in rows]

@@ -15,7 +15,7 @@ from training.data_in.annotated_image import AnnotatedImage, Garment, Source, ou
 from training.data_in.picture_folder import PictureFolder, SetPicture, is_picture
 
 BOX = "box without an outline"
-UNREADABLE = "line that is no class and outline"
+UNREADABLE = "line that is not a class and an outline"
 # A line of a class and a box has this many numbers after the class.
 BOX_NUMBERS = 4
 
@@ -27,11 +27,11 @@ def read_yolo(images: Sequence[Path], pictures: PictureFolder, names: Mapping[in
 
 def yolo_images(folder: Path) -> list[Path]:
     """Lists the images in or below each `images` folder that has a `labels` folder beside it, in path order."""
-    found = []
+    files = []
     for images in sorted(path for path in [folder, *folder.rglob("images")] if path.name == "images" and path.is_dir()):
         if images.with_name("labels").is_dir():
-            found += [file for file in sorted(images.rglob("*")) if is_picture(file) and file.is_file()]
-    return found
+            files += [file for file in sorted(images.rglob("*")) if is_picture(file) and file.is_file()]
+    return files
 
 
 def yolo_names(file: Path) -> Mapping[int, str]:

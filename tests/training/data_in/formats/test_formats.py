@@ -35,38 +35,38 @@ from tests.training.data_in.sets import (
     write_coco,
 )
 from training.data_in.annotated_image import Garment, outline_of
-from training.data_in.class_mapping import Mapping, read_mapping
+from training.data_in.class_mapping import ClassMapping, read_mapping
 from training.data_in.formats.coco import run_lengths_to_mask
-from training.data_in.formats.detect import Opening, open_set
+from training.data_in.formats.detect import ReadOptions, open_set
 from training.data_in.formats.index_masks import garments_in
-from training.data_in.mask_cleaning import Cleaning, cleaned
+from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import PictureFolder, SetPicture
 from training.data_out.coco import write_coco as write_own_coco
 from training.data_out.garment_images import GarmentImage
 from training.data_out.index_masks import write_index_masks
 
-MAPPING = Mapping(parse_label_config(CONFIG))
+MAPPING = ClassMapping(parse_label_config(CONFIG))
 
 
 @pytest.mark.parametrize("make", SETS, ids=lambda make: make.__name__)
 def test_a_set_is_found_by_itself_and_read_as_it_was_drawn(make: Callable[[Path], Set], tmp_path: Path) -> None:
     made = make(tmp_path / "set")
-    form, source = open_set([str(made.path)], None, Opening(**made.options))
+    form, source = open_set([str(made.path)], None, ReadOptions(**made.options))
     assert form == made.form
     images = list(source.images)
     assert len(images) == source.count
     notes = [note for image in images for note in image.notes]
-    notes += ["not there" for image in images if not image.picture.is_there]
+    notes += ["missing image" for image in images if not image.picture.is_found]
     assert all(any(words in note for note in notes) for words in made.left_out), notes
     found = {}
     unmapped = set()
     for image in images:
-        if not image.picture.is_there:
+        if not image.picture.is_found:
             continue
-        garments = [one for one in cleaned(image.garments, SIZE, Cleaning()) if one is not None]
+        garments = [one for one in cleaned(image.garments, SIZE, MaskCleaning()) if one is not None]
         unmapped |= {one.name for one in garments if MAPPING.label_for(one.name) is None}
         found[upload_name(Path(image.picture.name))] = [
-            (label, one.drawn(SIZE)) for one in garments if (label := MAPPING.label_for(one.name)) is not None
+            (label, one.to_mask(SIZE)) for one in garments if (label := MAPPING.label_for(one.name)) is not None
         ]
     assert unmapped == made.unmapped
     assert found.keys() == made.garments.keys()
@@ -124,7 +124,7 @@ NAMES = [
 
 @pytest.mark.parametrize(("name", "label"), NAMES)
 def test_classes_become_labels(name: str, label: str | None) -> None:
-    assert Mapping(MAPPING.config, {"trousers": "pants", "hat": None}).label_for(name) == label
+    assert ClassMapping(MAPPING.config, {"trousers": "pants", "hat": None}).label_for(name) == label
 
 
 def test_a_mapping_file(tmp_path: Path) -> None:
@@ -136,17 +136,17 @@ def test_a_mapping_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"labels that the project lacks: kilt\. It has: shirt"):
         read_mapping(file, MAPPING.config)
     file.write_text("- trousers\n")
-    with pytest.raises(DatasetError, match="no list of"):
+    with pytest.raises(DatasetError, match="not a list of"):
         read_mapping(file, MAPPING.config)
     with pytest.raises(DatasetError, match="cannot be read"):
         read_mapping(tmp_path / "none.yaml", MAPPING.config)
 
 
-def in_index(index: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], cleaning: Cleaning) -> list[tuple[str, int]]:
+def in_index(index: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], cleaning: MaskCleaning) -> list[tuple[str, int]]:
     """Names and areas of what is left of an index mask; 0 for what is too small."""
     names = {1: "dress", 2: "bag"}
     left = cleaned(garments_in(index.astype(np.int64), names), (index.shape[1], index.shape[0]), cleaning)
-    return [("", 0) if one is None else (one.name, int(one.drawn((1, 1)).sum())) for one in left]
+    return [("", 0) if one is None else (one.name, int(one.to_mask((1, 1)).sum())) for one in left]
 
 
 def test_regions_are_taken_apart_and_cleaned() -> None:
@@ -157,13 +157,13 @@ def test_regions_are_taken_apart_and_cleaned() -> None:
     index[150:160, 200:210] = 1  # another dress, of 100
     index[0, 299] = 1  # a speck
     whole = 10_000 - 100 - 400
-    assert in_index(index, Cleaning()) == [("dress", 1), ("dress", whole), ("dress", 100), ("bag", 400)]
-    assert in_index(index, Cleaning(min_area_px=200)) == [("", 0), ("dress", whole), ("", 0), ("bag", 400)]
+    assert in_index(index, MaskCleaning()) == [("dress", 1), ("dress", whole), ("dress", 100), ("bag", 400)]
+    assert in_index(index, MaskCleaning(min_area_px=200)) == [("", 0), ("dress", whole), ("", 0), ("bag", 400)]
     # The bag is no hole.
     filled = [("dress", 1), ("dress", whole + 100), ("dress", 100), ("bag", 400)]
-    assert in_index(index, Cleaning(fill_holes=True)) == filled
+    assert in_index(index, MaskCleaning(fill_holes=True)) == filled
     # A speck is small in the image, and beside what the class has else.
-    assert in_index(index, Cleaning(remove_specks=True)) == [("dress", whole), ("dress", 100), ("bag", 400)]
+    assert in_index(index, MaskCleaning(remove_specks=True)) == [("dress", whole), ("dress", 100), ("bag", 400)]
 
 
 def test_what_is_damaged_is_said(tmp_path: Path) -> None:
@@ -171,32 +171,32 @@ def test_what_is_damaged_is_said(tmp_path: Path) -> None:
     save(tmp_path / "b" / "x.jpg", 2)
     file = tmp_path / "set.json"
     write_coco(file, ["x.jpg"], ["dress"], [(1, 0, [body(0.0)], 0)])
-    source = open_set([str(file)], None, Opening())[1]
-    with pytest.raises(DatasetError, match=r"Several images .* called 'x\.jpg': say which folder, with --images"):
+    source = open_set([str(file)], None, ReadOptions())[1]
+    with pytest.raises(DatasetError, match=r"Several images .* called 'x\.jpg': name the right folder with --images"):
         list(source.images)
-    assert next(open_set([str(file)], None, Opening(images=tmp_path / "b"))[1].images).picture.is_there
+    assert next(open_set([str(file)], None, ReadOptions(images=tmp_path / "b"))[1].images).picture.is_found
     text = file.read_text()
     file.write_text(text[: len(text) // 2])
-    with pytest.raises(DatasetError, match="no whole COCO file"):
-        open_set([str(file)], "coco", Opening())
+    with pytest.raises(DatasetError, match="not a complete COCO file"):
+        open_set([str(file)], "coco", ReadOptions())
     file.write_text('{"some": "thing"}')
     with pytest.raises(DatasetError, match="neither COCO"):
-        open_set([str(file)], None, Opening())
+        open_set([str(file)], None, ReadOptions())
     with pytest.raises(DatasetError, match="There is no file or folder"):
-        open_set([str(tmp_path / "none")], None, Opening())
+        open_set([str(tmp_path / "none")], None, ReadOptions())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="holds no images"):
-        open_set([str(tmp_path / "empty")], None, Opening())
+    with pytest.raises(DatasetError, match="contains neither images"):
+        open_set([str(tmp_path / "empty")], None, ReadOptions())
     polars.DataFrame({"picture": [b""]}).write_parquet(tmp_path / "other.parquet")
     with pytest.raises(DatasetError, match="no column 'image'"):
-        open_set([str(tmp_path / "other.parquet")], None, Opening())
+        open_set([str(tmp_path / "other.parquet")], None, ReadOptions())
     (tmp_path / "no.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(DatasetError, match="cannot be read as parquet"):
-        open_set([str(tmp_path / "no.parquet")], None, Opening())
-    with pytest.raises(DatasetError, match=r"no file shoes\.txt of class names"):
-        open_set([str(tmp_path / "a")], "masks", Opening(classes="shoes.txt"))
+    with pytest.raises(DatasetError, match="cannot be read as Parquet"):
+        open_set([str(tmp_path / "no.parquet")], None, ReadOptions())
+    with pytest.raises(DatasetError, match=r"class names shoes\.txt does not exist"):
+        open_set([str(tmp_path / "a")], "masks", ReadOptions(classes="shoes.txt"))
     with pytest.raises(DatasetError, match="Give one path"):
-        open_set([str(tmp_path / "a"), str(tmp_path / "b")], "coco", Opening())
+        open_set([str(tmp_path / "a"), str(tmp_path / "b")], "coco", ReadOptions())
 
 
 def test_no_name_leaves_the_folder(tmp_path: Path) -> None:
@@ -204,20 +204,20 @@ def test_no_name_leaves_the_folder(tmp_path: Path) -> None:
     save(tmp_path / "set" / "x.jpg", 1)
     pictures = PictureFolder(tmp_path / "set")
     for name in ("../secret.jpg", str(tmp_path / "secret.jpg"), "..\\secret.jpg"):
-        assert not pictures.named(name).is_there
+        assert not pictures.find_by_name(name).is_found
 
 
 def test_photographs_by_pattern_and_one_by_one(tmp_path: Path) -> None:
     for number, name in enumerate(("a.jpg", "b.jpg", "c/d.png")):
         save(tmp_path / name, number)
-    form, source = open_set([str(tmp_path / "*.jpg")], None, Opening())
+    form, source = open_set([str(tmp_path / "*.jpg")], None, ReadOptions())
     assert form == "photographs"
     assert [image.picture.name for image in source.images] == ["a.jpg", "b.jpg"]
-    several = open_set([str(tmp_path / "a.jpg"), str(tmp_path / "c" / "d.png")], None, Opening())[1]
+    several = open_set([str(tmp_path / "a.jpg"), str(tmp_path / "c" / "d.png")], None, ReadOptions())[1]
     assert [image.picture.name for image in several.images] == ["a.jpg", "c/d.png"]
     (tmp_path / "e.txt").write_text("no image")
-    with pytest.raises(DatasetError, match="no image that Label Studio takes"):
-        open_set([str(tmp_path / "a.jpg"), str(tmp_path / "e.txt")], None, Opening())
+    with pytest.raises(DatasetError, match="not an image that Label Studio accepts"):
+        open_set([str(tmp_path / "a.jpg"), str(tmp_path / "e.txt")], None, ReadOptions())
 
 
 def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
@@ -234,20 +234,20 @@ def test_masks_in_colour_are_no_numbers(tmp_path: Path) -> None:
     save(tmp_path / "images" / "x.jpg", 1)
     (tmp_path / "masks").mkdir()
     Image.fromarray(photograph(1)).save(tmp_path / "masks" / "x.png")
-    (image,) = open_set([str(tmp_path)], "masks", Opening())[1].images
+    (image,) = open_set([str(tmp_path)], "masks", ReadOptions())[1].images
     assert not image.garments and "has colours" in image.notes[0]
 
 
 def test_crowds_come_in_where_asked_for(tmp_path: Path) -> None:
     save(tmp_path / "x.jpg", 1)
     write_coco(tmp_path / "set.json", ["x.jpg"], ["dress"], [(1, 0, uncompressed(ring()), 1)])
-    (image,) = open_set([str(tmp_path)], None, Opening(crowds=True))[1].images
-    assert [one.name for one in image.garments] == ["dress"] and (image.garments[0].drawn(SIZE) == ring()).all()
+    (image,) = open_set([str(tmp_path)], None, ReadOptions(crowds=True))[1].images
+    assert [one.name for one in image.garments] == ["dress"] and (image.garments[0].to_mask(SIZE) == ring()).all()
 
 
 def peak_bytes(file: Path) -> int:
     tracemalloc.start()
-    for _ in open_set([str(file)], "coco", Opening())[1].images:
+    for _ in open_set([str(file)], "coco", ReadOptions())[1].images:
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -269,7 +269,7 @@ def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
 
 def test_a_union_of_parts_is_one_mask() -> None:
     both = Garment("top", tuple(np.array(one).reshape(-1, 2) for one in (blob(30, 30), blob(36, 30))))
-    assert (both.drawn(SIZE) == (drawn(blob(30, 30)) | drawn(blob(36, 30)))).all()
+    assert (both.to_mask(SIZE) == (drawn(blob(30, 30)) | drawn(blob(36, 30)))).all()
 
 
 @pytest.mark.parametrize("form", ["coco", "masks"])
@@ -280,9 +280,11 @@ def test_what_drape_exports_comes_in_again(form: str, tmp_path: Path) -> None:
         write_own_coco([image], LABELS, tmp_path, outlines="rle", outlining=Outlining())
     else:
         write_index_masks([image], LABELS, tmp_path)
-    found, source = open_set([str(tmp_path)], None, Opening())
+    found, source = open_set([str(tmp_path)], None, ReadOptions())
     assert found == form
     (again,) = source.images
-    assert again.picture.is_there
-    garments = [(one.name, one.drawn(SIZE)) for one in cleaned(again.garments, SIZE, Cleaning()) if one is not None]
+    assert again.picture.is_found
+    garments = [
+        (one.name, one.to_mask(SIZE)) for one in cleaned(again.garments, SIZE, MaskCleaning()) if one is not None
+    ]
     assert alike(garments, [(one.label, one.mask) for one in worn])

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from backend.label_studio.label_config import parse_label_config
 from label_studio_config.palettes import PALETTES, file_of
 from launcher.cli import app
-from launcher.commands.label_config import label_config_for
+from launcher.commands.options import label_config_for
 from launcher.errors import LauncherError
 
 
@@ -25,8 +25,8 @@ def test_a_label_config_is_chosen_in_one_of_three_ways(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("palette", "labels", "config", "said"),
     [
-        ("saree", "a,b", None, "Give one of"),
-        ("sari", "", None, r"no palette 'sari'. There are: saree, indo_western"),
+        ("saree", "a,b", None, "Give only one of"),
+        ("sari", "", None, r"no palette 'sari'. The palettes are: saree, indo_western"),
         ("", "", Path("missing.xml"), r"missing\.xml cannot be read"),
     ],
 )

@@ -1,0 +1,47 @@
+"""Options that several commands share, and the label config that a command's options select."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from label_studio_config.palette_xml import palette as palette_of
+from label_studio_config.palettes import PALETTES
+from launcher.errors import LauncherError
+
+Project = Annotated[int, typer.Option(help="Project id in Label Studio.")]
+DataDir = Annotated[Path | None, typer.Option(help="Data directory. Default: var.")]
+StudioVenv = Annotated[Path, typer.Option(help="Virtual environment that Label Studio is installed in.")]
+Mapping = Annotated[
+    Path | None, typer.Option(help="YAML or JSON file, `their class: our label`; an empty label leaves the class out.")
+]
+Wait = Annotated[bool, typer.Option(help="Show the progress until it is done; Ctrl-C leaves the jobs running.")]
+STUDIO_VENV = Path(".venv-label-studio")
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Splits an option's comma-separated values; each value is returned once, in order."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def label_config_for(*, palette: str, labels: str, config: Path | None) -> str | None:
+    """Returns the XML for a shipped palette, for comma-separated labels or from a file; None if no option is given.
+
+    Raises:
+        LauncherError: more than one option is given, the palette does not exist, or the file cannot be read.
+    """
+    if sum(map(bool, (palette, labels, config))) > 1:
+        raise LauncherError("Give only one of --palette, --labels and --config.")
+    if config is not None:
+        try:
+            return config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise LauncherError(f"{config} cannot be read: {e}") from e
+    if palette:
+        if palette not in PALETTES:
+            raise LauncherError(f"There is no palette '{palette}'. The palettes are: {', '.join(PALETTES)}.")
+        return palette_of(PALETTES[palette])
+    values = split_list(labels)
+    return palette_of(values) if values else None
