@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("backend", "training", "label_studio_config", "launcher")
 # By the names that they are imported by; Jinja2, which it pins too, is a dependency of our own.

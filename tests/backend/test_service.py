@@ -46,6 +46,7 @@ print(before, cv2.getNumThreads())
 """
 
 
+@pytest.mark.slow
 def test_opencv_has_no_threads_that_ultralytics_could_take_away(tmp_path: Path) -> None:
     environment = {**os.environ, "DATA_DIR": str(tmp_path), "YOLO_CONFIG_DIR": str(tmp_path)}
     done = subprocess.run(

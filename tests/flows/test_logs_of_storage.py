@@ -30,6 +30,7 @@ def logged() -> Iterator[io.StringIO]:
         logging.getLogger(name).setLevel(level)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_away_tells_no_credentials(logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     told = {
         "AWS_ACCESS_KEY_ID": "known",

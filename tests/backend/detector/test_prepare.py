@@ -18,6 +18,8 @@ from backend.registry.registry import Registry, Version
 from backend.settings import Settings
 from label_studio_config.demo.figures import LABELS, draw_figure
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(300, 312)
 
 

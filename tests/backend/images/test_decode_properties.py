@@ -231,6 +231,7 @@ LARGE: list[tuple[str, Callable[[], bytes]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [case[1] for case in LARGE], ids=[case[0] for case in LARGE])
 def test_a_large_picture_takes_the_memory_of_itself_and_of_what_comes_back(
     content: Callable[[], bytes], tmp_path: Path
@@ -254,6 +255,7 @@ def away() -> ImageStore:
     return store("http://127.0.0.1:1")
 
 
+@pytest.mark.slow
 @given(st.one_of(WORDS, WORDS.map("http://127.0.0.1:1/{}".format), WORDS.map("s3://{}".format), st.text()))
 def test_any_text_is_an_address_or_is_not(away: ImageStore, url: str) -> None:
     with pytest.raises(DrapeError) as refused:
@@ -347,6 +349,7 @@ def test_a_server_that_sends_what_it_likes_is_left(hostile: str, path: str, time
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_large_picture_waits_for_another() -> None:
     content, large_image_lock = saved(Pillow.new("L", (6000, 5000)), "JPEG"), threading.Lock()
     decoded = threading.Event()

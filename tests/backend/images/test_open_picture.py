@@ -21,6 +21,7 @@ except UnidentifiedImageError:
 PATCHED = "import ultralytics; from ultralytics.utils import patches"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [("", ""), (PATCHED, ""), ("", PATCHED)])
 def test_no_image_is_said_whatever_was_imported(first: str, then: str) -> None:
     script = SCRIPT.format(first=first, then=then)

@@ -92,6 +92,7 @@ class Counted(Folder):
         return super().list_under(under)
 
 
+@pytest.mark.slow
 def test_what_one_machine_does_the_other_sees_within_seconds(shared: Storage, tmp_path: Path) -> None:
     one, other = machine(shared, tmp_path, "one"), machine(shared, tmp_path, "other")
     assert other.champion(PROJECT) is None and other.versions(PROJECT) == []

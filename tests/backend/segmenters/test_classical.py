@@ -61,6 +61,7 @@ def asked(figure: Figure, prompt: Prompt) -> Mask:
     return segment.mask
 
 
+@pytest.mark.slow
 def test_clicks_find_most_garments_of_other_pictures_and_later_clicks_mend_them() -> None:
     first, third = [], []
     for figure in map(draw_figure, HELD_OUT):
@@ -78,6 +79,7 @@ def test_clicks_find_most_garments_of_other_pictures_and_later_clicks_mend_them(
     assert np.count_nonzero(change > 0.02) > np.count_nonzero(change < -0.02)
 
 
+@pytest.mark.slow
 def test_boxes_find_most_garments_of_other_pictures_and_clicks_mend_them() -> None:
     alone, remove_borders = [], []
     for figure in map(draw_figure, HELD_OUT):

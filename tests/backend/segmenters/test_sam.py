@@ -22,6 +22,8 @@ from backend.telemetry.metrics import Metrics
 from benchmarks.random_weights import random_mobile_sam
 from label_studio_config.demo.figures import draw_figure
 
+pytestmark = pytest.mark.slow
+
 
 def in_memory() -> EmbeddingCache:
     return EmbeddingCache([MemoryTier("host", device="cpu", max_bytes=10**9)], disk=None, metrics=Metrics())

@@ -27,6 +27,8 @@ from backend.telemetry.metrics import Metrics
 from benchmarks.random_weights import Layout, random_sam3, small_sam3
 from label_studio_config.demo.figures import draw_figure
 
+pytestmark = pytest.mark.slow
+
 CLICK, AWAY = Point(200, 300), Point(350, 600, positive=False)
 BOX = Box(100, 80, 400, 600)
 XYXY = [[100, 80, 400, 600]]

@@ -283,6 +283,7 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.slow
 def test_what_is_not_done_by_the_deadline_is_refused_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "GRACE_S", 0.0)
 

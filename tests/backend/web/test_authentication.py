@@ -85,6 +85,7 @@ ROUTES = {
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
 
 
+@pytest.mark.slow
 def test_whatever_is_asked_nothing_is_told_or_done_without_credentials(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", webhook_secret="hook")
     app = create_app(settings)

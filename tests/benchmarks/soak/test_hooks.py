@@ -4,6 +4,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
 from backend.label_studio.client import SECRET_HEADER
 from benchmarks.soak.hooks import Told, telling
 
@@ -46,6 +48,7 @@ def told(status: int) -> tuple[Told, Backend]:
     return found, backend
 
 
+@pytest.mark.slow
 def test_each_is_timed_beside_one_to_a_server_that_only_answers() -> None:
     found, backend = told(201)
     assert found.errors == []
@@ -55,6 +58,7 @@ def test_each_is_timed_beside_one_to_a_server_that_only_answers() -> None:
     assert moments == sorted(moments) and all(ms > 0 for _, ms in [*found.taken_ms, *found.bare_ms])
 
 
+@pytest.mark.slow
 def test_those_that_are_refused_are_errors() -> None:
     found, backend = told(401)
     assert found.taken_ms == [] and len(found.bare_ms) == len(found.errors) == len(backend.secrets)

@@ -35,6 +35,7 @@ def test_a_seed_draws_the_same_again_and_another_one_does_not() -> None:
     assert not np.array_equal(first.pixels.shape, other.pixels.shape) or not np.array_equal(first.pixels, other.pixels)
 
 
+@pytest.mark.slow
 def test_the_figures_vary_as_promised() -> None:
     figures = [draw_figure(seed) for seed in SEEDS]
     assert {instance.label for figure in figures for instance in figure.instances} == set(LABELS)

@@ -16,6 +16,7 @@ from tests.conftest import STUDIO_VENV
 from tests.postgres import PASSWORD, query
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_a_copy_is_of_one_moment_while_others_write(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "label_studio.sqlite3"

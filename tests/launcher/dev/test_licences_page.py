@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -40,6 +41,7 @@ def test_every_package_has_a_licence_and_a_home() -> None:
     assert "drape" not in rows()
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_told_the_same_way_each_time() -> None:
     found = licensed()
     assert licences_table() == licences_table()

@@ -131,6 +131,7 @@ def true_precision(right: Callable[[Floats], Floats], density: tuple[float, floa
     return float((weight * right(scores)).sum() / weight.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [0.9, 0.95, 0.98])
 @pytest.mark.parametrize(("right", "density"), [world[1:] for world in WORLDS], ids=[world[0] for world in WORLDS])
 def test_over_200_draws_the_promise_fails_no_more_often_than_it_may(
@@ -153,6 +154,7 @@ def test_over_200_draws_the_promise_fails_no_more_often_than_it_may(
         assert accepted > DRAWS / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [0.9, 0.95, 0.98])
 @pytest.mark.parametrize("count", [300, 1500, 6000])
 def test_where_any_threshold_would_break_the_promise_hardly_one_is_set(precision: float, count: int) -> None:

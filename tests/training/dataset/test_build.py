@@ -70,6 +70,7 @@ def test_the_labels_on_disk_are_what_was_approved(tmp_path: Path) -> None:
             assert iou(outline_to_mask(outline, size_wh=(width, height)), instance.mask) > 0.95
 
 
+@pytest.mark.slow
 def test_the_same_again_gives_the_same_bytes_and_loads_only_what_is_new(tmp_path: Path) -> None:
     loaded: list[int] = []
 
@@ -104,6 +105,7 @@ def test_what_is_kept_and_damaged_is_made_again(tmp_path: Path) -> None:
     assert build([approved(4), approved(5)], tmp_path).manifest == first.manifest
 
 
+@pytest.mark.slow
 def test_an_image_keeps_its_side_as_the_set_grows(tmp_path: Path) -> None:
     few = build([approved(seed) for seed in range(4, 10)], tmp_path)
     many = build([approved(seed) for seed in range(4, 20)], tmp_path, earlier=few.manifest)
@@ -148,6 +150,7 @@ def test_what_cannot_be_used_is_left_out_and_said(tmp_path: Path) -> None:
     assert set(built.annotation_hashes) == {"1001", "1", "2"}
 
 
+@pytest.mark.slow
 def test_a_tenth_of_the_images_may_show_no_garment(tmp_path: Path) -> None:
     empty = [replace(approved(seed), result=[], content_hash=content_hash([])) for seed in (30, 31, 32, 33)]
     built = build([*(approved(seed) for seed in range(4, 20)), *empty], tmp_path)
@@ -158,6 +161,7 @@ def test_a_tenth_of_the_images_may_show_no_garment(tmp_path: Path) -> None:
     assert len(built.annotation_hashes) == 20
 
 
+@pytest.mark.slow
 def test_what_a_person_corrected_is_drawn_more_often(tmp_path: Path) -> None:
     ones = [replace(approved(seed), shown=approved(seed).result) for seed in range(4, 14)]
     # Of one nothing was found, of one the half; one nobody was shown a prediction for.
@@ -175,6 +179,7 @@ def test_what_a_person_corrected_is_drawn_more_often(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_rare_labels_are_drawn_more_often(tmp_path: Path) -> None:
     built = build([approved(seed) for seed in range(4, 24)], tmp_path, rare_label_share=0.5)
     shown = {entry.task_id: set(entry.labels) for entry in built.manifest.entries if entry.side == "train"}
@@ -211,6 +216,7 @@ def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
     """Sets have another order in each: names of what is kept must not depend on it."""
     script = (

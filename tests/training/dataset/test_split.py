@@ -91,6 +91,7 @@ def test_a_later_lookalike_goes_where_the_first_is() -> None:
     assert split([middle], between) == {middle.key: "val"}
 
 
+@pytest.mark.slow
 def test_the_limit_tells_figures_apart_and_finds_copies() -> None:
     """MAX_DIFFERENT_BITS, on the images that are there: other figures are others, a copy is found."""
     from training.dataset.split import MAX_DIFFERENT_BITS

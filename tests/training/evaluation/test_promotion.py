@@ -97,6 +97,7 @@ def test_without_anything_to_compare_with_it_is_taken() -> None:
     assert damaged.promoted and damaged.reason == "v1 does not load."
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_difference_and_narrows_where_all_images_agree() -> None:
     all_right, half, none = (scenes(n, n) for n in (12, 6, 0))
     assert paired_bootstrap(TRUTH, all_right, none) == pytest.approx((1.0, 1.0))

@@ -218,6 +218,7 @@ def scored(pictures: list[Picture]) -> Scores:
 TOOLS = ["faster_coco_eval", *(["pycocotools"] if importlib.util.find_spec("pycocotools") else [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("of", ["bbox", "segm"])
 def test_average_precision_is_what_cocos_tools_say_of_files(

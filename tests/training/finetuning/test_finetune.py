@@ -19,6 +19,8 @@ from training.finetuning.finetune import Trained, finetune
 from training.finetuning.progress import TrainingProgress
 from training.finetuning.ultralytics_args import training_args
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

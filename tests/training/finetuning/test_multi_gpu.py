@@ -28,6 +28,8 @@ from training.finetuning.finetune import finetune
 from training.finetuning.multi_gpu import MultiGpuTrainer
 from training.finetuning.progress import TrainingProgress
 
+pytestmark = pytest.mark.slow
+
 
 class OnCpu(MultiGpuTrainer):
     """Ultralytics offers no second process on a CPU: here it is told of two, and joins them by gloo."""

@@ -28,6 +28,8 @@ from training.model_export.compare import MIN_AGREEMENT, compare
 from training.model_export.export import Export, example_images, export_version
 from training.model_export.formats import missing_packages
 
+pytestmark = pytest.mark.slow
+
 # Higher than wide, and wider than high.
 FIGURES = [Image(draw_figure(seed).pixels, str(seed), "figure") for seed in (500, 501, 502, 504)]
 

@@ -155,6 +155,7 @@ def text(judged: list[Version], images: list[HeldOut], found: list[Scene]) -> st
     return page(judged, images, found)
 
 
+@pytest.mark.slow
 def test_all_is_there_and_nothing_is_fetched(text: str) -> None:
     assert len(text) < 3_000_000
     root = parsed(text)
@@ -222,6 +223,7 @@ def test_it_says_what_changed_and_why_it_was_taken(judged: list[Version], text: 
     assert [row.text_content().endswith(("yes", "yes")) for row in lines] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_the_same_version_makes_the_same_page(
     line: list[Version], images: list[HeldOut], found: list[Scene], text: str
 ) -> None:

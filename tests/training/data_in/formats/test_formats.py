@@ -254,6 +254,7 @@ def peak_bytes(file: Path) -> int:
     return peak
 
 
+@pytest.mark.slow
 def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
     save(tmp_path / "x.jpg", 1)
     peaks = []
