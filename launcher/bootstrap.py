@@ -17,20 +17,23 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST, NEWEST = (3, 10), (3, 13)
 CANDIDATES = ("python3.12", "python3.11", "python3.10", "python3.13", "python3", "python")
 # Disk space that each environment needs, in bytes: its installed size, with room for the downloads.
-NEEDED_BYTES = {".venv": 9.0e9, ".venv-label-studio": 1.5e9}
+DISK_BYTES = {".venv": 9.0e9, ".venv-label-studio": 1.5e9}
 REMEDIES = (
-    (r"No space left on device", "The disk is full. Free some space and run it again; what was built is kept."),
+    (
+        r"No space left on device",
+        "The disk is full. Free some space and run it again. Finished steps are kept.",
+    ),
     (
         r"(command '[^']*(gcc|cc|clang|g\+\+)[^']*' failed: No such file)|(unable to execute '[^']*(gcc|cc)')"
         r"|(Microsoft Visual C\+\+)|(Python\.h: No such file)",
-        "A package has to be compiled here and there is no compiler, or no Python headers. Install them "
+        "A package must be compiled, but there is no compiler or no Python headers. Install them "
         "(Debian: apt install gcc python3-dev; macOS: xcode-select --install) and run it again.",
     ),
     (
         r"(NewConnectionError)|(Temporary failure in name resolution)|(Read timed out)|(ConnectionResetError)"
         r"|(Could not fetch URL)|(ProxyError)|(IncompleteRead)|(Connection broken)|(Max retries exceeded)",
-        "A download failed. Check the connection (and the proxy, if there is one) and run it again; "
-        "what was fetched is kept.",
+        "A download failed. Check the connection (and the proxy, if there is one) and run it again. "
+        "Finished downloads are kept.",
     ),
     (
         r"(No matching distribution found for \S+)|(Could not find a version that satisfies)",
@@ -40,16 +43,16 @@ REMEDIES = (
     (r"THESE PACKAGES DO NOT MATCH THE HASHES", "A download was damaged. Run it again."),
     (
         r"(No module named '?ensurepip)|(ensurepip is not available)",
-        "This Python cannot make virtual environments. Install its venv module (Debian: apt install python3-venv).",
+        "This Python cannot create virtual environments. Install its venv module (Debian: apt install python3-venv).",
     ),
 )
 
 
 class InstallError(Exception):
-    """An installation that cannot go on; the message is one line for the user."""
+    """An installation that cannot continue; the message is one line for the user."""
 
 
-def say(text):
+def print_line(text):
     """Prints one line without buffering."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -70,17 +73,17 @@ def find_python(candidates=CANDIDATES):
     """Finds a supported Python: the one that runs this script if it is supported, else the first match on the PATH."""
     if sys.version_info < (3, 3):
         raise InstallError("Drape needs Python 3.10 to 3.13; this is Python %d.%d." % sys.version_info[:2])
-    seen = []
+    unsupported = []
     for name in (sys.executable,) + tuple(candidates):
         path = shutil.which(name) if name else None
         version = python_version(path) if path else None
         if version is not None and OLDEST <= version <= NEWEST:
             return path, version
         if version is not None:
-            seen.append("%d.%d" % version)
+            unsupported.append("%d.%d" % version)
     raise InstallError(
         "Drape needs Python 3.10 to 3.13; found %s. Install one (Debian: apt install python3 python3-venv; "
-        "macOS: brew install python@3.12) and run it again." % (", ".join(sorted(set(seen))) or "none")
+        "macOS: brew install python@3.12) and run it again." % (", ".join(sorted(set(unsupported))) or "none")
     )
 
 
@@ -102,7 +105,7 @@ def fingerprint(files, version, extra=()):
     return digest.hexdigest()
 
 
-def run(command, log, what):
+def run(command, log, title):
     """Runs a command and appends its output to the log; a terminal shows pip's current step and the time so far."""
     started = time.time()
     with open(log, "ab") as file:
@@ -113,13 +116,13 @@ def run(command, log, what):
             file.flush()
             line = raw.decode("utf-8", "replace").rstrip()
             output.append(line)
-            found = re.match(
+            step = re.match(
                 r"\s*(Collecting|Downloading|Building wheel for|Installing collected packages)\s*:?\s*(\S*)", line
             )
-            if found and sys.stdout.isatty():
+            if step and sys.stdout.isatty():
                 sys.stdout.write(
                     "\r\033[K  %s: %s %s (%d s)"
-                    % (what, found.group(1).lower(), found.group(2)[:50], time.time() - started)
+                    % (title, step.group(1).lower(), step.group(2)[:50], time.time() - started)
                 )
                 sys.stdout.flush()
         process.stdout.close()
@@ -127,23 +130,23 @@ def run(command, log, what):
     if sys.stdout.isatty():
         sys.stdout.write("\r\033[K")
     if status != 0:
-        raise InstallError("%s All that was said is in %s." % (remedy("\n".join(output[-400:])), log))
+        raise InstallError("%s The full log is in %s." % (remedy("\n".join(output[-400:])), log))
 
 
 def build(name, requirements, python, version, editable=False):
     """Builds one environment, unless it is up to date."""
     folder = os.path.join(ROOT, name)
-    inside = os.path.join(folder, "bin", "python")
+    venv_python = os.path.join(folder, "bin", "python")
     # An environment of any supported Python stays. It is created again if its Python is unsupported or gone, or if its
     # creation was interrupted before pip was installed.
-    present = python_version(inside) if os.path.isfile(os.path.join(folder, "bin", "pip")) else None
-    there = present is not None and OLDEST <= present <= NEWEST
-    version = present if there else version
+    installed = python_version(venv_python) if os.path.isfile(os.path.join(folder, "bin", "pip")) else None
+    usable = installed is not None and OLDEST <= installed <= NEWEST
+    version = installed if usable else version
     stamp = os.path.join(folder, "drape-built")
-    wanted = fingerprint(requirements + ["pyproject.toml"] if editable else requirements, version)
+    expected = fingerprint(requirements + ["pyproject.toml"] if editable else requirements, version)
     try:
         with open(stamp) as file:
-            if there and file.read().strip() == wanted:
+            if usable and file.read().strip() == expected:
                 return
     except OSError:
         pass
@@ -151,45 +154,45 @@ def build(name, requirements, python, version, editable=False):
     os.makedirs(logs, exist_ok=True)
     log = os.path.join(logs, "install%s.log" % name.replace(".venv", ""))
     free = shutil.disk_usage(ROOT).free
-    if not there and free < NEEDED_BYTES[name]:
+    if not usable and free < DISK_BYTES[name]:
         raise InstallError(
             "%s needs about %.1f GB on the disk of %s, which has %.1f GB free."
-            % (name, NEEDED_BYTES[name] / 1e9, ROOT, free / 1e9)
+            % (name, DISK_BYTES[name] / 1e9, ROOT, free / 1e9)
         )
-    say("Building %s with Python %d.%d (some minutes, once)" % (name, version[0], version[1]))
+    print_line("Building %s with Python %d.%d (takes some minutes, once)" % (name, version[0], version[1]))
     started = time.time()
-    if not there:
+    if not usable:
         run([python, "-m", "venv", "--clear", folder], log, name)
-    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    pip = [venv_python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     run(pip + [part for file in requirements for part in ("-r", file)], log, name)
     if editable:
         run(pip + ["--no-deps", "--no-build-isolation", "-e", "."], log, name)
     with open(stamp, "w") as file:
-        file.write(wanted + "\n")
-    say("Built %s in %d s" % (name, time.time() - started))
+        file.write(expected + "\n")
+    print_line("Built %s in %d s" % (name, time.time() - started))
 
 
 def main():
     """Builds what is missing and returns the exit status: 1 after a failure, which it reports in one line."""
     parser = argparse.ArgumentParser(description="Builds the environments that Drape runs in.")
-    parser.add_argument("--dev", action="store_true", help="with what the tests need")
-    parser.add_argument("--no-label-studio", action="store_true", help="Drape's own environment alone")
-    given = parser.parse_args()
+    parser.add_argument("--dev", action="store_true", help="install what the tests need, too")
+    parser.add_argument("--no-label-studio", action="store_true", help="build only Drape's own environment")
+    options = parser.parse_args()
     try:
         python, version = find_python()
         # Users and tests share `.venv`: once built with the test requirements, it is always built with them.
-        dev = given.dev or os.path.isfile(os.path.join(ROOT, ".venv", "drape-dev"))
-        own = ["requirements-dev.txt", "requirements.txt"] if dev else ["requirements.txt"]
-        build(".venv", own, python, version, editable=True)
+        dev = options.dev or os.path.isfile(os.path.join(ROOT, ".venv", "drape-dev"))
+        requirements = ["requirements-dev.txt", "requirements.txt"] if dev else ["requirements.txt"]
+        build(".venv", requirements, python, version, editable=True)
         if dev:
             open(os.path.join(ROOT, ".venv", "drape-dev"), "w").close()
-        if not given.no_label_studio:
+        if not options.no_label_studio:
             build(".venv-label-studio", ["requirements-label-studio.txt"], python, version)
     except InstallError as e:
         sys.stderr.write("%s\n" % e)
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped. Run it again to go on.\n")
+        sys.stderr.write("Stopped. Run it again to continue.\n")
         return 130
     return 0
 

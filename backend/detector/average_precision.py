@@ -45,15 +45,15 @@ def instances(masks: Sequence[LabelledMask | Detection]) -> tuple[Instance, ...]
     return tuple(map(_instance, masks))
 
 
-def precisions(
-    truth: Sequence[Sequence[Instance]], found: Sequence[Sequence[Instance]], *, of: Literal["segm", "bbox"]
+def precision_curves(
+    truth: Sequence[Sequence[Instance]], detected: Sequence[Sequence[Instance]], *, iou_type: Literal["segm", "bbox"]
 ) -> dict[str, Precisions]:
     """Returns the precision of each label in the ground truth, at each IoU and recall.
 
     Args:
         truth: the ground truth of each image; detections of labels that are not in it are ignored.
-        found: the detections in the same images; masks have the size of the ground truth's masks.
-        of: measures IoU of masks (`segm`), or of the boxes around them (`bbox`).
+        detected: the detections in the same images; masks have the size of the ground truth's masks.
+        iou_type: measures IoU of masks (`segm`), or of the boxes around them (`bbox`).
 
     Returns:
         Each label's precisions: their mean is the label's AP50-95, the mean of the first row its AP50.
@@ -62,7 +62,7 @@ def precisions(
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     results = [
         {"image_id": image, "category_id": numbers[instance.label], "score": instance.score, **_shape(instance)}
-        for image, detections in enumerate(found)
+        for image, detections in enumerate(detected)
         for instance in detections
         if instance.label in numbers
     ]
@@ -74,12 +74,12 @@ def precisions(
         for instance in garments
     ]
     data = {
-        "images": [_image(image, [*garments, *found[image]]) for image, garments in enumerate(truth)],
+        "images": [_image(image, [*garments, *detected[image]]) for image, garments in enumerate(truth)],
         "categories": [{"id": number, "name": label} for label, number in numbers.items()],
         "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
     }
     expected = COCO(data)
-    evaluation = COCOeval_faster(expected, expected.loadRes(results), of, print_function=logger.debug)
+    evaluation = COCOeval_faster(expected, expected.loadRes(results), iou_type, print_function=logger.debug)
     evaluation.evaluate()
     evaluation.accumulate()
     # Axes: IoU, recall, label, garment size, limit of detections per image. Takes all sizes and the highest limit.
@@ -87,22 +87,22 @@ def precisions(
     return {label: precision[:, :, number] for number, label in enumerate(labels)}
 
 
-def average_precisions(truth: Sequence[Sequence[Instance]], found: Sequence[Sequence[Instance]]) -> dict[str, float]:
+def average_precisions(truth: Sequence[Sequence[Instance]], detected: Sequence[Sequence[Instance]]) -> dict[str, float]:
     """Returns the average precision of masks over IoU from 0.5 to 0.95, in `[0, 1]`, of each label in the ground truth.
 
     Args:
-        truth, found: see `precisions`.
+        truth, detected: see `precision_curves`.
     """
-    return {label: float(values.mean()) for label, values in precisions(truth, found, of="segm").items()}
+    return {label: float(values.mean()) for label, values in precision_curves(truth, detected, iou_type="segm").items()}
 
 
-def mask_map(truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[Detection]]) -> float | None:
+def mask_map(truth: Sequence[Sequence[LabelledMask]], detected: Sequence[Sequence[Detection]]) -> float | None:
     """Returns the mean average precision over labels and IoU from 0.5 to 0.95, in `[0, 1]`; None without ground truth.
 
     Args:
-        truth, found: garments and detections of the same images; see `precisions`.
+        truth, detected: garments and detections of the same images; see `precision_curves`.
     """
-    by_label = average_precisions([instances(masks) for masks in truth], [instances(masks) for masks in found])
+    by_label = average_precisions([instances(masks) for masks in truth], [instances(masks) for masks in detected])
     return float(np.mean(list(by_label.values()))) if by_label else None
 
 

@@ -26,7 +26,7 @@ from backend.detector.preparation import (
 from backend.detector.runtimes.base import Runtime
 from backend.detector.runtimes.network import GarmentNetwork, load_network
 from backend.detector.runtimes.openvino_export import export_openvino
-from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, precisions
+from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, supported_precisions
 from backend.detector.runtimes.torch_runtime import TorchRuntime
 from backend.detector.yolo11 import Detector
 from backend.domain import Detection, Image, LabelledMask, Scene
@@ -117,7 +117,7 @@ def _fastest_on_cpu(
         export_openvino(network, folder / OPENVINO_FILE)
     except ModelError as e:
         return Preparation("torch", str(e), map_torch, None, len(verified)), torch
-    for precision in precisions():
+    for precision in supported_precisions():
         faster = OpenVinoRuntime(folder / OPENVINO_FILE, precision=precision)
         scenes = _detect(version, faster, verified)
         map_faster = mask_map(expected, [scene.detections for scene in scenes]) or 0.0

@@ -96,22 +96,18 @@ class _Control:
 
 
 @dataclass(frozen=True)
-class TextTag:
-    """A `<TextArea>`, for messages or for the annotator's words."""
-
-    name: str
-    to_name: str
-
-
-@dataclass(frozen=True)
 class LabelConfig:
-    """What a label config allows for one of its images."""
+    """What a label config allows for one of its images.
+
+    Attributes:
+        has_message_tag: whether it has a `<TextArea>` for messages to the annotator, named `MESSAGE_NAME`.
+    """
 
     image_tag: str
     image_key: str
     labels: tuple[Label, ...]
     outputs: tuple[OutputTag, ...]
-    message_tag: TextTag | None = None
+    has_message_tag: bool = False
 
     @property
     def label_values(self) -> tuple[str, ...]:
@@ -226,28 +222,27 @@ def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> Label
     """What can be drawn in one image, which may be nothing."""
     image_controls = [control for control in controls if image_tag in control.targets]
     drawing = [control for control in image_controls if control.name and control.kind and not control.smart_only]
-    labelled = [control for control in drawing if control.labels]
     bare = [control for control in drawing if control.is_bare]
     # Of several palettes of one name, the last counts.
     palettes = [
         palette for palette in {c.name: c for c in image_controls if c.tag == "Labels"}.values() if palette.labels
     ]
-    outputs = [_output(control, control.values, image_tag) for control in labelled]
+    outputs = [_output(control, control.values, image_tag) for control in drawing if control.labels]
     outputs += [
         _output(control, palette.values, image_tag, labels_tag=palette.name) for control in bare for palette in palettes
     ]
-    drawable = {value for control in labelled + (palettes if bare else []) for value in control.values}
+    drawable = {value for output in outputs for value in output.labels}
     by_value: dict[str, Label] = {}
     for label in (label for control in image_controls for label in control.labels):
         if label.value in drawable:
             by_value.setdefault(label.value, label)
-    texts = [control for control in image_controls if control.tag == "TextArea"]
+
     return LabelConfig(
         image_tag=image_tag,
         image_key=image_key,
         labels=tuple(by_value.values()),
         outputs=tuple(outputs),
-        message_tag=TextTag(MESSAGE_NAME, image_tag) if any(text.name == MESSAGE_NAME for text in texts) else None,
+        has_message_tag=any(c.tag == "TextArea" and c.name == MESSAGE_NAME for c in image_controls),
     )
 
 

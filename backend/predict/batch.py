@@ -171,21 +171,11 @@ class Batch:
     def _prediction(
         self, scene: Scene, model: ActiveModel, config: LabelConfig, original_wh: tuple[int, int] | None
     ) -> Prediction:
-        garments = select_garments(
-            scene.detections,
-            config,
-            default_threshold=model.settings.model_score_threshold,
-            max_regions=model.settings.max_regions,
-        )
+        threshold, max_regions = model.settings.model_score_threshold, model.settings.max_regions
+        outlining = model.settings.outlining
         label_scores, regions = [], []
-        for garment in garments:
-            encoded = encode(
-                garment,
-                config,
-                outlining=model.settings.outlining,
-                model_version=model.version,
-                original_wh=original_wh,
-            )
+        for garment in select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions):
+            encoded = encode(garment, config, outlining=outlining, model_version=model.version, original_wh=original_wh)
             if encoded:
                 regions += encoded
                 label_scores.append(LabelScore(garment.label, garment.score or 0.0))

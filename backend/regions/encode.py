@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from backend.domain import LabelledMask, Mask, Outlining
-from backend.label_studio.label_config import LabelConfig, OutputTag
+from backend.label_studio.label_config import MESSAGE_NAME, LabelConfig, OutputTag
 from backend.regions.bitmask import mask_to_data_url
 from backend.regions.brush import mask_to_rle
 from backend.regions.mask_borders import without_specks
@@ -89,11 +89,10 @@ def _mask_value(mask: Mask, kind: str) -> dict[str, Any]:
 
 def message(text: str, config: LabelConfig) -> list[dict[str, Any]]:
     """Returns a message to the annotator in the config's message control; empty if the config has no such control."""
-    tag = config.message_tag
-    if tag is None:
+    if not config.has_message_tag:
         return []
-    value = {"text": [text]}
-    return [{"id": new_region_id(), "type": "textarea", "from_name": tag.name, "to_name": tag.to_name, "value": value}]
+    region = {"id": new_region_id(), "type": "textarea", "from_name": MESSAGE_NAME, "to_name": config.image_tag}
+    return [{**region, "value": {"text": [text]}}]
 
 
 def new_region_id() -> str:

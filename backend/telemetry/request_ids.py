@@ -98,11 +98,5 @@ class RequestIds:
         finally:
             # Requests that are repeated all the time (health, status, metrics) change nothing and would hide the rest.
             level = logging.DEBUG if scope["method"] in ("GET", "HEAD") else logging.INFO
-            logger.log(
-                level,
-                "%s %s: %s in %.0f ms",
-                scope["method"],
-                scope["path"],
-                status,
-                (time.perf_counter() - started) * 1000,
-            )
+            took_ms = (time.perf_counter() - started) * 1000
+            logger.log(level, "%s %s: %s in %.0f ms", scope["method"], scope["path"], status, took_ms)

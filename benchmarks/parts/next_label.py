@@ -27,7 +27,7 @@ from backend.detector.average_precision import mask_map
 from backend.detector.clusters import find_clusters
 from backend.detector.runtimes.network import load_network
 from backend.detector.runtimes.openvino_export import export_openvino
-from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, precisions
+from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, supported_precisions
 from backend.detector.yolo11 import Detector
 from backend.domain import Image, LabelledMask, LabelScore, Scene
 from backend.images.decode import decode_image
@@ -187,7 +187,7 @@ def train(paths: Sequence[Path], seed: int, work: Path) -> Detector:
     )
     network, classes = load_network(work / "run" / "weights" / "last.pt")
     export_openvino(network, work / "model.xml")
-    runtime = OpenVinoRuntime(work / "model.xml", precision=precisions()[0])
+    runtime = OpenVinoRuntime(work / "model.xml", precision=supported_precisions()[0])
     return Detector(runtime, classes=classes, image_size_px=IMAGE_SIZE_PX)
 
 

@@ -1,4 +1,4 @@
-"""The generated pages of `docs/`, a look through the built site, and the audit of known vulnerabilities.
+"""The generated pages of `docs/`, the check of the built site, and the audit of known vulnerabilities.
 
 - `settings_page`: docs/reference/settings.md
 - `cli_page`: docs/reference/command-line.md

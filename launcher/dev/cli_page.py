@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ HEAD = """\
 This page lists every `drape` command with its arguments and options. It is made by
 `python -m launcher.dev.cli_page` from `launcher/commands/`; do not edit by hand.
 
-`make up` installs the program as `.venv/bin/drape`; in the containers it is on the PATH. A failure that Drape knows is
-one sentence and the status 1.
+`make up` installs the program as `.venv/bin/drape`; in the containers it is on the PATH. After an expected failure it
+prints one sentence and exits with status 1.
 
 | command | what it does |
 | --- | --- |
@@ -37,13 +36,13 @@ def command_line_page() -> str:
 
 
 def _commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every command that is not hidden, with the words that call it, by name."""
-    for own, command in sorted(group.commands.items()):
-        called = f"{name} {own}"
+    """Every command that is not hidden, with its full name, sorted by name."""
+    for command_name, command in sorted(group.commands.items()):
+        full_name = f"{name} {command_name}"
         if hasattr(command, "commands"):
-            yield from _commands(command, called)
+            yield from _commands(command, full_name)
         elif not command.hidden:
-            yield called, command
+            yield full_name, command
 
 
 def _first_paragraph(command: Any) -> str:
@@ -51,16 +50,16 @@ def _first_paragraph(command: Any) -> str:
 
 
 def _section(name: str, command: Any) -> str:
-    """Typer's own text, below a heading without code, whose anchor is the command's words."""
-    prefix, _, own = name.rpartition(" ")
-    text = get_docs_for_click(obj=command, ctx=typer.Context(command), name=own, call_prefix=prefix)
+    """Typer's own text, below a heading without code markup, whose anchor is the command's name."""
+    prefix, _, command_name = name.rpartition(" ")
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command), name=command_name, call_prefix=prefix)
     body = text.partition("\n")[2].strip()
-    # Every command has it, and some nothing else.
+    # Every command has `--help`, and some commands have no other option.
     body = re.sub(r"^\* `--help`.*\n?", "", body, flags=re.MULTILINE).strip().removesuffix("**Options**:").strip()
-    # An option that only switches off has no name for 'on'.
+    # An option that can only switch something off has no name for 'on'.
     body = body.replace("` / --", "`--")
     return f"## {name}\n\n{body}\n"
 
 
 if __name__ == "__main__":
-    sys.exit(0 if PAGE.write_text(command_line_page()) else 1)
+    PAGE.write_text(command_line_page())

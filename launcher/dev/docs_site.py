@@ -1,7 +1,7 @@
-"""Looks through the built documentation: `make docs`. It needs the standard library alone.
+"""Checks the built documentation: `make docs`. It uses only the standard library.
 
-A link or an anchor that leads nowhere, a page that the navigation does not name, and anything that a page loads from
-elsewhere: each is a sentence that names the page, and ends the command with 1.
+It reports broken links and anchors, pages that the navigation does not name, and everything that a page loads from
+another server, and then exits with 1.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from posixpath import normpath
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).parent.parent.parent
-# Elements and the attribute by which a browser fetches something at once, and not when it is asked to.
-LOADED = {
+# Elements, and the attribute whose address a browser loads with the page, without a click.
+LOADING_ATTRIBUTES = {
     "audio": "src",
     "embed": "src",
     "iframe": "src",
@@ -32,17 +32,17 @@ LOADED = {
     "use": "href",
     "video": "src",
 }
-# `<link rel=…>` that only names something.
-NAMED_ONLY = {"alternate", "author", "canonical", "license", "next", "prev"}
-# Its links are from the root of a server.
-NOT_FOUND = "404.html"
+# Values of `<link rel=…>` whose address a browser does not load.
+NOT_LOADED_RELS = {"alternate", "author", "canonical", "license", "next", "prev"}
+# Its links begin at the root of a server.
+NOT_FOUND_PAGE = "404.html"
 HOME = "index.html"
 MARKDOWN_LINK = re.compile(r"\]\(([^)\s]+)\)")
-STYLE_LOADS = re.compile(r"@import\s+[\"']([^\"']+)|url\(\s*[\"']?([^)\"'\s]+)")
+STYLE_URL = re.compile(r"@import\s+[\"']([^\"']+)|url\(\s*[\"']?([^)\"'\s]+)")
 
 
 class Page(HTMLParser):
-    """What a built page links to, loads, and may be linked to by."""
+    """The links of a built page, what it loads, and its anchors."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -54,21 +54,22 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Takes up one element."""
-        given = {name: value or "" for name, value in attrs}
-        self.anchors |= {given[name] for name in ("id", "name") if name in given}
-        if tag == "a" and "href" in given:
-            # The theme's own: the navigation and what is before and after, on every page.
-            is_themes = any(name.startswith("md-") for name in given.get("class", "").split())
-            (self.navigation if is_themes else self.links).append(given["href"])
-        if tag in LOADED and LOADED[tag] in given:
-            self.loads.append(given[LOADED[tag]])
-        if tag == "link" and not set(given.get("rel", "").split()) & NAMED_ONLY:
-            self.loads.append(given.get("href", ""))
-        self.loads += [part.split()[0] for part in given.get("srcset", "").split(",") if part.split()]
-        self.loads += style_loads(given.get("style", ""))
-        # What draws these is fetched from elsewhere.
-        if "mermaid" in given.get("class", "").split():
+        """Reads an element."""
+        attributes = {name: value or "" for name, value in attrs}
+        classes = attributes.get("class", "").split()
+        self.anchors |= {attributes[name] for name in ("id", "name") if name in attributes}
+        if tag == "a" and "href" in attributes:
+            # The theme's links: the navigation, and the previous and next page.
+            is_navigation = any(name.startswith("md-") for name in classes)
+            (self.navigation if is_navigation else self.links).append(attributes["href"])
+        if LOADING_ATTRIBUTES.get(tag) in attributes:
+            self.loads.append(attributes[LOADING_ATTRIBUTES[tag]])
+        if tag == "link" and not set(attributes.get("rel", "").split()) & NOT_LOADED_RELS:
+            self.loads.append(attributes.get("href", ""))
+        self.loads += [part.split()[0] for part in attributes.get("srcset", "").split(",") if part.split()]
+        self.loads += style_urls(attributes.get("style", ""))
+        # The theme loads the library that draws these diagrams from another server.
+        if "mermaid" in classes:
             self.loads.append("https://unpkg.com/mermaid")
         self._in_style = tag == "style"
 
@@ -77,29 +78,29 @@ class Page(HTMLParser):
         self._in_style = False
 
     def handle_data(self, data: str) -> None:
-        """Takes up text: of a style sheet within the page what it loads."""
+        """Reads text: a style sheet within the page may load something."""
         if self._in_style:
-            self.loads += style_loads(data)
+            self.loads += style_urls(data)
 
 
-def style_loads(style: str) -> list[str]:
-    """What a style sheet has a browser fetch."""
-    return [one or other for one, other in STYLE_LOADS.findall(style)]
+def style_urls(style: str) -> list[str]:
+    """The addresses that a style sheet loads."""
+    return [imported or url for imported, url in STYLE_URL.findall(style)]
 
 
-def is_elsewhere(address: str) -> bool:
-    """Whether it leads to another server."""
+def is_external(address: str) -> bool:
+    """Whether the address is on another server."""
     parts = urlsplit(address)
     return bool(parts.netloc) or parts.scheme not in ("", "data", "mailto", "tel")
 
 
 @dataclass
 class Site:
-    """The site in `built`, made from the Markdown below `docs`; `beside` are Markdown files that lie elsewhere."""
+    """The site in `built`, made from the Markdown in `docs`; `other_markdown`: files outside it, as the README."""
 
     docs: Path
     built: Path
-    beside: list[Path] = field(default_factory=list)
+    other_markdown: list[Path] = field(default_factory=list)
 
     @cached_property
     def pages(self) -> dict[str, Page]:
@@ -108,48 +109,54 @@ class Site:
         return {file.relative_to(self.built).as_posix(): Page(file.read_text()) for file in files}
 
     def problems(self) -> list[str]:
-        """A sentence for each; none where the site is in order."""
-        return [*self._broken_links(), *self._broken_links_beside(), *self._not_in_navigation(), *self._loads()]
+        """One sentence for each problem."""
+        return [
+            *self._broken_links(),
+            *self._broken_links_of_other_markdown(),
+            *self._missing_in_navigation(),
+            *self._external_loads(),
+        ]
 
     def _broken_links(self) -> Iterator[str]:
         for name, page in self.pages.items():
-            if name == NOT_FOUND:
+            if name == NOT_FOUND_PAGE:
                 continue
-            # The same navigation stands on every page: it is looked at on the first alone.
+            # Every page has the same navigation, so it is checked on one page only.
             for link in dict.fromkeys([*page.links, *page.loads, *(page.navigation if name == HOME else ())]):
-                fault = "" if is_elsewhere(link) or link.startswith("data:") else self._fault(name, link)
-                if fault:
-                    yield f"{self._source(name)} links to {self._as_written(link)}, {fault}."
+                problem = "" if is_external(link) or link.startswith("data:") else self._link_problem(name, link)
+                if problem:
+                    written = re.sub(r"\.html(?=#|$)", ".md", link)
+                    yield f"{self._source(name)} links to {written}, {problem}."
 
-    def _fault(self, name: str, link: str) -> str:
-        """What is wrong with a link of a page; '' where nothing is."""
+    def _link_problem(self, name: str, link: str) -> str:
+        """What is wrong with a link of a page; '' if nothing is."""
         parts = urlsplit(link)
         target = normpath((PurePosixPath(name).parent / unquote(parts.path)).as_posix()) if parts.path else name
         if target.startswith("..") or parts.path.startswith("/"):
-            return "which lies outside the site"
+            return "which is outside the site"
         if (self.built / target).is_dir():
             target = (PurePosixPath(target) / "index.html").as_posix()
         if not (self.built / target).is_file():
-            return "which is not there"
+            return "which does not exist"
         anchors = self.pages[target].anchors if target in self.pages else {""}
-        return "" if unquote(parts.fragment) in anchors else f"where nothing is called '{parts.fragment}'"
+        return "" if unquote(parts.fragment) in anchors else f"which has no anchor '{parts.fragment}'"
 
-    def _broken_links_beside(self) -> Iterator[str]:
-        """Of Markdown files beside the site, such as the README: files of the repository, and the site's headings."""
-        for file in self.beside:
+    def _broken_links_of_other_markdown(self) -> Iterator[str]:
+        """Links to files of the repository, and to headings of the site."""
+        for file in self.other_markdown:
             for link in MARKDOWN_LINK.findall(file.read_text()):
                 parts = urlsplit(link)
                 target = file.parent / unquote(parts.path)
-                if is_elsewhere(link) or not parts.path:
+                if is_external(link) or not parts.path:
                     continue
                 if not target.exists():
-                    yield f"{file.name} links to {link}, which is not there."
+                    yield f"{file.name} links to {link}, which does not exist."
                 elif target.suffix == ".md" and target.is_relative_to(self.docs):
                     built = target.relative_to(self.docs).with_suffix(".html").as_posix()
                     if built in self.pages and unquote(parts.fragment) not in self.pages[built].anchors:
-                        yield f"{file.name} links to {link}, where nothing is called '{parts.fragment}'."
+                        yield f"{file.name} links to {link}, which has no anchor '{parts.fragment}'."
 
-    def _not_in_navigation(self) -> Iterator[str]:
+    def _missing_in_navigation(self) -> Iterator[str]:
         home = self.pages.get(HOME)
         paths = (urlsplit(link).path for link in (home.navigation if home else ()))
         named = {normpath(path) for path in paths if path} | {HOME}
@@ -157,38 +164,34 @@ class Site:
             if file.relative_to(self.docs).with_suffix(".html").as_posix() not in named:
                 yield f"{self._markdown(file)} is not in the navigation: zensical.toml must name it."
 
-    def _loads(self) -> Iterator[str]:
-        for name, page in self.pages.items():
-            for address in dict.fromkeys(page.loads):
-                if is_elsewhere(address):
-                    yield f"{self._source(name)} loads {address} from elsewhere."
+    def _external_loads(self) -> Iterator[str]:
+        loads = [(self._source(name), page.loads) for name, page in self.pages.items()]
         for file in sorted(self.built.rglob("*.css")):
-            for address in dict.fromkeys(style_loads(file.read_text())):
-                if is_elsewhere(address):
-                    yield f"{file.relative_to(self.built).as_posix()} loads {address} from elsewhere."
+            loads.append((file.relative_to(self.built).as_posix(), style_urls(file.read_text())))
+        for source, addresses in loads:
+            for address in filter(is_external, dict.fromkeys(addresses)):
+                yield f"{source} loads {address} from another server."
 
     def _source(self, name: str) -> str:
-        """What a built page is made from, as a person would look for it."""
+        """The Markdown file of a built page; the page itself if there is none."""
         source = self.docs / PurePosixPath(name).with_suffix(".md")
         return self._markdown(source) if source.is_file() else name
 
     def _markdown(self, file: Path) -> str:
         return (PurePosixPath(self.docs.name) / file.relative_to(self.docs)).as_posix()
 
-    @staticmethod
-    def _as_written(link: str) -> str:
-        return re.sub(r"\.html(?=#|$)", ".md", link)
-
 
 def main() -> int:
-    """Says what is wrong; the exit status."""
+    """Prints the problems, and returns the exit status."""
     site = Site(ROOT / "docs", ROOT / "artefacts" / "site", sorted(ROOT.glob("*.md")))
     problems = site.problems()
     for sentence in problems:
         sys.stderr.write(sentence + "\n")
     if not problems:
-        where = site.built.relative_to(ROOT)
-        sys.stdout.write(f"{len(site.pages)} pages in {where}: no broken link, nothing loaded from elsewhere.\n")
+        folder = site.built.relative_to(ROOT)
+        sys.stdout.write(
+            f"{len(site.pages)} pages in {folder}: no broken links, nothing is loaded from other servers.\n"
+        )
     return int(bool(problems))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,21 +18,21 @@ HEAD = f"""\
 This page lists every route of the backend. It is made by `python -m launcher.dev.http_page` from the service's OpenAPI
 document; do not edit by hand.
 
-`{LIVE}` is open to everybody. All others want HTTP Basic with `BASIC_AUTH_USER` and `BASIC_AUTH_PASS`; `POST {WEBHOOK}`
-may carry the header `X-Drape-Secret` with `WEBHOOK_SECRET` instead. Without `BASIC_AUTH_USER` nobody is asked. The
-service does not serve the OpenAPI document itself.
+`{LIVE}` needs no credentials. All other routes need HTTP Basic with `BASIC_AUTH_USER` and `BASIC_AUTH_PASS`;
+`POST {WEBHOOK}` accepts the header `X-Drape-Secret` with `WEBHOOK_SECRET` instead. If `BASIC_AUTH_USER` is not set, no
+route needs credentials. The service does not serve the OpenAPI document itself.
 
 | status | when |
 | --- | --- |
 | 401 | credentials are missing or wrong |
 | 403 | another site's page sent the request |
-| 404 | the version or the file that is asked for is not there |
+| 404 | the requested version or file does not exist |
 | 413 | the body is larger than `REQUEST_MAX_BYTES` |
-| 422 | the body or a parameter has another form; the answer names the field and the rule |
-| 503 | too much is asked at once, with `Retry-After`; or a model, Redis or Label Studio is not there |
+| 422 | the body or a parameter is invalid; the answer names the field and the rule |
+| 503 | too many requests at once, with `Retry-After`; or a model, Redis or Label Studio is unavailable |
 
-Errors are JSON: `{{"detail": "a sentence"}}`. Where `POST /predict` cannot answer an annotator's prompt, it answers 200
-with the reason in a text region, because Label Studio's page shows nothing of an error. Each answer has the header
+Errors are JSON: `{{"detail": "a sentence"}}`. If `POST /predict` cannot answer an annotator's prompt, it answers 200
+with the reason in a text region, because Label Studio's page does not show errors. Each answer has the header
 `X-Request-ID`.
 
 | route | open | body or parameters | what it does |
@@ -42,7 +41,7 @@ with the reason in a text region, because Label Studio's page shows nothing of a
 
 
 def document() -> dict[str, Any]:
-    """The service's OpenAPI document; nothing is loaded or asked for it."""
+    """The service's OpenAPI document; loads no model and connects to nothing."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder), segmenter="classical", sam3_weights="", sam_weights="")
         return create_app(settings).openapi()
@@ -50,37 +49,34 @@ def document() -> dict[str, Any]:
 
 def http_page() -> str:
     """The page as Markdown: a row for each route and method, in the order of the application."""
-    described = document()
+    openapi = document()
     rows = [
         f"| `{method.upper()} {path}` | {'' if operation.get('security') else 'yes'} | "
-        f"{', '.join(f'`{name}`' for name in _given(operation, described))} | {_said(operation)} |"
-        for path, methods in described["paths"].items()
+        f"{', '.join(f'`{name}`' for name in _parameters(operation, openapi))} | "
+        f"{' '.join(operation.get('description', '').split())} |"
+        for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     ]
     return HEAD + "\n".join(rows) + "\n"
 
 
-def _said(operation: Mapping[str, Any]) -> str:
-    return " ".join(str(operation.get("description", "")).split())
-
-
-def _given(operation: Mapping[str, Any], described: Mapping[str, Any]) -> Iterator[str]:
-    """Names of the parameters in the address and of the fields in the body; in brackets those that may be missing."""
+def _parameters(operation: Mapping[str, Any], openapi: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the parameters in the address and of the fields in the body; optional ones in brackets."""
     for parameter in operation.get("parameters", ()):
         yield parameter["name"] if parameter.get("required") else f"[{parameter['name']}]"
     body = operation.get("requestBody")
     if body:
-        schema = _resolved(body["content"]["application/json"]["schema"], described)
+        schema = _resolve(body["content"]["application/json"]["schema"], openapi)
         required = schema.get("required", ())
         yield from (name if name in required else f"[{name}]" for name in schema["properties"])
 
 
-def _resolved(schema: Mapping[str, Any], described: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema itself, where it stands elsewhere in the document, or is one choice beside null."""
-    choices = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
-    named = (choices[0] if choices else schema).get("$ref", "").rpartition("/")[2]
-    return described["components"]["schemas"][named] if named else schema
+def _resolve(schema: Mapping[str, Any], openapi: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follows a reference to a schema elsewhere in the document, also if the schema may be null instead."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
+    name = (choices[0] if choices else schema).get("$ref", "").rpartition("/")[2]
+    return openapi["components"]["schemas"][name] if name else schema
 
 
 if __name__ == "__main__":
-    sys.exit(0 if PAGE.write_text(http_page()) else 1)
+    PAGE.write_text(http_page())

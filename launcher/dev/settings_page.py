@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from pydantic import AliasChoices
@@ -18,11 +17,11 @@ HEAD = """\
 This page lists every setting. It is made by `python -m launcher.dev.settings_page` from `backend/settings.py` and
 `backend/installation_settings.py`; do not edit by hand.
 
-Each is an environment variable, a line of a `.env` file in the working directory, or a file of its name in
-`/run/secrets`; the first of these that holds it counts. Every setting has a default that works.
+Drape reads each setting from an environment variable, else from a `.env` file in the working directory, else from a
+file of its name in `/run/secrets`. Every setting has a default that works.
 
-A setting marked `yes` may have another value for one project, in the YAML file that `PROJECT_SETTINGS` names. Drape
-reads that file anew at each job and request:
+A setting marked `yes` may have another value in one project. The YAML file that `PROJECT_SETTINGS` names holds these
+values. Drape reads that file again at each job and request:
 
 ```yaml
 projects:
@@ -30,11 +29,11 @@ projects:
   8: {model_score_threshold: 0.4, train_image_size_px: 1024}
 ```
 
-A mistake in the file stops the processes from starting; later it stops only the project that it is in. The status page,
-`GET /status` and `drape doctor` show it. A project's `MODEL_SCORE_THRESHOLD` is that of whole images: words that an
-annotator asks SAM 3 for take the installation's.
+With a mistake in the file the processes do not start; a later mistake stops only the project that it is in. The status
+page, `GET /status` and `drape doctor` show it. A project's `MODEL_SCORE_THRESHOLD` applies to pre-annotation; words
+that an annotator asks SAM 3 for use the installation's value.
 
-| setting | default | of a project | what it does |
+| setting | default | per project | what it does |
 | --- | --- | --- | --- |
 """
 
@@ -60,4 +59,4 @@ def _default(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if PAGE.write_text(settings_table()) else 1)
+    PAGE.write_text(settings_table())

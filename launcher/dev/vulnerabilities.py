@@ -1,7 +1,7 @@
-"""Known vulnerabilities of what is installed, by pip-audit: `make audit`.
+"""Finds known vulnerabilities of the installed packages with pip-audit: `make audit`.
 
-Where the data on vulnerabilities cannot be reached it says so, and ends with 0: a build does not fail for that. A
-finding that docs/explanation/security-dependencies.md does not answer ends it with 1.
+If the data on vulnerabilities cannot be reached, it reports that and exits with 0, so that a build does not fail. It
+exits with 1 if docs/explanation/security-dependencies.md does not discuss a vulnerability.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = ROOT / ".venv-audit" / "bin" / "pip-audit"
-ANSWERS = ROOT / "docs" / "explanation" / "security-dependencies.md"
+ASSESSMENTS = ROOT / "docs" / "explanation" / "security-dependencies.md"
 SERVICES = ("pypi", "osv")
-# It has known vulnerabilities. An index that knows of none, as mirrors do, would call everything else clean, too.
+# It has known vulnerabilities. A service that reports none, as mirrors do, would report none for other packages either.
 CANARY = "jinja2==3.0.3"
-PATIENCE_S = 300
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
 class Vulnerability:
-    """One known vulnerability of an installed package; `names` are all that it goes by, such as CVE and GHSA."""
+    """One known vulnerability of an installed package; `names` are all of its identifiers, such as CVE and GHSA."""
 
     package: str
     version: str
@@ -40,54 +40,55 @@ class Vulnerability:
 
 
 def read_report(report: str) -> list[Vulnerability]:
-    """What a report of `pip-audit --format json` holds; of what could not be looked up it holds none."""
-    facts: dict[str, Any] = json.loads(report)
+    """The vulnerabilities in a report of `pip-audit --format json`."""
+    fields: dict[str, Any] = json.loads(report)
     return [
         Vulnerability(
             package["name"],
             package["version"],
-            tuple(sorted({found["id"], *found.get("aliases", ())})),
-            tuple(found.get("fix_versions", ())),
+            tuple(sorted({vulnerability["id"], *vulnerability.get("aliases", ())})),
+            tuple(vulnerability.get("fix_versions", ())),
         )
-        for package in facts["dependencies"]
-        for found in package.get("vulns", ())
+        for package in fields["dependencies"]
+        for vulnerability in package.get("vulns", ())
     ]
 
 
-def unanswered(found: Sequence[Vulnerability], answers: str) -> list[Vulnerability]:
-    """Those of which the document holds none of the names."""
-    return [one for one in found if not any(name in answers for name in one.names)]
+def unassessed(vulnerabilities: Sequence[Vulnerability], assessments: str) -> list[Vulnerability]:
+    """The vulnerabilities of which the document contains none of the names."""
+    return [found for found in vulnerabilities if not any(name in assessments for name in found.names)]
 
 
-def _ask(service: str, chosen: Sequence[str]) -> list[Vulnerability] | None:
-    """What the service knows; None where it does not answer."""
-    command = [str(PROGRAM), "-s", service, "-f", "json", "--progress-spinner", "off", *chosen]
+def _query(service: str, options: Sequence[str]) -> list[Vulnerability] | None:
+    """The vulnerabilities that the service reports; None if it does not answer."""
+    command = [str(PROGRAM), "-s", service, "-f", "json", "--progress-spinner", "off", *options]
     try:
-        # It ends with 1 both where it finds something and where it fails: only the former leaves a report.
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        # The exit status is 1 both after a finding and after a failure, but only a finding leaves a report.
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         return read_report(done.stdout)
     except (subprocess.TimeoutExpired, OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def audit() -> tuple[int, list[str]]:
-    """The exit status, and what to say."""
+    """The exit status, and the lines to print."""
     if not PROGRAM.is_file():
-        return 0, ["NOT AUDITED: pip-audit could not be installed here."]
+        return 0, ["NOT AUDITED: pip-audit is not installed."]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as canary:
         canary.write(CANARY + "\n")
         canary.flush()
-        service = next((one for one in SERVICES if _ask(one, ["-r", canary.name, "--no-deps", "--disable-pip"])), None)
-    found = None if service is None else _ask(service, ["--path", sysconfig.get_path("purelib")])
+        options = ["-r", canary.name, "--no-deps", "--disable-pip"]
+        service = next((service for service in SERVICES if _query(service, options)), None)
+    found = None if service is None else _query(service, ["--path", sysconfig.get_path("purelib")])
     if found is None:
-        return 0, ["NOT AUDITED: no data on known vulnerabilities can be reached from here (neither PyPI's nor OSV's)."]
-    new = unanswered(found, ANSWERS.read_text())
-    page = ANSWERS.relative_to(ROOT).as_posix()
-    said = [f"{len(found)} known vulnerabilities, {len(new)} of them not answered in {page} ({service})."]
-    return int(bool(new)), said + [str(one) for one in new]
+        return 0, ["NOT AUDITED: neither PyPI nor OSV returned data on known vulnerabilities."]
+    new = unassessed(found, ASSESSMENTS.read_text())
+    page = ASSESSMENTS.relative_to(ROOT).as_posix()
+    summary = f"{len(found)} known vulnerabilities, {len(new)} of them not discussed in {page} ({service})."
+    return int(bool(new)), [summary, *map(str, new)]
 
 
 if __name__ == "__main__":
-    status, sentences = audit()
-    sys.stdout.write("\n".join(sentences) + "\n")
+    status, output = audit()
+    sys.stdout.write("\n".join(output) + "\n")
     sys.exit(status)

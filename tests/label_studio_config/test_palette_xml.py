@@ -23,7 +23,7 @@ def test_a_palette_can_be_served(labels: tuple[str, ...]) -> None:
     config = parse_label_config(palette(labels))
     assert tuple(label.value for label in config.labels) == labels
     assert config.output_for(labels[0]).kind == "polygon"
-    assert config.message_tag is not None
+    assert config.has_message_tag
 
 
 def test_the_message_stands_above_the_image() -> None:

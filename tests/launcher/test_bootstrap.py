@@ -60,7 +60,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def commands_of_a_build(monkeypatch: pytest.MonkeyPatch, *, version: tuple[int, int]) -> list[str]:
     """What a build runs, in words: `venv`, `pip`."""
     ran: list[list[str]] = []
-    monkeypatch.setattr(bootstrap, "run", lambda command, log, what: ran.append(command))
+    monkeypatch.setattr(bootstrap, "run", lambda command, log, title: ran.append(command))
     bootstrap.build(".venv", ["requirements.txt"], sys.executable, version)
     return [command[2] for command in ran]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from backend.detector.average_precision import Precisions, instances, precisions
+from backend.detector.average_precision import Precisions, instances, precision_curves
 from backend.detector.yolo11 import Detector, ImageDetector
 from backend.domain import LabelledMask, Scene
 from backend.label_studio.label_config import LabelConfig
@@ -52,7 +52,8 @@ def compute_scores(
     expected = [instances(masks) for masks in truth]
     # Here and below, the masks of one image at a time: the masks of all images would take gigabytes.
     detected = [instances(_label_detections(scene, labels, min_score=0.0)) for scene in scenes]
-    boxes, masks = precisions(expected, detected, of="bbox"), precisions(expected, detected, of="segm")
+    boxes = precision_curves(expected, detected, iou_type="bbox")
+    masks = precision_curves(expected, detected, iou_type="segm")
     matches = [
         detection
         for image, scene in enumerate(scenes)

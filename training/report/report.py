@@ -13,7 +13,7 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
-from backend.detector.average_precision import instances, precisions
+from backend.detector.average_precision import instances, precision_curves
 from backend.domain import LabelledMask, Scene
 from backend.errors import ReportError
 from backend.label_studio.label_config import LabelConfig
@@ -209,7 +209,7 @@ def _curves(held_out: Sequence[HeldOut], scenes: Sequence[Scene]) -> tuple[Curve
     """Returns the curves of the labels with the most garments, in that order."""
     truth = [instances(held_out_image.truth) for held_out_image in held_out]
     counts = Counter(garment.label for masks in truth for garment in masks)
-    by_label = precisions(truth, [instances(scene.detections) for scene in scenes], of="segm")
+    by_label = precision_curves(truth, [instances(scene.detections) for scene in scenes], iou_type="segm")
     return tuple(
         Curve(label, count, float(by_label[label][0].mean()), Markup(precision_plot(by_label[label][0], number=number)))
         for number, (label, count) in enumerate(counts.most_common(MAX_CURVES))

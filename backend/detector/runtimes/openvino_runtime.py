@@ -61,7 +61,7 @@ def _outputs(request: ov.InferRequest) -> Outputs:
     return Outputs(*(request.get_tensor(name).data[0] for name in OUTPUTS))
 
 
-def precisions() -> tuple[Precision, ...]:
+def supported_precisions() -> tuple[Precision, ...]:
     """Returns the precisions in which this machine's CPU can compute, the fastest first."""
     native = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "f32") if native else ("f32",)

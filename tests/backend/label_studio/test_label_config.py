@@ -38,7 +38,7 @@ def test_a_config_with_one_kind_of_region_is_served_in_it(tag: str, kind: str) -
 def test_the_palette_holds_all_that_the_annotator_needs() -> None:
     config = parse_label_config(palette(GARMENTS))
     assert config.label_values == GARMENTS
-    assert config.message_tag is not None
+    assert config.has_message_tag
 
 
 def test_labels_with_markup_in_their_names_survive() -> None:

@@ -14,24 +14,27 @@ PAGES = [
     ('<h2 id="here">Here</h2><a href="#here">a heading of the same page</a>', ""),
     ('<a href="picture.png">a file</a> <img src="picture.png">', ""),
     ('<a href="https://example.com/page">another site, by a click</a>', ""),
-    ('<a href="guides/gone.html">no such page</a>', "docs/index.md links to guides/gone.md, which is not there."),
+    ('<a href="guides/gone.html">no such page</a>', "docs/index.md links to guides/gone.md, which does not exist."),
     (
         '<a href="guides/other.html#gone">no such heading</a>',
-        "docs/index.md links to guides/other.md#gone, where nothing is called 'gone'.",
+        "docs/index.md links to guides/other.md#gone, which has no anchor 'gone'.",
     ),
-    ('<a href="#gone">no such heading here</a>', "docs/index.md links to #gone, where nothing is called 'gone'."),
-    ('<img src="gone.png">', "docs/index.md links to gone.png, which is not there."),
-    ('<a href="../README.md">a file of the repository</a>', "docs/index.md links to ../README.md, which lies outside"),
-    ('<a href="/guides/other.html">from the root</a>', "docs/index.md links to /guides/other.md, which lies outside"),
+    ('<a href="#gone">no such heading here</a>', "docs/index.md links to #gone, which has no anchor 'gone'."),
+    ('<img src="gone.png">', "docs/index.md links to gone.png, which does not exist."),
+    ('<a href="../README.md">a file of the repository</a>', "docs/index.md links to ../README.md, which is outside"),
+    ('<a href="/guides/other.html">from the root</a>', "docs/index.md links to /guides/other.md, which is outside"),
     (
         '<script src="https://example.com/a.js"></script>',
-        "docs/index.md loads https://example.com/a.js from elsewhere.",
+        "docs/index.md loads https://example.com/a.js from another server.",
     ),
-    ('<link rel="stylesheet" href="//example.com/a.css">', "docs/index.md loads //example.com/a.css from elsewhere."),
+    (
+        '<link rel="stylesheet" href="//example.com/a.css">',
+        "docs/index.md loads //example.com/a.css from another server.",
+    ),
     ('<img srcset="picture.png 1x, https://example.com/2.png 2x">', "docs/index.md loads https://example.com/2.png"),
     ('<p style="background: url(https://example.com/b.png)">', "docs/index.md loads https://example.com/b.png"),
     ("<style>@import 'https://example.com/c.css';</style>", "docs/index.md loads https://example.com/c.css"),
-    ('<pre class="mermaid">graph</pre>', "docs/index.md loads https://unpkg.com/mermaid from elsewhere."),
+    ('<pre class="mermaid">graph</pre>', "docs/index.md loads https://unpkg.com/mermaid from another server."),
     ('<link rel="canonical" href="https://example.com/">', ""),
 ]
 NAVIGATION = '<a class="md-nav__link" href="index.html">Home</a><a class="md-nav__link" href="guides/other.html">O</a>'
@@ -68,7 +71,7 @@ def test_a_page_outside_the_navigation_is_named(site: Site) -> None:
 
 def test_a_style_sheet_that_loads_from_elsewhere_is_named(site: Site) -> None:
     (site.built / "style.css").write_text("@font-face { src: url('https://example.com/f.woff2') }")
-    assert site.problems() == ["style.css loads https://example.com/f.woff2 from elsewhere."]
+    assert site.problems() == ["style.css loads https://example.com/f.woff2 from another server."]
 
 
 def test_links_of_the_readme_are_looked_at_too(site: Site) -> None:
@@ -76,8 +79,8 @@ def test_links_of_the_readme_are_looked_at_too(site: Site) -> None:
     readme.write_text(
         "[a](docs/guides/other.md#part) [b](https://example.com) [c](docs/gone.md) [d](docs/guides/other.md#gone)"
     )
-    site.beside.append(readme)
+    site.other_markdown.append(readme)
     assert site.problems() == [
-        "README.md links to docs/gone.md, which is not there.",
-        "README.md links to docs/guides/other.md#gone, where nothing is called 'gone'.",
+        "README.md links to docs/gone.md, which does not exist.",
+        "README.md links to docs/guides/other.md#gone, which has no anchor 'gone'.",
     ]

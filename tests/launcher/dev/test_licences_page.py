@@ -6,7 +6,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from launcher.dev.licences_page import HEAD, PAGE, ROOT, licences_table, licensed, required
+from launcher.dev.licences_page import HEAD, PAGE, ROOT, direct_requirements, installed_packages, licences_table
 
 
 def asked() -> list[Requirement]:
@@ -36,17 +36,17 @@ def test_every_requirement_is_listed_in_a_version_that_is_pinned() -> None:
 
 def test_every_package_has_a_licence_and_a_home() -> None:
     for name, row in rows().items():
-        assert len(row) == 5 and row[2] not in ("", "not said"), name
+        assert len(row) == 5 and row[2] not in ("", "unknown"), name
         assert row[4].startswith("http"), name
     assert "drape" not in rows()
 
 
 @pytest.mark.slow
 def test_what_is_installed_is_told_the_same_way_each_time() -> None:
-    found = licensed()
+    found = installed_packages()
     assert licences_table() == licences_table()
     assert [one.name for one in found] == sorted((one.name for one in found), key=str.lower)
-    assert {canonicalize_name(one.name) for one in found if one.direct} == required().keys()
+    assert {canonicalize_name(one.name) for one in found if one.direct} == direct_requirements().keys()
     # What is brought along, as well; and nothing that only the tests need.
     names = {canonicalize_name(one.name) for one in found}
     assert {"werkzeug", "starlette", "numpy"} <= names and not names & {"pytest", "mypy", "playwright"}

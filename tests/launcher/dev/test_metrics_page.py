@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from backend.queues.queues import QUEUES
-from launcher.dev.metrics_page import PAGE, described, metrics_table
+from launcher.dev.metrics_page import PAGE, metric_rows, metrics_table
 
 ALERTS = Path(__file__).parent.parent.parent.parent / "docs" / "alerts.yml"
 # What a histogram is asked for by.
@@ -29,9 +29,9 @@ def test_the_page_in_the_docs_is_that_of_the_classes() -> None:
 
 
 def test_every_metric_is_described_once() -> None:
-    names = [one.name for one in described()]
+    names = [one.name for one in metric_rows()]
     assert len(set(names)) == len(names) >= 14
-    by_name = {one.name: one for one in described()}
+    by_name = {one.name: one for one in metric_rows()}
     assert by_name["drape_predict_seconds"].labels == ("kind",)
     assert by_name["drape_webhooks_total"].kind == "counter"
     assert by_name["drape_queue_jobs"].labels == ("queue", "state")
@@ -39,7 +39,7 @@ def test_every_metric_is_described_once() -> None:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
 def test_an_alert_asks_for_what_there_is_and_says_what_to_do(rule: dict[str, Any]) -> None:
-    known = {one.name: one for one in described()}
+    known = {one.name: one for one in metric_rows()}
     asked = re.findall(r"\b(drape_\w+)(?:\{([^}]*)\})?", rule["expr"])
     assert asked or 'up{job="drape"}' in rule["expr"]
     for name, labels in asked:

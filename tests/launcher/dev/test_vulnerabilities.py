@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from launcher.dev.vulnerabilities import ANSWERS, CANARY, ROOT, Vulnerability, read_report, unanswered
+from launcher.dev.vulnerabilities import ASSESSMENTS, CANARY, ROOT, Vulnerability, read_report, unassessed
 
 FOUND = {"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1", "GHSA-aaaa"], "fix_versions": ["3.1.6"], "description": "…"}
 
@@ -32,12 +32,12 @@ def test_a_report_is_read(dependencies: list[dict[str, Any]], expected: list[Vul
 @pytest.mark.parametrize("answers", ["See GHSA-aaaa.", "| b 2 | CVE-2026-1 |"])
 def test_a_finding_is_answered_under_any_of_its_names(answers: str) -> None:
     (found,) = read_report(json.dumps({"dependencies": [{"name": "b", "version": "2", "vulns": [FOUND]}]}))
-    assert unanswered([found], answers) == []
-    assert unanswered([found], "See CVE-2026-2.") == [found]
+    assert unassessed([found], answers) == []
+    assert unassessed([found], "See CVE-2026-2.") == [found]
     assert str(found) == "b 2: CVE-2026-1, GHSA-aaaa, PYSEC-2026-1 (fixed in 3.1.6)"
 
 
 def test_the_canary_is_installed_and_answered() -> None:
     name, _, version = CANARY.partition("==")
     assert f"{name}=={version}" in (ROOT / "requirements.txt").read_text().lower()
-    assert f"Jinja2 {version}" in ANSWERS.read_text()
+    assert f"Jinja2 {version}" in ASSESSMENTS.read_text()

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
-from backend.detector.runtimes.openvino_runtime import precisions
+from backend.detector.runtimes.openvino_runtime import supported_precisions
 from backend.domain import Image
 from backend.errors import ModelError
 from backend.registry.registry import Registry, Version
@@ -80,7 +80,7 @@ def test_an_export_finds_what_pytorch_finds(version: Version, name: str, half: b
     assert json.loads((folder / "export.json").read_text()) == asdict(export)
     assert export.check is not None and export.check.images == len(FIGURES)
     # OpenVINO computes in bfloat16 by itself where the processor does.
-    exact = not half and (name != "openvino" or precisions() == ("f32",))
+    exact = not half and (name != "openvino" or supported_precisions() == ("f32",))
     assert export.check.agreement == pytest.approx(1.0, abs=1e-3 if exact else 0.03) and export.check.agrees
     assert export.check.torch_ms > 1 and export.check.export_ms > 1
     assert show_export(folder, export, console=Console(quiet=True))
