@@ -22,7 +22,7 @@ test:  ## the tests, with real services and a browser, but for the long ones
 
 test-fast:  ## those of them that start no services and no browser, and take less than a second each
 	@$(PYTHON) launcher/bootstrap.py --dev
-	.venv/bin/python -m pytest -m "not services and not browser and not slow and not long and not compose" $(PYTEST)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto -m "not services and not browser and not slow and not long and not compose" $(PYTEST)
 
 test-long:  ## the long ones: four hosts, random faults, PostgreSQL, SAM 3 at full size, trainings that die; compose-test
 	@$(PYTHON) launcher/bootstrap.py --dev

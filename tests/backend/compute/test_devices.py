@@ -52,7 +52,7 @@ def test_each_kind_of_work_has_its_device(given: tuple[str, str, str], wanted: t
 
 @pytest.mark.parametrize("name", ["device", "device_batch"])
 def test_a_model_answers_on_one_device(name: str) -> None:
-    with pytest.raises(ValidationError, match="One device"):
+    with pytest.raises(ValidationError, match="one device"):
         Settings.model_validate({name: "0,1"})
 
 

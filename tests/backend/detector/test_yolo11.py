@@ -18,6 +18,8 @@ from backend.settings import Settings
 from label_studio_config.demo.figures import LABELS, draw_figure
 from tests.support import iou
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
@@ -131,7 +133,6 @@ def test_a_promotion_is_seen_at_once(registry: Registry, starter: Path) -> None:
     assert seen[0] is seen[1] is not seen[2]
 
 
-@pytest.mark.slow
 def test_of_a_project_that_trains_for_months_one_model_is_loaded(registry: Registry, starter: Path) -> None:
     detectors, seen = DetectorPool(registry, Settings(device="cpu")), []
     names = [add(registry, starter).name for _ in range(4)]

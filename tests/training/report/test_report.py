@@ -28,6 +28,8 @@ from training.evaluation.held_out import HeldOut
 from training.evaluation.score import compute_scores
 from training.report.report import write_report
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '<script>alert("x")</script> & $\\frac{$'
 GONE = "farthingale"
 FOREIGN = "साड़ी"
@@ -155,7 +157,6 @@ def text(judged: list[Version], images: list[HeldOut], found: list[Scene]) -> st
     return page(judged, images, found)
 
 
-@pytest.mark.slow
 def test_all_is_there_and_nothing_is_fetched(text: str) -> None:
     assert len(text) < 3_000_000
     root = parsed(text)
@@ -223,7 +224,6 @@ def test_it_says_what_changed_and_why_it_was_taken(judged: list[Version], text: 
     assert [row.text_content().endswith(("yes", "yes")) for row in lines] == [True, False, True]
 
 
-@pytest.mark.slow
 def test_the_same_version_makes_the_same_page(
     line: list[Version], images: list[HeldOut], found: list[Scene], text: str
 ) -> None:
