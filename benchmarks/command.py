@@ -14,7 +14,7 @@ from launcher.stack.stack import StopRequested, stop_signals
 
 
 @contextmanager
-def told_plainly(console: Console) -> Iterator[None]:
+def exit_on_known_errors(console: Console) -> Iterator[None]:
     """Ends the command with 1 where it is stopped, or fails in a way that we know: one line, not a traceback."""
     try:
         with stop_signals():

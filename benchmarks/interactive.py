@@ -16,10 +16,10 @@ from backend.segmenters.base import Segmenter
 MAX_CLICKS = 20
 
 
-def iou(one: Mask, other: Mask) -> float:
+def iou(first: Mask, second: Mask) -> float:
     """Intersection over union, in `[0, 1]`; 1 of two empty masks."""
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 1.0
+    union = np.count_nonzero(first | second)
+    return float(np.count_nonzero(first & second) / union) if union else 1.0
 
 
 def next_click(truth: Mask, found: Mask, *, jitter: np.random.Generator | None = None) -> Point:
@@ -49,19 +49,23 @@ def click_ious(
     image: Image,
     truth: Mask,
     *,
-    least: int = 1,
-    most: int = MAX_CLICKS,
-    enough: float = 1.0,
+    min_clicks: int = 1,
+    max_clicks: int = MAX_CLICKS,
+    target_iou: float = 1.0,
     jitter: np.random.Generator | None = None,
 ) -> list[float]:
-    """IoU after 1, 2, … clicks: at least `least` of them, then until `enough` was reached, at most `most`.
+    """Returns the IoU after each click: `min_clicks`, and more until `target_iou` is reached, at most `max_clicks`.
 
     A segmenter that finds nothing is given an empty mask and clicks on; a perfect mask ends the run.
     """
     points: tuple[Point, ...] = ()
     found = np.zeros_like(truth)
     ious: list[float] = []
-    while len(ious) < most and (len(ious) < least or max(ious) < enough) and not np.array_equal(found, truth):
+    while (
+        len(ious) < max_clicks
+        and (len(ious) < min_clicks or max(ious) < target_iou)
+        and not np.array_equal(found, truth)
+    ):
         points += (next_click(truth, found, jitter=jitter),)
         segments = segmenter.segment(image, Prompt(points=points))
         found = segments[0].mask if segments else np.zeros_like(truth)
@@ -69,15 +73,15 @@ def click_ious(
     return ious
 
 
-def at_click(ious: list[float], click: int) -> float:
+def iou_at_click(ious: list[float], click: int) -> float:
     """IoU after `click` clicks; a run that ended earlier had all it needed."""
     return ious[min(click, len(ious)) - 1]
 
 
-def number_of_clicks(ious: list[float], wanted: float, *, most: int = MAX_CLICKS) -> int:
-    """Clicks until the IoU first reaches `wanted` (NoC); `most` where it does not."""
-    reached = (click for click, value in enumerate(ious, start=1) if value >= wanted)
-    return min(next(reached, most), most)
+def number_of_clicks(ious: list[float], target_iou: float, *, max_clicks: int = MAX_CLICKS) -> int:
+    """Clicks until the IoU first reaches `target_iou` (NoC); `max_clicks` where it does not."""
+    reached = (click for click, value in enumerate(ious, start=1) if value >= target_iou)
+    return min(next(reached, max_clicks), max_clicks)
 
 
 def _inner_distance(region: Mask) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

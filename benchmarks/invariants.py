@@ -42,13 +42,13 @@ class Invariants:
         self._redis = Queues(settings).redis
         self._loaded: set[str] = set()
 
-    def wait_until_quiet(self, *, timeout_s: float) -> bool:
+    def wait_until_idle(self, *, timeout_s: float) -> bool:
         """True once no job waits or runs; False where there still are some after `timeout_s`."""
-        deadline, quiet = time.monotonic() + timeout_s, 0
-        while quiet < 3:
+        deadline, idle_polls = time.monotonic() + timeout_s, 0
+        while idle_polls < 3:
             if time.monotonic() > deadline:
                 return False
-            quiet = 0 if self._busy() else quiet + 1
+            idle_polls = 0 if self._busy() else idle_polls + 1
             time.sleep(POLL_S)
         return True
 
@@ -56,12 +56,13 @@ class Invariants:
         try:
             queues = [Queue(name, connection=self._redis) for name in self._queues]
             return any(
-                len(one) or claimed_ids(one) or one.started_job_registry.get_job_ids(cleanup=False) for one in queues
+                len(queue) or claimed_ids(queue) or queue.started_job_registry.get_job_ids(cleanup=False)
+                for queue in queues
             )
         except RedisError:
             return True
 
-    def broken(self, submitted: Collection[int]) -> list[str]:
+    def violations(self, submitted: Collection[int]) -> list[str]:
         """A sentence for each thing that does not hold; none where all is well.
 
         Args:
@@ -78,18 +79,20 @@ class Invariants:
 
     def _counts(self, submitted: Collection[int]) -> Iterator[str]:
         tasks = self._studio.annotated_tasks(self._project_id)
-        there = Counter(int(one["id"]) for task in tasks for one in task["annotations"])
-        lost = sorted(set(submitted) - set(there))
+        stored = Counter(int(annotation["id"]) for task in tasks for annotation in task["annotations"])
+        lost = sorted(set(submitted) - set(stored))
         if lost:
             yield f"{len(lost)} submitted annotations are not in Label Studio, such as {lost[:5]}."
         counting = ApprovalCounter(self._settings, self._studio, self._project_id)
-        by_changes = {one.annotation_id for one in counting.update().approved}
-        by_all = {one.annotation_id for one in counting.recount().approved}
+        by_changes = {annotation.annotation_id for annotation in counting.update().approved}
+        by_all = {annotation.annotation_id for annotation in counting.recount().approved}
         # Of a task with several the latest counts.
-        wanted = {max(int(one["id"]) for one in task["annotations"]) for task in tasks if task["annotations"]}
-        for what, found in (("what changed", by_changes), ("everything", by_all)):
-            if found != wanted:
-                yield f"By {what} {len(found)} annotations are approved; {len(wanted)} are in Label Studio."
+        latest = {
+            max(int(annotation["id"]) for annotation in task["annotations"]) for task in tasks if task["annotations"]
+        }
+        for method, counted in (("what changed", by_changes), ("everything", by_all)):
+            if counted != latest:
+                yield f"By {method} {len(counted)} annotations are approved; {len(latest)} are in Label Studio."
 
     def _champion(self) -> Iterator[str]:
         champion = self._registry.champion(self._project_id)
@@ -111,19 +114,19 @@ class Invariants:
         champion = self._registry.champion(self._project_id)
         if champion is None:
             return
-        wrong: Counter[int] = Counter()
-        twice: list[int] = []
+        missing: Counter[int] = Counter()
+        duplicated: list[int] = []
         for task in self._studio.tasks(self._project_id, self._studio.task_ids(self._project_id)):
-            versions = Counter(str(one["model_version"]) for one in task["predictions"])
+            versions = Counter(str(prediction["model_version"]) for prediction in task["predictions"])
             if any(count > 1 for count in versions.values()):
-                twice.append(int(task["id"]))
+                duplicated.append(int(task["id"]))
             # What people have annotated is left as it was when they did.
             elif not task["total_annotations"] and not task["cancelled_annotations"] and not versions[champion.name]:
-                wrong[int(task["id"])] += 1
-        if twice:
-            yield f"{len(twice)} tasks have two predictions of one version, such as {twice[:5]}."
-        if wrong:
-            yield f"{len(wrong)} tasks have no prediction of {champion.name}, such as {sorted(wrong)[:5]}."
+                missing[int(task["id"])] += 1
+        if duplicated:
+            yield f"{len(duplicated)} tasks have two predictions of one version, such as {duplicated[:5]}."
+        if missing:
+            yield f"{len(missing)} tasks have no prediction of {champion.name}, such as {sorted(missing)[:5]}."
 
     def _jobs(self) -> Iterator[str]:
         for name in self._queues:
@@ -134,9 +137,9 @@ class Invariants:
 
 def unfinished_files(folder: Path) -> Iterator[str]:
     """What was begun below `folder`, and neither finished nor taken away."""
-    left = [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name)]
-    if left:
-        yield f"Unfinished files are left: {', '.join(str(path.relative_to(folder)) for path in left[:5])}."
+    leftovers = [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name)]
+    if leftovers:
+        yield f"Unfinished files are left: {', '.join(str(path.relative_to(folder)) for path in leftovers[:5])}."
 
 
 def zombies() -> Iterator[str]:

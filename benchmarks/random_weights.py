@@ -50,11 +50,11 @@ def random_sam3(folder: Path, *, layout: Layout = "sam3", seed: int = 0) -> Path
         torch.save({}, empty)
         semantic = build_sam3_image_model(str(empty))
         interactive = build_interactive_sam3(str(empty), with_backbone=False)
-    _make_it_find_something(semantic)
+    _initialise_concept_head(semantic)
     state = {f"detector.{key}": value for key, value in semantic.state_dict().items()}
     state |= {_tracker_key(key): value for key, value in interactive.state_dict().items()}
     if layout == "sam3.1":
-        state = {_renamed_in_3_1(key): value for key, value in state.items() if not _is_of_videos(key)}
+        state = {_sam3_1_key(key): value for key, value in state.items() if not _is_video_weight(key)}
     path = folder / f"{layout}.pt"
     torch.save(state, path)
     return path
@@ -68,7 +68,7 @@ def small_sam3() -> Iterator[None]:
 
     vision = {"depth": 2, "embed_dim": 64, "num_heads": 2, "global_att_blocks": (1,)}
     text = {"width": 64, "heads": 2, "layers": 1}
-    one = {"num_layers": 1}
+    single_layer = {"num_layers": 1}
     levels = [(int(SMALL_PX / size),) * 2 for size in (14 / 4, 14 / 2, 14)]
     with (
         patch.object(sam3_checkpoint, "INPUT_SIZE_PX", SMALL_PX),
@@ -76,8 +76,10 @@ def small_sam3() -> Iterator[None]:
         patch.object(build_sam3, "SAM3Model", _resized(build_sam3.SAM3Model, {"image_size": SMALL_PX})),
         patch.object(build_sam3, "ViT", _resized(build_sam3.ViT, vision)),
         patch.object(build_sam3, "VETextEncoder", _resized(build_sam3.VETextEncoder, text)),
-        patch.object(build_sam3, "TransformerEncoderFusion", _resized(build_sam3.TransformerEncoderFusion, one)),
-        patch.object(build_sam3, "TransformerDecoder", _resized(build_sam3.TransformerDecoder, one)),
+        patch.object(
+            build_sam3, "TransformerEncoderFusion", _resized(build_sam3.TransformerEncoderFusion, single_layer)
+        ),
+        patch.object(build_sam3, "TransformerDecoder", _resized(build_sam3.TransformerDecoder, single_layer)),
     ):
         yield
 
@@ -86,7 +88,7 @@ def _resized(kind: type[torch.nn.Module], sizes: dict[str, Any]) -> Callable[...
     return lambda **given: kind(**{**given, **sizes})
 
 
-def _make_it_find_something(semantic: torch.nn.Module) -> None:
+def _initialise_concept_head(semantic: torch.nn.Module) -> None:
     """Sets what Ultralytics allocates without setting, and draws apart what would answer alike."""
     parameters = dict(semantic.named_parameters())
     with torch.no_grad():
@@ -107,14 +109,14 @@ def _tracker_key(key: str) -> str:
     return f"tracker.{key}"
 
 
-def _is_of_videos(key: str) -> bool:
+def _is_video_weight(key: str) -> bool:
     """SAM 3.1 follows objects by other weights than SAM 3."""
     return key.startswith("tracker.") and not key.startswith(
         ("tracker.sam_prompt_encoder.", "tracker.sam_mask_decoder.", "tracker.no_mem_embed")
     )
 
 
-def _renamed_in_3_1(key: str) -> str:
+def _sam3_1_key(key: str) -> str:
     if key == "tracker.no_mem_embed":
         return "tracker.model.interactivity_no_mem_embed"
     return key.replace("tracker.", "tracker.model.interactive_", 1).replace("sam2_convs", "interactive_convs")

@@ -28,7 +28,7 @@ from launcher.stack.stack import child_environment
 from launcher.stack.supervisor import Supervisor, free_port
 
 STUDIO_VENV = Path(".venv-label-studio")
-WORKER_PATIENCE_S = 60.0
+WORKER_TIMEOUT_S = 60.0
 # What a command says → which part it is.
 PARTS = {"redis-server": "Redis", "label-studio": "Label Studio", "launcher.cli worker": "worker"}
 
@@ -82,32 +82,32 @@ def starter_version(settings: Settings, project_id: int, *, image_size_px: int) 
 def workers(settings: Settings, cores: Sequence[set[int]]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """One `drape worker` for each set of cores, which it is bound to, once all of them listen."""
     command = [sys.executable, "-m", "launcher.cli", "worker", "--queue", CHECKS, "--queue", PRELABEL]
-    everything = os.sched_getaffinity(0)
+    all_cores = os.sched_getaffinity(0)
     started = []
     try:
-        for own in cores:
+        for core_set in cores:
             # Inherited by the child, whose libraries count the cores they may use as they start.
-            os.sched_setaffinity(0, own)
+            os.sched_setaffinity(0, core_set)
             log = (settings.data_dir.parent / "logs" / "workers.log").open("ab")
             started.append(subprocess.Popen(command, env=child_environment(settings), stdout=log, stderr=log))
             log.close()
     finally:
-        os.sched_setaffinity(0, everything)
+        os.sched_setaffinity(0, all_cores)
     try:
-        deadline = time.monotonic() + WORKER_PATIENCE_S
+        deadline = time.monotonic() + WORKER_TIMEOUT_S
         while len(Worker.all(connection=Queues(settings).redis)) < len(started):
-            if time.monotonic() > deadline or any(one.poll() is not None for one in started):
+            if time.monotonic() > deadline or any(worker.poll() is not None for worker in started):
                 raise ModelError("A worker of the benchmark does not start; see workers.log.")
             time.sleep(0.1)
         yield started
     finally:
-        for one in started:
-            one.terminate()
-        for one in started:
-            one.wait(30)
+        for worker in started:
+            worker.terminate()
+        for worker in started:
+            worker.wait(30)
 
 
-def computed_s() -> dict[str, float]:
+def cpu_seconds() -> dict[str, float]:
     """Seconds of a core that each part has used: the processes that this one has started, by what they are."""
     used = dict.fromkeys(PARTS.values(), 0.0)
     for process in psutil.Process().children(recursive=True):
@@ -139,7 +139,7 @@ def wait_until_done(
 
     def is_open() -> bool:
         try:
-            return any(len(one) or one.started_job_registry.get_job_ids(cleanup=False) for one in watched)
+            return any(len(queue) or queue.started_job_registry.get_job_ids(cleanup=False) for queue in watched)
         except RedisError:
             return True
 

@@ -18,8 +18,8 @@ def palette(labels: Sequence[str | Label]) -> str:
 
     The palette comes first, for its hot keys 1 to 9; the message line is above the image, where annotators see it.
     """
-    whole = [Label(label) if isinstance(label, str) else label for label in labels]
-    rows = "\n".join(f"    {_label(number, label)}" for number, label in enumerate(whole))
+    full_labels = [Label(label) if isinstance(label, str) else label for label in labels]
+    rows = "\n".join(f"    {_label(number, label)}" for number, label in enumerate(full_labels))
     return f"""<View>
   <Labels name="garment" toName="image" showInline="true">
 {rows}
@@ -43,6 +43,8 @@ def _label(number: int, label: Label) -> str:
     if number < len(HOT_KEYS):
         attributes["hotkey"] = HOT_KEYS[number]
     # Label Studio assigns its own hot keys to the labels after the ninth.
-    others = ",".join(sorted(label.predicted_values))
-    attributes |= {name: said for name, said in (("prompt", label.prompt), ("predicted_values", others)) if said}
-    return f"<Label {' '.join(f'{name}={quoteattr(said)}' for name, said in attributes.items())}/>"
+    predicted_values = ",".join(sorted(label.predicted_values))
+    attributes |= {
+        name: text for name, text in (("prompt", label.prompt), ("predicted_values", predicted_values)) if text
+    }
+    return f"<Label {' '.join(f'{name}={quoteattr(text)}' for name, text in attributes.items())}/>"

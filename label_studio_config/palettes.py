@@ -90,7 +90,7 @@ FASHIONPEDIA = _labels(
     ]
 )
 # The subset that is used in practice, without labels that are rarely worn or hardly visible.
-FASHIONPEDIA_23 = tuple(one for one in FASHIONPEDIA if one.value not in {"tie", "glove", "sock", "umbrella"})
+FASHIONPEDIA_23 = tuple(label for label in FASHIONPEDIA if label.value not in {"tie", "glove", "sock", "umbrella"})
 # Ge et al. 2019.
 DEEPFASHION2 = _labels(
     [

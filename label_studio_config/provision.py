@@ -24,7 +24,7 @@ BACKEND_TITLE = "Drape"
 STORAGE_TITLE = "Photographs"
 IMAGE_FILES = r".*\.(jpe?g|png|webp|bmp|tiff?|JPE?G|PNG)$"
 # Label Studio waits one to three seconds for a backend that it connects; one that has just started may need more.
-ATTEMPTS, PAUSE_S = 6, 2.0
+ATTEMPTS, RETRY_WAIT_S = 6, 2.0
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ def ensure_project(label_studio: LabelStudio, *, title: str, label_config: str) 
     with label_studio.api() as sdk:
         for project in sdk.projects.list():
             if project.title == title:
-                _say_if_labels_differ(project.label_config or "", label_config)
+                _warn_if_labels_differ(project.label_config or "", label_config)
                 return int(project.id)
-        made = sdk.projects.create(title=title, label_config=label_config, sampling=UNCERTAINTY_SAMPLING)
+        created = sdk.projects.create(title=title, label_config=label_config, sampling=UNCERTAINTY_SAMPLING)
     logger.info("Made the project '%s'", title)
-    return int(made.id)
+    return int(created.id)
 
 
 def set_label_config(label_studio: LabelStudio, *, project_id: int, label_config: str) -> None:
@@ -58,10 +58,10 @@ def set_label_config(label_studio: LabelStudio, *, project_id: int, label_config
         LabelStudioError: Label Studio refuses the config.
     """
     config = parse_label_config(label_config)
-    lost = sorted(label for label in _labels_in_use(label_studio, project_id) if config.label_for(label) is None)
-    if lost:
+    missing = sorted(label for label in _labels_in_use(label_studio, project_id) if config.label_for(label) is None)
+    if missing:
         raise LabelConfigError(
-            f"Annotations hold labels that the new config lacks: {', '.join(lost)}. Keep them, or name each among "
+            f"Annotations hold labels that the new config lacks: {', '.join(missing)}. Keep them, or name each among "
             "the predicted_values of the label that it shall count as."
         )
     with label_studio.api() as sdk:
@@ -79,7 +79,7 @@ def _labels_in_use(label_studio: LabelStudio, project_id: int) -> set[str]:
     return {str(label) for value in values for key in LABEL_KEYS for label in value.get(key) or []}
 
 
-def _say_if_labels_differ(present: str, wanted: str) -> None:
+def _warn_if_labels_differ(present: str, wanted: str) -> None:
     names = [{label.value for label in parse_label_config(config).labels} for config in (present, wanted)]
     if names[0] != names[1]:
         logger.warning("The project is there already and keeps its own labels; change them in its settings")
@@ -92,9 +92,9 @@ def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Pa
     """
     path = str(folder.absolute())
     with label_studio.api() as sdk:
-        known = [storage for storage in sdk.import_storage.local.list(project=project_id) if storage.path == path]
-        if known:
-            storage_id = known[0].id
+        storages = [storage for storage in sdk.import_storage.local.list(project=project_id) if storage.path == path]
+        if storages:
+            storage_id = storages[0].id
         else:
             storage_id = sdk.import_storage.local.create(
                 project=project_id,
@@ -116,20 +116,20 @@ def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Back
     """
     parse_label_config(label_studio.project(project_id).label_config)
     for attempt in Retrying(
-        retry=retry_if_exception_type(_NotReached),
-        wait=wait_fixed(PAUSE_S),
+        retry=retry_if_exception_type(_BackendUnreachableError),
+        wait=wait_fixed(RETRY_WAIT_S),
         stop=stop_after_attempt(ATTEMPTS),
         before_sleep=before_sleep_log(logger, logging.WARNING),
         reraise=True,
     ):
         with attempt:
-            known = _connect(label_studio, project_id=project_id, backend=backend)
-    urls = {f"{(one.url or '').rstrip('/')}/webhook" for one in known}
+            backends = _connect(label_studio, project_id=project_id, backend=backend)
+    urls = {f"{(connected.url or '').rstrip('/')}/webhook" for connected in backends}
     _keep_one_webhook(label_studio, project_id=project_id, backend=backend, earlier=urls)
     logger.info("Connected %s to project %s", backend.url, project_id)
 
 
-class _NotReached(LabelStudioError):
+class _BackendUnreachableError(LabelStudioError):
     """The backend did not answer Label Studio within the one to three seconds that Label Studio waits."""
 
 
@@ -138,8 +138,10 @@ def _connect(label_studio: LabelStudio, *, project_id: int, backend: Backend) ->
     try:
         with label_studio.api() as sdk:
             # A backend that was connected under another address (another port) is ours, too, and gets the new one.
-            known = [
-                one for one in sdk.ml.list(project=project_id) if one.title == BACKEND_TITLE or one.url == backend.url
+            backends = [
+                connected
+                for connected in sdk.ml.list(project=project_id)
+                if connected.title == BACKEND_TITLE or connected.url == backend.url
             ]
             facts = {
                 "is_interactive": True,
@@ -148,25 +150,25 @@ def _connect(label_studio: LabelStudio, *, project_id: int, backend: Backend) ->
                 "basic_auth_pass": backend.password,
                 "title": BACKEND_TITLE,
             }
-            if known:
-                sdk.ml.update(int(known[0].id or 0), project=project_id, url=backend.url, **facts)
+            if backends:
+                sdk.ml.update(int(backends[0].id or 0), project=project_id, url=backend.url, **facts)
             else:
                 sdk.ml.create(project=project_id, url=backend.url, **facts)
-            for extra in known[1:]:
+            for extra in backends[1:]:
                 sdk.ml.delete(int(extra.id or 0))
     except LabelStudioError as e:
-        raise _in_words(e, backend.url) from e
-    return known
+        raise _explain(e, backend.url) from e
+    return backends
 
 
-def _in_words(error: LabelStudioError, url: str) -> LabelStudioError:
+def _explain(error: LabelStudioError, url: str) -> LabelStudioError:
     if "reserved network address" in str(error):
         return LabelStudioError(
             f"Label Studio refuses the address {url}, because it is private. Start Label Studio with "
             "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, or give the backend a public address."
         )
     if "connect to ML backend" in str(error):
-        return _NotReached(
+        return _BackendUnreachableError(
             f"Label Studio does not reach the backend at {url}. Start it (`drape serve`), or say under which address "
             "Label Studio reaches it (`drape connect --url`, `drape up --backend-url`), with HOST=0.0.0.0 where that "
             "is not this machine's loopback."
@@ -179,12 +181,12 @@ def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Ba
     url = f"{backend.url}/webhook"
     headers = {SECRET_HEADER: backend.webhook_secret}
     with label_studio.api() as sdk:
-        ours = [hook for hook in sdk.webhooks.list(project=project_id) if hook.url in {url, *earlier}]
-        for extra in ours[1:]:
+        hooks = [hook for hook in sdk.webhooks.list(project=project_id) if hook.url in {url, *earlier}]
+        for extra in hooks[1:]:
             sdk.webhooks.delete(int(extra.id or 0))
         facts = {"headers": headers, "is_active": True, "send_payload": True, "send_for_all_actions": True}
-        if ours:
-            sdk.webhooks.update(int(ours[0].id or 0), url=url, **facts)
+        if hooks:
+            sdk.webhooks.update(int(hooks[0].id or 0), url=url, **facts)
         else:
             sdk.webhooks.create(project=project_id, url=url, **facts)
 

@@ -34,15 +34,15 @@ from backend.regions.encode import encode
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
-from benchmarks.command import told_plainly
-from benchmarks.faults.rig import Fault, Rig, fault_of, small_disk
+from benchmarks.command import exit_on_known_errors
+from benchmarks.faults.rig import Fault, Rig, draw_fault, small_disk
 from benchmarks.invariants import Invariants
 from benchmarks.soak.__main__ import truth_of
 
 TRAINING_SHARE = 0.06
 # Until all is as it should be again, a training and all that it has predicted anew included; a lost hint is made up for
 # by the clock.
-PATIENCE_S = 400.0
+SETTLE_TIMEOUT_S = 400.0
 FAKETIME = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
@@ -50,7 +50,7 @@ FAKETIME = (
 
 
 @dataclass
-class Done:
+class WorkLog:
     """What annotators and imports did."""
 
     submitted: list[int] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Work:
     """What people and programs do meanwhile."""
 
     def __init__(self, settings: Settings, project_id: int) -> None:
-        self.done = Done()
+        self.done = WorkLog()
         self._settings = settings
         self._project_id = project_id
         self._studio = LabelStudio(settings)
@@ -72,13 +72,13 @@ class Work:
         self._open = [(int(task["id"]), task["data"]["image"]) for task in tasks]
         self._truth = {image: truth_of(int(Path(image).stem.rsplit("_", 1)[-1])) for image in self._images}
 
-    def some(self, chance: random.Random) -> None:
+    def do_some(self, rng: random.Random) -> None:
         """One annotation, a few tasks, and now and then a training; what is refused is not done."""
-        chance.shuffle(self._open)
+        rng.shuffle(self._open)
         if self._open:
             self._guarded(lambda: self._submit(*self._open[-1]))
-        self._guarded(lambda: self._bring(chance.choices(self._images, k=chance.randint(1, 5))))
-        if chance.random() < TRAINING_SHARE and len(self.done.submitted) > 3:
+        self._guarded(lambda: self._import(rng.choices(self._images, k=rng.randint(1, 5))))
+        if rng.random() < TRAINING_SHARE and len(self.done.submitted) > 3:
             self._guarded(self._train)
 
     def _guarded(self, act: Callable[[], None]) -> None:
@@ -96,15 +96,15 @@ class Work:
     def _submit(self, task_id: int, image: str) -> None:
         result = [
             region
-            for one in self._truth[image]
-            for region in encode(one, self._config, outlining=self._settings.outlining, model_version="annotator")
+            for garment in self._truth[image]
+            for region in encode(garment, self._config, outlining=self._settings.outlining, model_version="annotator")
         ]
         # Whatever comes of it: one that was stored without an answer is not submitted again.
         self._open.pop()
         answer = self._post(f"/api/tasks/{task_id}/annotations/", {"result": result, "lead_time": 5.0})
         self.done.submitted.append(int(answer.json()["id"]))
 
-    def _bring(self, images: Sequence[str]) -> None:
+    def _import(self, images: Sequence[str]) -> None:
         path = f"/api/projects/{self._project_id}/import?return_task_ids=true"
         ids = self._post(path, [{"data": {"image": image}} for image in images]).json()["task_ids"]
         self._open += zip(ids, images, strict=True)
@@ -132,64 +132,64 @@ class Harness:
         self.work = Work(self.settings, self.project_id)
         self.problems = Problems(Queues(self.settings).redis)
 
-    def settle(self, *, disk_was_full: bool = False) -> list[str]:
+    def wait_until_healthy(self, *, disk_was_full: bool = False) -> list[str]:
         """Waits until everything is up and quiet and all holds; what does not after all the patience.
 
         A training that found the disk full has failed rightly, if it says so: its labels count for the next.
         """
-        ends_at = time.monotonic() + PATIENCE_S
-        found = ["Something is not up again."]
+        ends_at = time.monotonic() + SETTLE_TIMEOUT_S
+        violations = ["A service has not come back up."]
         while time.monotonic() < ends_at:
             if not self.rig.is_up(self.settings):
                 time.sleep(0.2)
                 continue
             try:
-                quiet = self.invariants.wait_until_quiet(timeout_s=max(ends_at - time.monotonic(), 1))
+                is_idle = self.invariants.wait_until_idle(timeout_s=max(ends_at - time.monotonic(), 1))
                 if disk_was_full:
-                    self.forget_failures([TRAIN], that_say=os.strerror(errno.ENOSPC))
-                found = self.invariants.broken(self.work.done.submitted) if quiet else ["Jobs never end."]
+                    self.remove_failed_jobs([TRAIN], containing=os.strerror(errno.ENOSPC))
+                violations = self.invariants.violations(self.work.done.submitted) if is_idle else ["Jobs do not end."]
             except (DrapeError, RedisError, httpx.HTTPError, OSError) as e:
-                found = [f"It cannot be looked at: {type(e).__name__} {e}"]
-            if not found:
+                violations = [f"The check failed: {type(e).__name__} {e}"]
+            if not violations:
                 return []
             time.sleep(1)
-        return found
+        return violations
 
-    def round(self, number: int) -> tuple[Fault, list[str], float]:
+    def run_round(self, number: int) -> tuple[Fault, list[str], float]:
         """One fault; what did not hold afterwards, and seconds that the round took."""
-        chance = random.Random(f"{self.seed}-{number}")
-        fault = fault_of(chance, disk=self.rig.disk is not None, clocks=self.rig.faketime is not None)
+        rng = random.Random(f"{self.seed}-{number}")
+        fault = draw_fault(rng, disk=self.rig.disk is not None, clocks=self.rig.faketime is not None)
         began = time.monotonic()
         before = len(Registry.of(self.settings).versions(self.project_id))
         trainings = self.work.done.trainings
-        if chance.random() < 0.5:
+        if rng.random() < 0.5:
             # What is begun before is in the middle as it breaks.
-            self.work.some(chance)
-            time.sleep(chance.uniform(0, 1.5))
-        with self.rig.broken(fault):
+            self.work.do_some(rng)
+            time.sleep(rng.uniform(0, 1.5))
+        with self.rig.inject(fault):
             ends_at = time.monotonic() + fault.seconds
-            self.work.some(chance)
+            self.work.do_some(rng)
             time.sleep(max(ends_at - time.monotonic(), 0))
-        found = self.settle(disk_was_full=fault.kind == "full")
-        made = len(Registry.of(self.settings).versions(self.project_id)) - before
-        asked = self.work.done.trainings - trainings
-        if made > asked or (made < asked and fault.kind != "full"):
-            found.append(f"{asked} trainings were asked for and {made} versions made.")
-        return fault, found, time.monotonic() - began
+        violations = self.wait_until_healthy(disk_was_full=fault.kind == "full")
+        new_versions = len(Registry.of(self.settings).versions(self.project_id)) - before
+        requested = self.work.done.trainings - trainings
+        if new_versions > requested or (new_versions < requested and fault.kind != "full"):
+            violations.append(f"{requested} trainings were requested, but {new_versions} versions were made.")
+        return fault, violations, time.monotonic() - began
 
-    def forget_failures(self, queues: Sequence[str] = QUEUES, *, that_say: str = "") -> list[str]:
+    def remove_failed_jobs(self, queues: Sequence[str] = QUEUES, *, containing: str = "") -> list[str]:
         """Takes failed jobs away, so that the next round is not blamed for them; the last line of what each says."""
-        said = []
+        failures = []
         for name in queues:
             queue = Queue(name, connection=Queues(self.settings).redis)
             for job_id in queue.failed_job_registry.get_job_ids(cleanup=False):
                 job = queue.fetch_job(job_id)
                 result = job.latest_result() if job else None
                 lines = ((result and result.exc_string) or "").strip().splitlines() or [""]
-                if that_say in lines[-1]:
-                    said.append(f"{job_id}: {lines[-1]}")
+                if containing in lines[-1]:
+                    failures.append(f"{job_id}: {lines[-1]}")
                     queue.failed_job_registry.remove(job_id, delete_job=True)
-        return said
+        return failures
 
 
 def run(rounds: int, seed: int, first: int, faketime: Path | None, console: Console) -> int:
@@ -200,25 +200,29 @@ def run(rounds: int, seed: int, first: int, faketime: Path | None, console: Cons
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, small_disk(Path(name) / "disk") as disk:
         (Path(name) / "files").mkdir()
-        without = [what for what, there in (("full disks", disk), ("wrong clocks", faketime)) if not there]
-        console.print(f"Left out: {', '.join(without)}." if without else "All kinds of faults.")
+        left_out = [
+            kind for kind, is_available in (("full disks", disk), ("wrong clocks", faketime)) if not is_available
+        ]
+        console.print(f"Left out: {', '.join(left_out)}." if left_out else "All kinds of faults.")
         console.print("Starting Redis, Label Studio, the backend and its workers …")
-        rig, failed, taken = Rig(Path(name), disk=disk, faketime=faketime), 0, []
+        rig, broken_rounds, durations_s = Rig(Path(name), disk=disk, faketime=faketime), 0, []
         with rig.running() as (settings, project_id):
             harness = Harness(rig, settings, project_id, seed, console)
-            unwell = harness.settle()
-            if unwell:
-                raise ModelError(f"It is not well before the first fault: {' '.join(unwell)}")
+            violations = harness.wait_until_healthy()
+            if violations:
+                raise ModelError(f"The stack is not healthy before the first fault: {' '.join(violations)}")
             for number in range(first, first + rounds):
-                fault, found, took_s = harness.round(number)
-                taken.append(took_s)
-                console.print(f"Round {number} ({took_s:.1f} s): {fault}: {'well' if not found else 'NOT WELL'}")
-                for sentence in found:
+                fault, violations, duration_s = harness.run_round(number)
+                durations_s.append(duration_s)
+                console.print(
+                    f"Round {number} ({duration_s:.1f} s): {fault}: {'ok' if not violations else 'VIOLATIONS'}"
+                )
+                for sentence in violations:
                     console.print(f"  {sentence}", markup=False, highlight=False)
-                if found:
-                    failed += 1
-                    for said in harness.forget_failures():
-                        console.print(f"  failed: {said}", markup=False, highlight=False)
+                if violations:
+                    broken_rounds += 1
+                    for failure in harness.remove_failed_jobs():
+                        console.print(f"  failed: {failure}", markup=False, highlight=False)
                     for problem in harness.problems.recent(3):
                         console.print(f"  told: {problem.text}", markup=False, highlight=False)
                     console.print(f"  again: make faults ROUNDS=1 SEED={seed} FIRST={number}")
@@ -227,10 +231,10 @@ def run(rounds: int, seed: int, first: int, faketime: Path | None, console: Cons
                     console.print(f"  logs: {logs}")
             done = harness.work.done
         console.print(
-            f"{rounds} rounds in {sum(taken):.0f} s, {failed} not well; {len(done.submitted)} annotations submitted, "
-            f"{done.trainings} trainings, {done.refused} requests refused while something was broken."
+            f"{rounds} rounds in {sum(durations_s):.0f} s, {broken_rounds} with violations. "
+            f"{len(done.submitted)} annotations were submitted, {done.trainings} trainings ran, {done.refused} requests were refused during faults."
         )
-    return failed
+    return broken_rounds
 
 
 def main(
@@ -243,8 +247,8 @@ def main(
 ) -> None:
     """Breaks the running stack at random, and looks whether it is whole afterwards. Ends with 1 where it is not."""
     console = Console(width=None if sys.stdout.isatty() else 160)
-    found = next((Path(one) for one in FAKETIME if Path(one).is_file()), None)
-    with told_plainly(console):
+    found = next((Path(path) for path in FAKETIME if Path(path).is_file()), None)
+    with exit_on_known_errors(console):
         failed = run(rounds, seed, first, faketime or found, console)
     raise typer.Exit(1 if failed else 0)
 

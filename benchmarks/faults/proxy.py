@@ -28,7 +28,7 @@ class Proxy:
         self.refuses = False
         self._to = to
         self._open: set[socket.socket] = set()
-        self._leading: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -59,49 +59,49 @@ class Proxy:
         self._loop.close()
 
     async def _serve(self) -> None:
-        with socket.create_server(("127.0.0.1", self.port)) as listening:
-            listening.setblocking(False)
+        with socket.create_server(("127.0.0.1", self.port)) as listener:
+            listener.setblocking(False)
             # Not asyncio's own server: what it has just accepted as it is closed stays open, and nobody knows of it.
-            self._loop.add_reader(listening, self._accept, listening)
+            self._loop.add_reader(listener, self._accept, listener)
             self._ready.set()
             await self._stop.wait()
-            self._loop.remove_reader(listening)
-        leading = list(self._leading)
-        for task in leading:
+            self._loop.remove_reader(listener)
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*leading, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _abort(self) -> None:
         for connection in self._open:
-            _say_reset(connection)
-        for task in self._leading:
+            _reset_on_close(connection)
+        for task in self._tasks:
             task.cancel()
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(BlockingIOError):
-            connection = listening.accept()[0]
+            connection = listener.accept()[0]
             if self.refuses:
-                _say_reset(connection)
+                _reset_on_close(connection)
                 connection.close()
                 return
             connection.setblocking(False)
             self._open.add(connection)
-            task = self._loop.create_task(self._lead_on(connection))
-            self._leading.add(task)
+            task = self._loop.create_task(self._forward(connection))
+            self._tasks.add(task)
             task.add_done_callback(lambda task: self._end(task, connection))
 
     def _end(self, task: asyncio.Task[None], connection: socket.socket) -> None:
         # Here and not in the task: one that is cancelled before it begins ends nothing.
-        self._leading.discard(task)
+        self._tasks.discard(task)
         self._open.discard(connection)
         connection.close()
 
-    async def _lead_on(self, connection: socket.socket) -> None:
+    async def _forward(self, connection: socket.socket) -> None:
         with suppress(OSError):
-            async with _stream(sock=connection) as here, _stream(host="127.0.0.1", port=self._to) as there:
-                await asyncio.gather(self._carry(here[0], there[1]), self._carry(there[0], here[1]))
+            async with _stream(sock=connection) as client, _stream(host="127.0.0.1", port=self._to) as server:
+                await asyncio.gather(self._copy(client[0], server[1]), self._copy(server[0], client[1]))
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(CHUNK):
                 if self.delay_s:
@@ -125,6 +125,6 @@ async def _stream(**to: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asynci
         await asyncio.sleep(0)
 
 
-def _say_reset(connection: socket.socket) -> None:
+def _reset_on_close(connection: socket.socket) -> None:
     # Without lingering the other side reads a reset, and not an orderly end.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

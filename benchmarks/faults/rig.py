@@ -41,10 +41,10 @@ CHECK_EVERY_S = 10
 TRAINING_EPOCHS = 1
 WATCH_EVERY_S = 0.1
 # Until a process is there again.
-PATIENCE_S = 150.0
+RESTART_TIMEOUT_S = 150.0
 # A process is begun anew with a clock that is off, and once more to set it right: libfaketime moves the clock that only
 # goes forwards, too, which a running process must not see jump.
-CLOCK = (
+CLOCK_SCRIPT = (
     'read -r offset < "$0"; if [ "$offset" != 0 ]; then export LD_PRELOAD="$1" FAKETIME="$offset"; fi; shift; exec "$@"'
 )
 PROCESSES = ("redis", "label-studio", "backend", "worker-prelabel", "worker-train", "timer")
@@ -64,20 +64,20 @@ class Fault:
         return f"{self.kind} {self.target} {self.seconds:.1f} s" + (f" by {self.amount:.1f} s" if self.amount else "")
 
 
-def fault_of(chance: random.Random, *, disk: bool, clocks: bool) -> Fault:
+def draw_fault(rng: random.Random, *, disk: bool, clocks: bool) -> Fault:
     """The next fault."""
-    kinds = ["kill", "kill", "restart", "stop", "drop", "delay"] + ["full"] * disk + ["skew"] * clocks
-    kind = chance.choice(kinds)
-    seconds = chance.uniform(0.5, 3.0)
+    kinds = ["kill", "kill", "restart", "stop", "drop", "delay"] + ["fill_disk"] * disk + ["skew"] * clocks
+    kind = rng.choice(kinds)
+    seconds = rng.uniform(0.5, 3.0)
     match kind:
         case "drop" | "delay":
-            return Fault(kind, chance.choice(LINKS), seconds, chance.uniform(0.1, 1.2) if kind == "delay" else 0.0)
-        case "full":
+            return Fault(kind, rng.choice(LINKS), seconds, rng.uniform(0.1, 1.2) if kind == "delay" else 0.0)
+        case "fill_disk":
             return Fault(kind, "disk", seconds)
         case "skew":
-            return Fault(kind, chance.choice(PROCESSES), seconds, chance.choice((-3600.0, -90.0, 90.0, 3600.0)))
+            return Fault(kind, rng.choice(PROCESSES), seconds, rng.choice((-3600.0, -90.0, 90.0, 3600.0)))
         case _:
-            return Fault(kind, chance.choice(PROCESSES), seconds)
+            return Fault(kind, rng.choice(PROCESSES), seconds)
 
 
 class Rig:
@@ -104,9 +104,9 @@ class Rig:
         with ExitStack() as stack:
             # At the very end: what stops first needs what stops last.
             stack.callback(self._supervisor.stop)
-            settings, inside = self._start(stack)
+            settings, proxied_settings = self._start(stack)
             stack.enter_context(self._supervisor.watched(every_s=WATCH_EVERY_S))
-            yield settings, self._provision(settings, inside)
+            yield settings, self._provision(settings, proxied_settings)
 
     def _start(self, stack: ExitStack) -> tuple[Settings, Settings]:
         secrets = Secrets(self._folder / "secrets")
@@ -153,13 +153,13 @@ class Rig:
             promote_class_drop=1,
             label_studio_timeout_s=10,
         )
-        inside = settings.model_copy(
+        proxied_settings = settings.model_copy(
             update={
                 "label_studio_url": f"http://127.0.0.1:{ports['to-label-studio']}",
                 "redis_url": redis_url(ports["to-redis"], "faults"),
             }
         )
-        drape, environment = [sys.executable, "-m", "launcher.cli"], child_environment(inside)
+        drape, environment = [sys.executable, "-m", "launcher.cli"], child_environment(proxied_settings)
         root = Path(__file__).parent.parent.parent
         self._begin(Program("backend", [*drape, "serve"], environment, root))
         for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, CLUSTERS, EMBED)), ("worker-train", (TRAIN,))):
@@ -169,7 +169,7 @@ class Rig:
         self._supervisor.wait_until(
             lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=180
         )
-        return settings, inside
+        return settings, proxied_settings
 
     def _begin(self, program: Program) -> None:
         if self.faketime is None:
@@ -177,10 +177,10 @@ class Rig:
             return
         clock = self._clocks / program.name
         clock.write_text("0\n")
-        command = ["/bin/sh", "-c", CLOCK, str(clock), str(self.faketime), *program.command]
+        command = ["/bin/sh", "-c", CLOCK_SCRIPT, str(clock), str(self.faketime), *program.command]
         self._supervisor.start(Program(program.name, command, program.environment, program.folder))
 
-    def _provision(self, settings: Settings, inside: Settings) -> int:
+    def _provision(self, settings: Settings, proxied_settings: Settings) -> int:
         studio = LabelStudio(settings)
         folder = self._folder / "files" / "figures"
         write_images(folder, range(FIRST_FIGURE, FIRST_FIGURE + FIGURES))
@@ -198,7 +198,7 @@ class Rig:
         return project_id
 
     @contextmanager
-    def broken(self, fault: Fault) -> Iterator[None]:
+    def inject(self, fault: Fault) -> Iterator[None]:
         """The fault, for as long as the block lasts; then all is healed."""
         match fault.kind:
             case "kill" | "restart":
@@ -220,8 +220,8 @@ class Rig:
                     yield
                 finally:
                     proxy.heal()
-            case "full":
-                with full(self._data.parent):
+            case "fill_disk":
+                with fill_disk(self._data.parent):
                     yield
             case "skew":
                 clock = self._clocks / fault.target
@@ -239,7 +239,7 @@ class Rig:
 
     def _wait_for(self, name: str, before: int) -> None:
         """Until another process than the one of that number runs in its place, or patience is at an end."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + RESTART_TIMEOUT_S
         while self._supervisor.processes().get(name) in (None, before) and time.monotonic() < deadline:
             time.sleep(WATCH_EVERY_S)
 
@@ -261,7 +261,7 @@ class Rig:
 
 
 @contextmanager
-def full(folder: Path) -> Iterator[None]:
+def fill_disk(folder: Path) -> Iterator[None]:
     """No byte is left on the folder's disk."""
     filler = folder / "filler"
     try:

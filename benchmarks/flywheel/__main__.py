@@ -39,10 +39,10 @@ from backend.queues.queues import CHECKS, CLUSTERS, PRELABEL, TRAIN, Queues
 from backend.registry.registry import Registry, Version
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
-from benchmarks.command import told_plainly
+from benchmarks.command import exit_on_known_errors
 from benchmarks.flywheel.annotators import Annotators, Correction, Effort
 from benchmarks.flywheel.report import Generation, markdown, plot, table
-from benchmarks.flywheel.unseen import Seen, look, unseen_figures
+from benchmarks.flywheel.unseen import UnseenResult, evaluate_unseen, unseen_figures
 from benchmarks.flywheel.vocabulary import NAMES, SEED
 from benchmarks.parts.next_label import POOL_FROM, Figures
 from benchmarks.parts.table import write_json
@@ -56,7 +56,7 @@ IMAGE_SIZE_PX = 256
 PROMISED = 0.9
 # Label Studio drops the event of a webhook that is not answered within a second: the timer then finds what it told.
 CHECK_EVERY_S = 60
-TRAINING_PATIENCE_S = 3600.0
+TRAINING_TIMEOUT_S = 3600.0
 POLL_S = 0.5
 
 
@@ -108,7 +108,7 @@ class Flywheel:
             trained = self._wait_for_training(number) if number else None
             champion = self._registry.champion(self._project_id)
             if champion is not None:
-                with self._shown(f"Generation {number}: pre-annotating"):
+                with self._progress_task(f"Generation {number}: pre-annotating"):
                     wait_until_done(
                         self._settings,
                         self._project_id,
@@ -116,26 +116,26 @@ class Flywheel:
                         queues=(CHECKS, PRELABEL, CLUSTERS),
                         poll_s=POLL_S,
                     )
-            seen = self._look(number, champion)
-            yield generation_of(number, trained, champion, seen, self._label(number, size.labels))
+            unseen_result = self._measure(number, champion)
+            yield generation_of(number, trained, champion, unseen_result, self._label(number, size.labels))
 
-    def _look(self, number: int, champion: Version | None) -> Seen:
+    def _measure(self, number: int, champion: Version | None) -> UnseenResult:
         gated = self._settings.model_copy(update={"auto_accept": "calibrated"})
-        with self._shown(f"Generation {number}: measuring"):
-            return look(champion, self._unseen, self._config, gated)
+        with self._progress_task(f"Generation {number}: measuring"):
+            return evaluate_unseen(champion, self._unseen, self._config, gated)
 
     def _label(self, number: int, images: int) -> list[Correction]:
-        done = []
-        with self._shown(f"Generation {number}: labelling", images) as task:
-            for one in self._annotators.label(images):
-                done.append(one)
+        corrections = []
+        with self._progress_task(f"Generation {number}: labelling", images) as task:
+            for correction in self._annotators.label(images):
+                corrections.append(correction)
                 self._progress.advance(task)
-        return done
+        return corrections
 
     def _wait_for_training(self, number: int) -> Trained:
         """The `number`th version, once its training has ended with a verdict."""
-        deadline = time.monotonic() + TRAINING_PATIENCE_S
-        with self._shown(f"Generation {number}: training") as task:
+        deadline = time.monotonic() + TRAINING_TIMEOUT_S
+        with self._progress_task(f"Generation {number}: training") as task:
             while True:
                 job = self._training()
                 # As it was fetched: a finished job is deleted as the next of its name is queued.
@@ -160,7 +160,7 @@ class Flywheel:
             return None
 
     @contextmanager
-    def _shown(self, what: str, total: int | None = None) -> Iterator[TaskID]:
+    def _progress_task(self, what: str, total: int | None = None) -> Iterator[TaskID]:
         task = self._progress.add_task(what, total=total)
         try:
             yield task
@@ -169,34 +169,38 @@ class Flywheel:
 
 
 def generation_of(
-    number: int, trained: Trained | None, champion: Version | None, seen: Seen, done: Sequence[Correction]
+    number: int,
+    trained: Trained | None,
+    champion: Version | None,
+    unseen_result: UnseenResult,
+    corrections: Sequence[Correction],
 ) -> Generation:
     """What one turn is worth.
 
     Args:
-        seen: what the champion did with the unseen figures.
-        done: what was done to the images that were labelled in this turn.
+        unseen_result: what the champion did with the unseen figures.
+        corrections: what was done to the images that were labelled in this turn.
     """
-    with_model, by_hand, sam_alone = efforts(done)
-    unseen, unseen_by_hand, unseen_sam_alone = efforts(seen.corrections)
-    shown = sum(one.shown for one in done)
+    with_model, by_hand, sam_alone = efforts(corrections)
+    unseen, unseen_by_hand, unseen_sam_alone = efforts(unseen_result.corrections)
+    shown = sum(correction.shown for correction in corrections)
     return Generation(
         generation=number,
         version=trained.version.name if trained else "",
         promoted=bool(trained and trained.promoted),
         reason=trained.reason if trained else "There is no model yet.",
         champion=champion.name if champion else "",
-        labels=number * len(done),
-        mask_map50_95=seen.mask_map50_95,
-        images_auto_acceptable=seen.images_accepted,
-        regions_auto_acceptable=seen.regions_accepted,
+        labels=number * len(corrections),
+        mask_map50_95=unseen_result.mask_map50_95,
+        images_auto_acceptable=unseen_result.images_accepted,
+        regions_auto_acceptable=unseen_result.regions_accepted,
         clicks_an_image=with_model.clicks,
         seconds_an_image=with_model.seconds,
         by_hand_clicks_an_image=by_hand.clicks,
         by_hand_seconds_an_image=by_hand.seconds,
         sam_alone_clicks_an_image=sam_alone.clicks,
         sam_alone_seconds_an_image=sam_alone.seconds,
-        kept_share=sum(len(one.kept) for one in done) / shown if shown else None,
+        kept_share=sum(len(correction.kept) for correction in corrections) / shown if shown else None,
         unseen_clicks_an_image=unseen.clicks,
         unseen_seconds_an_image=unseen.seconds,
         unseen_by_hand_seconds_an_image=unseen_by_hand.seconds,
@@ -208,14 +212,14 @@ def generation_of(
 def efforts(corrections: Sequence[Correction]) -> tuple[Effort, Effort, Effort]:
     """Means over images: from what was shown, by hand, and with SAM alone."""
     return (
-        _mean([one.effort() for one in corrections]),
-        _mean([one.by_hand() for one in corrections]),
-        _mean([one.sam_alone() for one in corrections]),
+        _mean([correction.effort() for correction in corrections]),
+        _mean([correction.by_hand() for correction in corrections]),
+        _mean([correction.sam_alone() for correction in corrections]),
     )
 
 
-def _mean(found: Sequence[Effort]) -> Effort:
-    clicks, seconds = np.mean([(one.clicks, one.seconds) for one in found], axis=0)
+def _mean(efforts: Sequence[Effort]) -> Effort:
+    clicks, seconds = np.mean([(effort.clicks, effort.seconds) for effort in efforts], axis=0)
     return Effort(float(clicks), float(seconds))
 
 
@@ -231,7 +235,7 @@ def settings_for(size: Size, folder: Path) -> Settings:
         segmenter="classical",
         prewarm_tasks=0,
         yolo11_base=str(WEIGHTS / "starter.pt"),
-        approval="submitted",
+        approval="annotation_regions",
         # A batch smaller than what is usually needed would wait for the next one.
         retrain_after=size.labels,
         retrain_min_images=min(Settings().retrain_min_images, size.labels),
@@ -245,7 +249,7 @@ def settings_for(size: Size, folder: Path) -> Settings:
     )
 
 
-def run(size: Size, into: Path, console: Console) -> list[Generation]:
+def run(size: Size, json_path: Path, console: Console) -> list[Generation]:
     """Sets all of it up, turns it, and ends it; what is measured is written after every generation.
 
     Raises:
@@ -254,25 +258,26 @@ def run(size: Size, into: Path, console: Console) -> list[Generation]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     generations: list[Generation] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        work = Path(name)
+        folder = Path(name)
         console.print(f"Drawing {size.images} figures, and those that nobody labels …")
-        write_images(work / "figures", range(POOL_FROM, POOL_FROM + size.images))
-        figures = unseen_figures(work / "unseen")
-        settings = settings_for(size, work / "data")
+        write_images(folder / "figures", range(POOL_FROM, POOL_FROM + size.images))
+        figures = unseen_figures(folder / "unseen")
+        settings = settings_for(size, folder / "data")
         options = Options(
-            studio_port=free_port(), redis_port=free_port(), images=work / "figures", labels=tuple(NAMES.values())
+            studio_port=free_port(), redis_port=free_port(), images=folder / "figures", labels=tuple(NAMES.values())
         )
         console.print("Starting Redis, Label Studio, the backend and its workers …")
         with (
             Stack(settings, options).running() as ready,
             Progress(*columns, console=console, transient=True) as progress,
         ):
-            for one in Flywheel(ready, figures, progress).turn(size):
-                generations.append(one)
-                write_json(generations, into)
+            for generation in Flywheel(ready, figures, progress).turn(size):
+                generations.append(generation)
+                write_json(generations, json_path)
                 console.print(
-                    f"Generation {one.generation}: {one.labels} labels, mask mAP50-95 {one.mask_map50_95:.3f}, "
-                    f"{one.seconds_an_image:.1f} s an image. {one.reason}",
+                    f"Generation {generation.generation}: {generation.labels} labels, "
+                    f"mask mAP50-95 {generation.mask_map50_95:.3f}, {generation.seconds_an_image:.1f} s per image. "
+                    f"{generation.reason}",
                     markup=False,
                 )
     return generations
@@ -293,11 +298,11 @@ def main(
     logging.getLogger("httpx").setLevel(logging.WARNING)
     console = Console(width=None if sys.stdout.isatty() else 160)
     started = time.monotonic()
-    with told_plainly(console):
-        found = run(Size(generations, labels, epochs, images), into, console)
-    plot(found, into.with_suffix(".png"))
-    console.print(table(found))
-    console.print(markdown(found), markup=False, highlight=False, soft_wrap=True)
+    with exit_on_known_errors(console):
+        generations_measured = run(Size(generations, labels, epochs, images), into, console)
+    plot(generations_measured, into.with_suffix(".png"))
+    console.print(table(generations_measured))
+    console.print(markdown(generations_measured), markup=False, highlight=False, soft_wrap=True)
     minutes = (time.monotonic() - started) / 60
     console.print(f"Written to {into} and {into.with_suffix('.png')} after {minutes:.0f} minutes.")
 

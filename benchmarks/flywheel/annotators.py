@@ -120,10 +120,10 @@ def correct(shown: Sequence[LabelledMask], truth: Sequence[LabelledMask]) -> Cor
     """
     kept, relabelled, redrawn = [], [], []
     left, waiting = dict(enumerate(shown)), dict(enumerate(truth))
-    for _, _, one, garment in sorted(_pairs(shown, truth)):
-        if one not in left or garment not in waiting:
+    for _, _, index, garment in sorted(_pairs(shown, truth)):
+        if index not in left or garment not in waiting:
             continue
-        region, meant = left.pop(one), waiting.pop(garment)
+        region, meant = left.pop(index), waiting.pop(garment)
         overlap = iou(region.mask, meant.mask)
         if region.label != meant.label:
             relabelled.append(LabelledMask(region.mask, meant.label, region_id=region.region_id))
@@ -138,16 +138,16 @@ def correct(shown: Sequence[LabelledMask], truth: Sequence[LabelledMask]) -> Cor
 
 def _pairs(shown: Sequence[LabelledMask], truth: Sequence[LabelledMask]) -> Iterator[tuple[float, float, int, int]]:
     """Regions and garments that can become one another: seconds that takes, distance, and the numbers of both."""
-    for one, region in enumerate(shown):
+    for index, region in enumerate(shown):
         for garment, meant in enumerate(truth):
             overlap, alike = iou(region.mask, meant.mask), region.label == meant.label
             if overlap >= KEPT_IOU:
-                yield (0.0 if alike else COSTS.relabel.seconds), 1 - overlap, one, garment
+                yield (0.0 if alike else COSTS.relabel.seconds), 1 - overlap, index, garment
             elif alike and overlap >= MEANT_IOU:
-                yield COSTS.prompt.seconds, 1 - overlap, one, garment
+                yield COSTS.prompt.seconds, 1 - overlap, index, garment
 
 
-def submitted(
+def annotation_regions(
     result: Sequence[Mapping[str, Any]], correction: Correction, config: LabelConfig, outlining: Outlining
 ) -> list[dict[str, Any]]:
     """What the annotation holds: kept regions exactly as they were shown, since nobody touched them; else the truth.
@@ -155,10 +155,10 @@ def submitted(
     Args:
         result: the shown prediction's regions, as Label Studio gives them.
     """
-    labels = {one.region_id: one.label for one in (*correction.kept, *correction.relabelled)}
+    labels = {region.region_id: region.label for region in (*correction.kept, *correction.relabelled)}
     regions = [_relabelled(region, labels[region["id"]]) for region in result if region.get("id") in labels]
-    for one in (*correction.redrawn, *correction.drawn):
-        regions += encode(one, config, outlining=outlining, model_version="annotator")
+    for garment in (*correction.redrawn, *correction.drawn):
+        regions += encode(garment, config, outlining=outlining, model_version="annotator")
     return regions
 
 
@@ -183,11 +183,11 @@ class Annotators:
     seeds: Mapping[int, int]
 
     def label(self, images: int) -> Iterator[Correction]:
-        """Labels as many images as Label Studio serves them; what was done to each, once it is submitted."""
+        """Labels as many images as Label Studio serves them; what was done to each, once it is annotation_regions."""
         for _ in range(images):
             task = self._next_task()
             # Label Studio opens the latest one.
-            prediction = max(task["predictions"], key=lambda one: int(one["id"]), default=None)
+            prediction = max(task["predictions"], key=lambda prediction: int(prediction["id"]), default=None)
             result = prediction["result"] if prediction else []
             correction = correct(decode(result)[0], truth_renamed(self.seeds[int(task["id"])]))
             self._submit(int(task["id"]), result, correction, parent=prediction and int(prediction["id"]))
@@ -211,7 +211,7 @@ class Annotators:
         with self.label_studio.api() as sdk:
             sdk.annotations.create(
                 task_id,
-                result=submitted(result, correction, self.config, self.outlining),
+                result=annotation_regions(result, correction, self.config, self.outlining),
                 lead_time=correction.effort().seconds,
                 **({"parent_prediction": parent} if parent else {}),
             )

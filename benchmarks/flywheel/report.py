@@ -57,50 +57,50 @@ class Generation:
 
 # Heading, and what stands below it.
 COLUMNS: tuple[tuple[str, Callable[[Generation], str]], ...] = (
-    ("generation", lambda one: str(one.generation)),
-    ("labels", lambda one: str(one.labels)),
-    ("promoted", lambda one: "" if not one.version else "yes" if one.promoted else "no"),
-    ("mask mAP50-95", lambda one: f"{one.mask_map50_95:.3f}"),
+    ("generation", lambda row: str(row.generation)),
+    ("labels", lambda row: str(row.labels)),
+    ("promoted", lambda row: "" if not row.version else "yes" if row.promoted else "no"),
+    ("mask mAP50-95", lambda row: f"{row.mask_map50_95:.3f}"),
     (
         "auto-acceptable images / regions",
-        lambda one: f"{one.images_auto_acceptable:.0%} / {one.regions_auto_acceptable:.0%}",
+        lambda row: f"{row.images_auto_acceptable:.0%} / {row.regions_auto_acceptable:.0%}",
     ),
-    ("regions kept", lambda one: "" if one.kept_share is None else f"{one.kept_share:.0%}"),
+    ("regions kept", lambda row: "" if row.kept_share is None else f"{row.kept_share:.0%}"),
     (
         "clicks an image: flywheel / SAM alone / by hand",
-        lambda one: (
-            f"{one.clicks_an_image:.1f} / {one.sam_alone_clicks_an_image:.1f} / {one.by_hand_clicks_an_image:.0f}"
+        lambda row: (
+            f"{row.clicks_an_image:.1f} / {row.sam_alone_clicks_an_image:.1f} / {row.by_hand_clicks_an_image:.0f}"
         ),
     ),
     (
         "seconds an image: flywheel / SAM alone / by hand",
-        lambda one: (
-            f"{one.seconds_an_image:.1f} / {one.sam_alone_seconds_an_image:.1f} / {one.by_hand_seconds_an_image:.0f}"
+        lambda row: (
+            f"{row.seconds_an_image:.1f} / {row.sam_alone_seconds_an_image:.1f} / {row.by_hand_seconds_an_image:.0f}"
         ),
     ),
     (
         "seconds, unseen figures",
-        lambda one: (
-            f"{one.unseen_seconds_an_image:.1f} / {one.unseen_sam_alone_seconds_an_image:.1f} / "
-            f"{one.unseen_by_hand_seconds_an_image:.0f}"
+        lambda row: (
+            f"{row.unseen_seconds_an_image:.1f} / {row.unseen_sam_alone_seconds_an_image:.1f} / "
+            f"{row.unseen_by_hand_seconds_an_image:.0f}"
         ),
     ),
-    ("training", lambda one: f"{one.training_seconds:.0f} s" if one.version else ""),
+    ("training", lambda row: f"{row.training_seconds:.0f} s" if row.version else ""),
 )
 
 
 def table(generations: Sequence[Generation]) -> Table:
     """For a terminal."""
     drawn = Table(*(name for name, _ in COLUMNS), title="the flywheel")
-    for one in generations:
-        drawn.add_row(*(cell(one) for _, cell in COLUMNS))
+    for generation in generations:
+        drawn.add_row(*(cell(generation) for _, cell in COLUMNS))
     return drawn
 
 
 def markdown(generations: Sequence[Generation]) -> str:
     """The same table for a page of documentation."""
     rows = [[name for name, _ in COLUMNS], ["---"] * len(COLUMNS)]
-    rows += [[cell(one) for _, cell in COLUMNS] for one in generations]
+    rows += [[cell(generation) for _, cell in COLUMNS] for generation in generations]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -108,18 +108,28 @@ def plot(generations: Sequence[Generation], path: Path) -> None:
     """Writes a PNG: over labels, how good the model is on the left, what an image takes on the right."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     good, effort = figure.subplots(1, 2)
-    labels = [one.labels for one in generations]
-    good.plot(labels, [one.mask_map50_95 for one in generations], marker="o", label="mask mAP50-95")
-    kept = [one for one in generations if one.kept_share is not None]
-    good.plot([one.labels for one in kept], [one.kept_share for one in kept], marker="s", label="shown regions kept")
-    good.plot(labels, [one.images_auto_acceptable for one in generations], marker="^", label="images auto-acceptable")
+    labels = [generation.labels for generation in generations]
+    good.plot(labels, [generation.mask_map50_95 for generation in generations], marker="o", label="mask mAP50-95")
+    kept = [generation for generation in generations if generation.kept_share is not None]
+    good.plot(
+        [generation.labels for generation in kept],
+        [generation.kept_share for generation in kept],
+        marker="s",
+        label="shown regions kept",
+    )
+    good.plot(
+        labels,
+        [generation.images_auto_acceptable for generation in generations],
+        marker="^",
+        label="images auto-acceptable",
+    )
     _finish(good, "on a scale from 0 to 1")
     good.set_ylim(-0.02, 1)
     lines = {
-        "by hand": [one.by_hand_seconds_an_image for one in generations],
-        "SAM alone": [one.sam_alone_seconds_an_image for one in generations],
-        "flywheel": [one.seconds_an_image for one in generations],
-        "flywheel, unseen figures": [one.unseen_seconds_an_image for one in generations],
+        "by hand": [generation.by_hand_seconds_an_image for generation in generations],
+        "SAM alone": [generation.sam_alone_seconds_an_image for generation in generations],
+        "flywheel": [generation.seconds_an_image for generation in generations],
+        "flywheel, unseen figures": [generation.unseen_seconds_an_image for generation in generations],
     }
     for name, seconds in lines.items():
         effort.plot(labels, seconds, marker="o", label=name)

@@ -22,11 +22,11 @@ from benchmarks.flywheel.vocabulary import truth_renamed
 from benchmarks.parts.next_label import HELD_OUT, HELD_OUT_FROM, Figures, draw
 
 # Average precision counts all that a model finds, the surest first; below this nothing changes it any more.
-JUDGED_FROM = 0.01
+MIN_EVALUATED_SCORE = 0.01
 
 
 @dataclass(frozen=True)
-class Seen:
+class UnseenResult:
     """What became of them.
 
     Attributes:
@@ -47,7 +47,7 @@ def unseen_figures(folder: Path) -> Figures:
     return replace(draw(folder, seeds), truth=tuple(truth_renamed(seed) for seed in seeds))
 
 
-def look(version: Version | None, figures: Figures, config: LabelConfig, settings: Settings) -> Seen:
+def evaluate_unseen(version: Version | None, figures: Figures, config: LabelConfig, settings: Settings) -> UnseenResult:
     """Has a version predict the figures as the service does; None stands for no model, which finds nothing.
 
     Args:
@@ -57,27 +57,27 @@ def look(version: Version | None, figures: Figures, config: LabelConfig, setting
         ModelError: the weights do not load.
     """
     if version is None:
-        return Seen(0.0, 0.0, 0.0, tuple(correct((), truth) for truth in figures.truth))
+        return UnseenResult(0.0, 0.0, 0.0, tuple(correct((), truth) for truth in figures.truth))
     detector = load_detector(version, device=pick_device(settings.device)).detector
     gate = gate_of(version, settings)
-    found, corrections, passing = [], [], []
-    scenes = detector.detect(figures.images, min_score=JUDGED_FROM)
+    detected, corrections, passes = [], [], []
+    scenes = detector.detect(figures.images, min_score=MIN_EVALUATED_SCORE)
     for truth, scene in zip(figures.truth, scenes, strict=True):
-        found.append(instances(scene.detections))
+        detected.append(instances(scene.detections))
         shown = select_garments(
             scene.detections, config, default_threshold=settings.model_score_threshold, max_regions=settings.max_regions
         )
         corrections.append(correct(shown, truth))
-        passing.append(gate.passes([LabelScore(one.label, one.score or 0.0) for one in shown]))
-    precisions = average_precisions([instances(truth) for truth in figures.truth], found)
-    return Seen(
+        passes.append(gate.passes([LabelScore(region.label, region.score or 0.0) for region in shown]))
+    precisions = average_precisions([instances(truth) for truth in figures.truth], detected)
+    return UnseenResult(
         float(np.mean(list(precisions.values()))),
-        float(np.mean(passing)),
-        _regions_accepted(corrections, passing),
+        float(np.mean(passes)),
+        _regions_accepted(corrections, passes),
         tuple(corrections),
     )
 
 
 def _regions_accepted(corrections: Sequence[Correction], passing: Sequence[bool]) -> float:
-    shown = [one.shown for one in corrections]
+    shown = [correction.shown for correction in corrections]
     return sum(count for count, passes in zip(shown, passing, strict=True) if passes) / max(sum(shown), 1)

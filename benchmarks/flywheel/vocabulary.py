@@ -17,4 +17,4 @@ SEED = 1
 
 def truth_renamed(seed: int) -> tuple[LabelledMask, ...]:
     """The garments of a figure under those names; a label that has none is left out."""
-    return tuple(LabelledMask(one.mask, NAMES[one.label]) for one in truth_of(seed))
+    return tuple(LabelledMask(garment.mask, NAMES[garment.label]) for garment in truth_of(seed))

@@ -36,25 +36,25 @@ from backend.queues.job_claims import claimed_ids
 from backend.queues.job_records import OPEN_STATES
 from backend.queues.queues import PRELABEL, QUEUES, Queues
 from backend.registry.registry import Registry
-from benchmarks.command import told_plainly
+from benchmarks.command import exit_on_known_errors
 from benchmarks.hosts.rig import BACKEND, BUCKET, HOSTS, OTHER, STUDIO, WORKERS, HostRig, host_rig
 from benchmarks.invariants import Invariants, unfinished_files
 from benchmarks.services import starter_version
 from label_studio_config.palette_xml import GARMENTS, palette
 
 CHUNK = 16
-BEGUN_SHARE = 0.05
+STARTED_SHARE = 0.05
 BACKEND_CUT_S = 8.0
 MISSED_TASKS = 5
-PATIENCE_S = 600.0
+TIMEOUT_S = 600.0
 POLL_S = 0.2
-ASK_EVERY_S = 2.0
+REQUEST_EVERY_S = 2.0
 # What a backend answers, Label Studio stores, as far as workers know: they would leave a task of the project alone.
 NO_TASK = 10**9
-ASK_PATIENCE_S = 30.0
+REQUEST_TIMEOUT_S = 30.0
 # RQ hears a worker's heart beat so often, at least, while it works.
 FORGOTTEN_AFTER_S = 90.0
-LOADS = """
+LOAD_SCRIPT = """
 from backend.detector.detector_pool import load_detector
 from backend.registry.registry import Registry, check_weights
 from backend.settings import Settings
@@ -66,7 +66,7 @@ print("loaded", champion.name)
 
 
 @dataclass
-class Figures:
+class Measurements:
     """Seconds that things took, by name, and what did not hold, a sentence each."""
 
     took_s: dict[str, float] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Figures:
         self.took_s[what] = round(time.monotonic() - began, 1)
 
 
-class Asker:
+class PredictClient:
     """Asks for a task's prediction, now at one backend, now at the other, as a balancer in front of them would."""
 
     def __init__(self, rig: HostRig, task: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ class Asker:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask_on, daemon=True)
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> PredictClient:
         self._thread.start()
         return self
 
@@ -108,7 +108,7 @@ class Asker:
         self._thread.join()
 
     def _ask_on(self) -> None:
-        while not self._over.wait(ASK_EVERY_S):
+        while not self._over.wait(REQUEST_EVERY_S):
             self.asked += 1
             order = (BACKEND, OTHER) if self.asked % 2 else (OTHER, BACKEND)
             if not any(self._ask(host) for host in order):
@@ -120,7 +120,7 @@ class Asker:
                 f"{self._rig.url(host)}/predict",
                 json=self._body,
                 auth=self._rig.auth,
-                timeout=httpx.Timeout(ASK_PATIENCE_S, connect=1),
+                timeout=httpx.Timeout(REQUEST_TIMEOUT_S, connect=1),
             )
             self.versions[host] = answer.raise_for_status().json()["results"][0]["model_version"]
         except (httpx.HTTPError, LookupError, TypeError, ValueError):
@@ -133,13 +133,13 @@ class Scenario:
 
     def __init__(self, rig: HostRig, console: Console) -> None:
         self.rig = rig
-        self.figures = Figures()
+        self.measurements = Measurements()
         self.studio = LabelStudio(rig.settings)
         self.redis: Redis = Queues(rig.settings).redis
         self.invariants = Invariants(rig.settings, rig.project_id)
         self._console = console
 
-    def bring(self, count: int) -> list[int]:
+    def import_images(self, count: int) -> list[int]:
         """Imports so many images; the tasks' numbers."""
         images = self.rig.images
         rows = [{"data": {"image": images[number % len(images)]}} for number in range(count)]
@@ -161,7 +161,7 @@ class Scenario:
         waiting = self.studio.waiting_task_ids(self.rig.project_id, version=version)
         return len(self.studio.task_ids(self.rig.project_id)) - len(waiting)
 
-    def wait(self, ready: Callable[[], bool], *, what: str, timeout_s: float = PATIENCE_S) -> None:
+    def wait(self, ready: Callable[[], bool], *, what: str, timeout_s: float = TIMEOUT_S) -> None:
         """Until it is so.
 
         Raises:
@@ -178,7 +178,7 @@ class Scenario:
                 raise ModelError(f"Not within {timeout_s:.0f} s: {what}.")
             time.sleep(POLL_S)
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """Says where it is."""
         self._console.print(sentence, highlight=False, markup=False)
 
@@ -186,30 +186,30 @@ class Scenario:
         """An import; in the midst of it the host with two workers is cut off, for so long, and comes back."""
         began = time.monotonic()
         first = self.champion()
-        with self.figures.timed("import told"):
-            self.bring(images)
-        self.wait(lambda: self.predicted(first) >= BEGUN_SHARE * images, what="the first predictions")
+        with self.measurements.timed("import told"):
+            self.import_images(images)
+        self.wait(lambda: self.predicted(first) >= STARTED_SHARE * images, what="the first predictions")
         with self.rig.network.cut(WORKERS):
             begun = self.predicted(first)
-            self.say(f"{begun} of {images} images are predicted: the workers' host is cut off.")
+            self.log(f"{begun} of {images} images are predicted: the workers' host is cut off.")
             if begun >= images:
-                self.figures.broken.append("The import was over before a host was cut off: import more images.")
+                self.measurements.broken.append("The import was over before a host was cut off: import more images.")
             back_at = time.monotonic() + cut_s
             if cut_s < FORGOTTEN_AFTER_S:
                 time.sleep(min(cut_s / 3, 10))
                 self.forget_workers()
             time.sleep(max(back_at - time.monotonic(), 0))
-        self.say(f"It is back; {self.predicted(first)} are predicted.")
-        with self.figures.timed("all predicted, after the cut"):
+        self.log(f"It is back; {self.predicted(first)} are predicted.")
+        with self.measurements.timed("all predicted, after the cut"):
             self.wait(lambda: self.predicted(first) >= images, what="every image predicted")
-        with self.figures.timed("quiet, after that"):
-            self.wait(lambda: self.invariants.wait_until_quiet(timeout_s=10), what="no job open")
-        self.figures.took_s["import, with the cut"] = round(time.monotonic() - began, 1)
+        with self.measurements.timed("quiet, after that"):
+            self.wait(lambda: self.invariants.wait_until_idle(timeout_s=10), what="no job open")
+        self.measurements.took_s["import, with the cut"] = round(time.monotonic() - began, 1)
 
     def forget_workers(self) -> None:
         """What Redis does by itself after a minute and a half without a word of a worker that works."""
         queue = Queue(PRELABEL, connection=self.redis)
-        silent = {one.name for one in Worker.all(connection=self.redis) if one.hostname == WORKERS}
+        silent = {worker.name for worker in Worker.all(connection=self.redis) if worker.hostname == WORKERS}
         forgotten = 0
         for job_id, execution_id in queue.started_job_registry.get_job_and_execution_ids(cleanup=False):
             execution = Execution.fetch(execution_id, job_id, self.redis)
@@ -220,64 +220,64 @@ class Scenario:
         self.redis.delete(*(f"rq:worker:{name}" for name in silent))
         # As any look at the queues does.
         queue.started_job_registry.cleanup()
-        self.say(f"{forgotten} jobs of {len(silent)} silent workers count as abandoned.")
+        self.log(f"{forgotten} jobs of {len(silent)} silent workers count as abandoned.")
 
     def miss_events(self) -> list[int]:
         """The backend that Label Studio tells of events is cut off for some seconds; what is submitted meanwhile."""
         with self.rig.network.cut(BACKEND):
             until = time.monotonic() + BACKEND_CUT_S
-            ids = self.bring(MISSED_TASKS)
+            ids = self.import_images(MISSED_TASKS)
             submitted = [self.submit(ids[0])]
             time.sleep(max(until - time.monotonic(), 0))
         total = len(self.studio.task_ids(self.rig.project_id))
-        with self.figures.timed("missed events made up for"):
+        with self.measurements.timed("missed events made up for"):
             self.wait(lambda: self.predicted(self.champion()) >= total, what="what events would have told")
         return submitted
 
-    def promote(self, asker: Asker) -> None:
+    def promote(self, asker: PredictClient) -> None:
         """One host is given a new model; all use it."""
         before = self.champion()
-        version = starter_version(self.rig.of(OTHER), self.rig.project_id, image_size_px=256)
+        version = starter_version(self.rig.settings_for(OTHER), self.rig.project_id, image_size_px=256)
         command = ("-m", "launcher.cli", "models", "promote", "--project", str(self.rig.project_id), version.name)
-        said = self.rig.run(OTHER, *command)
-        if version.name not in said:
-            self.figures.broken.append(f"`drape models promote` says: {said[-300:]}")
-        with self.figures.timed("both backends answer with the new model"):
+        output = self.rig.run(OTHER, *command)
+        if version.name not in output:
+            self.measurements.broken.append(f"`drape models promote` says: {output[-300:]}")
+        with self.measurements.timed("both backends answer with the new model"):
             self.wait(
                 lambda: set(asker.versions.values()) == {version.name}, what=f"{version.name} in {before}'s place"
             )
         total = len(self.studio.task_ids(self.rig.project_id))
-        with self.figures.timed("all predicted by the new model"):
+        with self.measurements.timed("all predicted by the new model"):
             self.wait(lambda: self.predicted(version.name) >= total, what="every image predicted anew")
-            self.wait(lambda: self.invariants.wait_until_quiet(timeout_s=10), what="no job open")
+            self.wait(lambda: self.invariants.wait_until_idle(timeout_s=10), what="no job open")
 
     def champion(self) -> str:
         """Name of the version that this process takes for the current one."""
         found = Registry.of(self.rig.settings).champion(self.rig.project_id)
         return found.name if found else ""
 
-    def look(self, submitted: list[int], before: dict[str, int]) -> None:
+    def check(self, submitted: list[int], before: dict[str, int]) -> None:
         """What must hold at the end."""
-        broken = self.figures.broken
-        broken += self.invariants.broken(submitted)
-        broken += jobs_nowhere(self.redis)
-        broken += half_stored()
+        broken = self.measurements.broken
+        broken += self.invariants.violations(submitted)
+        broken += orphaned_jobs(self.redis)
+        broken += incomplete_versions()
         for host in HOSTS:
             broken += unfinished_files(self.rig.folder / host) if host != STUDIO else []
         for host in (BACKEND, OTHER, WORKERS):
-            said = self.rig.run(host, "-c", LOADS.format(project=self.rig.project_id))
-            if f"loaded {self.champion()}" not in said:
-                broken.append(f"The champion does not load on the host {host}: {said[-300:]}")
+            output = self.rig.run(host, "-c", LOAD_SCRIPT.format(project=self.rig.project_id))
+            if f"loaded {self.champion()}" not in output:
+                broken.append(f"The champion does not load on the host {host}: {output[-300:]}")
         after = self.rig.supervisor.processes()
-        ended = sorted(name for name, pid in before.items() if after.get(name) != pid)
-        if ended:
-            broken.append(f"These ended, and were started anew: {', '.join(ended)}.")
-        known = {one.hostname for one in Worker.all(connection=self.redis)}
-        if known != {OTHER, WORKERS}:
-            broken.append(f"Redis knows of workers on {sorted(str(host) for host in known)} alone.")
+        restarted = sorted(name for name, pid in before.items() if after.get(name) != pid)
+        if restarted:
+            broken.append(f"These ended, and were started anew: {', '.join(restarted)}.")
+        worker_hosts = {worker.hostname for worker in Worker.all(connection=self.redis)}
+        if worker_hosts != {OTHER, WORKERS}:
+            broken.append(f"Redis knows of workers on {sorted(str(host) for host in worker_hosts)} alone.")
 
 
-def jobs_nowhere(redis: Redis) -> Iterator[str]:
+def orphaned_jobs(redis: Redis) -> Iterator[str]:
     """Jobs that count as open while no queue and no worker has them."""
     held = {
         job_id
@@ -301,7 +301,7 @@ def jobs_nowhere(redis: Redis) -> Iterator[str]:
         yield f"{len(lost)} jobs are open and nobody has them, such as {lost[0].func_name} {lost[0].id}."
 
 
-def half_stored() -> Iterator[str]:
+def incomplete_versions() -> Iterator[str]:
     """Versions of models in the bucket that are not whole, and what is still being put there."""
     from s3fs import S3FileSystem
 
@@ -322,7 +322,7 @@ def half_stored() -> Iterator[str]:
         yield f"{len(begun)} uploads were begun and not ended."
 
 
-def run(images: int, cut_s: float, console: Console, *, keep_logs: Path | None = None) -> Figures:
+def run(images: int, cut_s: float, console: Console, *, keep_logs: Path | None = None) -> Measurements:
     """The whole of it.
 
     Raises:
@@ -334,18 +334,18 @@ def run(images: int, cut_s: float, console: Console, *, keep_logs: Path | None =
             with host_rig(folder, chunk=CHUNK) as rig:
                 scenario = Scenario(rig, console)
                 before = rig.supervisor.processes()
-                (task_id,) = scenario.bring(1)
+                (task_id,) = scenario.import_images(1)
                 task = scenario.studio.tasks(rig.project_id, [task_id])[0]
                 scenario.wait(lambda: scenario.predicted(scenario.champion()) == 1, what="a first prediction")
-                scenario.figures.took_s["start"] = round(time.monotonic() - began, 1)
-                with Asker(rig, task) as asker:
+                scenario.measurements.took_s["start"] = round(time.monotonic() - began, 1)
+                with PredictClient(rig, task) as asker:
                     scenario.import_with_cut(images, cut_s)
                     submitted = scenario.miss_events()
                     scenario.promote(asker)
-                scenario.figures.asked = asker.asked
-                scenario.figures.broken += asker.lost
-                scenario.look(submitted, before)
-                return scenario.figures
+                scenario.measurements.asked = asker.asked
+                scenario.measurements.broken += asker.lost
+                scenario.check(submitted, before)
+                return scenario.measurements
         finally:
             if keep_logs is not None:
                 shutil.copytree(folder / "logs", keep_logs, dirs_exist_ok=True)
@@ -357,14 +357,14 @@ def main(
 ) -> None:
     """Cuts hosts off while an import is pre-annotated. Ends with 1 where anything does not add up afterwards."""
     console = Console(width=None if sys.stdout.isatty() else 160)
-    with told_plainly(console):
-        found = run(images, cut_s, console, keep_logs=Path("var") / "hosts")
-    for what, seconds in found.took_s.items():
+    with exit_on_known_errors(console):
+        result = run(images, cut_s, console, keep_logs=Path("var") / "hosts")
+    for what, seconds in result.took_s.items():
         console.print(f"{what}: {seconds} s", highlight=False)
-    console.print(f"asked at the backends meanwhile: {found.asked} times", highlight=False)
-    for sentence in found.broken:
+    console.print(f"asked at the backends meanwhile: {result.asked} times", highlight=False)
+    for sentence in result.broken:
         console.print(f"Does not hold: {sentence}", markup=False, highlight=False, style="red")
-    raise typer.Exit(1 if found.broken else 0)
+    raise typer.Exit(1 if result.broken else 0)
 
 
 if __name__ == "__main__":

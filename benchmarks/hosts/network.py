@@ -22,7 +22,7 @@ from launcher.stack.supervisor import Program
 PREFIX = "198.18"
 NETWORKS = 250
 # Gives what follows a host name of its own: RQ tells by it whether a worker ran on the same machine.
-NAMED = 'echo "$0" > /proc/sys/kernel/hostname && exec "$@"'
+WITH_HOST_NAME = 'echo "$0" > /proc/sys/kernel/hostname && exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,18 @@ class Host:
 
     def program(self, program: Program) -> Program:
         """The same, on this host."""
-        command = ["ip", "netns", "exec", self.namespace, "unshare", "--uts", "/bin/sh", "-c", NAMED, self.name]
+        command = [
+            "ip",
+            "netns",
+            "exec",
+            self.namespace,
+            "unshare",
+            "--uts",
+            "/bin/sh",
+            "-c",
+            WITH_HOST_NAME,
+            self.name,
+        ]
         return Program(program.name, [*command, *program.command], program.environment, program.folder)
 
     def run(
@@ -112,7 +123,7 @@ def _bridge(stack: ExitStack) -> int:
             if "exists" not in str(e):
                 raise
             continue
-        stack.callback(_quietly, "link", "delete", _name(number))
+        stack.callback(_ip_ignoring_errors, "link", "delete", _name(number))
         _ip("address", "add", f"{PREFIX}.{number}.1/24", "dev", _name(number))
         _ip("link", "set", _name(number), "up")
         return number
@@ -122,10 +133,10 @@ def _bridge(stack: ExitStack) -> int:
 def _host(stack: ExitStack, number: int, place: int, name: str) -> Host:
     host = Host(name, f"{PREFIX}.{number}.{place}", f"{_name(number)}-{name}", f"{_name(number)}p{place}")
     _ip("netns", "add", host.namespace)
-    stack.callback(_quietly, "netns", "delete", host.namespace)
+    stack.callback(_ip_ignoring_errors, "netns", "delete", host.namespace)
     # The end in the namespace goes with the namespace, and takes this one along, once no process is left in it.
     _ip("link", "add", host.port, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
-    stack.callback(_quietly, "link", "delete", host.port)
+    stack.callback(_ip_ignoring_errors, "link", "delete", host.port)
     _ip("link", "set", host.port, "master", _name(number), "up")
     _ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
     for device in ("lo", "eth0"):
@@ -139,11 +150,11 @@ def _name(number: int) -> str:
 
 
 def _ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise LauncherError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip() or done.returncode}.")
+    completed = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        raise LauncherError(f"`ip {' '.join(arguments)}` failed: {completed.stderr.strip() or completed.returncode}.")
 
 
-def _quietly(*arguments: str) -> None:
+def _ip_ignoring_errors(*arguments: str) -> None:
     with suppress(LauncherError):
         _ip(*arguments)

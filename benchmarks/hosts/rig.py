@@ -35,10 +35,10 @@ PASSWORD, SECRET = "hosts", "hosts"
 FIGURES, FIRST_FIGURE = 20, 900
 CHECK_EVERY_S = 20
 # Of processes on the hosts, with one answer of Label Studio; and of this one.
-PATIENCE_S, DESK_PATIENCE_S = 15, 120
+HOST_TIMEOUT_S, OWN_TIMEOUT_S = 15, 120
 WATCH_EVERY_S = 0.2
 # On a machine that others use too.
-START_PATIENCE_S = 600
+START_TIMEOUT_S = 600
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -57,31 +57,31 @@ class HostRig:
     project_id: int = 0
     images: list[str] = field(default_factory=list)
 
-    def of(self, host: str) -> Settings:
+    def settings_for(self, host: str) -> Settings:
         """The settings that a host works with: it keeps its own files."""
         return self.settings.model_copy(
             update={
                 "data_dir": self.folder / host,
                 "host": self.network.hosts[host].address,
                 "port": BACKEND_PORT,
-                "label_studio_timeout_s": PATIENCE_S,
+                "label_studio_timeout_s": HOST_TIMEOUT_S,
             }
         )
 
     def environment(self, host: str) -> dict[str, str]:
         """A host's settings as the environment of its processes."""
-        return {**child_environment(self.of(host)), **account(self.network)}
+        return {**child_environment(self.settings_for(host)), **s3_environment(self.network)}
 
     def start(self, name: str, host: str, *arguments: str) -> None:
         """Starts a `drape` command on a host."""
-        self.of(host).data_dir.mkdir(exist_ok=True)
+        self.settings_for(host).data_dir.mkdir(exist_ok=True)
         program = Program(name, [sys.executable, "-m", "launcher.cli", *arguments], self.environment(host), ROOT)
         self.supervisor.start(self.network.hosts[host].program(program))
 
     def run(self, host: str, *command: str) -> str:
         """Runs a command of Python's on a host to its end; what it printed, and what it complained of."""
-        done = self.network.hosts[host].run([sys.executable, *command], self.environment(host), ROOT)
-        return done.stdout + done.stderr
+        completed = self.network.hosts[host].run([sys.executable, *command], self.environment(host), ROOT)
+        return completed.stdout + completed.stderr
 
     def url(self, host: str) -> str:
         """Where the backend of a host is."""
@@ -100,7 +100,7 @@ class HostRig:
             return False
 
 
-def account(net: Network) -> dict[str, str]:
+def s3_environment(net: Network) -> dict[str, str]:
     """What the storage's own client reads from the environment."""
     return {**ACCOUNT, "AWS_ENDPOINT_URL": f"http://{net.hosts[STUDIO].address}:{S3_PORT}"}
 
@@ -122,7 +122,7 @@ def host_rig(folder: Path, *, chunk: int) -> Iterator[HostRig]:
         net = stack.enter_context(network(HOSTS))
         supervisor = Supervisor(folder / "logs", deaths_allowed=10**9, longest_pause_s=0.5)
         stack.callback(supervisor.stop)
-        stack.enter_context(_environment(account(net)))
+        stack.enter_context(_environment(s3_environment(net)))
         settings = _start_services(folder, net, supervisor, chunk=chunk)
         rig = HostRig(folder, net, supervisor, settings)
         _start_backends(rig)
@@ -158,7 +158,7 @@ def _start_services(folder: Path, net: Network, supervisor: Supervisor, *, chunk
     supervisor.start(host.program(Program("s3", s3, {"PATH": os.environ.get("PATH", "")}, folder)))
     supervisor.wait_until(lambda: redis_answers(redis), what="Redis", timeout_s=60)
     supervisor.wait_until(lambda: _bucket_is_made(), what="S3", timeout_s=120)
-    supervisor.wait_until(lambda: studio_answers(studio), what="Label Studio", timeout_s=START_PATIENCE_S)
+    supervisor.wait_until(lambda: studio_answers(studio), what="Label Studio", timeout_s=START_TIMEOUT_S)
     return Settings(
         data_dir=folder / "desk",
         storage_url=f"s3://{BUCKET}/drape",
@@ -175,7 +175,7 @@ def _start_services(folder: Path, net: Network, supervisor: Supervisor, *, chunk
         retrain_after=10**6,
         check_every_s=CHECK_EVERY_S,
         prelabel_chunk=chunk,
-        label_studio_timeout_s=DESK_PATIENCE_S,
+        label_studio_timeout_s=OWN_TIMEOUT_S,
     )
 
 
@@ -190,10 +190,10 @@ def _bucket_is_made() -> bool:
 
 
 @contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """This process reads the models too."""
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -208,7 +208,7 @@ def _start_backends(rig: HostRig) -> None:
     for host in (BACKEND, OTHER):
         rig.start(f"{host}-serve", host, "serve")
     for host in (BACKEND, OTHER):
-        rig.supervisor.wait_until(partial(rig.answers, host), what=f"The backend {host}", timeout_s=START_PATIENCE_S)
+        rig.supervisor.wait_until(partial(rig.answers, host), what=f"The backend {host}", timeout_s=START_TIMEOUT_S)
 
 
 def _start_workers(rig: HostRig) -> None:

@@ -31,18 +31,22 @@ def read_coco(annotations: Path, images: Path, *, limit: int) -> Iterator[tuple[
     try:
         content = json.loads(annotations.read_text(encoding="utf-8"))
         files = {image["id"]: images / image["file_name"] for image in content["images"]}
-        wanted = [one for one in content["annotations"] if not one.get("iscrowd") and one.get("segmentation")][:limit]
+        wanted = [
+            annotation
+            for annotation in content["annotations"]
+            if not annotation.get("iscrowd") and annotation.get("segmentation")
+        ][:limit]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise CocoError(f"'{annotations}' is no COCO annotation file: {e!r}.") from e
-    for one in sorted(wanted, key=lambda one: str(one["image_id"])):
-        path = files.get(one["image_id"])
+    for annotation in sorted(wanted, key=lambda annotation: str(annotation["image_id"])):
+        path = files.get(annotation["image_id"])
         pixels = None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
-            raise CocoError(f"The image of annotation {one.get('id')} cannot be read: '{path}'.")
+            raise CocoError(f"The image of annotation {annotation.get('id')} cannot be read: '{path}'.")
         try:
-            mask = mask_of(one["segmentation"], size_wh=(pixels.shape[1], pixels.shape[0]))
+            mask = mask_of(annotation["segmentation"], size_wh=(pixels.shape[1], pixels.shape[0]))
         except (ValueError, KeyError, TypeError, IndexError) as e:
-            raise CocoError(f"The segmentation of annotation {one.get('id')} cannot be read: {e}.") from e
+            raise CocoError(f"The segmentation of annotation {annotation.get('id')} cannot be read: {e}.") from e
         if mask.any():
             yield Image(np.ascontiguousarray(pixels[..., ::-1]), str(path), str(path)), mask
 

@@ -56,8 +56,8 @@ def measure() -> list[Row]:
         images = ImageStore(settings, bearer=studio.bearer)
         fetched = approved_annotations(studio.annotated_tasks(project_id))
 
-        def load(one: Approved) -> Image:
-            return load_image(images, Task(id=one.task_id, data=one.data), config, side_px=IMAGE_SIZE_PX)
+        def load(annotation: Approved) -> Image:
+            return load_image(images, Task(id=annotation.task_id, data=annotation.data), config, side_px=IMAGE_SIZE_PX)
 
         def build(approved: list[Approved], folder: str) -> Dataset:
             return build_dataset(approved, config, folder=Path(name) / folder, load=load, image_size_px=IMAGE_SIZE_PX)
@@ -93,9 +93,12 @@ def _annotated_project(studio: LabelStudio, settings: Settings) -> tuple[int, di
         seed = seeds[int(task["id"])] = int(task["data"]["image"].rsplit("_", 1)[-1].removesuffix(".jpg"))
         result = [
             region
-            for one in draw_figure(seed).instances
+            for instance in draw_figure(seed).instances
             for region in encode(
-                LabelledMask(one.mask, one.label), config, outlining=Outlining(parts="joined"), model_version="person"
+                LabelledMask(instance.mask, instance.label),
+                config,
+                outlining=Outlining(parts="joined"),
+                model_version="person",
             )
         ]
         last = studio.sdk.annotations.create(int(task["id"]), result=result)

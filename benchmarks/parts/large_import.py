@@ -73,7 +73,7 @@ class Watch:
                 asked = time.monotonic()
                 headers = {"Authorization": studio.bearer()}
                 client.get(f"/api/projects/{self._project_id}/", headers=headers).raise_for_status()
-                memory = {name: one.memory_info().rss / 1e6 for name, one in self._processes.items()}
+                memory = {name: process.memory_info().rss / 1e6 for name, process in self._processes.items()}
                 self.moments.append(Moment(asked - started, memory, 1000 * (time.monotonic() - asked)))
 
 
@@ -115,9 +115,16 @@ def rows_of(moments: list[Moment], took_s: float) -> list[Row]:
     rows = []
     for name in settled[0].memory_mb:
         used = [moment.memory_mb[name] for moment in settled]
-        begun, ended = float(np.median(used[:5])), float(np.median(used[-5:]))
+        initial_mb, final_mb = float(np.median(used[:5])), float(np.median(used[-5:]))
         rows.append(
-            Row(f"{TASKS} tasks, memory of {name}: at the end / at a quarter", ended, begun, begun / ended, "MB", TASKS)
+            Row(
+                f"{TASKS} tasks, memory of {name}: at the end / at a quarter",
+                final_mb,
+                initial_mb,
+                initial_mb / final_mb,
+                "MB",
+                TASKS,
+            )
         )
     answers = [moment.answer_ms for moment in moments]
     rows.append(

@@ -92,7 +92,7 @@ def collection() -> list[int]:
     seeds = count(POOL_FROM)
     while len(common) < POOL * COMMON_SHARE or len(rare) < POOL * (1 - COMMON_SHARE):
         seed = next(seeds)
-        (common if COMMON in {one.label for one in draw_figure(seed).instances} else rare).append(seed)
+        (common if COMMON in {instance.label for instance in draw_figure(seed).instances} else rare).append(seed)
     return common[: int(POOL * COMMON_SHARE)] + rare[: POOL - int(POOL * COMMON_SHARE)]
 
 
@@ -105,7 +105,7 @@ def draw(folder: Path, seeds: Sequence[int]) -> Figures:
     for seed in seeds:
         paths.append(write_image(seed, folder))
         garments_there = truth_of(seed)
-        lines = [yolo_line(PALETTE.index(one.label), one.mask) for one in garments_there]
+        lines = [yolo_line(PALETTE.index(garment.label), garment.mask) for garment in garments_there]
         (labels / f"{paths[-1].stem}.txt").write_text("\n".join(lines) + "\n")
         images.append(decode_image(paths[-1].read_bytes(), source=paths[-1].name, max_pixels=10**8))
         truth.append(garments_there)
@@ -114,7 +114,11 @@ def draw(folder: Path, seeds: Sequence[int]) -> Figures:
 
 def truth_of(seed: int) -> tuple[LabelledMask, ...]:
     """The garments of a figure that have a label in the palette."""
-    return tuple(LabelledMask(one.mask, one.label) for one in draw_figure(seed).instances if one.label in PALETTE)
+    return tuple(
+        LabelledMask(instance.mask, instance.label)
+        for instance in draw_figure(seed).instances
+        if instance.label in PALETTE
+    )
 
 
 def learn(order: str, seed: int, pool: Figures, held_out: Figures, work: Path) -> Curve:
@@ -123,37 +127,37 @@ def learn(order: str, seed: int, pool: Figures, held_out: Figures, work: Path) -
     labelled = [int(number) for number in rng.permutation(len(pool.paths))[:FIRST]]
     counts, maps = [], []
     for number in range(ROUNDS):
-        detector = train([pool.paths[one] for one in labelled], seed, work)
+        detector = train([pool.paths[index] for index in labelled], seed, work)
         found = detector.detect(held_out.images, min_score=0.05)
         maps.append(mask_map(held_out.truth, [scene.detections for scene in found]) or 0.0)
         counts.append(len(labelled))
         if number < ROUNDS - 1:
-            rest = [one for one in range(len(pool.paths)) if one not in labelled]
+            rest = [index for index in range(len(pool.paths)) if index not in labelled]
             if order == "by chance":
-                labelled += [int(one) for one in rng.permutation(rest)[:STEP]]
+                labelled += [int(index) for index in rng.permutation(rest)[:STEP]]
             else:
                 labelled += served(list(detector.detect(pool.images, min_score=0.25)), labelled, STEP)
     return Curve(order, seed, tuple(counts), tuple(maps))
 
 
-def served(scenes: Sequence[Scene], labelled: Sequence[int], wanted: int) -> list[int]:
+def served(scenes: Sequence[Scene], labelled: Sequence[int], count: int) -> list[int]:
     """The next `count` images, as Label Studio serves them: from the cluster annotated least, the lowest score."""
     config = parse_label_config(palette(PALETTE))
     scores = []
     for scene in scenes:
         found = select_garments(scene.detections, config, default_threshold=0.25, max_regions=100)
-        scores.append(image_score([LabelScore(one.label, one.score or 0.0) for one in found]))
+        scores.append(image_score([LabelScore(region.label, region.score or 0.0) for region in found]))
     features = np.stack([scene.features for scene in scenes if scene.features is not None])
     clusters = find_clusters(features)
-    cluster = [clusters.nearest(one) for one in features]
-    annotated = Counter(cluster[one] for one in labelled)
+    cluster = [clusters.nearest(feature) for feature in features]
+    annotated = Counter(cluster[index] for index in labelled)
     waiting = set(range(len(scenes))) - set(labelled)
     chosen: list[int] = []
-    while len(chosen) < wanted:
-        one = min(waiting, key=lambda image: (annotated[cluster[image]], scores[image]))
-        waiting.discard(one)
-        annotated[cluster[one]] += 1
-        chosen.append(one)
+    while len(chosen) < count:
+        chosen_index = min(waiting, key=lambda image: (annotated[cluster[image]], scores[image]))
+        waiting.discard(chosen_index)
+        annotated[cluster[chosen_index]] += 1
+        chosen.append(chosen_index)
     return chosen
 
 

@@ -29,7 +29,7 @@ from backend.queues.queues import Queues
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
 from benchmarks.parts.table import Row
-from benchmarks.services import computed_s, services, starter_version, wait_until_done, workers
+from benchmarks.services import cpu_seconds, services, starter_version, wait_until_done, workers
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import WEIGHTS, ensure_local_files, ensure_project
@@ -117,11 +117,11 @@ def photograph(seed: int) -> tuple[Pixels, list[LabelledMask]]:
     scene = cv2.resize(cv2.GaussianBlur(figure.pixels, (0, 0), 25), (width, height), interpolation=cv2.INTER_CUBIC)
     scene[top : top + high, left : left + wide] = cv2.resize(figure.pixels, (wide, high), interpolation=cv2.INTER_AREA)
     truth = []
-    for one in figure.instances:
+    for instance in figure.instances:
         mask = np.zeros((height, width), bool)
-        small = cv2.resize(one.mask.view(np.uint8), (wide, high), interpolation=cv2.INTER_NEAREST)
+        small = cv2.resize(instance.mask.view(np.uint8), (wide, high), interpolation=cv2.INTER_NEAREST)
         mask[top : top + high, left : left + wide] = small > 0
-        truth.append(LabelledMask(mask, one.label))
+        truth.append(LabelledMask(mask, instance.label))
     return np.asarray(scene, np.uint8), truth
 
 
@@ -165,10 +165,10 @@ def import_and_predict(settings: Settings, prepared: Path, cores: list[set[int]]
             time.sleep(0.5)
         # The jobs of those write their results down.
         time.sleep(1)
-        started, before, images = time.perf_counter(), computed_s(), len(tasks) - first
+        started, before, images = time.perf_counter(), cpu_seconds(), len(tasks) - first
         queues.enqueue_plan(project_id)
         wait_until_done(settings, project_id, version.name)
-        took_s, after = time.perf_counter() - started, computed_s()
+        took_s, after = time.perf_counter() - started, cpu_seconds()
     return Predicted(images / took_s, {part: 1000 * (after[part] - before[part]) / images for part in after})
 
 

@@ -25,7 +25,7 @@ from backend.segmenters.classical import ClassicalSegmenter
 from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
-from benchmarks.interactive import at_click, click_ious, iou, number_of_clicks
+from benchmarks.interactive import click_ious, iou, iou_at_click, number_of_clicks
 from benchmarks.parts.coco import read_coco
 from benchmarks.parts.table import Row
 from label_studio_config.demo.figures import draw_figure
@@ -94,9 +94,12 @@ class FloodFill:
 def measure() -> list[Row]:
     """Every segmenter that is here against a flood fill on drawn figures; all of it goes to `var/quality.json`."""
     found = report(drawn(), segmenters(), REPORT)
-    plain = next(one for one in found if one.segmenter == FloodFill.name)
+    plain = next(result for result in found if result.segmenter == FloodFill.name)
     return [
-        row for one in found if one.n and one.clicks == plain.clicks and one is not plain for row in _rows(one, plain)
+        row
+        for result in found
+        if result.n and result.clicks == plain.clicks and result is not plain
+        for row in _rows(result, plain)
     ]
 
 
@@ -115,9 +118,9 @@ def drawn() -> list[tuple[Image, Mask]]:
     """Every garment of the figures of `SEEDS`."""
     figures = [draw_figure(seed) for seed in SEEDS]
     return [
-        (Image(figure.pixels, f"figure {figure.seed}", f"figure {figure.seed}"), one.mask)
+        (Image(figure.pixels, f"figure {figure.seed}", f"figure {figure.seed}"), instance.mask)
         for figure in figures
-        for one in figure.instances
+        for instance in figure.instances
     ]
 
 
@@ -132,7 +135,10 @@ def report(objects: list[tuple[Image, Mask]], answering: Iterable[Segmenter], pa
     polygons = [outlines(objects, tolerance_px=tolerance) for tolerance in (0.5, 1.2, 2.0)]
     console.print(_clicks_table([*found, *THEIRS]), _outlines_table(polygons))
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"clicks": [asdict(one) for one in (*found, *THEIRS)], "polygons": [asdict(one) for one in polygons]}
+    content = {
+        "clicks": [asdict(result) for result in (*found, *THEIRS)],
+        "polygons": [asdict(polygon) for polygon in polygons],
+    }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     console.print(f"Written to {path}")
     return found
@@ -148,8 +154,8 @@ def clicks(
         enumerate(objects), f"{segmenter.name}, {kind}", len(objects), console=console, transient=True
     ):
         jitter = np.random.default_rng(number) if jittered else None
-        runs.append(click_ious(segmenter, image, truth, least=5, enough=0.9, jitter=jitter))
-    iou_1, iou_3, iou_5 = (float(np.mean([at_click(run, click) for run in runs])) for click in (1, 3, 5))
+        runs.append(click_ious(segmenter, image, truth, min_clicks=5, target_iou=0.9, jitter=jitter))
+    iou_1, iou_3, iou_5 = (float(np.mean([iou_at_click(run, click) for run in runs])) for click in (1, 3, 5))
     noc_85, noc_90 = (float(np.mean([number_of_clicks(run, wanted) for run in runs])) for wanted in (0.85, 0.9))
     return Clicks(segmenter.name, kind, iou_1, iou_3, iou_5, noc_85, noc_90, len(runs))
 
@@ -169,32 +175,32 @@ def outlines(objects: list[tuple[Image, Mask]], *, tolerance_px: float) -> Outli
 def _rows(ours: Clicks, plain: Clicks) -> list[Row]:
     pair, n = f"{ours.segmenter} / {plain.segmenter}, drawn figures", ours.n or 0
     rows = [
-        Row(f"mean IoU at click {count}: {pair}", mine, theirs, mine / max(theirs, 1e-6), "IoU", n)
-        for count, mine, theirs in (
+        Row(f"mean IoU at click {count}: {pair}", own, theirs, own / max(theirs, 1e-6), "IoU", n)
+        for count, own, theirs in (
             (1, ours.iou_1, plain.iou_1),
             (3, ours.iou_3, plain.iou_3),
             (5, ours.iou_5, plain.iou_5),
         )
     ]
-    for wanted, mine, theirs in ((0.85, ours.noc_85, plain.noc_85), (0.9, ours.noc_90, plain.noc_90)):
-        if mine is not None and theirs is not None:
-            rows.append(Row(f"clicks to IoU {wanted}, 20 at most: {pair}", mine, theirs, theirs / mine, "clicks", n))
+    for wanted, own, theirs in ((0.85, ours.noc_85, plain.noc_85), (0.9, ours.noc_90, plain.noc_90)):
+        if own is not None and theirs is not None:
+            rows.append(Row(f"clicks to IoU {wanted}, 20 at most: {pair}", own, theirs, theirs / own, "clicks", n))
     return rows
 
 
 def _clicks_table(found: list[Clicks]) -> Table:
     table = Table("segmenter", "clicks", "IoU at 1", "at 3", "at 5", "NoC 85", "NoC 90", "n", "source")
-    for one in found:
-        counts = ("" if noc is None else f"{noc:.1f}" for noc in (one.noc_85, one.noc_90))
-        ious = (f"{100 * value:.1f}" for value in (one.iou_1, one.iou_3, one.iou_5))
-        table.add_row(one.segmenter, one.clicks, *ious, *counts, str(one.n or ""), one.source)
+    for result in found:
+        counts = ("" if noc is None else f"{noc:.1f}" for noc in (result.noc_85, result.noc_90))
+        ious = (f"{100 * value:.1f}" for value in (result.iou_1, result.iou_3, result.iou_5))
+        table.add_row(result.segmenter, result.clicks, *ious, *counts, str(result.n or ""), result.source)
     return table
 
 
 def _outlines_table(found: list[Outlines]) -> Table:
     table = Table("polygon tolerance, px", "IoU with the mask", "points", "n")
-    for one in found:
-        table.add_row(f"{one.tolerance_px:g}", f"{100 * one.iou:.2f}", f"{one.points:.0f}", str(one.n))
+    for result in found:
+        table.add_row(f"{result.tolerance_px:g}", f"{100 * result.iou:.2f}", f"{result.points:.0f}", str(result.n))
     return table
 
 

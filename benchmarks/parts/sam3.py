@@ -112,8 +112,8 @@ def _of_the_model(segmenter: Sam3Segmenter) -> list[Row]:
 def _attention_with_weights(sam3: Sam3) -> Iterator[None]:
     """As Ultralytics computes the attention of each pixel to each: it asks for the weights, and leaves them."""
 
-    def ask(_: torch.nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return given, {**named, "need_weights": True}
+    def ask(_: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "need_weights": True}
 
     layers = sam3.concept.model.transformer.encoder.layers
     hooks = [layer.self_attn.register_forward_pre_hook(ask, with_kwargs=True) for layer in layers]
@@ -124,9 +124,9 @@ def _attention_with_weights(sam3: Sam3) -> Iterator[None]:
             hook.remove()
 
 
-def _timing(taken: list[float]) -> Timing:
+def _timing(seconds: list[float]) -> Timing:
     """Of all but the first, which warms up."""
-    return Timing(float(np.median(taken[1:])), float(np.percentile(taken[1:], 95)), len(taken) - 1)
+    return Timing(float(np.median(seconds[1:])), float(np.percentile(seconds[1:], 95)), len(seconds) - 1)
 
 
 class _Decoder:
@@ -214,7 +214,7 @@ def _serving(settings: Settings, weights: str, folder: Path) -> Iterator[tuple[S
     """The backend, and the photographs in place of a Label Studio's, each on a port of its own."""
     photographs = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=photographs.serve_forever, daemon=True).start()
-    given = {
+    overrides = {
         "sam3_weights": weights,
         "segmenter": "sam3",
         "data_dir": folder / "data",
@@ -223,7 +223,7 @@ def _serving(settings: Settings, weights: str, folder: Path) -> Iterator[tuple[S
         "label_studio_api_key": "0" * 40,
         "basic_auth_user": "",
     }
-    app = create_app(settings.model_copy(update=given))
+    app = create_app(settings.model_copy(update=overrides))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -34,21 +34,21 @@ from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.storage.atomic_files import write_atomically
 from backend.telemetry.problems import Problems
-from benchmarks.command import told_plainly
+from benchmarks.command import exit_on_known_errors
 from benchmarks.interactive import iou
 from benchmarks.invariants import Invariants
-from benchmarks.soak.hooks import telling
+from benchmarks.soak.hooks import sending_webhooks
 from benchmarks.soak.load import GARMENTS_CLICKED, Click, Load, Site, context_of, polygons
 from benchmarks.soak.overload import Overload, overload
 from benchmarks.soak.report import (
     SETTLED_S,
     Report,
+    latency_of,
     memory_of,
     memory_table,
     plot,
     sentences,
     table,
-    taken_of,
 )
 from label_studio_config.demo.figures import draw_figure
 from launcher.stack.stack import Options, Ready, Stack
@@ -59,11 +59,11 @@ IMPORT_AT_ONCE = 50
 IMAGE_SIZE_PX = 256
 CHECK_EVERY_S = 60
 WATCH_EVERY_S = 0.3
-WEIGH_EVERY_S = 5.0
+MEMORY_EVERY_S = 5.0
 HOOK_EVERY_S = 0.5
-QUIET_S = 900.0
+IDLE_TIMEOUT_S = 900.0
 # Of that many people who click without a pause.
-OVERLOAD_TIMES = 10
+OVERLOAD_FACTOR = 10
 OVERLOAD_S = 30.0
 
 
@@ -102,7 +102,7 @@ def settings_for(size: Size, folder: Path) -> Settings:
     )
 
 
-def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
+def inspect_site(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
     """Where everything runs, and the project's tasks with the seeds of their figures."""
     settings, studio = ready.settings, LabelStudio(ready.settings)
     project = studio.project(ready.project_id)
@@ -132,10 +132,12 @@ def site_of(ready: Ready) -> tuple[Site, list[tuple[int, int]]]:
 
 def truth_of(seed: int) -> tuple[LabelledMask, ...]:
     """The garments as they are drawn."""
-    return tuple(LabelledMask(one.mask, one.label) for one in draw_figure(seed).instances if one.mask.any())
+    return tuple(
+        LabelledMask(instance.mask, instance.label) for instance in draw_figure(seed).instances if instance.mask.any()
+    )
 
 
-def idle_answers(
+def baseline_clicks(
     site: Site, truth: Mapping[int, Sequence[LabelledMask]]
 ) -> tuple[dict[int, list[Click]], list[float], list[float]]:
     """What the service answers to each click while nothing else is asked; with milliseconds, and IoU with the truth."""
@@ -143,7 +145,7 @@ def idle_answers(
     taken_ms, ious = [], []
     with site.client() as client:
         for seed, garments in truth.items():
-            largest = sorted(garments, key=lambda one: -int(one.mask.sum()))[:GARMENTS_CLICKED]
+            largest = sorted(garments, key=lambda garment: -int(garment.mask.sum()))[:GARMENTS_CLICKED]
             for garment in largest:
                 context = context_of(garment, seed=seed)
                 began = time.monotonic()
@@ -155,7 +157,7 @@ def idle_answers(
                 outlines = polygons(result)
                 if not outlines:
                     continue
-                found = np.logical_or.reduce([one.mask for one in decode(result)[0]])
+                found = np.logical_or.reduce([region.mask for region in decode(result)[0]])
                 ious.append(iou(found, garment.mask))
                 clicks.setdefault(seed, []).append(Click(context, outlines))
     return clicks, taken_ms, ious
@@ -173,66 +175,66 @@ def run(size: Size, console: Console) -> Report:
         console.print("Starting Redis, Label Studio, the backend and its workers …")
         stack = Stack(settings, options)
         with stack.running() as ready, stack.watched():
-            return _soaked(size, stack, ready, console)
+            return _soak(size, stack, ready, console)
 
 
-def _soaked(size: Size, stack: Stack, ready: Ready, console: Console) -> Report:
+def _soak(size: Size, stack: Stack, ready: Ready, console: Console) -> Report:
     invariants = Invariants(ready.settings, ready.project_id)
     console.print("Waiting until the first images are pre-annotated …")
-    invariants.wait_until_quiet(timeout_s=QUIET_S)
-    site, tasks = site_of(ready)
+    invariants.wait_until_idle(timeout_s=IDLE_TIMEOUT_S)
+    site, tasks = inspect_site(ready)
     truth = {seed: truth_of(seed) for _, seed in tasks}
-    clicks, idle_ms, ious = idle_answers(site, truth)
+    clicks, idle_ms, ious = baseline_clicks(site, truth)
     idle_click_ms = float(np.median(idle_ms))
     console.print(f"An idle click takes {idle_click_ms:.0f} ms. {size.annotators} annotators begin.")
 
     load = Load(site, clicks, truth, ready.settings.outlining)
-    load.offer([(task_id, seed) for task_id, seed in tasks if seed in clicks])
+    load.add_tasks([(task_id, seed) for task_id, seed in tasks if seed in clicks])
     for number in range(size.annotators):
-        load.begin(load.annotate, number, size.pause_s)
+        load.start(load.annotate, number, size.pause_s)
     pieces = max(size.imports // IMPORT_AT_ONCE, 1)
     # The last ones are pre-annotated while people still work.
-    load.begin(load.bring, IMPORT_AT_ONCE, 0.8 * 60 * size.minutes / pieces, pieces * IMPORT_AT_ONCE)
-    load.begin(load.weigh, stack.processes, WEIGH_EVERY_S)
-    seen = load.seen
+    load.start(load.import_tasks, IMPORT_AT_ONCE, 0.8 * 60 * size.minutes / pieces, pieces * IMPORT_AT_ONCE)
+    load.start(load.measure_memory, stack.processes, MEMORY_EVERY_S)
+    measured = load.measured
     ends_at = time.monotonic() + 60 * size.minutes
-    with telling(site.backend_url, secret=site.secret, event=site.event(), every_s=HOOK_EVERY_S) as told:
+    with sending_webhooks(site.backend_url, secret=site.secret, event=site.event(), every_s=HOOK_EVERY_S) as webhooks:
         while time.monotonic() < ends_at:
             time.sleep(min(30.0, max(ends_at - time.monotonic(), 0)))
             console.print(
-                f"{(time.monotonic() - seen.started) / 60:.1f} min: {len(seen.submitted)} submitted, "
-                f"{len(seen.imported)} imported, {seen.right} clicks right, {len(seen.wrong)} wrong, "
-                f"{len(seen.errors)} errors"
+                f"{(time.monotonic() - measured.started) / 60:.1f} min: {len(measured.submitted)} submitted, "
+                f"{len(measured.imported)} imported, {measured.right} clicks right, {len(measured.wrong)} wrong, "
+                f"{len(measured.errors)} errors"
             )
     load.stop()
-    for what, pairs in (("webhook", told.taken_ms), ("webhook, where nothing is done", told.bare_ms)):
+    for what, pairs in (("webhook", webhooks.taken_ms), ("webhook, where nothing is done", webhooks.baseline_ms)):
         if pairs:
-            seen.latency_ms[what] = [(at_s - seen.started, taken_ms) for at_s, taken_ms in pairs]
-    seen.errors += told.errors
-    over = None
+            measured.latency_ms[what] = [(at_s - measured.started, taken_ms) for at_s, taken_ms in pairs]
+    measured.errors += webhooks.errors
+    overload_result = None
     if size.overload_s:
-        console.print(f"Overload: {OVERLOAD_TIMES * size.annotators} ask at once …")
-        over = overload(
-            site, clicks, at_once=OVERLOAD_TIMES * size.annotators, seconds=size.overload_s, idle_ms=idle_click_ms
+        console.print(f"Overload: {OVERLOAD_FACTOR * size.annotators} ask at once …")
+        overload_result = overload(
+            site, clicks, at_once=OVERLOAD_FACTOR * size.annotators, seconds=size.overload_s, idle_ms=idle_click_ms
         )
     # What was measured so far is shown before the rest of the work is waited for, which takes minutes.
-    show(_report(size, ready, load, idle_click_ms, ious, [], over), console)
+    show(_report(size, ready, load, idle_click_ms, ious, [], overload_result), console)
     console.print("Waiting until all that was begun is done …")
-    quiet = _settled(ready, invariants)
-    broken = [] if quiet else ["Jobs still waited or ran after a quarter of an hour."]
-    broken += invariants.broken(load.seen.submitted)
-    missing = set(load.seen.imported) - set(site.studio.task_ids(ready.project_id))
+    is_idle = _wait_until_settled(ready, invariants)
+    broken = [] if is_idle else ["Jobs still waited or ran after a quarter of an hour."]
+    broken += invariants.violations(load.measured.submitted)
+    missing = set(load.measured.imported) - set(site.studio.task_ids(ready.project_id))
     broken += [f"{len(missing)} imported tasks are not there."] if missing else []
-    return _report(size, ready, load, idle_click_ms, ious, broken, over)
+    return _report(size, ready, load, idle_click_ms, ious, broken, overload_result)
 
 
-def _settled(ready: Ready, invariants: Invariants) -> bool:
+def _wait_until_settled(ready: Ready, invariants: Invariants) -> bool:
     """Once the clock's look for what no event told is over, too."""
     queues = Queues(ready.settings)
     for _ in range(2):
         queues.enqueue_check(ready.project_id)
         queues.enqueue_plan(ready.project_id)
-        if not invariants.wait_until_quiet(timeout_s=QUIET_S):
+        if not invariants.wait_until_idle(timeout_s=IDLE_TIMEOUT_S):
             return False
     return True
 
@@ -244,32 +246,34 @@ def _report(
     idle_click_ms: float,
     ious: Sequence[float],
     broken: list[str],
-    over: Overload | None,
+    overload_result: Overload | None,
 ) -> Report:
-    seen = load.seen
+    measured = load.measured
     settled_s = min(SETTLED_S, 60 * size.minutes / 3)
-    problems = [one.text for one in Problems(Queues(ready.settings).redis).recent(100)]
+    problems = [problem.text for problem in Problems(Queues(ready.settings).redis).recent(100)]
     return Report(
         machine=f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 1e9:.0f} GB",
         annotators=size.annotators,
         minutes=size.minutes,
         idle_click_ms=idle_click_ms,
         idle_click_iou=float(np.median(ious)),
-        taken={what: taken_of(pairs) for what, pairs in sorted(seen.latency_ms.items())},
-        memory={name: memory_of(pairs, settled_after_s=settled_s) for name, pairs in seen.memory_mb.items()},
-        load_average=float(np.median([one for _, one in seen.load_average])),
-        submitted=len(seen.submitted),
-        imported=len(seen.imported),
-        trainings=sum(one.origin == "training" for one in Registry.of(ready.settings).versions(ready.project_id)),
-        clicks_right=seen.right,
-        clicks_wrong=seen.wrong,
-        errors=seen.errors,
+        taken={what: latency_of(pairs) for what, pairs in sorted(measured.latency_ms.items())},
+        memory={name: memory_of(pairs, settled_after_s=settled_s) for name, pairs in measured.memory_mb.items()},
+        load_average=float(np.median([load for _, load in measured.load_average])),
+        submitted=len(measured.submitted),
+        imported=len(measured.imported),
+        trainings=sum(
+            version.origin == "training" for version in Registry.of(ready.settings).versions(ready.project_id)
+        ),
+        clicks_right=measured.right,
+        clicks_wrong=measured.wrong,
+        errors=measured.errors,
         broken=broken,
         problems=problems,
-        overload=over,
+        overload=overload_result,
         settled_after_s=settled_s,
-        memory_mb=seen.memory_mb,
-        latency_ms=seen.latency_ms,
+        memory_mb=measured.memory_mb,
+        latency_ms=measured.latency_ms,
     )
 
 
@@ -295,7 +299,7 @@ def main(
     """Has the whole stack work under load, and says what came of it. Best alone on the machine."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     console = Console(width=None if sys.stdout.isatty() else 140)
-    with told_plainly(console):
+    with exit_on_known_errors(console):
         report = run(Size(minutes, annotators, imports, pause, retrain_after, overload_s), console)
     write_atomically(into, json.dumps(asdict(report), indent=1) + "\n")
     plot(report.latency_ms, report.memory_mb, into.with_suffix(".png"))

@@ -24,50 +24,50 @@ from starlette.routing import Route
 from backend.label_studio.client import SECRET_HEADER
 from launcher.stack.supervisor import free_port
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 @dataclass
-class Told:
+class WebhookTimings:
     """What came of them; filled when they end.
 
     Attributes:
         taken_ms: pairs of when each was told, in seconds as `time.monotonic` counts, and the milliseconds it took.
-        bare_ms: the same of the server that only answers.
+        baseline_ms: the same of the server that only answers.
         errors: sentences about those that were not acknowledged.
     """
 
     taken_ms: list[tuple[float, float]] = field(default_factory=list)
-    bare_ms: list[tuple[float, float]] = field(default_factory=list)
+    baseline_ms: list[tuple[float, float]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def telling(url: str, *, secret: str, event: Mapping[str, Any], every_s: float) -> Iterator[Told]:
+def sending_webhooks(url: str, *, secret: str, event: Mapping[str, Any], every_s: float) -> Iterator[WebhookTimings]:
     """Tells the backend at `url` the event, again and again for as long as the block lasts."""
     context = get_context("spawn")
-    over, (here, there), port = context.Event(), context.Pipe(duplex=False), free_port()
-    bare = context.Process(target=_only_answer, args=(port,), daemon=True)
-    teller = context.Process(target=_tell, args=(url, port, secret, dict(event), every_s, over, there), daemon=True)
-    bare.start()
-    teller.start()
-    there.close()
-    told = Told()
+    stop, (receiver, sender), port = context.Event(), context.Pipe(duplex=False), free_port()
+    baseline = context.Process(target=_run_baseline_server, args=(port,), daemon=True)
+    sending = context.Process(target=_send, args=(url, port, secret, dict(event), every_s, stop, sender), daemon=True)
+    baseline.start()
+    sending.start()
+    sender.close()
+    timings = WebhookTimings()
     try:
-        yield told
+        yield timings
     finally:
-        over.set()
+        stop.set()
         try:
-            found = here.recv()
-            told.taken_ms, told.bare_ms, told.errors = found.taken_ms, found.bare_ms, found.errors
+            result = receiver.recv()
+            timings.taken_ms, timings.baseline_ms, timings.errors = result.taken_ms, result.baseline_ms, result.errors
         except EOFError:
-            told.errors.append("webhook: the process that tells them has died")
-        teller.join(PATIENCE_S)
-        bare.terminate()
-        bare.join(PATIENCE_S)
+            timings.errors.append("webhook: the process that tells them has died")
+        sending.join(TIMEOUT_S)
+        baseline.terminate()
+        baseline.join(TIMEOUT_S)
 
 
-def _only_answer(port: int) -> None:
+def _run_baseline_server(port: int) -> None:
     async def answer(request: Request) -> JSONResponse:
         await request.json()
         return JSONResponse({"queued": "nothing"}, 201)
@@ -75,31 +75,31 @@ def _only_answer(port: int) -> None:
     uvicorn.run(Starlette(routes=[Route("/webhook", answer, methods=["POST"])]), port=port, log_level="critical")
 
 
-def _tell(
-    url: str, bare_port: int, secret: str, event: dict[str, Any], every_s: float, over: Event, answers: Connection
+def _send(
+    url: str, bare_port: int, secret: str, event: dict[str, Any], every_s: float, stop: Event, results: Connection
 ) -> None:
-    told = Told()
-    sides = ((url, told.taken_ms), (f"http://127.0.0.1:{bare_port}", told.bare_ms))
+    timings = WebhookTimings()
+    targets = ((url, timings.taken_ms), (f"http://127.0.0.1:{bare_port}", timings.baseline_ms))
     # A connection for each, as Label Studio opens them.
     limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(headers={SECRET_HEADER: secret}, timeout=PATIENCE_S, limits=limits) as client:
-        if not _answers(client, sides[1][0], over):
-            told.errors.append("webhook: none was told, as the server that only answers has not started")
-        while not over.is_set():
-            for side, taken_ms in sides:
+    with httpx.Client(headers={SECRET_HEADER: secret}, timeout=TIMEOUT_S, limits=limits) as client:
+        if not _wait_for_answer(client, targets[1][0], stop):
+            timings.errors.append("webhook: none was told, as the server that only answers has not started")
+        while not stop.is_set():
+            for target, taken_ms in targets:
                 began = time.monotonic()
                 try:
-                    client.post(f"{side}/webhook", json=event).raise_for_status()
+                    client.post(f"{target}/webhook", json=event).raise_for_status()
                     taken_ms.append((began, 1000 * (time.monotonic() - began)))
                 except httpx.HTTPError as e:
-                    told.errors.append(f"webhook: {type(e).__name__} {e}"[:300])
-            over.wait(every_s)
-    answers.send(told)
+                    timings.errors.append(f"webhook: {type(e).__name__} {e}"[:300])
+            stop.wait(every_s)
+    results.send(timings)
 
 
-def _answers(client: httpx.Client, url: str, over: Event) -> bool:
+def _wait_for_answer(client: httpx.Client, url: str, stop: Event) -> bool:
     """Whether it does before all is over."""
-    while not over.wait(0.1):
+    while not stop.wait(0.1):
         with suppress(httpx.TransportError):
             client.get(url)
             return True

@@ -89,11 +89,11 @@ def context_of(truth: LabelledMask, *, seed: int) -> dict[str, Any]:
 
 def polygons(result: Sequence[Mapping[str, Any]]) -> list[Points]:
     """The outlines in an answer."""
-    return [one["value"]["points"] for one in result if one.get("type") == "polygon"]
+    return [region["value"]["points"] for region in result if region.get("type") == "polygon"]
 
 
 @dataclass
-class Seen:
+class Measurements:
     """What the load has seen. Lists only grow, and appending to one is a single step: threads share them.
 
     Attributes:
@@ -134,22 +134,22 @@ class Load:
         truth: Mapping[int, Sequence[LabelledMask]],
         outlining: Outlining,
     ) -> None:
-        self.seen = Seen()
+        self.measured = Measurements()
         self._site = site
         self._clicks = clicks
         self._truth = truth
         self._outlining = outlining
-        self._over = threading.Event()
+        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._open: list[tuple[int, int]] = []
         self._threads: list[threading.Thread] = []
 
-    def offer(self, tasks: Sequence[tuple[int, int]]) -> None:
+    def add_tasks(self, tasks: Sequence[tuple[int, int]]) -> None:
         """Tasks, with the seeds of their figures, that annotators may open."""
         with self._lock:
             self._open += tasks
 
-    def begin(self, work: Callable[..., None], *arguments: object) -> None:
+    def start(self, work: Callable[..., None], *arguments: object) -> None:
         """Runs it in a thread."""
         thread = threading.Thread(target=self._guarded, args=(work, *arguments), daemon=True)
         self._threads.append(thread)
@@ -157,47 +157,47 @@ class Load:
 
     def stop(self) -> None:
         """Waits until every thread has ended what it was at."""
-        self._over.set()
+        self._stop.set()
         for thread in self._threads:
             thread.join(150)
 
     def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
-        while not self._over.is_set():
+        while not self._stop.is_set():
             try:
                 work(*arguments)
             except Exception as e:  # noqa: BLE001
                 # Whatever one meets is told in the report; the others go on.
-                self.seen.errors.append(f"{getattr(work, '__name__', 'work')}: {type(e).__name__} {e}"[:300])
-                self._over.wait(1)
+                self.measured.errors.append(f"{getattr(work, '__name__', 'work')}: {type(e).__name__} {e}"[:300])
+                self._stop.wait(1)
 
     def annotate(self, number: int, pause_s: float) -> None:
         """One image: opens it, clicks on its garments, submits."""
-        chance, site = random.Random(f"{number} {time.time()}"), self._site
+        rng, site = random.Random(f"{number} {time.time()}"), self._site
         with self._lock:
             # The newest are not predicted yet, the oldest are.
             task_id, seed = self._open.pop(0) if self._open else (0, 0)
         if not task_id:
-            self._over.wait(2)
+            self._stop.wait(2)
             return
         with site.client() as client:
-            self._pause(chance, pause_s)
-            with self.seen.timed("open a task"):
+            self._pause(rng, pause_s)
+            with self.measured.timed("open a task"):
                 url = f"{site.url}/api/tasks/{task_id}/"
                 client.get(url, params={"project": site.project_id}, headers=site.headers()).raise_for_status()
             for click in self._clicks[seed]:
-                self._pause(chance, pause_s)
-                if self._over.is_set():
+                self._pause(rng, pause_s)
+                if self._stop.is_set():
                     return
-                self._click(client, task_id, seed, click, direct=chance.random() < 0.3)
-            self._pause(chance, pause_s)
+                self._click(client, task_id, seed, click, direct=rng.random() < 0.3)
+            self._pause(rng, pause_s)
             self._submit(client, task_id, seed)
 
-    def _pause(self, chance: random.Random, mean_s: float) -> None:
-        self._over.wait(min(chance.expovariate(1 / mean_s), 4 * mean_s))
+    def _pause(self, rng: random.Random, mean_s: float) -> None:
+        self._stop.wait(min(rng.expovariate(1 / mean_s), 4 * mean_s))
 
     def _click(self, client: httpx.Client, task_id: int, seed: int, click: Click, *, direct: bool) -> None:
         site, what = self._site, "click, at the backend" if direct else "click, through Label Studio"
-        with self.seen.timed(what):
+        with self.measured.timed(what):
             if direct:
                 body = site.predict_body(seed, click.context, task_id=task_id)
                 answer = client.post(f"{site.backend_url}/predict", json=body, auth=site.auth).raise_for_status()
@@ -213,31 +213,31 @@ class Load:
                     raise ValueError(str(found)[:200])
                 result = found["data"]["result"]
         if polygons(result) == click.answer:
-            self.seen.right += 1
+            self.measured.right += 1
         else:
-            self.seen.wrong.append(f"task {task_id}, figure {seed}: {str(result)[:200]}")
+            self.measured.wrong.append(f"task {task_id}, figure {seed}: {str(result)[:200]}")
 
     def _submit(self, client: httpx.Client, task_id: int, seed: int) -> None:
         site = self._site
         result = [
             region
-            for one in self._truth[seed]
-            for region in encode(one, site.config, outlining=self._outlining, model_version="annotator")
+            for garment in self._truth[seed]
+            for region in encode(garment, site.config, outlining=self._outlining, model_version="annotator")
         ]
-        with self.seen.timed("submit"):
+        with self.measured.timed("submit"):
             url = f"{site.url}/api/tasks/{task_id}/annotations/"
             answer = client.post(url, headers=site.headers(), json={"result": result, "lead_time": 20.0})
             answer.raise_for_status()
-        self.seen.submitted.append(int(answer.json()["id"]))
+        self.measured.submitted.append(int(answer.json()["id"]))
 
-    def bring(self, many: int, every_s: float, total: int) -> None:
+    def import_tasks(self, many: int, every_s: float, total: int) -> None:
         """Imports so many tasks, and waits; up to `total`."""
-        if len(self.seen.imported) >= total:
-            self._over.wait(5)
+        if len(self.measured.imported) >= total:
+            self._stop.wait(5)
             return
         site, seeds = self._site, sorted(self._clicks)
         wanted = [seeds[number % len(seeds)] for number in range(many)]
-        with site.client() as client, self.seen.timed(f"import of {many} tasks"):
+        with site.client() as client, self.measured.timed(f"import of {many} tasks"):
             answer = client.post(
                 f"{site.url}/api/projects/{site.project_id}/import",
                 headers=site.headers(),
@@ -245,19 +245,19 @@ class Load:
                 json=[{"data": {"image": site.image[seed]}} for seed in wanted],
             ).raise_for_status()
         ids = answer.json()["task_ids"]
-        self.seen.imported.extend(ids)
-        self.offer(list(zip(ids, wanted, strict=True)))
-        self._over.wait(every_s)
+        self.measured.imported.extend(ids)
+        self.add_tasks(list(zip(ids, wanted, strict=True)))
+        self._stop.wait(every_s)
 
-    def weigh(self, processes: Callable[[], Mapping[str, int]], every_s: float) -> None:
+    def measure_memory(self, processes: Callable[[], Mapping[str, int]], every_s: float) -> None:
         """What each part takes of memory now, with the processes that it has started."""
-        at_s = time.monotonic() - self.seen.started
+        at_s = time.monotonic() - self.measured.started
         for name, pid in processes().items():
             try:
                 process = psutil.Process(pid)
                 used = process.memory_info().rss
             except psutil.NoSuchProcess:
                 continue
-            self.seen.memory_mb.setdefault(name, []).append((at_s, used / 1e6))
-        self.seen.load_average.append((at_s, psutil.getloadavg()[0]))
-        self._over.wait(every_s)
+            self.measured.memory_mb.setdefault(name, []).append((at_s, used / 1e6))
+        self.measured.load_average.append((at_s, psutil.getloadavg()[0]))
+        self._stop.wait(every_s)

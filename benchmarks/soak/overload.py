@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 
-from benchmarks.soak.hooks import telling
+from benchmarks.soak.hooks import sending_webhooks
 from benchmarks.soak.load import Click, Site, polygons
 
 HOOK_EVERY_S = 0.25
@@ -46,7 +46,7 @@ class Overload:
     unanswered: dict[str, int] = field(default_factory=dict)
 
 
-class _Crowd:
+class _Clients:
     def __init__(self, site: Site, clicks: Mapping[int, Sequence[Click]], seconds: float) -> None:
         self._site, self._clicks = site, clicks
         self._ends_at = time.monotonic() + seconds
@@ -94,23 +94,25 @@ def overload(
     Args:
         idle_ms: what a click takes where nothing else is asked.
     """
-    crowd = _Crowd(site, clicks, seconds)
-    with telling(site.backend_url, secret=site.secret, event=site.event(), every_s=HOOK_EVERY_S) as told:
-        asyncio.run(crowd.run(at_once))
-    webhook_ms, bare_ms = ([taken_ms for _, taken_ms in pairs] for pairs in (told.taken_ms, told.bare_ms))
-    found = Overload(
+    clients = _Clients(site, clicks, seconds)
+    with sending_webhooks(site.backend_url, secret=site.secret, event=site.event(), every_s=HOOK_EVERY_S) as webhooks:
+        asyncio.run(clients.run(at_once))
+    webhook_ms, baseline_ms = (
+        [taken_ms for _, taken_ms in pairs] for pairs in (webhooks.taken_ms, webhooks.baseline_ms)
+    )
+    result = Overload(
         at_once,
         seconds,
-        dict(crowd.statuses["click"]),
-        dict(crowd.statuses["batch"]),
-        crowd.without_retry_after,
-        crowd.wrong,
-        _percentiles(crowd.click_ms, 95),
+        dict(clients.statuses["click"]),
+        dict(clients.statuses["batch"]),
+        clients.without_retry_after,
+        clients.wrong,
+        _percentiles(clients.click_ms, 95),
         _percentiles(webhook_ms, 99),
-        _percentiles(bare_ms, 99),
+        _percentiles(baseline_ms, 99),
         len(webhook_ms),
     )
-    found.unanswered = dict(crowd.unanswered + Counter(told.errors))
+    result.unanswered = dict(clients.unanswered + Counter(webhooks.errors))
     ended = time.monotonic()
     with site.client() as client:
         while time.monotonic() < ended + RECOVERED_S:
@@ -119,10 +121,10 @@ def overload(
             body = site.predict_body(seed, clicks[seed][0].context)
             answer = client.post(f"{site.backend_url}/predict", json=body, auth=site.auth)
             if answer.status_code == 200 and 1000 * (time.monotonic() - began) < 3 * idle_ms:
-                found.recovered_s = time.monotonic() - ended
+                result.recovered_s = time.monotonic() - ended
                 break
             time.sleep(0.2)
-    return found
+    return result
 
 
 def _percentiles(taken_ms: Sequence[float], high: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ SETTLED_S = 300.0
 
 
 @dataclass(frozen=True)
-class Taken:
+class Latency:
     """Milliseconds that something took, so many times."""
 
     count: int
@@ -52,7 +52,7 @@ class Report:
     minutes: float
     idle_click_ms: float
     idle_click_iou: float
-    taken: dict[str, Taken]
+    taken: dict[str, Latency]
     memory: dict[str, Memory]
     load_average: float
     submitted: int
@@ -69,11 +69,11 @@ class Report:
     latency_ms: dict[str, list[tuple[float, float]]]
 
 
-def taken_of(pairs: Sequence[tuple[float, float]]) -> Taken:
+def latency_of(pairs: Sequence[tuple[float, float]]) -> Latency:
     """Of pairs of a moment and milliseconds."""
     values = [ms for _, ms in pairs]
     median, p95, p99 = np.percentile(values, (50, 95, 99))
-    return Taken(len(values), float(median), float(p95), float(p99), max(values))
+    return Latency(len(values), float(median), float(p95), float(p99), max(values))
 
 
 def memory_of(pairs: Sequence[tuple[float, float]], *, settled_after_s: float) -> Memory:
@@ -87,20 +87,29 @@ def memory_of(pairs: Sequence[tuple[float, float]], *, settled_after_s: float) -
 
 def table(report: Report) -> Table:
     """For a terminal."""
-    drawn = Table("what", "n", "median ms", "95th", "99th", "most", title=report.machine)
-    for what, one in report.taken.items():
-        drawn.add_row(
-            what, str(one.count), f"{one.median_ms:.0f}", f"{one.p95_ms:.0f}", f"{one.p99_ms:.0f}", f"{one.most_ms:.0f}"
+    table_ = Table("what", "n", "median ms", "95th", "99th", "most", title=report.machine)
+    for what, timing in report.taken.items():
+        table_.add_row(
+            what,
+            str(timing.count),
+            f"{timing.median_ms:.0f}",
+            f"{timing.p95_ms:.0f}",
+            f"{timing.p99_ms:.0f}",
+            f"{timing.most_ms:.0f}",
         )
-    return drawn
+    return table_
 
 
 def memory_table(report: Report) -> Table:
     """For a terminal."""
     drawn = Table("memory of", f"MB after {report.settled_after_s:.0f} s", "at the end", "most", "MB an hour")
-    for name, one in report.memory.items():
+    for name, usage in report.memory.items():
         drawn.add_row(
-            name, f"{one.settled_mb:.0f}", f"{one.last_mb:.0f}", f"{one.most_mb:.0f}", f"{one.growth_mb_an_hour:+.0f}"
+            name,
+            f"{usage.settled_mb:.0f}",
+            f"{usage.last_mb:.0f}",
+            f"{usage.most_mb:.0f}",
+            f"{usage.growth_mb_an_hour:+.0f}",
         )
     return drawn
 
@@ -114,19 +123,20 @@ def sentences(report: Report) -> list[str]:
         f"Clicks: {report.clicks_right} answered as an idle service does, {len(report.clicks_wrong)} otherwise.",
         f"{len(report.errors)} errors; {len(report.broken)} things do not hold; {len(report.problems)} problems told.",
     ]
-    lines += [f"Error: {one}" for one in report.errors[:10]]
-    lines += [f"Otherwise: {one}" for one in report.clicks_wrong[:5]]
-    lines += [f"Does not hold: {one}" for one in report.broken]
-    lines += [f"Problem: {one}" for one in report.problems[:10]]
-    over = report.overload
-    if over is not None:
-        recovered = "never" if over.recovered_s is None else f"after {over.recovered_s:.1f} s"
-        clicks_ms, hooks_ms, bare_ms = over.click_ms_50_95, over.webhook_ms_50_99, over.bare_ms_50_99
+    lines += [f"Error: {error}" for error in report.errors[:10]]
+    lines += [f"Otherwise: {click}" for click in report.clicks_wrong[:5]]
+    lines += [f"Does not hold: {broken}" for broken in report.broken]
+    lines += [f"Problem: {problem}" for problem in report.problems[:10]]
+    overload = report.overload
+    if overload is not None:
+        recovered = "never" if overload.recovered_s is None else f"after {overload.recovered_s:.1f} s"
+        clicks_ms, hooks_ms, bare_ms = overload.click_ms_50_95, overload.webhook_ms_50_99, overload.bare_ms_50_99
         lines.append(
-            f"Overload, {over.asked_at_once} at once for {over.seconds:.0f} s: clicks {over.clicks}, whole images "
-            f"{over.batches} (status: times; unanswered: {over.unanswered}), {over.without_retry_after} refusals "
-            f"without Retry-After, {over.wrong} wrong; clicks {clicks_ms[0]:.0f} ms (95th {clicks_ms[1]:.0f}), "
-            f"{over.webhooks} webhooks {hooks_ms[0]:.0f} ms (99th {hooks_ms[1]:.0f}; where nothing is "
+            f"Overload, {overload.asked_at_once} at once for {overload.seconds:.0f} s: clicks {overload.clicks}, whole "
+            f"images {overload.batches} (status: times; unanswered: {overload.unanswered}), "
+            f"{overload.without_retry_after} refusals without Retry-After, {overload.wrong} wrong; "
+            f"clicks {clicks_ms[0]:.0f} ms (95th {clicks_ms[1]:.0f}), "
+            f"{overload.webhooks} webhooks {hooks_ms[0]:.0f} ms (99th {hooks_ms[1]:.0f}; where nothing is "
             f"done {bare_ms[0]:.0f}, 99th {bare_ms[1]:.0f}); recovered {recovered}."
         )
     return lines

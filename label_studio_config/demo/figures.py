@@ -18,7 +18,7 @@ LABELS = ("saree", "blouse", "kurta", "bottoms", "jacket", "shawl", "dupatta", "
 SIZES_WH = ((480, 640), (540, 720), (512, 704), (600, 640), (720, 540), (640, 560))
 SKIN = ((241, 205, 178), (224, 180, 146), (198, 148, 112), (164, 114, 82), (122, 82, 58), (92, 60, 44))
 # A person would not label a garment that covers less than this share of the picture.
-LEAST_SHARE = 0.0012
+MIN_SHARE = 0.0012
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def draw_figure(seed: int) -> Figure:
         OUTFITS[int(rng.choice(len(OUTFITS), p=OUTFIT_SHARES))](wardrobe, pose, rng)
     if rng.random() < 0.3:
         draw_prop(canvas, rng)
-    least = LEAST_SHARE * width * height
+    least = MIN_SHARE * width * height
     masks = [(label, canvas.owner == number) for number, label in enumerate(wardrobe.labels, start=1)]
     instances = tuple(Instance(label, mask) for label, mask in masks if np.count_nonzero(mask) >= least)
     return Figure(pixels=light(canvas.pixels, rng), instances=instances, seed=seed)

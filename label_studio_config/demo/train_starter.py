@@ -114,17 +114,17 @@ def main() -> None:
         "--work", type=Path, default=Path("var/starter"), help="folder of the figures and the run; kept"
     )
     parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     train_starter(
-        images=given.images,
-        val_images=given.val_images,
-        epochs=given.epochs,
-        image_size_px=given.image_size,
-        batch=given.batch,
-        device=given.device,
-        work=given.work,
-        out=given.out,
+        images=args.images,
+        val_images=args.val_images,
+        epochs=args.epochs,
+        image_size_px=args.image_size,
+        batch=args.batch,
+        device=args.device,
+        work=args.work,
+        out=args.out,
     )
 
 

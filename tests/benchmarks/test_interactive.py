@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backend.domain import Image, Mask, Photo, Point, Prompt, Segment
-from benchmarks.interactive import at_click, click_ious, iou, next_click, number_of_clicks
+from benchmarks.interactive import click_ious, iou, iou_at_click, next_click, number_of_clicks
 
 HEIGHT, WIDTH = 40, 70
 
@@ -67,9 +67,9 @@ PICTURE = Image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), "k", "s")
 
 
 def test_clicks_go_on_until_enough() -> None:
-    ious = click_ious(Columns(), PICTURE, TRUTH, enough=0.6)
+    ious = click_ious(Columns(), PICTURE, TRUTH, target_iou=0.6)
     assert ious == pytest.approx([10 / 31, 20 / 31])
-    ious = click_ious(Columns(), PICTURE, TRUTH, least=5, most=5)
+    ious = click_ious(Columns(), PICTURE, TRUTH, min_clicks=5, max_clicks=5)
     assert ious == pytest.approx([10 / 31, 20 / 31, 30 / 31, 0, 0])
 
 
@@ -82,7 +82,7 @@ def test_number_of_clicks_counts_to_the_first_that_reaches(ious: list[float], wa
 
 
 def test_a_run_that_ended_early_keeps_its_last_iou() -> None:
-    assert [at_click([0.5, 0.9], click) for click in (1, 2, 5)] == [0.5, 0.9, 0.9]
+    assert [iou_at_click([0.5, 0.9], click) for click in (1, 2, 5)] == [0.5, 0.9, 0.9]
 
 
 def test_iou_of_empty_masks_is_one() -> None:

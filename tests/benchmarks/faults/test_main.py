@@ -8,18 +8,18 @@ import pytest
 from rich.console import Console
 
 from benchmarks.faults.__main__ import run
-from benchmarks.faults.rig import LINKS, PROCESSES, fault_of, full, small_disk
+from benchmarks.faults.rig import LINKS, PROCESSES, draw_fault, fill_disk, small_disk
 from benchmarks.invariants import unfinished_files
 
 
 def test_the_seed_says_which_faults_and_every_one_comes() -> None:
-    faults = [fault_of(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
-    again = [fault_of(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
+    faults = [draw_fault(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
+    again = [draw_fault(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
     assert faults == again
     found = Counter((fault.kind, fault.target) for fault in faults)
     hit = {(kind, target) for kind in ("kill", "restart", "stop", "skew") for target in PROCESSES}
-    assert set(found) == hit | {(kind, link) for kind in ("drop", "delay") for link in LINKS} | {("full", "disk")}
-    kinds = {fault_of(random.Random(number), disk=False, clocks=False).kind for number in range(200)}
+    assert set(found) == hit | {(kind, link) for kind in ("drop", "delay") for link in LINKS} | {("fill_disk", "disk")}
+    kinds = {draw_fault(random.Random(number), disk=False, clocks=False).kind for number in range(200)}
     assert kinds == {"kill", "restart", "stop", "drop", "delay"}
 
 
@@ -47,7 +47,7 @@ def test_a_full_disk_is_full_and_then_is_not(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         if disk is None:
             pytest.skip("This user may not mount a file system.")
-        with full(disk), pytest.raises(OSError, match="No space left"):
+        with fill_disk(disk), pytest.raises(OSError, match="No space left"):
             (disk / "more").write_bytes(b"x" * 10_000)
         (disk / "more").write_bytes(b"x" * 10_000)
     assert not any((tmp_path / "disk").iterdir())

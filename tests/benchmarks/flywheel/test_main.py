@@ -14,7 +14,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.regions.decode import decode
 from backend.regions.encode import encode
 from benchmarks.flywheel.__main__ import Size, efforts, settings_for
-from benchmarks.flywheel.annotators import Costs, Effort, correct, submitted
+from benchmarks.flywheel.annotators import Costs, Effort, annotation_regions, correct
 from benchmarks.flywheel.report import Generation, markdown, plot
 from benchmarks.flywheel.vocabulary import NAMES, SEED, truth_renamed
 from benchmarks.parts.table import write_json
@@ -105,7 +105,7 @@ def test_what_is_submitted_is_what_the_clicks_leave() -> None:
     result = [part for one in shown for part in encode(one, CONFIG, outlining=outlining, model_version="v1")]
     seen, _ = decode(result)
     correction = correct(seen, truth)
-    masks, problems = decode(submitted(result, correction, CONFIG, outlining))
+    masks, problems = decode(annotation_regions(result, correction, CONFIG, outlining))
     assert not problems
     expected = {"saree": shown[0].mask, **{one.label: one.mask for one in truth[1:]}}
     assert {one.label for one in masks} == set(expected)

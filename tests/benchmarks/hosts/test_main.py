@@ -5,7 +5,7 @@ from redis import Redis
 from rq import Queue
 
 from backend.queues.queues import PRELABEL
-from benchmarks.hosts.__main__ import jobs_nowhere
+from benchmarks.hosts.__main__ import orphaned_jobs
 
 
 @pytest.mark.services
@@ -13,8 +13,8 @@ def test_jobs_that_nobody_has_are_seen(redis_address: str) -> None:
     with Redis.from_url(redis_address) as redis:
         queue = Queue(PRELABEL, connection=redis)
         queue.enqueue("backend.prelabel.jobs.plan", 1)
-        assert list(jobs_nowhere(redis)) == []
+        assert list(orphaned_jobs(redis)) == []
         # As a worker of RQ's own takes it.
         redis.lpop(queue.key)
-        (sentence,) = jobs_nowhere(redis)
+        (sentence,) = orphaned_jobs(redis)
         assert "1 jobs are open and nobody has them" in sentence and "backend.prelabel.jobs.plan" in sentence

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from backend.label_studio.client import SECRET_HEADER
-from benchmarks.soak.hooks import Told, telling
+from benchmarks.soak.hooks import WebhookTimings, sending_webhooks
 
 EVENT = {"action": "ANNOTATION_UPDATED", "project": {"id": 3}, "annotation": {"id": 1}}
 PATIENCE_S = 60.0
@@ -36,12 +36,12 @@ class _Answer(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def told(status: int) -> tuple[Told, Backend]:
-    """What came of telling a server that answers so, until it was told five times."""
+def told(status: int) -> tuple[WebhookTimings, Backend]:
+    """What came of sending_webhooks a server that answers so, until it was told five times."""
     with Backend(status) as backend:
         threading.Thread(target=backend.serve_forever, daemon=True).start()
         url, ends_at = f"http://127.0.0.1:{backend.server_port}", time.monotonic() + PATIENCE_S
-        with telling(url, secret="s", event=EVENT, every_s=0.01) as found:
+        with sending_webhooks(url, secret="s", event=EVENT, every_s=0.01) as found:
             while len(backend.secrets) < 5 and time.monotonic() < ends_at:
                 time.sleep(0.02)
         backend.shutdown()
@@ -52,14 +52,14 @@ def told(status: int) -> tuple[Told, Backend]:
 def test_each_is_timed_beside_one_to_a_server_that_only_answers() -> None:
     found, backend = told(201)
     assert found.errors == []
-    assert len(found.taken_ms) == len(found.bare_ms) == len(backend.secrets) >= 5
+    assert len(found.taken_ms) == len(found.baseline_ms) == len(backend.secrets) >= 5
     assert set(backend.secrets) == {"s"}
     moments = [at_s for at_s, _ in found.taken_ms]
-    assert moments == sorted(moments) and all(ms > 0 for _, ms in [*found.taken_ms, *found.bare_ms])
+    assert moments == sorted(moments) and all(ms > 0 for _, ms in [*found.taken_ms, *found.baseline_ms])
 
 
 @pytest.mark.slow
 def test_those_that_are_refused_are_errors() -> None:
     found, backend = told(401)
-    assert found.taken_ms == [] and len(found.bare_ms) == len(found.errors) == len(backend.secrets)
+    assert found.taken_ms == [] and len(found.baseline_ms) == len(found.errors) == len(backend.secrets)
     assert "401" in found.errors[0]

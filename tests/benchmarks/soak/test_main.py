@@ -10,12 +10,12 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.prompts import parse_context
 from benchmarks.soak.load import context_of, polygons
 from benchmarks.soak.overload import Overload
-from benchmarks.soak.report import Report, memory_of, sentences, taken_of
+from benchmarks.soak.report import Report, latency_of, memory_of, sentences
 from label_studio_config.palette_xml import GARMENTS, palette
 
 
 def test_times_are_counted_and_ranked() -> None:
-    found = taken_of([(0.0, float(ms)) for ms in range(1, 101)])
+    found = latency_of([(0.0, float(ms)) for ms in range(1, 101)])
     assert (found.count, found.median_ms, found.most_ms) == (100, 50.5, 100.0)
     assert 95 < found.p95_ms < 96.1 and 99 < found.p99_ms < 100
 
