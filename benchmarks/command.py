@@ -15,7 +15,7 @@ from launcher.stack.stack import StopRequested, stop_signals
 
 @contextmanager
 def exit_on_known_errors(console: Console) -> Iterator[None]:
-    """Ends the command with 1 where it is stopped, or fails in a way that we know: one line, not a traceback."""
+    """Exits with 1 when the command is stopped or fails with a known error: prints one line, not a traceback."""
     try:
         with stop_signals():
             yield

@@ -1,4 +1,4 @@
-"""What must hold of a running flywheel once it is quiet, whatever happened to it before."""
+"""The invariants of a running flywheel, which hold once it is idle, whatever happened to it before."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ UNFINISHED = re.compile(r"\.(half|gone)-.*|\..+\.\d+")
 
 
 class Invariants:
-    """Looks at one project.
+    """Checks one project.
 
     Args:
-        queues: those whose jobs are waited for.
+        queues: names of the queues to wait for.
     """
 
     def __init__(self, settings: Settings, project_id: int, *, queues: Sequence[str] = QUEUES) -> None:
@@ -43,7 +43,7 @@ class Invariants:
         self._loaded: set[str] = set()
 
     def wait_until_idle(self, *, timeout_s: float) -> bool:
-        """True once no job waits or runs; False where there still are some after `timeout_s`."""
+        """Waits until no job waits or runs; returns False if some still do after `timeout_s`."""
         deadline, idle_polls = time.monotonic() + timeout_s, 0
         while idle_polls < 3:
             if time.monotonic() > deadline:
@@ -63,10 +63,10 @@ class Invariants:
             return True
 
     def violations(self, submitted: Collection[int]) -> list[str]:
-        """A sentence for each thing that does not hold; none where all is well.
+        """Returns a sentence for each violation.
 
         Args:
-            submitted: ids of the annotations that Label Studio took from annotators.
+            submitted: ids of the annotations that Label Studio accepted from annotators.
         """
         return [
             *self._counts(submitted),
@@ -86,7 +86,7 @@ class Invariants:
         counting = ApprovalCounter(self._settings, self._studio, self._project_id)
         by_changes = {annotation.annotation_id for annotation in counting.update().approved}
         by_all = {annotation.annotation_id for annotation in counting.recount().approved}
-        # Of a task with several the latest counts.
+        # Only the latest annotation of a task counts.
         latest = {
             max(int(annotation["id"]) for annotation in task["annotations"]) for task in tasks if task["annotations"]
         }
@@ -120,7 +120,7 @@ class Invariants:
             versions = Counter(str(prediction["model_version"]) for prediction in task["predictions"])
             if any(count > 1 for count in versions.values()):
                 duplicated.append(int(task["id"]))
-            # What people have annotated is left as it was when they did.
+            # Annotated tasks keep their earlier predictions.
             elif not task["total_annotations"] and not task["cancelled_annotations"] and not versions[champion.name]:
                 missing[int(task["id"])] += 1
         if duplicated:
@@ -136,14 +136,14 @@ class Invariants:
 
 
 def unfinished_files(folder: Path) -> Iterator[str]:
-    """What was begun below `folder`, and neither finished nor taken away."""
+    """Reports unfinished files below `folder`."""
     leftovers = [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name)]
     if leftovers:
         yield f"Unfinished files are left: {', '.join(str(path.relative_to(folder)) for path in leftovers[:5])}."
 
 
 def zombies() -> Iterator[str]:
-    """Processes below this one that have ended and that nobody has asked how."""
+    """Reports child processes that ended and were not waited for."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:

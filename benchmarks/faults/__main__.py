@@ -40,8 +40,7 @@ from benchmarks.invariants import Invariants
 from benchmarks.soak.__main__ import truth_of
 
 TRAINING_SHARE = 0.06
-# Until all is as it should be again, a training and all that it has predicted anew included; a lost hint is made up for
-# by the clock.
+# Includes a training and its new predictions. The timer replaces a lost webhook.
 SETTLE_TIMEOUT_S = 400.0
 FAKETIME = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
@@ -51,7 +50,7 @@ FAKETIME = (
 
 @dataclass
 class WorkLog:
-    """What annotators and imports did."""
+    """What annotators and imports have done so far."""
 
     submitted: list[int] = field(default_factory=list)
     refused: int = 0
@@ -59,7 +58,7 @@ class WorkLog:
 
 
 class Work:
-    """What people and programs do meanwhile."""
+    """The work of annotators and imports during the faults."""
 
     def __init__(self, settings: Settings, project_id: int) -> None:
         self.done = WorkLog()
@@ -73,7 +72,7 @@ class Work:
         self._truth = {image: truth_of(int(Path(image).stem.rsplit("_", 1)[-1])) for image in self._images}
 
     def do_some(self, rng: random.Random) -> None:
-        """One annotation, a few tasks, and now and then a training; what is refused is not done."""
+        """Submits an annotation, imports a few tasks, and sometimes queues a training; refused requests are counted."""
         rng.shuffle(self._open)
         if self._open:
             self._guarded(lambda: self._submit(*self._open[-1]))
@@ -99,7 +98,7 @@ class Work:
             for garment in self._truth[image]
             for region in encode(garment, self._config, outlining=self._settings.outlining, model_version="annotator")
         ]
-        # Whatever comes of it: one that was stored without an answer is not submitted again.
+        # Removed before the request: an annotation that was stored without an answer is not submitted again.
         self._open.pop()
         answer = self._post(f"/api/tasks/{task_id}/annotations/", {"result": result, "lead_time": 5.0})
         self.done.submitted.append(int(answer.json()["id"]))
@@ -116,7 +115,7 @@ class Work:
 
 @dataclass
 class Harness:
-    """Rounds, one after another."""
+    """Runs the rounds, one after another."""
 
     rig: Rig
     settings: Settings
@@ -133,9 +132,9 @@ class Harness:
         self.problems = Problems(Queues(self.settings).redis)
 
     def wait_until_healthy(self, *, disk_was_full: bool = False) -> list[str]:
-        """Waits until everything is up and quiet and all holds; what does not after all the patience.
+        """Waits until all services run, no job is open and all invariants hold; returns the violations at the timeout.
 
-        A training that found the disk full has failed rightly, if it says so: its labels count for the next.
+        A training may fail because the disk is full, if its error says so: its labels count for the next one.
         """
         ends_at = time.monotonic() + SETTLE_TIMEOUT_S
         violations = ["A service has not come back up."]
@@ -156,14 +155,14 @@ class Harness:
         return violations
 
     def run_round(self, number: int) -> tuple[Fault, list[str], float]:
-        """One fault; what did not hold afterwards, and seconds that the round took."""
+        """Runs a round with one fault; returns the fault, the violations after it, and the round's seconds."""
         rng = random.Random(f"{self.seed}-{number}")
         fault = draw_fault(rng, disk=self.rig.disk is not None, clocks=self.rig.faketime is not None)
         began = time.monotonic()
         before = len(Registry.of(self.settings).versions(self.project_id))
         trainings = self.work.done.trainings
         if rng.random() < 0.5:
-            # What is begun before is in the middle as it breaks.
+            # This work is in progress when the fault begins.
             self.work.do_some(rng)
             time.sleep(rng.uniform(0, 1.5))
         with self.rig.inject(fault):
@@ -178,7 +177,7 @@ class Harness:
         return fault, violations, time.monotonic() - began
 
     def remove_failed_jobs(self, queues: Sequence[str] = QUEUES, *, containing: str = "") -> list[str]:
-        """Takes failed jobs away, so that the next round is not blamed for them; the last line of what each says."""
+        """Deletes failed jobs, so that they do not count in the next round; returns the last line of each error."""
         failures = []
         for name in queues:
             queue = Queue(name, connection=Queues(self.settings).redis)
@@ -193,7 +192,7 @@ class Harness:
 
 
 def run(rounds: int, seed: int, first: int, faketime: Path | None, console: Console) -> int:
-    """So many rounds; how many of them left something that does not hold.
+    """Runs the rounds; returns how many of them ended with violations.
 
     Raises:
         DrapeError, LauncherError: something does not start.
@@ -232,7 +231,8 @@ def run(rounds: int, seed: int, first: int, faketime: Path | None, console: Cons
             done = harness.work.done
         console.print(
             f"{rounds} rounds in {sum(durations_s):.0f} s, {broken_rounds} with violations. "
-            f"{len(done.submitted)} annotations were submitted, {done.trainings} trainings ran, {done.refused} requests were refused during faults."
+            f"{len(done.submitted)} annotations were submitted, {done.trainings} trainings ran, "
+            f"{done.refused} requests were refused during faults."
         )
     return broken_rounds
 
@@ -245,7 +245,7 @@ def main(
         Path | None, typer.Option(help="libfaketimeMT.so.1, for wrong clocks. Default: where Debian installs it.")
     ] = None,
 ) -> None:
-    """Breaks the running stack at random, and looks whether it is whole afterwards. Ends with 1 where it is not."""
+    """Injects random faults into the running stack, and checks its invariants after each. Exits with 1 on a violation."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     found = next((Path(path) for path in FAKETIME if Path(path).is_file()), None)
     with exit_on_known_errors(console):

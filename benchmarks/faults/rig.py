@@ -1,4 +1,4 @@
-"""The whole stack under a supervisor, and hands to break it with: see `faults`."""
+"""The whole stack under a supervisor, with functions that inject faults: see `faults`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DISK_MB = 1500
 CHECK_EVERY_S = 10
 TRAINING_EPOCHS = 1
 WATCH_EVERY_S = 0.1
-# Until a process is there again.
+# How long a process may take to restart.
 RESTART_TIMEOUT_S = 150.0
 # A process is begun anew with a clock that is off, and once more to set it right: libfaketime moves the clock that only
 # goes forwards, too, which a running process must not see jump.
@@ -65,7 +65,7 @@ class Fault:
 
 
 def draw_fault(rng: random.Random, *, disk: bool, clocks: bool) -> Fault:
-    """The next fault."""
+    """Draws a random fault."""
     kinds = ["kill", "kill", "restart", "stop", "drop", "delay"] + ["fill_disk"] * disk + ["skew"] * clocks
     kind = rng.choice(kinds)
     seconds = rng.uniform(0.5, 3.0)
@@ -81,7 +81,7 @@ def draw_fault(rng: random.Random, *, disk: bool, clocks: bool) -> Fault:
 
 
 class Rig:
-    """The running stack, and hands to break it with."""
+    """The running stack, into which faults can be injected."""
 
     def __init__(self, folder: Path, *, disk: Path | None, faketime: Path | None) -> None:
         self.disk, self.faketime = disk, faketime
@@ -96,13 +96,13 @@ class Rig:
 
     @contextmanager
     def running(self) -> Iterator[tuple[Settings, int]]:
-        """All of it, with the settings that see past the proxies, and the project's number.
+        """Runs the stack; yields settings that bypass the proxies, and the project's id.
 
         Raises:
             LauncherError, DrapeError: something does not start.
         """
         with ExitStack() as stack:
-            # At the very end: what stops first needs what stops last.
+            # Runs last: the proxies must outlive the services.
             stack.callback(self._supervisor.stop)
             settings, proxied_settings = self._start(stack)
             stack.enter_context(self._supervisor.watched(every_s=WATCH_EVERY_S))
@@ -199,7 +199,7 @@ class Rig:
 
     @contextmanager
     def inject(self, fault: Fault) -> Iterator[None]:
-        """The fault, for as long as the block lasts; then all is healed."""
+        """Injects the fault for as long as the block lasts, and then heals it."""
         match fault.kind:
             case "kill" | "restart":
                 self._signal(fault.target, signal.SIGKILL if fault.kind == "kill" else signal.SIGTERM)
@@ -238,7 +238,7 @@ class Rig:
                 raise ValueError(f"No such fault: {fault.kind}")
 
     def _wait_for(self, name: str, before: int) -> None:
-        """Until another process than the one of that number runs in its place, or patience is at an end."""
+        """Waits until a process other than `before` runs under this name, or the timeout is over."""
         deadline = time.monotonic() + RESTART_TIMEOUT_S
         while self._supervisor.processes().get(name) in (None, before) and time.monotonic() < deadline:
             time.sleep(WATCH_EVERY_S)
@@ -251,7 +251,7 @@ class Rig:
         return pid
 
     def is_up(self, settings: Settings) -> bool:
-        """Whether everything that answers does."""
+        """Whether all processes run and all services answer."""
         return (
             set(self._supervisor.processes()) == set(PROCESSES)
             and redis_answers(self.redis_url)
@@ -262,7 +262,7 @@ class Rig:
 
 @contextmanager
 def fill_disk(folder: Path) -> Iterator[None]:
-    """No byte is left on the folder's disk."""
+    """Fills the folder's disk to the last byte while the block lasts."""
     filler = folder / "filler"
     try:
         with filler.open("wb", buffering=0) as file, suppress(OSError):
@@ -277,7 +277,7 @@ def fill_disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of its own in memory; None where this user may not mount one."""
+    """Mounts a small file system in memory; yields None where this user may not mount one."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
     try:

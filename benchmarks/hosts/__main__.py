@@ -129,7 +129,7 @@ class PredictClient:
 
 
 class Scenario:
-    """What happens, one thing after the other."""
+    """The steps of the scenario."""
 
     def __init__(self, rig: HostRig, console: Console) -> None:
         self.rig = rig
@@ -140,7 +140,7 @@ class Scenario:
         self._console = console
 
     def import_images(self, count: int) -> list[int]:
-        """Imports so many images; the tasks' numbers."""
+        """Imports `count` images; returns the ids of their tasks."""
         images = self.rig.images
         rows = [{"data": {"image": images[number % len(images)]}} for number in range(count)]
         answer = httpx.post(
@@ -153,19 +153,19 @@ class Scenario:
         return ids
 
     def submit(self, task_id: int) -> int:
-        """Submits an empty annotation of a task; its number."""
+        """Submits an empty annotation of a task; returns its id."""
         return int(self.studio.sdk.annotations.create(task_id, result=[]).id or 0)
 
     def predicted(self, version: str) -> int:
-        """How many tasks have a prediction of a version, or need none."""
+        """Returns how many tasks have a prediction of the version, or need none."""
         waiting = self.studio.waiting_task_ids(self.rig.project_id, version=version)
         return len(self.studio.task_ids(self.rig.project_id)) - len(waiting)
 
     def wait(self, ready: Callable[[], bool], *, what: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Until it is so.
+        """Waits until `ready` returns True.
 
         Raises:
-            ModelError: it is not, after so many seconds.
+            ModelError: it still returns False after `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -179,7 +179,7 @@ class Scenario:
             time.sleep(POLL_S)
 
     def log(self, sentence: str) -> None:
-        """Says where it is."""
+        """Prints the progress."""
         self._console.print(sentence, highlight=False, markup=False)
 
     def import_with_cut(self, images: int, cut_s: float) -> None:
@@ -235,7 +235,7 @@ class Scenario:
         return submitted
 
     def promote(self, asker: PredictClient) -> None:
-        """One host is given a new model; all use it."""
+        """Promotes a new model on one host; waits until all hosts use it."""
         before = self.champion()
         version = starter_version(self.rig.settings_for(OTHER), self.rig.project_id, image_size_px=256)
         command = ("-m", "launcher.cli", "models", "promote", "--project", str(self.rig.project_id), version.name)
@@ -252,12 +252,12 @@ class Scenario:
             self.wait(lambda: self.invariants.wait_until_idle(timeout_s=10), what="no job open")
 
     def champion(self) -> str:
-        """Name of the version that this process takes for the current one."""
+        """Returns the name of the current version, as this process sees it."""
         found = Registry.of(self.rig.settings).champion(self.rig.project_id)
         return found.name if found else ""
 
     def check(self, submitted: list[int], before: dict[str, int]) -> None:
-        """What must hold at the end."""
+        """Checks the invariants at the end."""
         broken = self.measurements.broken
         broken += self.invariants.violations(submitted)
         broken += orphaned_jobs(self.redis)
@@ -271,14 +271,14 @@ class Scenario:
         after = self.rig.supervisor.processes()
         restarted = sorted(name for name, pid in before.items() if after.get(name) != pid)
         if restarted:
-            broken.append(f"These ended, and were started anew: {', '.join(restarted)}.")
+            broken.append(f"These processes ended and were restarted: {', '.join(restarted)}.")
         worker_hosts = {worker.hostname for worker in Worker.all(connection=self.redis)}
         if worker_hosts != {OTHER, WORKERS}:
             broken.append(f"Redis knows of workers on {sorted(str(host) for host in worker_hosts)} alone.")
 
 
 def orphaned_jobs(redis: Redis) -> Iterator[str]:
-    """Jobs that count as open while no queue and no worker has them."""
+    """Reports jobs that are open although no queue and no worker has them."""
     held = {
         job_id
         for name in QUEUES
@@ -302,7 +302,7 @@ def orphaned_jobs(redis: Redis) -> Iterator[str]:
 
 
 def incomplete_versions() -> Iterator[str]:
-    """Versions of models in the bucket that are not whole, and what is still being put there."""
+    """Reports incomplete model versions and unfinished uploads in the bucket."""
     from s3fs import S3FileSystem
 
     bucket = S3FileSystem(skip_instance_cache=True)
@@ -314,16 +314,16 @@ def incomplete_versions() -> Iterator[str]:
         except (FileNotFoundError, ValueError, KeyError):
             whole = False
         if not whole:
-            yield f"In the bucket {folder} is not whole."
+            yield f"{folder} in the bucket is incomplete."
     if not any(name.endswith("/champion") for name in names):
-        yield f"In the bucket is no champion: {names[:5]}"
+        yield f"The bucket has no champion: {names[:5]}"
     begun = bucket.call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads")
     if begun:
-        yield f"{len(begun)} uploads were begun and not ended."
+        yield f"{len(begun)} uploads are unfinished."
 
 
 def run(images: int, cut_s: float, console: Console, *, keep_logs: Path | None = None) -> Measurements:
-    """The whole of it.
+    """Runs the scenario on four hosts.
 
     Raises:
         DrapeError, LauncherError: something does not start, or does not come about.
