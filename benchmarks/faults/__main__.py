@@ -245,7 +245,7 @@ def main(
         Path | None, typer.Option(help="libfaketimeMT.so.1, for wrong clocks. Default: where Debian installs it.")
     ] = None,
 ) -> None:
-    """Injects random faults into the running stack, and checks its invariants after each. Exits with 1 on a violation."""
+    """Injects random faults into the running stack, and checks its invariants. Exits with 1 on a violation."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     found = next((Path(path) for path in FAKETIME if Path(path).is_file()), None)
     with exit_on_known_errors(console):

@@ -69,7 +69,7 @@ OVERLOAD_S = 30.0
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done."""
+    """The size of a soak."""
 
     minutes: float
     annotators: int
@@ -80,7 +80,7 @@ class Size:
 
 
 def settings_for(size: Size, folder: Path) -> Settings:
-    """What the stack runs with."""
+    """Returns the settings of the stack."""
     return Settings(
         data_dir=folder,
         model_dir=None,
@@ -164,7 +164,7 @@ def baseline_clicks(
 
 
 def run(size: Size, console: Console) -> Report:
-    """Sets all of it up, has everybody work, and looks at what came of it.
+    """Starts the stack, runs the load and the overload, and checks the invariants.
 
     Raises:
         DrapeError, LauncherError: something does not start.
@@ -219,17 +219,17 @@ def _soak(size: Size, stack: Stack, ready: Ready, console: Console) -> Report:
         )
     # What was measured so far is shown before the rest of the work is waited for, which takes minutes.
     show(_report(size, ready, load, idle_click_ms, ious, [], overload_result), console)
-    console.print("Waiting until all that was begun is done …")
+    console.print("Waiting until all jobs are done …")
     is_idle = _wait_until_settled(ready, invariants)
     broken = [] if is_idle else ["Jobs still waited or ran after a quarter of an hour."]
     broken += invariants.violations(load.measured.submitted)
     missing = set(load.measured.imported) - set(site.studio.task_ids(ready.project_id))
-    broken += [f"{len(missing)} imported tasks are not there."] if missing else []
+    broken += [f"{len(missing)} imported tasks are missing."] if missing else []
     return _report(size, ready, load, idle_click_ms, ious, broken, overload_result)
 
 
 def _wait_until_settled(ready: Ready, invariants: Invariants) -> bool:
-    """Once the clock's look for what no event told is over, too."""
+    """Waits until no job is open, also after the checks that the timer runs."""
     queues = Queues(ready.settings)
     for _ in range(2):
         queues.enqueue_check(ready.project_id)
@@ -278,7 +278,7 @@ def _report(
 
 
 def show(report: Report, console: Console) -> None:
-    """Prints all but the single measurements."""
+    """Prints the tables and sentences of the report."""
     console.print(table(report))
     console.print(memory_table(report))
     for line in sentences(report):
@@ -296,7 +296,7 @@ def main(
         "var/soak.json"
     ),
 ) -> None:
-    """Has the whole stack work under load, and says what came of it. Best alone on the machine."""
+    """Runs the whole stack under load, and prints a report. Best alone on the machine."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     console = Console(width=None if sys.stdout.isatty() else 140)
     with exit_on_known_errors(console):

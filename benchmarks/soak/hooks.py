@@ -1,6 +1,6 @@
-"""Webhooks told by a process of their own, as Label Studio's are: what they take is not what the annotators' takes.
+"""Sends webhooks from a process of its own, as Label Studio does: their times do not include the annotators' load.
 
-Beside each the same is told to a server that only answers, in a process of its own: what the machine itself takes.
+Each event is also sent to a baseline server that only answers: its times show what the machine itself takes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ TIMEOUT_S = 30.0
 
 @dataclass
 class WebhookTimings:
-    """What came of them; filled when they end.
+    """The times of the webhooks; filled when the block ends.
 
     Attributes:
-        taken_ms: pairs of when each was told, in seconds as `time.monotonic` counts, and the milliseconds it took.
-        baseline_ms: the same of the server that only answers.
-        errors: sentences about those that were not acknowledged.
+        taken_ms: for each the time when it was sent (`time.monotonic`, in seconds), and the milliseconds it took.
+        baseline_ms: the same for the baseline server.
+        errors: a sentence for each webhook that was not acknowledged.
     """
 
     taken_ms: list[tuple[float, float]] = field(default_factory=list)
@@ -44,7 +44,7 @@ class WebhookTimings:
 
 @contextmanager
 def sending_webhooks(url: str, *, secret: str, event: Mapping[str, Any], every_s: float) -> Iterator[WebhookTimings]:
-    """Tells the backend at `url` the event, again and again for as long as the block lasts."""
+    """Sends the event to the backend at `url` every `every_s` seconds while the block lasts."""
     context = get_context("spawn")
     stop, (receiver, sender), port = context.Event(), context.Pipe(duplex=False), free_port()
     baseline = context.Process(target=_run_baseline_server, args=(port,), daemon=True)
@@ -61,7 +61,7 @@ def sending_webhooks(url: str, *, secret: str, event: Mapping[str, Any], every_s
             result = receiver.recv()
             timings.taken_ms, timings.baseline_ms, timings.errors = result.taken_ms, result.baseline_ms, result.errors
         except EOFError:
-            timings.errors.append("webhook: the process that tells them has died")
+            timings.errors.append("webhook: the sending process has died")
         sending.join(TIMEOUT_S)
         baseline.terminate()
         baseline.join(TIMEOUT_S)
@@ -84,7 +84,7 @@ def _send(
     limits = httpx.Limits(max_keepalive_connections=0)
     with httpx.Client(headers={SECRET_HEADER: secret}, timeout=TIMEOUT_S, limits=limits) as client:
         if not _wait_for_answer(client, targets[1][0], stop):
-            timings.errors.append("webhook: none was told, as the server that only answers has not started")
+            timings.errors.append("webhook: none was sent, because the baseline server has not started")
         while not stop.is_set():
             for target, taken_ms in targets:
                 began = time.monotonic()
@@ -98,7 +98,7 @@ def _send(
 
 
 def _wait_for_answer(client: httpx.Client, url: str, stop: Event) -> bool:
-    """Whether it does before all is over."""
+    """Waits until the server answers; returns False if `stop` is set before."""
     while not stop.wait(0.1):
         with suppress(httpx.TransportError):
             client.get(url)

@@ -38,7 +38,7 @@ class Click:
 
 @dataclass(frozen=True)
 class Site:
-    """Where everything runs.
+    """The addresses and credentials of the running stack.
 
     Attributes:
         model_id: the connected backend, as Label Studio numbers it.
@@ -57,7 +57,7 @@ class Site:
     image: Mapping[int, str]
 
     def client(self) -> httpx.Client:
-        """As Label Studio's own server likes it: a connection for each request."""
+        """Returns a client that opens a connection for each request, as Label Studio does."""
         return httpx.Client(timeout=110, limits=httpx.Limits(max_keepalive_connections=0))
 
     def headers(self) -> dict[str, str]:
@@ -94,7 +94,7 @@ def polygons(result: Sequence[Mapping[str, Any]]) -> list[Points]:
 
 @dataclass
 class Measurements:
-    """What the load has seen. Lists only grow, and appending to one is a single step: threads share them.
+    """The measurements of the load. Threads share the lists: they only append, which is atomic.
 
     Attributes:
         latency_ms: what was asked → pairs of seconds since the start, and milliseconds it took.
@@ -114,7 +114,7 @@ class Measurements:
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Notes what the block takes; one that raises is an error."""
+        """Records how long the block takes, or its exception as an error."""
         began = time.monotonic()
         try:
             yield
@@ -125,7 +125,7 @@ class Measurements:
 
 
 class Load:
-    """Threads that go on until they are told to stop."""
+    """Threads of simulated work, which repeat it until `stop`."""
 
     def __init__(
         self,
@@ -145,18 +145,18 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def add_tasks(self, tasks: Sequence[tuple[int, int]]) -> None:
-        """Tasks, with the seeds of their figures, that annotators may open."""
+        """Adds tasks that annotators may open, each with its figure's seed."""
         with self._lock:
             self._open += tasks
 
     def start(self, work: Callable[..., None], *arguments: object) -> None:
-        """Runs it in a thread."""
+        """Repeats the work in a thread."""
         thread = threading.Thread(target=self._guarded, args=(work, *arguments), daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def stop(self) -> None:
-        """Waits until every thread has ended what it was at."""
+        """Stops the threads, and waits until each has finished its current step."""
         self._stop.set()
         for thread in self._threads:
             thread.join(150)
@@ -166,12 +166,12 @@ class Load:
             try:
                 work(*arguments)
             except Exception as e:  # noqa: BLE001
-                # Whatever one meets is told in the report; the others go on.
+                # The report lists every error; the other threads continue.
                 self.measured.errors.append(f"{getattr(work, '__name__', 'work')}: {type(e).__name__} {e}"[:300])
                 self._stop.wait(1)
 
     def annotate(self, number: int, pause_s: float) -> None:
-        """One image: opens it, clicks on its garments, submits."""
+        """Annotates one image: opens it, clicks on its garments, submits."""
         rng, site = random.Random(f"{number} {time.time()}"), self._site
         with self._lock:
             # The newest are not predicted yet, the oldest are.
@@ -231,7 +231,7 @@ class Load:
         self.measured.submitted.append(int(answer.json()["id"]))
 
     def import_tasks(self, many: int, every_s: float, total: int) -> None:
-        """Imports so many tasks, and waits; up to `total`."""
+        """Imports `many` tasks unless `total` is reached, then waits `every_s` seconds."""
         if len(self.measured.imported) >= total:
             self._stop.wait(5)
             return
@@ -250,7 +250,7 @@ class Load:
         self._stop.wait(every_s)
 
     def measure_memory(self, processes: Callable[[], Mapping[str, int]], every_s: float) -> None:
-        """What each part takes of memory now, with the processes that it has started."""
+        """Records the memory of each process, and the load average."""
         at_s = time.monotonic() - self.measured.started
         for name, pid in processes().items():
             try:

@@ -22,7 +22,7 @@ LONGEST_WAIT_S = 3
 
 @dataclass
 class Overload:
-    """What came of it.
+    """The result of an overload.
 
     Attributes:
         clicks, batches: HTTP status → how often; 0 where there was no answer.

@@ -39,7 +39,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Report:
-    """All of it.
+    """All results of a soak.
 
     Attributes:
         idle_click_ms: median of clicks at the backend, one after another, before the load began.
@@ -115,17 +115,17 @@ def memory_table(report: Report) -> Table:
 
 
 def sentences(report: Report) -> list[str]:
-    """The rest of it, line by line."""
+    """Returns the other results as lines of text."""
     lines = [
         f"{report.annotators} annotators for {report.minutes:.0f} minutes; load average {report.load_average:.1f}; "
         f"an idle click takes {report.idle_click_ms:.0f} ms (IoU with the drawn garment {report.idle_click_iou:.2f}).",
         f"{report.submitted} submitted, {report.imported} imported, {report.trainings} trainings.",
         f"Clicks: {report.clicks_right} answered as an idle service does, {len(report.clicks_wrong)} otherwise.",
-        f"{len(report.errors)} errors; {len(report.broken)} things do not hold; {len(report.problems)} problems told.",
+        f"{len(report.errors)} errors, {len(report.broken)} broken invariants, {len(report.problems)} problems.",
     ]
     lines += [f"Error: {error}" for error in report.errors[:10]]
-    lines += [f"Otherwise: {click}" for click in report.clicks_wrong[:5]]
-    lines += [f"Does not hold: {broken}" for broken in report.broken]
+    lines += [f"Different answer: {click}" for click in report.clicks_wrong[:5]]
+    lines += [f"Broken invariant: {broken}" for broken in report.broken]
     lines += [f"Problem: {problem}" for problem in report.problems[:10]]
     overload = report.overload
     if overload is not None:

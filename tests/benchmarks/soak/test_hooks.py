@@ -37,7 +37,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 def told(status: int) -> tuple[WebhookTimings, Backend]:
-    """What came of sending_webhooks a server that answers so, until it was told five times."""
+    """The result of sending webhooks to a server that answers with `status`, until it got five."""
     with Backend(status) as backend:
         threading.Thread(target=backend.serve_forever, daemon=True).start()
         url, ends_at = f"http://127.0.0.1:{backend.server_port}", time.monotonic() + PATIENCE_S

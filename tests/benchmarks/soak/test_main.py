@@ -78,5 +78,5 @@ def test_the_report_says_what_does_not_hold() -> None:
         latency_ms={},
     )
     text = "\n".join(sentences(report))
-    assert "Does not hold: 2 tasks have no prediction." in text and "Otherwise: task 3" in text
+    assert "Broken invariant: 2 tasks have no prediction." in text and "Different answer: task 3" in text
     assert "{200: 5, 503: 9}" in text and "recovered after 1.2 s" in text
