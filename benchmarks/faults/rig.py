@@ -66,13 +66,13 @@ class Fault:
 
 def draw_fault(rng: random.Random, *, disk: bool, clocks: bool) -> Fault:
     """Draws a random fault."""
-    kinds = ["kill", "kill", "restart", "stop", "drop", "delay"] + ["fill_disk"] * disk + ["skew"] * clocks
+    kinds = ["kill", "kill", "restart", "stop", "drop", "delay"] + ["full"] * disk + ["skew"] * clocks
     kind = rng.choice(kinds)
     seconds = rng.uniform(0.5, 3.0)
     match kind:
         case "drop" | "delay":
             return Fault(kind, rng.choice(LINKS), seconds, rng.uniform(0.1, 1.2) if kind == "delay" else 0.0)
-        case "fill_disk":
+        case "full":
             return Fault(kind, "disk", seconds)
         case "skew":
             return Fault(kind, rng.choice(PROCESSES), seconds, rng.choice((-3600.0, -90.0, 90.0, 3600.0)))
@@ -220,7 +220,7 @@ class Rig:
                     yield
                 finally:
                     proxy.heal()
-            case "fill_disk":
+            case "full":
                 with fill_disk(self._data.parent):
                     yield
             case "skew":

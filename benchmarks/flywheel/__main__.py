@@ -235,7 +235,7 @@ def settings_for(size: Size, folder: Path) -> Settings:
         segmenter="classical",
         prewarm_tasks=0,
         yolo11_base=str(WEIGHTS / "starter.pt"),
-        approval="annotation_regions",
+        approval="submitted",
         # A batch smaller than what is usually needed would wait for the next one.
         retrain_after=size.labels,
         retrain_min_images=min(Settings().retrain_min_images, size.labels),

@@ -183,7 +183,7 @@ class Annotators:
     seeds: Mapping[int, int]
 
     def label(self, images: int) -> Iterator[Correction]:
-        """Labels as many images as Label Studio serves them; what was done to each, once it is annotation_regions."""
+        """Labels as many images as Label Studio serves them; what was done to each, once it is submitted."""
         for _ in range(images):
             task = self._next_task()
             # Label Studio opens the latest one.

@@ -18,7 +18,7 @@ def test_the_seed_says_which_faults_and_every_one_comes() -> None:
     assert faults == again
     found = Counter((fault.kind, fault.target) for fault in faults)
     hit = {(kind, target) for kind in ("kill", "restart", "stop", "skew") for target in PROCESSES}
-    assert set(found) == hit | {(kind, link) for kind in ("drop", "delay") for link in LINKS} | {("fill_disk", "disk")}
+    assert set(found) == hit | {(kind, link) for kind in ("drop", "delay") for link in LINKS} | {("full", "disk")}
     kinds = {draw_fault(random.Random(number), disk=False, clocks=False).kind for number in range(200)}
     assert kinds == {"kill", "restart", "stop", "drop", "delay"}
 
