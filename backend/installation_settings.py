@@ -163,6 +163,21 @@ class InstallationSettings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _check_credentials(self) -> InstallationSettings:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            raise ValueError("Set BASIC_AUTH_USER and BASIC_AUTH_PASS together: one of them alone protects nothing.")
+        if ":" in self.basic_auth_user:
+            raise ValueError("BASIC_AUTH_USER must not contain a colon: the user name ends at the first one.")
+        for name in ("basic_auth_user", "basic_auth_pass"):
+            try:
+                str(getattr(self, name)).encode("latin-1")
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"Label Studio cannot send all characters of {name.upper()}: use those of Latin-1, such as é."
+                ) from None
+        return self
+
+    @model_validator(mode="after")
     def _check_storage(self) -> InstallationSettings:
         scheme, slashes, rest = self.storage_url.partition("://")
         if slashes and (scheme not in ("file", "s3") or not rest.strip("/")):

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 import httpx
 
 from backend.domain import Image, Photo, Pixels
-from backend.errors import ImageError, LabelStudioError, LabelStudioUnavailableError
+from backend.errors import ImageError, LabelStudioUnavailableError
 from backend.images.decode import decode_image, shorten
 from backend.images.pinned_host import PinnedUrl, pin_host
 from backend.label_studio.payloads import LOCAL_FILES
@@ -213,7 +213,11 @@ class ImageStore:
                 if response.is_redirect:
                     return response.headers.get("Location", ""), b""
                 if response.status_code in (401, 403) and from_label_studio:
-                    raise LabelStudioError("Label Studio refused the API key when an image was read.")
+                    # Not about the key: Label Studio answers so for one image, too, while it takes the key elsewhere.
+                    raise ImageError(
+                        f"Label Studio refused to serve the image '{source}' ({response.status_code}): see whether the "
+                        "account of LABEL_STUDIO_API_KEY may open it, and what Label Studio's storage says."
+                    )
                 if response.status_code >= 500 and from_label_studio:
                     raise ImageError(f"Label Studio could not serve the image '{source}' ({response.status_code}).")
                 if response.is_error:

@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import secrets
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
+from fastapi.openapi.models import HTTPBase
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi.security import HTTPBasicCredentials
+from fastapi.security.base import SecurityBase
+from fastapi.security.utils import get_authorization_scheme_param
 
 from backend.label_studio.client import SECRET_HEADER
 from backend.settings import Settings
 
 WEBHOOK, LIVE = "/webhook", "/live"
-_basic = HTTPBasic(auto_error=False, realm="drape")
 
 
 class Unauthorized(Exception):
     """Wrong or missing credentials."""
+
+
+class Basic(SecurityBase):
+    """HTTP Basic in UTF-8, as browsers send it (RFC 7617), or in Latin-1, as Label Studio does.
+
+    FastAPI's own class reads ASCII alone.
+    """
+
+    def __init__(self) -> None:
+        self.model = HTTPBase(scheme="basic")
+        self.scheme_name = "HTTPBasic"
+
+    async def __call__(self, request: Request) -> HTTPBasicCredentials | None:
+        """Returns the credentials; None if there are none, or they cannot be read."""
+        scheme, encoded = get_authorization_scheme_param(request.headers.get("Authorization"))
+        try:
+            sent = b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
+        except ValueError:
+            return None
+        try:
+            user, colon, password = sent.decode().partition(":")
+        except UnicodeDecodeError:
+            user, colon, password = sent.decode("latin-1").partition(":")
+        return HTTPBasicCredentials(username=user, password=password) if colon else None
+
+
+basic = Basic()
+GivenCredentials = Annotated[HTTPBasicCredentials | None, Depends(basic)]
 
 
 def _equal(given: str, expected: str) -> bool:
@@ -33,7 +64,7 @@ def authenticate(settings: Settings, *, webhook: bool = False) -> Callable[..., 
     """
 
     # Asynchronous, so that it needs no thread: a flood of requests takes all threads.
-    async def check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)]) -> None:
+    async def check(request: Request, credentials: GivenCredentials) -> None:
         secret = request.headers.get(SECRET_HEADER)
         if webhook and settings.webhook_secret and secret is not None and _equal(secret, settings.webhook_secret):
             return
@@ -61,7 +92,7 @@ def authenticated_routes(settings: Settings) -> type[APIRoute]:
                 return handle
 
             async def handle_authenticated(request: Request) -> Response:
-                await check(request, await _basic(request))
+                await check(request, await basic(request))
                 return await handle(request)
 
             return handle_authenticated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def connect_to_redis(sources: BackupSources) -> Iterator[Redis]:
 @contextmanager
 def own_redis(folder: Path) -> Iterator[Redis]:
     """Runs a Redis on the data in `folder`, at a random free port; the data is on the disk when the block ends."""
-    port, password = free_port(), "for-a-moment"
+    port, password = free_port(), secrets.token_urlsafe(24)
     with TemporaryDirectory() as logs:
         supervisor = Supervisor(Path(logs))
         url = redis_url(port, password)

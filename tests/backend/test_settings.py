@@ -30,6 +30,22 @@ def test_redis_is_asked_with_the_password_that_was_given(url: str, password: str
     assert given.get("password") == ("own" if "own" in url else password or None)
 
 
+# BASIC_AUTH_USER, BASIC_AUTH_PASS, what is wrong with them
+CREDENTIALS = [
+    ("user", "", "BASIC_AUTH_USER and BASIC_AUTH_PASS together"),
+    ("", "word", "BASIC_AUTH_USER and BASIC_AUTH_PASS together"),
+    ("us:er", "word", "must not contain a colon"),
+    ("साड़ी", "word", "cannot send all characters of BASIC_AUTH_USER"),
+    ("user", "pässword€", "cannot send all characters of BASIC_AUTH_PASS"),
+]
+
+
+@pytest.mark.parametrize(("user", "password", "message"), CREDENTIALS)
+def test_credentials_that_cannot_work_are_refused(user: str, password: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(basic_auth_user=user, basic_auth_pass=password)
+
+
 def projects_file(folder: Path, text: str) -> Settings:
     path = folder / "projects.yaml"
     path.write_text(text)

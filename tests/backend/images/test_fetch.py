@@ -219,9 +219,19 @@ def test_only_label_studios_own_address_means_a_local_file(local: tuple[ImageSto
         local[0].load("http://elsewhere.example/data/local-files/?d=demo/a.png", task_id=1)
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_image_that_label_studio_refuses_is_that_images_fault(status: int) -> None:
+    """Label Studio answers so where a storage's credentials have ended; a `LabelStudioError` would end a whole job."""
+    with answering({"/data/upload/a.png": status, "/data/upload/b.png": encoded()}) as (url, _):
+        images = store(Settings(label_studio_url=url))
+        with pytest.raises(ImageError, match=rf"refused to serve the image '/data/upload/a\.png' \({status}\)"):
+            images.load("/data/upload/a.png", task_id=1)
+        assert images.load("/data/upload/b.png", task_id=2).size_wh == (30, 20)
+
+
 @contextmanager
-def answering(answers: dict[str, str | bytes]) -> Iterator[tuple[str, dict[str, str | None]]]:
-    """A server that redirects, or answers with a file, by the path without its query.
+def answering(answers: dict[str, str | bytes | int]) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """A server that redirects, answers with a file, or refuses, by the path without its query.
 
     Its address, and the credentials that came for each path.
     """
@@ -232,10 +242,10 @@ def answering(answers: dict[str, str | bytes]) -> Iterator[tuple[str, dict[str, 
             path = self.path.partition("?")[0]
             grey[path] = self.headers["Authorization"]
             answer = answers.get(path, b"")
-            self.send_response(302 if isinstance(answer, str) else 200)
+            self.send_response(answer if isinstance(answer, int) else 302 if isinstance(answer, str) else 200)
             self.send_header("Location", answer if isinstance(answer, str) else "")
             self.end_headers()
-            self.wfile.write(b"" if isinstance(answer, str) else answer)
+            self.wfile.write(answer if isinstance(answer, bytes) else b"")
 
         def log_message(self, *_: object) -> None:
             pass

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
-from fastapi.security import HTTPBasic
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from backend.app import create_app
 from backend.settings import Settings
-from backend.web.authentication import LIVE, Unauthorized, authenticate
+from backend.web.authentication import LIVE, Unauthorized, authenticate, basic
 from label_studio_config.palette_xml import GARMENTS, palette
 
 BASIC = "Basic " + b64encode(b"user:pass").decode()
@@ -54,12 +53,32 @@ def test_only_what_is_set_opens(
 
     async def ask() -> bool:
         try:
-            await authenticate(settings, webhook=webhook)(request, await HTTPBasic(auto_error=False)(request))
+            await authenticate(settings, webhook=webhook)(request, await basic(request))
         except Unauthorized:
             return False
         return True
 
     assert asyncio.run(ask()) == passes
+
+
+# what follows `Authorization: Basic`, whether it passes where user and password are `zoë` and `naïve:é`
+ENCODED = [
+    (b64encode("zoë:naïve:é".encode()).decode(), True),
+    (b64encode("zoë:naïve:é".encode("latin-1")).decode(), True),
+    (b64encode("zoe:naïve:é".encode()).decode(), False),
+    (b64encode("zoë:naïve".encode()).decode(), False),
+    (b64encode(b"\xff\xfe").decode(), False),
+    (b64encode(b"no colon").decode(), False),
+    ("not base64!", False),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("encoded", "passes"), ENCODED)
+def test_credentials_may_be_encoded_as_browsers_or_as_label_studio_do(encoded: str, passes: bool) -> None:
+    settings = Settings(basic_auth_user="zoë", basic_auth_pass="naïve:é", segmenter="classical")
+    client = TestClient(create_app(settings))
+    assert (client.get("/health", headers={"Authorization": f"Basic {encoded}"}).status_code == 200) == passes
 
 
 ROUTES = {

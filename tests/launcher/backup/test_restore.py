@@ -12,6 +12,7 @@ from typing import IO
 
 import pytest
 from filelock import FileLock
+from redis import Redis
 from typer.testing import CliRunner, Result
 
 from backend.queues.queues import Queues
@@ -75,15 +76,16 @@ def fill(data: Path, starter: Path, *, word: str) -> None:
     (data / "approvals").mkdir()
     (data / "approvals" / "1.json").write_text(word)
     with own_redis(data / "redis") as redis:
-        queues = Queues(Settings(redis_url=f"redis://:for-a-moment@127.0.0.1:{port_of(redis)}/0"))
+        queues = Queues(Settings(redis_url=address_of(redis)))
         queues.enqueue_training(1, reason=word)
         queues.enqueue_embed(1, [1, 2])
         Audits(queues.redis).remember(1, version=word, images=1, regions=2, wrong=0)
         queues.redis.close()
 
 
-def port_of(redis: object) -> int:
-    return int(redis.connection_pool.connection_kwargs["port"])  # type: ignore[attr-defined]
+def address_of(redis: Redis) -> str:
+    given = redis.connection_pool.connection_kwargs
+    return f"redis://:{given['password']}@127.0.0.1:{given['port']}/0"
 
 
 def words(data: Path) -> dict[str, object]:
@@ -93,7 +95,7 @@ def words(data: Path) -> dict[str, object]:
     with closing(sqlite3.connect(studio / "label_studio.sqlite3")) as database:
         (task,) = database.execute("SELECT word FROM task").fetchone()
     with own_redis(data / "redis") as redis:
-        queues = Queues(Settings(redis_url=f"redis://:for-a-moment@127.0.0.1:{port_of(redis)}/0"))
+        queues = Queues(Settings(redis_url=address_of(redis)))
         found = {
             "task": task,
             "uploads": [path.stem for path in sorted((studio / "media").rglob("*.jpg"))],
