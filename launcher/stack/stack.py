@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -92,6 +92,7 @@ class Stack:
             raise LauncherError("LABELS (--labels) needs IMAGES (--images) too: the demo has its own labels.")
         self._data = settings.data_dir.resolve()
         self._data.mkdir(parents=True, exist_ok=True)
+        _make_private(self._data)
         self._secrets = Secrets(self._data / "secrets")
         self._supervisor = Supervisor(self._data / "logs")
         self._own_studio = not (settings.label_studio_url and settings.label_studio_api_key)
@@ -325,3 +326,9 @@ def child_environment(settings: Settings) -> dict[str, str]:
     }
     # Ultralytics stores its own settings in this folder, not in the user's home.
     return {**inherited, **variables, "YOLO_CONFIG_DIR": str(settings.data_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def _make_private(folder: Path) -> None:
+    """Keeps other accounts of this machine out of a folder; of one that another account owns, the rights stay."""
+    with suppress(PermissionError):
+        folder.chmod(0o700)

@@ -34,6 +34,8 @@ LAST_STOP_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 1.0
 LOG_TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
+# What programs write is for this account alone: databases and logs hold passwords and tokens.
+PRIVATE_UMASK = 0o077
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class Supervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    umask=PRIVATE_UMASK,
                     preexec_fn=_stop_with_parent(),
                 )
             except OSError as e:

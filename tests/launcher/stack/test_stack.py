@@ -1,0 +1,55 @@
+"""What `drape up` keeps to the account that runs it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.settings import Settings
+from launcher.stack.stack import Options, Stack
+from launcher.stack.supervisor import Program, Supervisor
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account may read; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def read_as_another(path: Path) -> bool:
+    return (
+        subprocess.run(["cat", path], user="nobody", group="nogroup", extra_groups=[], capture_output=True).returncode
+        == 0
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
+def test_another_account_reads_nothing_in_the_data_directory(open_folder: Path) -> None:
+    data = open_folder / "var"
+    data.mkdir(mode=0o755)
+    database = data / "label_studio.sqlite3"
+    database.write_text("tokens")
+    assert read_as_another(database)
+    Stack(Settings(data_dir=data), Options())
+    assert not read_as_another(database)
+
+
+def test_what_programs_write_is_private_from_the_first_byte(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "logs")
+    code = "import pathlib; pathlib.Path('dump.rdb').touch(); pathlib.Path('folder').mkdir()"
+    supervisor.start(Program("child", [sys.executable, "-c", code], {}, tmp_path))
+    try:
+        supervisor.wait_until(lambda: (tmp_path / "folder").is_dir(), what="the child", timeout_s=20)
+    finally:
+        supervisor.stop()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("dump.rdb", "folder")]
+    assert modes == [0o600, 0o700]
