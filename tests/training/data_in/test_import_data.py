@@ -315,7 +315,7 @@ def test_numbers_without_names_are_asked_for(place: Place, tmp_path: Path) -> No
     told = CliRunner().invoke(
         app, ["import", "--project", "1", str(made.path), "--as", "predictions", "--ground-truth"]
     )
-    assert told.exit_code == 1 and "no ground truth" in str(told.exception)
+    assert told.exit_code == 1 and "cannot be ground truth" in str(told.exception)
 
 
 def test_sentences_for_people(place: Place, tmp_path: Path) -> None:
