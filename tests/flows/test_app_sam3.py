@@ -140,7 +140,7 @@ def test_an_example_finds_what_is_like_it_and_a_click_beside_it_is_refused(
     assert labels(answered(backend.client, request(image, [rectangle("example")]))) == {"saree"}
     assert labels(answered(backend.client, request(image, [rectangle("example"), written("blouse")]))) == {"blouse"}
     (message,) = answered(backend.client, request(image, [rectangle("example"), click()]))
-    assert "remove one of them" in message["value"]["text"][0]
+    assert "Remove one of the two" in message["value"]["text"][0]
 
 
 def test_clicks_and_boxes_are_answered_once_encoded_without_the_image(backend: Served, files: tuple[str, Path]) -> None:

@@ -214,7 +214,7 @@ def test_a_training_is_cancelled(workplace: Workplace) -> None:
         (job,) = [Queue(TRAIN, connection=queues.redis).fetch_job(f"train-{project_id}")]
         assert job is not None and job.get_meta()["epochs"] == 500
         ended = run_drape("train", "--project", str(project_id), "--cancel")
-        assert f"The training of project {project_id} is ended." in ended
+        assert f"The training of project {project_id} is cancelled." in ended
         wait_for(lambda: not folder.exists())
         wait_for(lambda: not queues.cancel_training(project_id))
     finally:

@@ -192,7 +192,7 @@ def test_a_backend_that_has_just_started_is_asked_again(
 ) -> None:
     backend, asked = answering
     monkeypatch.setattr(Answering, "begins_after", 2)
-    monkeypatch.setattr(provision, "PAUSE_S", 0.1)
+    monkeypatch.setattr(provision, "RETRY_WAIT_S", 0.1)
     garments = ensure_project(client, title="Late", label_config=palette(GARMENTS))
     connect_backend(client, project_id=garments, backend=backend)
     assert [one.url for one in client.sdk.ml.list(project=garments)] == [backend.url]

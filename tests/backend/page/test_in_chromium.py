@@ -83,10 +83,10 @@ def test_it_lives(backend: Served, versions: list[Version], address: str, chromi
 def test_by_keyboard_alone(backend: Served, versions: list[Version], address: str, chromium: str) -> None:
     with browser_page(chromium) as page:
         wrong = open_page(page, address)
-        lookup_count: list[str] = []
+        messages: list[str] = []
 
         def accept(dialog: Dialog) -> None:
-            lookup_count.append(dialog.message)
+            messages.append(dialog.message)
             dialog.accept()
 
         page.on("dialog", accept)
@@ -99,7 +99,7 @@ def test_by_keyboard_alone(backend: Served, versions: list[Version], address: st
         expect(page.get_by_role("status").get_by_text("has another model now")).to_be_visible()
         current = backend.service.connections.registry.champion(7)
         assert current is not None and current.name == versions[0].name
-        assert lookup_count and "Promote v1?" in lookup_count[0]
+        assert messages and "Promote v1?" in messages[0]
         expect(page.locator("tr.current")).to_contain_text("in use")
         assert not wrong
 

@@ -255,7 +255,7 @@ def test_what_is_wrong_with_a_project_is_named_with_its_remedy(flywheel: Flywhee
         (webhook_switched_off, "project N: webhook", "failed", "switched off", connect),
         (no_webhook, "project N: webhook", "failed", "no webhook", connect),
         (not_interactive, "project N: backend", "failed", "not interactive", connect),
-        (no_connection, "project N: backend", "failed", "No ML backend", connect),
+        (no_connection, "project N: backend", "failed", "no ML backend", connect),
         (photograph_deleted, "project N: images", "failed", "figure_000001.jpg", "storage"),
         (no_task, "project N: images", "warning", "no task", "storage"),
         (labels_that_no_mask_can_have, "project N: labels", "failed", "cannot work with its label config", "--palette"),

@@ -199,5 +199,5 @@ def test_a_count_stands_where_the_survey_fails(workplace: Workplace, monkeypatch
         workplace.approve(seed)
     assert check_approvals(project_id) == {"new": 3, "needed": 2}
     assert surveys.all() == before
-    assert "figures of the project" in workplace.problems.recent(1)[0].text
+    assert "figures could not be updated" in workplace.problems.recent(1)[0].text
     assert [job.args[0] for job in Queue(TRAIN, connection=workplace.queues.redis).jobs] == [project_id]

@@ -315,7 +315,7 @@ def test_numbers_without_names_are_asked_for(place: Place, tmp_path: Path) -> No
     told = CliRunner().invoke(
         app, ["import", "--project", "1", str(made.path), "--as", "predictions", "--ground-truth"]
     )
-    assert told.exit_code == 1 and "no ground truth" in str(told.exception)
+    assert told.exit_code == 1 and "cannot be ground truth" in str(told.exception)
 
 
 def test_sentences_for_people(place: Place, tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_sentences_for_people(place: Place, tmp_path: Path) -> None:
     save(tmp_path / "turned" / "x.jpg", 1, SIZE[::-1])
     write_coco(tmp_path / "turned" / "set.json", ["x.jpg"], ["dress"], [(1, 0, [body(0.0)], 0)])
     turned = place.bring(tmp_path / "turned").tally
-    assert [reason for reason in turned.reasons if "other proportions" in reason]
+    assert [reason for reason in turned.reasons if "proportions differ" in reason]
     assert not turned.garments and not place.approved()
     # Half its size is the same image.
     save(tmp_path / "small" / "y.jpg", 1, (SIZE[0] // 2, SIZE[1] // 2))
