@@ -93,11 +93,7 @@ class Retraining:
             report=self._report,
         )
         version = self._store(trained, dataset, image_size_px)
-        verdict = read_verdict(version)
-        if verdict is None:
-            verdict, held_out, detections = self._evaluate(version, dataset)
-            write_verdict(version, verdict)
-            self._write_report(version, held_out, detections)
+        verdict = self._judge(version, dataset)
         if verdict.promoted:
             promote_and_prelabel(connections.registry, connections.queues, self._project_id, version.name)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -168,7 +164,30 @@ class Retraining:
             beside={DATASET_FILE: json.dumps(dataset.manifest.as_facts(), indent=1), CURVES_FILE: trained.curves},
         )
 
-    def _evaluate(self, version: Version, dataset: Dataset) -> tuple[Verdict, list[HeldOut], CompactScenes]:
+    def _judge(self, version: Version, dataset: Dataset) -> Verdict:
+        """Returns the version's verdict, by a comparison with what is the champion now.
+
+        Somebody may roll back, or promote another version, while the training runs or while this evaluates.
+        """
+        verdict = read_verdict(version)
+        while True:
+            champion = self._current_champion(version)
+            if verdict is not None and (champion is None or champion.name == verdict.champion):
+                return verdict
+            verdict, held_out, detections = self._evaluate(version, dataset, champion)
+            write_verdict(version, verdict)
+            self._write_report(version, held_out, detections)
+
+    def _current_champion(self, version: Version) -> Version | None:
+        """Returns the champion as it is now; the parent, if this training has already promoted its own version."""
+        registry = self._connections.registry
+        registry.look_anew(self._project_id)
+        champion = registry.champion(self._project_id)
+        return self._champion if champion is not None and champion.name == version.name else champion
+
+    def _evaluate(
+        self, version: Version, dataset: Dataset, champion: Version | None
+    ) -> tuple[Verdict, list[HeldOut], CompactScenes]:
         """Prepares the version, and evaluates it and the current predictor on images that neither learnt from.
 
         Stores the metrics of both with the version.
@@ -179,8 +198,8 @@ class Retraining:
         held_out, detector = self._prepare(version, dataset)
         settings, truth = self._connections.settings, [held_out_image.truth for held_out_image in held_out]
         own, detections = self._scored(version, detector, held_out)
-        predictor_name, champion_scores, gain_95 = self._champion.name if self._champion else None, None, None
-        predictor = self._current_predictor()
+        predictor_name, champion_scores, gain_95 = champion.name if champion else None, None, None
+        predictor = self._current_predictor(champion)
         if predictor is not None:
             predictor_name = predictor[0]
             champion_scores, champion_detections = self._scored(version, predictor[1], held_out)
@@ -221,9 +240,9 @@ class Retraining:
         min_score = self._connections.settings.model_score_threshold
         return evaluate_detector(detector, held_out, self._config, labels=version.classes, min_score=min_score)
 
-    def _current_predictor(self) -> tuple[str, ImageDetector] | None:
+    def _current_predictor(self, champion: Version | None) -> tuple[str, ImageDetector] | None:
         """Returns the current predictor, with its name: champion or SAM 3 with words; None if neither is available."""
-        settings, champion = self._connections.settings, self._champion
+        settings = self._connections.settings
         try:
             if champion is not None:
                 return champion.name, load_detector(champion, device=prepare_device(settings)).detector

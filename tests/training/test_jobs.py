@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from rq import Queue
@@ -16,6 +17,7 @@ from backend.status.survey import Surveys
 from tests.training.conftest import Workplace
 from training.annotations.approvals import approved_annotations
 from training.jobs import check_approvals, train
+from training.retraining import Retraining
 
 pytestmark = pytest.mark.services
 
@@ -124,6 +126,44 @@ def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, m
     assert check_approvals(project_id)["new"] == 0
     workplace.approve(3, task=workplace.tasks[1])
     assert check_approvals(project_id)["new"] == 1
+
+
+@pytest.mark.parametrize("moment", ["_store", "_evaluate"])
+def test_a_training_is_judged_against_the_champion_of_the_moment(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Somebody rolls back while it runs: that stands, unless the new model is better than what they chose."""
+    monkeypatch.setenv("PROMOTE_MARGIN", "1")
+    project_id, registry = workplace.project_id, workplace.registry
+    first = registry.champion(project_id)
+    assert first is not None
+    second = registry.add(
+        project_id,
+        weights=first.weights,
+        classes=first.classes,
+        parent=first.name,
+        metrics={},
+        annotations={},
+        image_size_px=256,
+        origin="starter",
+    )
+    registry.promote(project_id, second.name)
+    step = getattr(Retraining, moment)
+
+    def then_roll_back(self: Retraining, *args: Any) -> Any:
+        result = step(self, *args)
+        registry.promote(project_id, first.name)
+        return result
+
+    monkeypatch.setattr(Retraining, moment, then_roll_back)
+    for seed in (1, 3, 7):
+        workplace.approve(seed)
+    made = train(project_id, "test")
+    trained = registry.version(project_id, str(made["version"]))
+    verdict = read_verdict(trained)
+    assert trained.parent == second.name
+    assert verdict is not None and verdict.champion == first.name and first.name in verdict.reason
+    assert registry.champion(project_id) == first
 
 
 def test_a_training_that_broke_off_has_learnt_nothing(workplace: Workplace) -> None:
