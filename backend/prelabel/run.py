@@ -81,6 +81,12 @@ class Prelabelling:
             logger.info("Project %s has no model yet, and nothing here reads words", self.project_id)
             return
         version = current.version
+        if self.queued_for != (version if current.number else ""):
+            # Promoted since the job began, or not to be fetched yet: jobs for the project's model are queued, and two
+            # jobs that both wrote this version would write each prediction twice.
+            logger.info("The tasks of project %s are left to jobs for %s", self.project_id, version)
+            self.had.update(self.task_ids)
+            return
         with ThreadPoolExecutor(1, initializer=set_request_id, initargs=(request_id(),)) as pool:
             # In parallel, as Label Studio is slow to answer each of these two requests.
             later = pool.submit(models.connections.label_studio.project, self.project_id)

@@ -245,6 +245,36 @@ def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(place: Place, m
     assert [len(ones) for ones in place.predictions(version.name).values()] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("has_model", [True, False])
+def test_a_promotion_as_a_job_begins_leaves_no_task_with_two_predictions(
+    place: Place, monkeypatch: pytest.MonkeyPatch, has_model: bool
+) -> None:
+    """The job that was queued for the earlier model, or for none, must not write the later one's predictions, too."""
+    queued_for = place.promote().name if has_model else ""
+    prepare_version, unpredicted = Prelabelling._prepare, LabelStudio.unpredicted_tasks
+    promoted: list[Version] = []
+    runs: list[int] = []
+
+    def then_promote(self: Prelabelling) -> None:
+        prepare_version(self)
+        if not promoted:
+            promoted.append(place.promote())
+
+    def then_predict(self: LabelStudio, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        found = unpredicted(self, *args, **kwargs)
+        if not runs:
+            runs.append(1)
+            prelabel(place.number, promoted[0].name, place.tasks)
+        return found
+
+    monkeypatch.setattr(Prelabelling, "_prepare", then_promote)
+    monkeypatch.setattr(LabelStudio, "unpredicted_tasks", then_predict)
+    monkeypatch.setattr("backend.prelabel.worker_models.WorkerModels.answers", lambda *_: True)
+    assert prelabel(place.number, queued_for, place.tasks)["written"] == 0
+    prelabel(place.number, promoted[0].name, place.tasks)
+    assert [len(ones) for ones in place.predictions(promoted[0].name).values()] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_write_that_arrives_after_another_run_has_written_leaves_no_second_prediction(
     place: Place, monkeypatch: pytest.MonkeyPatch, answers: bool

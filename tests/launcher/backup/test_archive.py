@@ -72,6 +72,13 @@ def test_what_was_put_in_comes_out(tmp_path: Path) -> None:
         assert tar.getnames()[-1] == MANIFEST
 
 
+def test_a_python_without_filters_of_tar_reads_it(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian 12's own, 3.11.2, has none."""
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    with archive.open("rb") as file:
+        assert read_archive(file, name="kept.tar.gz").drape == "1.2.3"
+
+
 def test_cut_anywhere_it_is_refused(archive: Path) -> None:
     whole = archive.read_bytes()
     for length in [0, 1, 9, 10, 11, *range(50, len(whole), len(whole) // 40), len(whole) - 9, len(whole) - 1]:
