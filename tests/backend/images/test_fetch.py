@@ -235,12 +235,12 @@ def answering(answers: dict[str, str | bytes | int]) -> Iterator[tuple[str, dict
 
     Its address, and the credentials that came for each path.
     """
-    grey: dict[str, str | None] = {}
+    seen: dict[str, str | None] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            grey[path] = self.headers["Authorization"]
+            seen[path] = self.headers["Authorization"]
             answer = answers.get(path, b"")
             self.send_response(answer if isinstance(answer, int) else 302 if isinstance(answer, str) else 200)
             self.send_header("Location", answer if isinstance(answer, str) else "")
@@ -253,7 +253,7 @@ def answering(answers: dict[str, str | bytes | int]) -> Iterator[tuple[str, dict
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", grey
+            yield f"http://127.0.0.1:{server.server_port}", seen
         finally:
             server.shutdown()
 
@@ -265,11 +265,11 @@ def bucket() -> Iterator[tuple[str, dict[str, str | None]]]:
 
 
 def test_a_bucket_that_label_studio_signs_for_sees_no_credentials(bucket: tuple[str, dict[str, str | None]]) -> None:
-    with answering({"/tasks/7/presign/": f"{bucket[0]}/a.png?signature=x"}) as (studio, grey):
+    with answering({"/tasks/7/presign/": f"{bucket[0]}/a.png?signature=x"}) as (studio, seen):
         settings = Settings(label_studio_url=studio, image_hosts_private=True)
         images = ImageStore(settings, bearer=lambda: "Token x")
         assert images.load("s3://bucket/a.png", task_id=7).size_wh == (30, 20)
-        assert (grey, bucket[1]) == ({"/tasks/7/presign/": "Token x"}, {"/a.png": None})
+        assert (seen, bucket[1]) == ({"/tasks/7/presign/": "Token x"}, {"/a.png": None})
         # In a private network it is not asked at all, unless that is allowed.
         bucket[1].clear()
         strict = ImageStore(Settings(label_studio_url=studio), bearer=lambda: "Token x")
@@ -291,11 +291,11 @@ LEADING_AWAY = [
 def test_no_other_redirect_of_label_studio_is_believed(
     bucket: tuple[str, dict[str, str | None]], named: str, path: str
 ) -> None:
-    with answering({path: f"{bucket[0]}/a.png"}) as (studio, grey):
+    with answering({path: f"{bucket[0]}/a.png"}) as (studio, seen):
         settings = Settings(label_studio_url=studio, image_hosts_private=True)
         with pytest.raises(ImageError, match="IMAGE_HOSTS does not list"):
             ImageStore(settings, bearer=lambda: "Token x").load(named, task_id=7)
-        assert (list(grey), bucket[1]) == ([path], {})
+        assert (list(seen), bucket[1]) == ([path], {})
 
 
 # What readers of addresses have disagreed on: none of these is Label Studio.
@@ -320,8 +320,8 @@ def test_addresses_that_only_look_like_label_studios_get_nothing(address: str) -
     def bearer() -> str:
         raise AssertionError("The credentials were asked for.")
 
-    with answering({}) as (studio, grey):
+    with answering({}) as (studio, seen):
         images = ImageStore(Settings(label_studio_url=studio), bearer=bearer)
         with pytest.raises(ImageError):
             images.load(address.format(studio=studio.removeprefix("http://")), task_id=1)
-        assert grey == {}
+        assert seen == {}

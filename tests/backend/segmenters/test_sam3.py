@@ -223,7 +223,7 @@ def test_at_full_size_too(tmp_path: Path) -> None:
     assert sum(together.values()) <= 1.15 * alone
 
 
-def evicted(image: Image) -> StoredImage:
+def gone(image: Image) -> StoredImage:
     """A photograph of which only what is known of it is left."""
 
     def read() -> Pixels:
@@ -236,10 +236,10 @@ def test_a_known_image_is_answered_without_its_pixels(sam3: Sam3Segmenter) -> No
     image = upright(3)
     sam3.prepare(image)
     (expected,) = sam3.segment(image, Prompt(points=(CLICK,)))
-    (again,) = sam3.segment(evicted(image), Prompt(points=(CLICK,)))
+    (again,) = sam3.segment(gone(image), Prompt(points=(CLICK,)))
     assert np.array_equal(expected.mask, again.mask)
     with pytest.raises(ImageError):
-        sam3.segment(evicted(upright(99)), Prompt(points=(CLICK,)))
+        sam3.segment(gone(upright(99)), Prompt(points=(CLICK,)))
 
 
 def test_of_many_phrases_one_is_looked_for_at_a_time(sam3: Sam3Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from benchmarks.parts.coco import CocoError, mask_of, read_coco
 from tests.support import shapes
 
 
-def coco_rle(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[int]:
+def runs_of(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[int]:
     flat = np.concatenate([[False], mask.T.ravel()])
     changes = np.flatnonzero(np.diff(flat.astype(int)))
     return np.diff([0, *changes, mask.size]).tolist()
@@ -33,7 +33,7 @@ def compressed(runs: list[int]) -> str:
 def test_run_lengths_plain_and_compressed_are_read_exactly(name: str) -> None:
     mask = shapes()[name]
     height, width = mask.shape
-    runs = coco_rle(mask)
+    runs = runs_of(mask)
     for counts in (runs, compressed(runs)):
         read = mask_of({"size": [height, width], "counts": counts}, size_wh=(width, height))
         assert np.array_equal(read, mask)
