@@ -70,7 +70,7 @@ class Service:
         images = ImageStore(settings, bearer=label_studio.bearer)
         metrics = Metrics()
         metrics.registry.register(QueueMetrics(settings))
-        segmenter = SegmenterLoader(settings, metrics)
+        segmenter = SegmenterLoader(settings, metrics, report=connections.problems.report)
         return cls(
             connections=connections,
             interactive=Interactive(settings, images=images, segmenter=segmenter, sticky_words=StickyWords(redis)),

@@ -1,34 +1,53 @@
-"""Chooses the segmenter, and loads it once in the background: the service answers its first requests at once."""
+"""Chooses the segmenter, and loads it in the background: the service answers its first requests at once."""
 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from pathlib import Path
 
-from backend.errors import ModelError, ModelLoadingError
+from backend.compute.malloc import trim_heap
+from backend.errors import ModelError, ModelLoadingError, first_line
 from backend.segmenters.base import Segmenter
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+RETRY_WAIT_S = 300.0
+
 
 class SegmenterLoader:
-    """Runs `choose(settings, metrics)` once in the background; callers wait for the result with a timeout."""
+    """Runs `choose` in the background, again after a failure; callers wait for the first result with a timeout."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load-segmenter")
-        self._future: Future[Segmenter] = executor.submit(choose, settings, metrics)
-        executor.shutdown(wait=False)
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        report: Callable[[str], object],
+        retry_wait_s: float = RETRY_WAIT_S,
+    ) -> None:
+        """`report` gets each new failure, as a sentence for people."""
+        self._settings = settings
+        self._metrics = metrics
+        self._report = report
+        self._retry_wait_s = retry_wait_s
+        self._future: Future[Segmenter] = Future()
+        threading.Thread(target=self._load, name="load-segmenter", daemon=True).start()
 
     @property
     def name(self) -> str:
         """Name of the segmenter; `loading` while it loads; `failed` if it cannot be loaded."""
-        if not self._future.done():
+        future = self._future
+        if not future.done():
             return "loading"
-        return "failed" if self._future.exception() else self._future.result().name
+        return "failed" if future.exception() else future.result().name
 
     @property
     def ready(self) -> Segmenter | None:
@@ -50,9 +69,35 @@ class SegmenterLoader:
         except FutureTimeout as e:
             raise ModelLoadingError("The model is still loading. Try again in a few seconds.") from e
 
+    def _load(self) -> None:
+        """Loads until nothing fails: another program may leave the GPU's memory, or somebody put the weights there."""
+        known: list[str] | None = None
+        while True:
+            failures: list[str] = []
+            loaded: Future[Segmenter] = Future() if self._future.done() else self._future
+            try:
+                segmenter = choose(self._settings, self._metrics, report=failures.append)
+                # What answers until then is replaced only by something better.
+                if known is None or len(failures) < len(known):
+                    loaded.set_result(segmenter)
+                    self._future = loaded
+            except ModelError as e:
+                failures.append(str(e))
+                if known is None:
+                    loaded.set_exception(e)
+            for failure in set(failures) - set(known or ()):
+                self._report(failure)
+            if not failures:
+                return
+            known = failures
+            time.sleep(self._retry_wait_s)
 
-def choose(settings: Settings, metrics: Metrics) -> Segmenter:
+
+def choose(settings: Settings, metrics: Metrics, *, report: Callable[[str], object] = logger.warning) -> Segmenter:
     """Loads the best segmenter that has weights: SAM 3, else SAM, else the classical one. Logs the choice and why.
+
+    Args:
+        report: gets a sentence about each segmenter that does not load and is passed over.
 
     Raises:
         ModelError: `SEGMENTER` names the segmenter, and it does not load.
@@ -62,11 +107,11 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
         if settings.segmenter != name and not (settings.segmenter == "auto" and weights):
             continue
         try:
-            segmenter = load(settings, metrics)
+            segmenter = _load_or_explain(name, partial(load, settings, metrics))
         except ModelError as e:
             if settings.segmenter == name:
                 raise
-            logger.warning("%s Using the next best segmenter instead", e)
+            report(f"{e} The next best segmenter answers instead.")
             continue
         logger.info("Segmenter: %s", segmenter.name)
         return segmenter
@@ -74,6 +119,18 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
 
     logger.info("Segmenter: classical. Set SAM3_WEIGHTS or SAM_WEIGHTS to use SAM")
     return ClassicalSegmenter()
+
+
+def _load_or_explain(name: str, load: Callable[[], Segmenter]) -> Segmenter:
+    """Loads; any failure, such as too little GPU memory while it warms up, becomes a `ModelError`."""
+    try:
+        return load()
+    except ModelError:
+        raise
+    except Exception as e:
+        logger.exception("The segmenter %s does not load", name)
+        trim_heap()
+        raise ModelError(f"The segmenter '{name}' does not load: {first_line(e)}.") from e
 
 
 def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
