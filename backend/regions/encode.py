@@ -124,10 +124,11 @@ def _regions(
             common["score"] = round(float(score), 4)
         if regions:
             common["parentID"] = regions[0]["id"]
-        kind = output.kind if output.labels_tag else f"{output.kind}labels"
-        shape = value if output.labels_tag else {**value, kind: [label]}
+        is_bare = output.labels_tag is not None
+        kind = output.kind if is_bare else f"{output.kind}labels"
+        shape = value if is_bare else {**value, kind: [label]}
         regions.append({**common, "type": kind, "from_name": output.name, "value": shape})
-        if output.labels_tag:
+        if is_bare:
             labels = {**value, "labels": [label]}
             regions.append({**common, "type": "labels", "from_name": output.labels_tag, "value": labels})
     return regions

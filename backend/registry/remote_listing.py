@@ -128,7 +128,9 @@ class RemoteListing:
                     self._away_until = time.monotonic() + AWAY_S
             known = look.kept if look is not None else self._last_known(line)
             if known is None:
-                raise StorageUnavailableError(f"{self._storage.url} (STORAGE_URL) is away, and nothing of it is here.")
+                raise StorageUnavailableError(
+                    f"{self._storage.url} (STORAGE_URL) cannot be reached, and this machine has no copy."
+                )
             self._looks[line] = _Look(known, time.monotonic())
             return known
 

@@ -296,7 +296,7 @@ def test_while_the_storage_is_away_everything_goes_on_with_what_is_here(
         # A process that begins now knows what this machine knew.
         begun = machine(Bucket(bucket), tmp_path, "other")
         assert begun.champion(PROJECT) == first and begun.project_ids() == [PROJECT]
-        with pytest.raises(StorageError, match="nothing of it is here"):
+        with pytest.raises(StorageError, match="this machine has no copy"):
             machine(Bucket(bucket), tmp_path, "new").champion(PROJECT)
         with pytest.raises(StorageError, match=r"\(STORAGE_URL\) cannot be"):
             write_facts(first_there, "facts.json", {})
