@@ -85,7 +85,9 @@ class InstallationSettings(BaseSettings):
     redis_password: str = Field("", repr=False, description="Password of Redis, if its address contains none.")
 
     basic_auth_user: str = Field(
-        "", description="User name that Label Studio must send (HTTP Basic). Empty: no authentication."
+        "",
+        description="User name that Label Studio must send (HTTP Basic), set together with `BASIC_AUTH_PASS`. Empty: "
+        "no authentication.",
     )
     basic_auth_pass: str = Field("", repr=False, description="Password of `BASIC_AUTH_USER`.")
     webhook_secret: str = Field(

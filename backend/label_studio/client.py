@@ -84,6 +84,11 @@ class LabelStudio(Connection):
             by_uncertainty=project.sampling == UNCERTAINTY_SAMPLING,
         )
 
+    def project_ids(self) -> set[int]:
+        """Ids of all projects that the account sees."""
+        with self.api() as sdk:
+            return {int(project.id or 0) for project in sdk.projects.list(include="id")}
+
     def projects_with_webhook(self, secret: str) -> list[int]:
         """Ids of the projects whose webhook carries `secret`: those that the backend is connected to."""
         with self.api() as sdk:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def look_after() -> dict[str, int]:
     """The RQ job that queues, for every project, a count of approved labels and a plan of its pre-annotation.
 
-    Every project counts that has a model, or a webhook in Label Studio with Drape's secret.
+    Every project of Label Studio counts that has a model, or a webhook with Drape's secret.
 
     Returns:
         The number of `projects`; 0 where Label Studio or the storage did not answer in time: the timer soon
@@ -40,8 +40,11 @@ def look_after() -> dict[str, int]:
         # Retries end before the timer queues this job again: otherwise jobs would pile up.
         for attempt in retrying(timeout_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
             with attempt:
-                connected = LabelStudio(settings).projects_with_webhook(settings.webhook_secret)
-                served = sorted({*Registry.of(settings).project_ids(), *connected})
+                label_studio = LabelStudio(settings)
+                connected = label_studio.projects_with_webhook(settings.webhook_secret)
+                # The models of a deleted project are kept, but its jobs would fail every time.
+                with_models = label_studio.project_ids().intersection(Registry.of(settings).project_ids())
+                served = sorted({*with_models, *connected})
     except (LabelStudioUnavailableError, StorageUnavailableError) as e:
         logger.warning("%s The next look is due within %s s", e, settings.check_every_s)
         return {"projects": 0}

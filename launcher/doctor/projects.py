@@ -36,9 +36,7 @@ def connected_projects(settings: Settings) -> tuple[tuple[int, ...], list[Findin
 
     def check() -> Iterator[Finding]:
         project_ids.update(label_studio.projects_with_webhook(settings.webhook_secret))
-        with label_studio.api() as sdk:
-            existing = {int(project.id) for project in sdk.projects.list(include="id")}
-        project_ids.update(existing.intersection(Registry.of(settings).project_ids()))
+        project_ids.update(label_studio.project_ids().intersection(Registry.of(settings).project_ids()))
         if not project_ids:
             message = "No project of Label Studio has a webhook with WEBHOOK_SECRET."
             yield Finding("projects", "warning", message, "Connect one: `drape connect --project ID`.")

@@ -9,7 +9,8 @@ import pytest
 from rq import Queue
 
 from backend.prelabel.jobs import plan, prelabel
-from backend.queues.queues import PRELABEL, TRAIN
+from backend.queues.queues import CHECKS, PRELABEL, TRAIN
+from backend.queues.timer import look_after
 from backend.registry.records import report_path
 from backend.registry.scores import read_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
@@ -126,6 +127,25 @@ def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, m
     assert check_approvals(project_id)["new"] == 0
     workplace.approve(3, task=workplace.tasks[1])
     assert check_approvals(project_id)["new"] == 1
+
+
+def test_a_deleted_project_is_looked_after_no_more(workplace: Workplace) -> None:
+    """Its models are kept, and each of its jobs would fail, every ten minutes."""
+    champion, deleted = workplace.registry.champion(workplace.project_id), 999_999
+    assert champion is not None
+    workplace.registry.add(
+        deleted,
+        weights=champion.weights,
+        classes=champion.classes,
+        parent=None,
+        metrics={},
+        annotations={},
+        image_size_px=256,
+        origin="starter",
+    )
+    assert look_after() == {"projects": 1}
+    jobs = Queue(CHECKS, connection=workplace.queues.redis).jobs
+    assert {job.args[0] for job in jobs} == {workplace.project_id}
 
 
 @pytest.mark.parametrize("moment", ["_store", "_evaluate"])
