@@ -91,7 +91,8 @@ class Service:
         )
 
     def close(self) -> None:
-        """Queues the work of events that still wait, for at most `CLOSE_TIMEOUT_S` seconds."""
+        """Queues the work of events that still wait, for at most `CLOSE_TIMEOUT_S` seconds; ends encoding ahead."""
+        self.prewarmer.close()
         self.inbox.close(timeout_s=CLOSE_TIMEOUT_S)
 
     def health(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+import fastapi.dependencies.models
 import httpx
 import pytest
 from hypothesis import HealthCheck
@@ -72,6 +73,10 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def memory_given_back() -> Iterator[None]:
     """What a module's models took goes back to the system: of several that hold SAM 3 the allocator keeps it all."""
     yield
+    # FastAPI remembers the functions of every application that was made, and through them its models.
+    for remembered in vars(fastapi.dependencies.models).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
     gc.collect()
     trim_heap()
 

@@ -47,6 +47,7 @@ class Prewarmer:
         self._recent: deque[tuple[int, int]] = deque(maxlen=MAX_WAITING)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._closing = False
 
     def task_opened(self, project_id: int, task: Task, config: LabelConfig) -> None:
         """Reports that an annotator has the task open. Returns at once; does nothing without an image encoder."""
@@ -63,10 +64,18 @@ class Prewarmer:
                 self._thread.start()
             self._changed.notify()
 
+    def close(self) -> None:
+        """Ends the thread, after the image that it encodes now."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._waiting))
+                self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
+                if self._closing:
+                    return
                 opened = self._waiting.popleft()
             set_request_id(opened.request_id)
             try:
@@ -90,6 +99,6 @@ class Prewarmer:
         )
         for task in next_tasks:
             with self._changed:
-                if self._waiting:
+                if self._waiting or self._closing:
                     return  # An annotator has opened another task: its image comes first.
             encoder.prepare(open_image(self._images, Task.model_validate(task), opened.config))
