@@ -16,19 +16,12 @@ from backend.queues.queues import QUEUES, Queues
 from backend.queues.timer import timer
 from backend.queues.worker import ResidentWorker
 from backend.settings import Settings
-from label_studio_config.demo.write import write_images
-from label_studio_config.palette_xml import GARMENTS, palette
-from label_studio_config.provision import (
-    Backend,
-    connect_backend,
-    ensure_local_files,
-    ensure_project,
-    give_starter_model,
-)
+from label_studio_config.provision import Backend, connect_backend, give_starter_model
 from launcher.doctor.findings import Finding, State
 from launcher.doctor.run_checks import run_checks
 from tests.backend.conftest import USER, served
 from tests.conftest import Studio
+from tests.projects import project_of_figures
 
 PASSWORD, SECRET = "q7-backend-q7", "q7-hook-q7"
 
@@ -72,10 +65,8 @@ def flywheel(label_studio: Studio, redis_address: str, tmp_path: Path, starter: 
         url = str(stack.enter_context(served(settings)).client.base_url).rstrip("/")
         settings = settings.model_copy(update={"port": int(url.rsplit(":", 1)[1])})
         studio = LabelStudio(settings)
-        project_id = ensure_project(studio, title=tmp_path.name, label_config=palette(GARMENTS))
         photographs = label_studio.files / tmp_path.name
-        write_images(photographs, [1])
-        ensure_local_files(studio, project_id=project_id, folder=photographs)
+        project_id = project_of_figures(studio, photographs, [1], title=tmp_path.name)
         connect_backend(studio, project_id=project_id, backend=Backend(url, USER, PASSWORD, SECRET))
         give_starter_model(project_id, settings)
         redis = Queues(settings).redis
