@@ -66,7 +66,8 @@ class Flywheel:
     process: subprocess.Popen[bytes] | None = None
 
     @property
-    def kept(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """Addresses and secrets of what runs."""
         facts: dict[str, Any] = json.loads((self.data / "secrets" / "running").read_text())
         return facts
 
@@ -76,26 +77,26 @@ class Flywheel:
 
     @property
     def sdk(self) -> LabelStudio:
-        return LabelStudio(base_url=self.kept["label_studio_url"], api_key=self.kept["label_studio_api_key"])
+        return LabelStudio(base_url=self.facts["label_studio_url"], api_key=self.facts["label_studio_api_key"])
 
     @property
     def status_page(self) -> str:
-        kept = self.kept
-        return f"http://{kept['basic_auth_user']}:{kept['basic_auth_pass']}@127.0.0.1:{kept['port']}/"
+        facts = self.facts
+        return f"http://{facts['basic_auth_user']}:{facts['basic_auth_pass']}@127.0.0.1:{facts['port']}/"
 
     @property
     def bearer(self) -> dict[str, str]:
         """The header that Label Studio's API asks for."""
-        url, token = self.kept["label_studio_url"], self.kept["label_studio_api_key"]
+        url, token = self.facts["label_studio_url"], self.facts["label_studio_api_key"]
         answer = httpx.post(f"{url}/api/token/refresh", json={"refresh": token}, timeout=30)
         return {"Authorization": f"Bearer {answer.raise_for_status().json()['access']}"}
 
     def status(self) -> dict[str, Any]:
-        kept = self.kept
-        auth = (kept["basic_auth_user"], kept["basic_auth_pass"])
-        answer = httpx.get(f"http://127.0.0.1:{kept['port']}/status", auth=auth, timeout=10)
-        facts: dict[str, Any] = answer.raise_for_status().json()
-        return facts
+        facts = self.facts
+        auth = (facts["basic_auth_user"], facts["basic_auth_pass"])
+        answer = httpx.get(f"http://127.0.0.1:{facts['port']}/status", auth=auth, timeout=10)
+        status: dict[str, Any] = answer.raise_for_status().json()
+        return status
 
     def wait(self, ready: Callable[[], Any], *, what: str, timeout_s: float) -> Any:
         deadline = time.monotonic() + timeout_s

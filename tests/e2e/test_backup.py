@@ -62,7 +62,7 @@ def approve(flywheel: Flywheel, tasks: list[dict[str, Any]]) -> None:
 
 @pytest.mark.services
 @pytest.mark.timeout(900)
-def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
+def test_a_restored_flywheel_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     project_id = next(project.id for project in running.sdk.projects.list())
     running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
     figures = [task for task in all_tasks(running, project_id) if figure_of(task)]
@@ -71,11 +71,11 @@ def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     assert champion is not None
 
     # From here on jobs wait: an upload is to be predicted, and one image again, as somebody asks.
-    redis = Redis.from_url(running.kept["redis_url"])
+    redis = Redis.from_url(running.facts["redis_url"])
     suspend(redis)
     write_images(tmp_path / "more", [900])
-    upload(running.kept["label_studio_url"], running.bearer, project_id, next((tmp_path / "more").iterdir()))
-    queues = Queues(Settings(redis_url=running.kept["redis_url"]))
+    upload(running.facts["label_studio_url"], running.bearer, project_id, next((tmp_path / "more").iterdir()))
+    queues = Queues(Settings(redis_url=running.facts["redis_url"]))
     asked = queues.enqueue_prelabel(project_id, [figures[1]["id"]], version=champion.name, asked=True)
     file = tmp_path / "kept.tar.gz"
     said = drape(running, "backup", file)
@@ -99,13 +99,13 @@ def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     assert again is not None and again.name == champion.name
     check_weights(again)
     (uploaded,) = [task for task in tasks if "/data/upload/" in task["data"]["image"]]
-    address = running.kept["label_studio_url"] + uploaded["data"]["image"]
+    address = running.facts["label_studio_url"] + uploaded["data"]["image"]
     shown = httpx.get(address, headers=running.bearer, timeout=30)
     assert shown.content == next((tmp_path / "more").iterdir()).read_bytes()
 
     # All that waited is done, once.
     running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
-    with Redis.from_url(running.kept["redis_url"]) as redis:
+    with Redis.from_url(running.facts["redis_url"]) as redis:
         (job,) = Job.fetch_many(asked, connection=redis)
         assert job is not None
         running.wait(lambda: job.get_status() == JobStatus.FINISHED, what="the job", timeout_s=60)

@@ -103,7 +103,9 @@ def images_of(studio: LabelStudio, project_id: int) -> dict[int, str]:
 @pytest.mark.services
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_both_commands_as_a_whole(site: Site, drape: Drape, redis_address: str, tmp_path: Path, starter: Path) -> None:
+def test_backup_and_restore_on_postgresql(
+    site: Site, drape: Drape, redis_address: str, tmp_path: Path, starter: Path
+) -> None:
     registry, file = Registry(tmp_path / "drape" / "models"), tmp_path / "backups" / "kept.tar.gz"
     queues = Queues(Settings(redis_url=redis_address))
     write_images(tmp_path / "photographs", [900, 901])

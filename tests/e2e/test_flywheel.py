@@ -71,7 +71,7 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
     shots = ARTEFACTS / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
     with browser_page(chromium) as page:
-        annotator = Annotator(page, flywheel.kept["label_studio_url"], shots)
+        annotator = Annotator(page, flywheel.facts["label_studio_url"], shots)
         annotator.log_in("admin@drape.local", flywheel.password)
         annotator.open_task(project_id, clicked["id"])
         annotator.screenshot("pre-annotated")
@@ -113,7 +113,7 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
         flywheel.wait(
             lambda: sdk.projects.get(project_id).model_version == trained, what="the version's change", timeout_s=30
         )
-        page.goto(f"{flywheel.kept['label_studio_url']}/projects/{project_id}/data")
+        page.goto(f"{flywheel.facts['label_studio_url']}/projects/{project_id}/data")
         page.wait_for_timeout(2000)
         annotator.screenshot("new-model")
 
@@ -134,10 +134,10 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
 
     # Ctrl-C ends everything, and a second `up` finds everything again.
     flywheel.stop()
-    token = flywheel.kept["label_studio_api_key"]
+    token = flywheel.facts["label_studio_api_key"]
     flywheel.log.write_text("")
     flywheel.start()
-    assert flywheel.kept["label_studio_api_key"] == token
+    assert flywheel.facts["label_studio_api_key"] == token
     assert flywheel.status()["projects"][str(project_id)]["model_version"] == trained
     again = all_tasks(flywheel, project_id)
     assert len(again) == FIGURES + PHOTOGRAPHS

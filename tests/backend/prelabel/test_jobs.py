@@ -73,7 +73,7 @@ def test_the_current_version_asked_for_is_shown(project: Project) -> None:
     assert set(job.args[2]) == set(project.tasks)
 
 
-def test_the_same_event_twice_is_one_work(project: Project) -> None:
+def test_the_same_event_twice_is_planned_once(project: Project) -> None:
     version = project.promote()
     for _ in range(2):
         project.queues.enqueue_imported(project.number, project.tasks)

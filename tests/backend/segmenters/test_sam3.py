@@ -199,7 +199,7 @@ def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small_weights: 
 @pytest.mark.services
 @pytest.mark.long
 @pytest.mark.timeout(2400)
-def test_at_full_size_too(tmp_path: Path) -> None:
+def test_every_answer_is_that_of_ultralytics_at_full_size(tmp_path: Path) -> None:
     weights = random_sam3(tmp_path, seed=1)
     image = square(1)
     # All that the concept head answers, however unsure: untrained it is never sure. Each prompt takes half a minute
