@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,8 @@ from backend.registry.registry import Registry, check_weights
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images
 from launcher.stack.secret_files import Secrets
-from launcher.stack.supervisor import free_port
-from tests.conftest import ROOT, STUDIO_VENV, Studio
-from tests.e2e.test_flywheel import Flywheel, all_tasks, figure_of
+from tests.conftest import STUDIO_VENV, Studio
+from tests.e2e.conftest import Flywheel, all_tasks, figure_of, run_drape, running_flywheel, upload
 from tests.training.conftest import regions_of
 
 FIGURES = 4
@@ -34,50 +30,16 @@ def running(tmp_path: Path, label_studio: Studio) -> Iterator[Flywheel]:
     data = tmp_path / "var"
     password = Secrets(data / "secrets").make("label-studio-password")
     label_studio.copy_into(data / "label-studio", password=password)
-    ports = [str(free_port()) for _ in range(3)]
-    command = [
-        sys.executable,
-        "-m",
-        "launcher.cli",
-        "up",
-        "--data-dir",
-        str(data),
-        "--figures",
-        str(FIGURES),
-        "--port",
-        ports[0],
-        "--studio-port",
-        ports[1],
-        "--redis-port",
-        ports[2],
-        "--studio-venv",
-        str(STUDIO_VENV),
-    ]
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {"RETRAIN_AFTER": "3", "RETRAIN_MIN_IMAGES": "1", "TRAIN_EPOCHS": "1", "COLUMNS": "200"}
-    flywheel = Flywheel(data, tmp_path / "up.log", command, environment)
-    try:
-        flywheel.start()
+    with running_flywheel(
+        data, figures=FIGURES, RETRAIN_AFTER="3", RETRAIN_MIN_IMAGES="1", TRAIN_EPOCHS="1"
+    ) as flywheel:
         yield flywheel
-    finally:
-        if flywheel.process and flywheel.process.poll() is None:
-            flywheel.stop()
 
 
 def drape(flywheel: Flywheel, *arguments: str | Path) -> str:
-    """What it says, of failures too."""
-    own = ["--data-dir", flywheel.data, "--studio-venv", STUDIO_VENV]
-    done = subprocess.run(
-        [sys.executable, "-m", "launcher.cli", *map(str, [*arguments, *own])],
-        cwd=ROOT,
-        env=flywheel.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    return done.stdout
+    """What a command prints that works on the flywheel's data."""
+    own = ("--data-dir", flywheel.data, "--studio-venv", STUDIO_VENV)
+    return run_drape(*arguments, *own, environment=flywheel.environment)
 
 
 def is_predicted(flywheel: Flywheel, project_id: int) -> bool:
@@ -98,27 +60,9 @@ def approve(flywheel: Flywheel, tasks: list[dict[str, Any]]) -> None:
         flywheel.sdk.annotations.create(task["id"], result=regions_of(figure.seed))
 
 
-def upload(flywheel: Flywheel, project_id: int, image: Path) -> None:
-    token = {"Authorization": f"Bearer {access(flywheel)}"}
-    with image.open("rb") as file:
-        answer = httpx.post(
-            f"{flywheel.kept['label_studio_url']}/api/projects/{project_id}/import",
-            headers=token,
-            files={"file": (image.name, file)},
-            timeout=60,
-        )
-    answer.raise_for_status()
-
-
-def access(flywheel: Flywheel) -> str:
-    kept = flywheel.kept
-    asked = {"refresh": kept["label_studio_api_key"]}
-    return str(httpx.post(f"{kept['label_studio_url']}/api/token/refresh", json=asked, timeout=30).json()["access"])
-
-
 @pytest.mark.services
 @pytest.mark.timeout(900)
-def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
+def test_a_restored_flywheel_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     project_id = next(project.id for project in running.sdk.projects.list())
     running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
     figures = [task for task in all_tasks(running, project_id) if figure_of(task)]
@@ -127,11 +71,11 @@ def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     assert champion is not None
 
     # From here on jobs wait: an upload is to be predicted, and one image again, as somebody asks.
-    redis = Redis.from_url(running.kept["redis_url"])
+    redis = Redis.from_url(running.facts["redis_url"])
     suspend(redis)
     write_images(tmp_path / "more", [900])
-    upload(running, project_id, next((tmp_path / "more").iterdir()))
-    queues = Queues(Settings(redis_url=running.kept["redis_url"]))
+    upload(running.facts["label_studio_url"], running.bearer, project_id, next((tmp_path / "more").iterdir()))
+    queues = Queues(Settings(redis_url=running.facts["redis_url"]))
     asked = queues.enqueue_prelabel(project_id, [figures[1]["id"]], version=champion.name, asked=True)
     file = tmp_path / "kept.tar.gz"
     said = drape(running, "backup", file)
@@ -155,13 +99,13 @@ def test_it_goes_on_where_it_was(running: Flywheel, tmp_path: Path) -> None:
     assert again is not None and again.name == champion.name
     check_weights(again)
     (uploaded,) = [task for task in tasks if "/data/upload/" in task["data"]["image"]]
-    token = {"Authorization": f"Bearer {access(running)}"}
-    shown = httpx.get(running.kept["label_studio_url"] + uploaded["data"]["image"], headers=token, timeout=30)
+    address = running.facts["label_studio_url"] + uploaded["data"]["image"]
+    shown = httpx.get(address, headers=running.bearer, timeout=30)
     assert shown.content == next((tmp_path / "more").iterdir()).read_bytes()
 
     # All that waited is done, once.
     running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
-    with Redis.from_url(running.kept["redis_url"]) as redis:
+    with Redis.from_url(running.facts["redis_url"]) as redis:
         (job,) = Job.fetch_many(asked, connection=redis)
         assert job is not None
         running.wait(lambda: job.get_status() == JobStatus.FINISHED, what="the job", timeout_s=60)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +24,8 @@ from label_studio_config.palette_xml import GARMENTS
 from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
 from launcher.stack.secret_files import Secrets
 from launcher.stack.supervisor import Supervisor, free_port
-from tests.conftest import ROOT, STUDIO_VENV
+from tests.conftest import STUDIO_VENV
+from tests.e2e.conftest import environment_of, run_drape, upload
 from tests.postgres import PASSWORD, query
 from tests.support import config_xml
 
@@ -82,42 +81,19 @@ def site(tmp_path: Path, postgres: str) -> Site:
 @pytest.fixture
 def drape(site: Site, redis_address: str) -> Drape:
     """The commands, with the settings that the service `backup` of docker-compose.yml has."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {
-        "LABEL_STUDIO_URL": site.url,
-        "LABEL_STUDIO_DATABASE": site.database,
-        "POSTGRES_PASSWORD": PASSWORD,
-        "LABEL_STUDIO_FILES": str(site.folder / "studio" / "media"),
-        "REDIS_URL": redis_address,
-        "DATA_DIR": str(site.folder / "drape"),
-        "COLUMNS": "200",
-    }
-
-    def run(*arguments: str | Path) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "launcher.cli", *map(str, arguments)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        return done.stdout
-
-    return run
+    environment = environment_of(
+        LABEL_STUDIO_URL=site.url,
+        LABEL_STUDIO_DATABASE=site.database,
+        POSTGRES_PASSWORD=PASSWORD,
+        LABEL_STUDIO_FILES=str(site.folder / "studio" / "media"),
+        REDIS_URL=redis_address,
+        DATA_DIR=str(site.folder / "drape"),
+    )
+    return partial(run_drape, environment=environment)
 
 
-def upload(studio: LabelStudio, url: str, project_id: int, image: Path) -> None:
-    with image.open("rb") as file:
-        answer = httpx.post(
-            f"{url}/api/projects/{project_id}/import",
-            headers={"Authorization": studio.bearer()},
-            files={"file": (image.name, file)},
-            timeout=60,
-        )
-    answer.raise_for_status()
+def bearer(studio: LabelStudio) -> dict[str, str]:
+    return {"Authorization": studio.bearer()}
 
 
 def images_of(studio: LabelStudio, project_id: int) -> dict[int, str]:
@@ -127,14 +103,16 @@ def images_of(studio: LabelStudio, project_id: int) -> dict[int, str]:
 @pytest.mark.services
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_both_commands_as_a_whole(site: Site, drape: Drape, redis_address: str, tmp_path: Path, starter: Path) -> None:
+def test_backup_and_restore_on_postgresql(
+    site: Site, drape: Drape, redis_address: str, tmp_path: Path, starter: Path
+) -> None:
     registry, file = Registry(tmp_path / "drape" / "models"), tmp_path / "backups" / "kept.tar.gz"
     queues = Queues(Settings(redis_url=redis_address))
     write_images(tmp_path / "photographs", [900, 901])
     first, second = sorted((tmp_path / "photographs").iterdir())
     with site.running() as studio:
         project_id = studio.sdk.projects.create(title="साड़ी", label_config=config_xml("every_region_type")).id
-        upload(studio, site.url, project_id, first)
+        upload(site.url, bearer(studio), project_id, first)
         ((task_id, image),) = images_of(studio, project_id).items()
         annotation = studio.sdk.annotations.create(task_id, result=[], lead_time=7.5)
         version = registry.add(
@@ -154,7 +132,7 @@ def test_both_commands_as_a_whole(site: Site, drape: Drape, redis_address: str, 
 
         # What comes later goes, what is lost comes back.
         studio.sdk.annotations.delete(annotation.id)
-        upload(studio, site.url, project_id, second)
+        upload(site.url, bearer(studio), project_id, second)
         later = studio.sdk.projects.create(title="later", label_config=config_xml("every_region_type")).id
         assert "Label Studio runs at" in drape("restore", file)
     with Redis.from_url(redis_address) as redis:
@@ -171,11 +149,11 @@ def test_both_commands_as_a_whole(site: Site, drape: Drape, redis_address: str, 
         (kept,) = studio.sdk.annotations.list(task_id)
         assert (kept.id, kept.lead_time) == (annotation.id, 7.5)
         assert later not in [project.id for project in studio.sdk.projects.list()]
-        shown = httpx.get(site.url + image, headers={"Authorization": studio.bearer()}, timeout=30)
+        shown = httpx.get(site.url + image, headers=bearer(studio), timeout=30)
         assert shown.content == first.read_bytes()
         assert not list((tmp_path / "studio" / "media").rglob(f"*{second.name}"))
         # It goes on: numbers begin where nothing is in their way.
-        upload(studio, site.url, project_id, second)
+        upload(site.url, bearer(studio), project_id, second)
         assert len(images_of(studio, project_id)) == 2
     champion = registry.champion(project_id)
     assert champion is not None and champion.name == version.name

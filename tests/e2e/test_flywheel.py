@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import numpy as np
-import psutil
 import pytest
-from label_studio_sdk import LabelStudio
 
 from backend.regions.decode import decode
 from label_studio_config.demo.figures import Figure, draw_figure
-from launcher.stack.supervisor import free_port
-from tests.conftest import ARTEFACTS, ROOT, STUDIO_VENV
+from tests.conftest import ARTEFACTS
 from tests.e2e.annotator import Annotator, browser_page
+from tests.e2e.conftest import Flywheel, all_tasks, figure_of, running_flywheel
+from tests.support import iou
 
 FIGURES = 6
 PHOTOGRAPHS = 2
@@ -33,125 +23,20 @@ CLICKED_SEED, CLICKED_LABEL, HOT_KEY = 1, "saree", "1"
 CLICK_XY, NEGATIVE_XY = (264, 558), (234, 167)
 
 
-@dataclass
-class Flywheel:
-    """A running `drape up`."""
-
-    data: Path
-    log: Path
-    command: list[str]
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def kept(self) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads((self.data / "secrets" / "running").read_text())
-        return facts
-
-    @property
-    def password(self) -> str:
-        return (self.data / "secrets" / "label-studio-password").read_text().strip()
-
-    @property
-    def sdk(self) -> LabelStudio:
-        return LabelStudio(base_url=self.kept["label_studio_url"], api_key=self.kept["label_studio_api_key"])
-
-    @property
-    def status_page(self) -> str:
-        kept = self.kept
-        return f"http://{kept['basic_auth_user']}:{kept['basic_auth_pass']}@127.0.0.1:{kept['port']}/"
-
-    def status(self) -> dict[str, Any]:
-        kept = self.kept
-        auth = (kept["basic_auth_user"], kept["basic_auth_pass"])
-        answer = httpx.get(f"http://127.0.0.1:{kept['port']}/status", auth=auth, timeout=10)
-        facts: dict[str, Any] = answer.raise_for_status().json()
-        return facts
-
-    def wait(self, ready: Callable[[], Any], *, what: str, timeout_s: float) -> Any:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                found = ready()
-            except (OSError, httpx.HTTPError, json.JSONDecodeError):
-                found = None
-            if found:
-                return found
-            assert self.process and self.process.poll() is None, f"drape up ended:\n{self.log.read_text()}"
-            assert time.monotonic() < deadline, f"{what} did not happen:\n{self.log.read_text()[-3000:]}"
-            time.sleep(0.5)
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
-        self.wait(lambda: "Ctrl-C stops" in self.log.read_text(), what="the start", timeout_s=300)
-
-    def stop(self) -> float:
-        """Seconds until it was gone, with everything that it had started."""
-        assert self.process
-        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
-        took_s = time.monotonic() - started
-        left = [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-        assert not left, left
-        return took_s
-
-
 @pytest.fixture(scope="module")
 def flywheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flywheel]:
-    data = tmp_path_factory.mktemp("flywheel") / "var"
-    ports = [str(free_port()) for _ in range(3)]
-    command = [
-        sys.executable,
-        "-m",
-        "launcher.cli",
-        "up",
-        "--data-dir",
-        str(data),
-        "--figures",
-        str(FIGURES),
-        "--port",
-        ports[0],
-        "--studio-port",
-        ports[1],
-        "--redis-port",
-        ports[2],
-        "--studio-venv",
-        str(STUDIO_VENV),
-    ]
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {
-        "RETRAIN_AFTER": str(APPROVALS),
-        "RETRAIN_MIN_IMAGES": "1",
-        "TRAIN_EPOCHS": "2",
-        "TRAIN_BATCH": "2",
-        "COLUMNS": "200",
-    }
-    # Two labels make no better model: here it is shown that a model's change goes through, whatever it is worth.
-    environment |= {"PROMOTE_MARGIN": "-1", "PROMOTE_CLASS_DROP": "1"}
-    running = Flywheel(data, data.parent / "up.log", command, environment)
-    try:
-        running.start()
+    with running_flywheel(
+        tmp_path_factory.mktemp("flywheel") / "var",
+        figures=FIGURES,
+        RETRAIN_AFTER=str(APPROVALS),
+        RETRAIN_MIN_IMAGES="1",
+        TRAIN_EPOCHS="2",
+        TRAIN_BATCH="2",
+        # Two labels make no better model: here it is shown that a model's change goes through, whatever it is worth.
+        PROMOTE_MARGIN="-1",
+        PROMOTE_CLASS_DROP="1",
+    ) as running:
         yield running
-    finally:
-        if running.process and running.process.poll() is None:
-            running.stop()
-
-
-def iou(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
-    return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
-
-
-def figure_of(task: dict[str, Any]) -> Figure | None:
-    """The drawn figure of a task; None for the photographs."""
-    name = task["data"]["image"].rsplit("/", 1)[-1].split("=")[-1]
-    return draw_figure(int(name.removeprefix("figure_").removesuffix(".jpg"))) if name.startswith("figure_") else None
-
-
-def all_tasks(flywheel: Flywheel, project_id: int) -> list[dict[str, Any]]:
-    return [task.model_dump() for task in flywheel.sdk.tasks.list(project=project_id, fields="all")]
 
 
 def predicted_by(tasks: list[dict[str, Any]], version: str) -> list[dict[str, Any]]:
@@ -186,7 +71,7 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
     shots = ARTEFACTS / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
     with browser_page(chromium) as page:
-        annotator = Annotator(page, flywheel.kept["label_studio_url"], shots)
+        annotator = Annotator(page, flywheel.facts["label_studio_url"], shots)
         annotator.log_in("admin@drape.local", flywheel.password)
         annotator.open_task(project_id, clicked["id"])
         annotator.screenshot("pre-annotated")
@@ -228,7 +113,7 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
         flywheel.wait(
             lambda: sdk.projects.get(project_id).model_version == trained, what="the version's change", timeout_s=30
         )
-        page.goto(f"{flywheel.kept['label_studio_url']}/projects/{project_id}/data")
+        page.goto(f"{flywheel.facts['label_studio_url']}/projects/{project_id}/data")
         page.wait_for_timeout(2000)
         annotator.screenshot("new-model")
 
@@ -249,10 +134,10 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
 
     # Ctrl-C ends everything, and a second `up` finds everything again.
     flywheel.stop()
-    token = flywheel.kept["label_studio_api_key"]
+    token = flywheel.facts["label_studio_api_key"]
     flywheel.log.write_text("")
     flywheel.start()
-    assert flywheel.kept["label_studio_api_key"] == token
+    assert flywheel.facts["label_studio_api_key"] == token
     assert flywheel.status()["projects"][str(project_id)]["model_version"] == trained
     again = all_tasks(flywheel, project_id)
     assert len(again) == FIGURES + PHOTOGRAPHS

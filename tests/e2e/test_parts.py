@@ -13,11 +13,10 @@ from backend.label_studio.label_config import parse_label_config
 from backend.regions.encode import encode
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS, palette
-from label_studio_config.provision import ensure_local_files, ensure_project
 from tests.conftest import ARTEFACTS, Studio
 from tests.e2e.annotator import Annotator, browser_page
+from tests.projects import project_of_figures
 from tests.support import iou
 from training.annotations.approvals import approved_annotations
 from training.annotations.corrections import Correction, compared
@@ -31,10 +30,7 @@ SEED = 2
 def test_parts_stay_one_garment(label_studio: Studio, tmp_path: Path, chromium: str) -> None:
     studio = LabelStudio(Settings(label_studio_url=label_studio.url, label_studio_api_key=label_studio.api_key))
     config = parse_label_config(palette(GARMENTS))
-    project_id = ensure_project(studio, title="Parts", label_config=palette(GARMENTS))
-    folder = label_studio.files / tmp_path.name
-    write_images(folder, (SEED,))
-    ensure_local_files(studio, project_id=project_id, folder=folder)
+    project_id = project_of_figures(studio, label_studio.files / tmp_path.name, (SEED,), title="Parts")
     (task_id,) = studio.task_ids(project_id)
     height, width = draw_figure(SEED).pixels.shape[:2]
     saree, blouse = np.zeros((height, width), bool), np.zeros((height, width), bool)

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from backend.domain import LabelledMask, Outlining
 from backend.prelabel.jobs import prelabel
-from backend.regions.encode import encode
-from label_studio_config.demo.figures import draw_figure
 from label_studio_config.demo.write import write_images
 from label_studio_config.provision import ensure_local_files
 from tests.conftest import Studio
-from tests.training.conftest import Workplace
-from tests.training.dataset.test_build import CONFIG
+from tests.training.conftest import Workplace, regions_of
 from training.jobs import check_approvals, train
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
 CORRECTED, LEFT = range(600, 630), range(630, 636)
-
-
-def drawn(seed: int) -> list[dict[str, Any]]:
-    """What is in the figure."""
-    garments = [LabelledMask(one.mask, one.label) for one in draw_figure(seed).instances]
-    return [region for one in garments for region in encode(one, CONFIG, outlining=Outlining(), model_version="person")]
 
 
 def test_thirty_corrections_are_trained_on_by_their_weights(
@@ -50,7 +39,7 @@ def test_thirty_corrections_are_trained_on_by_their_weights(
     assert prelabel(project_id, champion.name, list(tasks.values()))["written"] == len(tasks)
     shown = {int(task["id"]): task["predictions"][0] for task in studio.tasks(project_id, list(tasks.values()))}
     for seed, task_id in tasks.items():
-        result = drawn(seed) if seed in CORRECTED else shown[task_id]["result"]
+        result = regions_of(seed) if seed in CORRECTED else shown[task_id]["result"]
         studio.sdk.annotations.create(task_id, result=result, parent_prediction=shown[task_id]["id"])
     assert check_approvals(project_id)["new"] == len(tasks)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue
 
-from backend.detector.preparation import preparation_folder
 from backend.errors import LabelStudioError
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan
@@ -30,21 +28,18 @@ from backend.queues.queues import CHECKS, PRELABEL, Queues
 from backend.queues.timer import look_after
 from backend.registry.registry import Registry
 from backend.settings import Settings
-from label_studio_config.demo.write import write_images
-from label_studio_config.palette_xml import GARMENTS, palette
-from label_studio_config.provision import ensure_local_files, ensure_project
 from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
 from launcher.stack.redis_server import redis_answers, redis_program, redis_url
 from launcher.stack.secret_files import Secrets
 from launcher.stack.stack import child_environment
 from launcher.stack.supervisor import Program, Supervisor, free_port
 from tests.conftest import ROOT, STUDIO_VENV, Studio
+from tests.projects import project_of_figures, promote_starter
 from training.jobs import check_approvals
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(420)]
 
 TASKS, FILES, CHUNK = 300, 20, 16
-SIZE_PX = 256
 PATIENCE_S = 150
 
 
@@ -177,27 +172,12 @@ def begun(site: Site, starter: Path, prepared_starter: Path, request: pytest.Fix
     with Redis.from_url(site.settings.redis_url) as connection:
         connection.flushall()
     folder = site.files / "figures"
-    if not folder.is_dir():
-        write_images(folder, range(700, 700 + FILES))
     studio = site.label_studio
-    project_id = ensure_project(studio, title=request.node.name[:50], label_config=palette(GARMENTS))
-    ensure_local_files(studio, project_id=project_id, folder=folder)
+    project_id = project_of_figures(studio, folder, range(700, 700 + FILES), title=request.node.name[:50])
     addresses = [task["data"]["image"] for task in studio.tasks(project_id, studio.task_ids(project_id))]
     more = [{"data": {"image": addresses[number % FILES]}} for number in range(TASKS - FILES)]
     studio.sdk.projects.import_tasks(project_id, request=more)
-    registry = Registry(site.settings.models_path)
-    version = registry.add(
-        project_id,
-        weights=starter,
-        classes=GARMENTS,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=SIZE_PX,
-        origin="starter",
-    )
-    shutil.copytree(prepared_starter, preparation_folder(version))
-    registry.promote(project_id, version.name)
+    version = promote_starter(Registry(site.settings.models_path), project_id, starter, prepared_starter)
     site.queues.enqueue_plan(project_id)
     return Import(site, project_id, version.name)
 

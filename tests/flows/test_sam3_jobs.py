@@ -15,14 +15,12 @@ from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import prelabel
 from backend.queues.job_progress import progress_of
 from backend.queues.queues import EMBED, Queues
-from backend.settings import Settings
 from backend.telemetry.problems import Problems
 from benchmarks.random_weights import random_sam3, small_sam3
-from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import palette
-from label_studio_config.provision import ensure_local_files, ensure_project
 from launcher.commands.progress_bar import show_progress
 from tests.conftest import Studio
+from tests.projects import project_of_figures, settings_in_environment, write_broken_image
 
 pytestmark = pytest.mark.services
 
@@ -47,25 +45,21 @@ def project(
 ) -> Iterator[Project]:
     with small_sam3():
         weights = random_sam3(tmp_path, seed=1)
-        settings = {
-            "LABEL_STUDIO_URL": label_studio.url,
-            "LABEL_STUDIO_API_KEY": label_studio.api_key,
-            "REDIS_URL": redis_address,
-            "DATA_DIR": str(tmp_path / "data"),
-            "DEVICE": "cpu",
-            "SAM3_WEIGHTS": str(weights),
-            "MODEL_SCORE_THRESHOLD": "0.2",
-            "PRELABEL_CHUNK": "2",
-        }
-        for name, value in settings.items():
-            monkeypatch.setenv(name, value)
-        studio = LabelStudio(Settings())
+        settings = settings_in_environment(
+            monkeypatch,
+            label_studio,
+            redis_address,
+            tmp_path / "data",
+            SAM3_WEIGHTS=str(weights),
+            MODEL_SCORE_THRESHOLD="0.2",
+            PRELABEL_CHUNK="2",
+        )
+        studio = LabelStudio(settings)
         folder = label_studio.files / tmp_path.name
-        write_images(folder, (2, 4))
-        (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
-        number = ensure_project(studio, title=tmp_path.name, label_config=palette(("saree", "blouse")))
-        ensure_local_files(studio, project_id=number, folder=folder)
-        yield Project(number, studio, Queues(Settings()), tmp_path / "data" / "embeddings")
+        write_broken_image(folder)
+        labels = palette(("saree", "blouse"))
+        number = project_of_figures(studio, folder, (2, 4), title=tmp_path.name, label_config=labels)
+        yield Project(number, studio, Queues(settings), tmp_path / "data" / "embeddings")
         studio.sdk.projects.delete(number)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 import zlib
@@ -22,20 +21,18 @@ from rq import Queue
 from rq.job import JobStatus
 
 from backend.app import create_app
-from backend.detector.preparation import preparation_folder
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import QUEUES, Queues
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
-from label_studio_config.demo.write import write_images
-from label_studio_config.palette_xml import GARMENTS, palette
-from label_studio_config.provision import Backend, connect_backend, ensure_local_files, ensure_project
+from label_studio_config.provision import Backend, connect_backend
 from launcher.stack.health import backend_answers
 from launcher.stack.redis_server import redis_answers, redis_program, redis_url
 from launcher.stack.stack import child_environment
 from launcher.stack.supervisor import Program, Supervisor, free_port
 from tests.conftest import ROOT, Studio
+from tests.projects import project_of_figures, promote_starter, write_broken_image
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 REDIS, BASIC, HOOK = "leaky-redis-5b1d", "leaky-basic-88e0", "leaky-hook-c4f7"
@@ -43,8 +40,8 @@ PATIENCE_S = 150
 
 
 @dataclass(frozen=True)
-class Place:
-    """What has worked, and is still up."""
+class RunningStack:
+    """A stack that has worked on a project, and still runs."""
 
     settings: Settings
     supervisor: Supervisor
@@ -69,9 +66,9 @@ def wait_for(ready: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(
+def stack(
     label_studio: Studio, tmp_path_factory: pytest.TempPathFactory, starter: Path, prepared_starter: Path
-) -> Iterator[Place]:
+) -> Iterator[RunningStack]:
     folder, port = tmp_path_factory.mktemp("leaks"), free_port()
     settings = Settings(
         data_dir=folder / "data",
@@ -87,25 +84,11 @@ def place(
         log_level="DEBUG",
     )
     studio, files = LabelStudio(settings), label_studio.files / folder.name
-    write_images(files, [1, 2])
-    (files / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
-    project_id = ensure_project(studio, title="leaks", label_config=palette(GARMENTS))
-    ensure_local_files(studio, project_id=project_id, folder=files)
+    write_broken_image(files)
+    project_id = project_of_figures(studio, files, [1, 2], title="leaks")
     gone = [{"data": {"image": "/data/local-files/?d=gone.jpg"}}, {"data": {"image": "http://127.0.0.1:1/a.jpg"}}]
     studio.sdk.projects.import_tasks(project_id, request=gone)
-    registry = Registry(settings.models_path)
-    version = registry.add(
-        project_id,
-        weights=starter,
-        classes=GARMENTS,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
-    shutil.copytree(prepared_starter, preparation_folder(version))
-    registry.promote(project_id, version.name)
+    version = promote_starter(Registry(settings.models_path), project_id, starter, prepared_starter)
     supervisor = Supervisor(folder / "logs")
     try:
         supervisor.start(redis_program(folder / "data" / "redis", port=port, password=REDIS))
@@ -116,7 +99,7 @@ def place(
         supervisor.wait_until(lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=120)
         backend = Backend(url=f"http://127.0.0.1:{settings.port}", user="studio", password=BASIC, webhook_secret=HOOK)
         connect_backend(studio, project_id=project_id, backend=backend)
-        found = Place(settings, supervisor, folder, project_id)
+        found = RunningStack(settings, supervisor, folder, project_id)
         queues = Queues(settings)
         queues.enqueue_plan(project_id)
         # Nothing is approved: it fails, and RQ keeps why.
@@ -153,23 +136,23 @@ def whole(redis: Redis, key: bytes) -> list[Any]:
             raise ValueError(f"{key!r} is a {kind!r}")
 
 
-def test_redis_holds_no_secret(place: Place) -> None:
-    redis = Queues(place.settings).redis
+def test_redis_holds_no_secret(stack: RunningStack) -> None:
+    redis = Queues(stack.settings).redis
     seen = 0
     for key in redis.scan_iter():
         # One that has ended meanwhile holds nothing.
         with suppress(ResponseError):
             for value in (key, *whole(redis, key)):
-                assert not place.found_in(value), key
+                assert not stack.found_in(value), key
                 with suppress(zlib.error):
                     # So RQ keeps arguments, and why a job failed.
-                    assert not place.found_in(zlib.decompress(value)), key
+                    assert not stack.found_in(zlib.decompress(value)), key
                     seen += 1
     assert seen > 3
 
 
-def test_jobs_carry_no_secret(place: Place) -> None:
-    connection = Queues(place.settings).redis
+def test_jobs_carry_no_secret(stack: RunningStack) -> None:
+    connection = Queues(stack.settings).redis
     kept = 0
     for name in QUEUES:
         queue = Queue(name, connection=connection)
@@ -179,51 +162,51 @@ def test_jobs_carry_no_secret(place: Place) -> None:
                 if job is not None:
                     result = job.latest_result()
                     said = f"{job.args} {job.kwargs} {job.meta} {job.description} {result and result.exc_string}"
-                    assert not place.found_in(said.encode()), job_id
+                    assert not stack.found_in(said.encode()), job_id
                     kept += job.get_status() in (JobStatus.FAILED, JobStatus.FINISHED)
     assert kept >= 2
 
 
-def test_logs_hold_no_secret(place: Place) -> None:
-    logs = {path.name: path.read_bytes() for path in (place.folder / "logs").iterdir()}
+def test_logs_hold_no_secret(stack: RunningStack) -> None:
+    logs = {path.name: path.read_bytes() for path in (stack.folder / "logs").iterdir()}
     assert set(logs) == {"redis.log", "serve.log", "worker.log", "timer.log"}
     assert b"to see it fail" in logs["worker.log"]
-    assert {name: found for name, text in logs.items() if (found := place.found_in(text))} == {}
+    assert {name: found for name, text in logs.items() if (found := stack.found_in(text))} == {}
 
 
-def test_the_list_of_processes_shows_no_secret(place: Place) -> None:
-    ours = [psutil.Process(pid) for pid in place.supervisor.processes().values()]
+def test_the_list_of_processes_shows_no_secret(stack: RunningStack) -> None:
+    ours = [psutil.Process(pid) for pid in stack.supervisor.processes().values()]
     family = [*ours, *(child for one in ours for child in one.children(recursive=True))]
     assert len(family) >= 4
     for process in family:
         with suppress(psutil.NoSuchProcess):
-            assert not place.found_in(" ".join(process.cmdline()).encode())
+            assert not stack.found_in(" ".join(process.cmdline()).encode())
 
 
-def test_files_that_hold_a_secret_are_for_their_owner_alone(place: Place) -> None:
+def test_files_that_hold_a_secret_are_for_their_owner_alone(stack: RunningStack) -> None:
     holding = {}
-    for path in (place.folder / "data").rglob("*"):
-        if path.is_file() and place.found_in(path.read_bytes()):
+    for path in (stack.folder / "data").rglob("*"):
+        if path.is_file() and stack.found_in(path.read_bytes()):
             holding[path.name] = path.stat().st_mode & 0o777
     assert holding == {"redis.conf": 0o600}
 
 
-def test_no_route_tells_a_secret(place: Place) -> None:
-    routes = list(iter_route_contexts(create_app(place.settings).routes))
+def test_no_route_tells_a_secret(stack: RunningStack) -> None:
+    routes = list(iter_route_contexts(create_app(stack.settings).routes))
     assert "/projects/{project_id}/versions/{name}/report" in {route.path for route in routes}
-    bodies: list[Any] = [None, [], {"action": "x", "project": {"id": place.project_id}}, {"schema": "<View"}]
+    bodies: list[Any] = [None, [], {"action": "x", "project": {"id": stack.project_id}}, {"schema": "<View"}]
     asked = 0
-    with httpx.Client(base_url=f"http://127.0.0.1:{place.settings.port}", timeout=60) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{stack.settings.port}", timeout=60) as client:
         for route in routes:
             path = str(route.path)
             # A button of the page would start or stop something.
             for method in sorted(set(route.methods or ()) - ({"POST"} if path.startswith("/projects/") else set())):
-                address = path.replace("{project_id}", str(place.project_id)).replace("{", "").replace("}", "")
+                address = path.replace("{project_id}", str(stack.project_id)).replace("{", "").replace("}", "")
                 for auth in (None, ("studio", BASIC), ("studio", "wrong")):
                     for body in bodies:
                         # A body of nonsense is refused by each.
                         answer = client.request(method, address, json=body, auth=auth, headers={"Accept": "text/html"})
                         told = answer.content + str(answer.headers.raw).encode()
-                        assert not place.found_in(told), (method, address)
+                        assert not stack.found_in(told), (method, address)
                         asked += 1
     assert asked > 100

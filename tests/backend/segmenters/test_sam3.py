@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from backend.domain import Box, Image, Mask, Pixels, Point, Prompt, Segment
-from backend.errors import ImageError, ModelError, PromptError
+from backend.domain import Box, Image, Pixels, Point, Prompt, Segment
+from backend.errors import ImageError, PromptError
 from backend.images.fetch import StoredImage
 from backend.segmenters import sam3_checkpoint
-from backend.segmenters.base import ImageEncoder, WordReader
 from backend.segmenters.embedding_cache import EmbeddingCache
 from backend.segmenters.embedding_tiers import DiskTier, MemoryTier
-from backend.segmenters.loader import choose
 from backend.segmenters.sam3 import Sam3Segmenter
 from backend.segmenters.sam3_checkpoint import clip_tokenizer, fuse_attention, load_sam3
-from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
-from benchmarks.random_weights import Layout, random_sam3, small_sam3
+from benchmarks.random_weights import random_sam3
 from label_studio_config.demo.figures import draw_figure
+from tests.backend.segmenters.conftest import CLICK, upright
+from tests.support import iou
 
 pytestmark = pytest.mark.slow
 
-CLICK, AWAY = Point(200, 300), Point(350, 600, positive=False)
+AWAY = Point(350, 600, positive=False)
 BOX = Box(100, 80, 400, 600)
 XYXY = [[100, 80, 400, 600]]
 PHRASES = ("silk saree", "blouse")
@@ -37,14 +36,7 @@ PHRASES = ("silk saree", "blouse")
 SCORE = 0.2
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A checkpoint of a SAM 3 with few layers, which is built that way as long as the fixture lives."""
-    with small_sam3():
-        yield random_sam3(tmp_path_factory.mktemp("weights"), seed=1)
-
-
-def loaded(
+def load_segmenter(
     weights: Path,
     *,
     embeddings: EmbeddingCache | None = None,
@@ -54,17 +46,17 @@ def loaded(
 ) -> Sam3Segmenter:
     sam3 = load_sam3(weights, device="cpu", precision=precision, compiled=False)
     metrics = metrics or Metrics()
-    embeddings = embeddings or EmbeddingCache([host()], disk=None, metrics=metrics)
+    embeddings = embeddings or EmbeddingCache([memory_tier()], disk=None, metrics=metrics)
     return Sam3Segmenter(sam3, name="sam3", min_score=min_score, embeddings=embeddings, metrics=metrics)
 
 
-def host(max_bytes: int = 4 * 10**9) -> MemoryTier:
+def memory_tier(max_bytes: int = 4 * 10**9) -> MemoryTier:
     return MemoryTier("host", device="cpu", max_bytes=max_bytes)
 
 
 @pytest.fixture(scope="module")
-def sam3(small: Path) -> Sam3Segmenter:
-    return loaded(small)
+def sam3(small_weights: Path) -> Sam3Segmenter:
+    return load_segmenter(small_weights)
 
 
 def square(seed: int) -> Image:
@@ -74,10 +66,6 @@ def square(seed: int) -> Image:
     canvas = np.full((side, side, 3), 128, np.uint8)
     canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
     return Image(canvas, f"square-{seed}", "s")
-
-
-def upright(seed: int) -> Image:
-    return Image(draw_figure(seed).pixels, f"upright-{seed}", "s")
 
 
 def overrides(weights: Path, *, min_score: float) -> dict[str, Any]:
@@ -93,7 +81,7 @@ def overrides(weights: Path, *, min_score: float) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Theirs:
+class UltralyticsAnswers:
     """What Ultralytics' predictors answer, called plainly; `fused` is the same as `found`, by fused attention."""
 
     click: Any
@@ -104,7 +92,7 @@ class Theirs:
     fused: tuple[tuple[Prompt, Any], ...]
 
 
-def plainly(
+def ask_ultralytics(
     weights: Path,
     image: Image,
     other: Image,
@@ -112,7 +100,7 @@ def plainly(
     min_score: float = SCORE,
     phrases: Sequence[str] = PHRASES,
     examples: bool = True,
-) -> Theirs:
+) -> UltralyticsAnswers:
     """Clicks and boxes on `image`, which must be square; words and examples on `other`. Each model goes when used."""
     from ultralytics.models.sam import SAM3Predictor, SAM3SemanticPredictor
 
@@ -142,7 +130,7 @@ def plainly(
     found = tuple((prompt, concept(**named)[0]) for prompt, named in asked)
     fuse_attention(concept.model)
     fused = tuple((prompt, concept(**named)[0]) for prompt, named in asked)
-    return Theirs(click, box, chosen, refined, found, fused)
+    return UltralyticsAnswers(click, box, chosen, refined, found, fused)
 
 
 def _chosen(logits: torch.Tensor, scores: torch.Tensor) -> int:
@@ -151,7 +139,7 @@ def _chosen(logits: torch.Tensor, scores: torch.Tensor) -> int:
     return max(near, key=lambda number: int((logits[number] > 0).sum()))
 
 
-def rows(result: Any) -> list[tuple[float, bytes]]:
+def comparable_result(result: Any) -> list[tuple[float, bytes]]:
     """Scores and masks of an Ultralytics result, comparable bit for bit."""
     masks = result.masks.data.cpu().numpy().astype(bool)
     return sorted(
@@ -161,7 +149,7 @@ def rows(result: Any) -> list[tuple[float, bytes]]:
     )
 
 
-def ours(segments: list[Segment]) -> list[tuple[float, bytes]]:
+def comparable(segments: list[Segment]) -> list[tuple[float, bytes]]:
     return sorted((segment.score, np.packbits(segment.mask).tobytes()) for segment in segments)
 
 
@@ -175,33 +163,35 @@ def assert_alike(found: list[tuple[float, bytes]], expected: list[tuple[float, b
         assert min(float((one != mask).mean()) for one in near) < 1e-4
 
 
-def assert_equal(segmenter: Sam3Segmenter, image: Image, other: Image, theirs: Theirs) -> None:
+def assert_equal(segmenter: Sam3Segmenter, image: Image, other: Image, theirs: UltralyticsAnswers) -> None:
     (click,) = segmenter.segment(image, Prompt(points=(CLICK,)))
-    assert (click.score, np.packbits(click.mask).tobytes()) in rows(theirs.click)
-    assert len(rows(theirs.click)) == 3
-    assert ours(segmenter.segment(image, Prompt(boxes=(BOX,)))) == rows(theirs.box)
+    assert (click.score, np.packbits(click.mask).tobytes()) in comparable_result(theirs.click)
+    assert len(comparable_result(theirs.click)) == 3
+    assert comparable(segmenter.segment(image, Prompt(boxes=(BOX,)))) == comparable_result(theirs.box)
     (refined,) = segmenter.segment(image, Prompt(points=(CLICK, AWAY)))
     assert np.array_equal(refined.mask, theirs.refined.numpy())
     assert 0 < refined.mask.mean() < 1 and not np.array_equal(refined.mask, click.mask)
     for (prompt, plain), (_, fused) in zip(theirs.found, theirs.fused, strict=True):
         found = segmenter.segment(other, prompt)
         assert found and {segment.words for segment in found} == {"".join(prompt.words)}
-        assert ours(found) == rows(fused)
-        assert_alike(rows(fused), rows(plain))
+        assert comparable(found) == comparable_result(fused)
+        assert_alike(comparable_result(fused), comparable_result(plain))
 
 
-def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small: Path, tmp_path: Path) -> None:
+def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small_weights: Path, tmp_path: Path) -> None:
     image, other = square(1), upright(2)
-    theirs = plainly(small, image, other)
+    theirs = ask_ultralytics(small_weights, image, other)
     disk = DiskTier(tmp_path, max_bytes=10**9)
-    encoded = EmbeddingCache([host()], disk=disk, metrics=Metrics())
-    segmenter = loaded(small, embeddings=encoded)
+    encoded = EmbeddingCache([memory_tier()], disk=disk, metrics=Metrics())
+    segmenter = load_segmenter(small_weights, embeddings=encoded)
     assert_equal(segmenter, image, other, theirs)  # as encoded
     assert_equal(segmenter, image, other, theirs)  # from memory
     encoded.close()
     metrics = Metrics()
     # Memory for one embedding of clicks alone: everything is read from disk again and again.
-    restarted = loaded(small, embeddings=EmbeddingCache([host(4_400_000)], disk=disk, metrics=metrics), metrics=metrics)
+    restarted = load_segmenter(
+        small_weights, embeddings=EmbeddingCache([memory_tier(4_400_000)], disk=disk, metrics=metrics), metrics=metrics
+    )
     assert_equal(restarted, image, other, theirs)
     assert metrics.registry.get_sample_value("drape_encode_seconds_count") == 0
 
@@ -209,13 +199,13 @@ def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small: Path, tm
 @pytest.mark.services
 @pytest.mark.long
 @pytest.mark.timeout(2400)
-def test_at_full_size_too(tmp_path: Path) -> None:
+def test_every_answer_is_that_of_ultralytics_at_full_size(tmp_path: Path) -> None:
     weights = random_sam3(tmp_path, seed=1)
     image = square(1)
     # All that the concept head answers, however unsure: untrained it is never sure. Each prompt takes half a minute
     # here, and the small one has answered all kinds of them.
-    theirs = plainly(weights, image, image, min_score=0, phrases=PHRASES[:1], examples=False)
-    segmenter = loaded(weights, min_score=0)
+    theirs = ask_ultralytics(weights, image, image, min_score=0, phrases=PHRASES[:1], examples=False)
+    segmenter = load_segmenter(weights, min_score=0)
     assert_equal(segmenter, image, image, theirs)
     heads = (segmenter._sam3.concept.model, segmenter._sam3.clicks.model)
     together = {tensor.data_ptr(): tensor.nbytes for head in heads for tensor in head.state_dict().values()}
@@ -257,17 +247,17 @@ def test_of_many_phrases_one_is_looked_for_at_a_time(sam3: Sam3Segmenter, monkey
     assert at_once == [1] * len(PHRASES)
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
     for phrase in PHRASES:
-        assert alone[phrase] and ours([one for one in found if one.words == phrase]) == ours(alone[phrase])
+        assert alone[phrase] and comparable([one for one in found if one.words == phrase]) == comparable(alone[phrase])
 
 
 @pytest.mark.parametrize("boxes", [(), (BOX,)])
 def test_clicks_mean_the_same_whether_they_come_one_by_one_or_at_once(
-    small: Path, sam3: Sam3Segmenter, boxes: tuple[Box, ...]
+    small_weights: Path, sam3: Sam3Segmenter, boxes: tuple[Box, ...]
 ) -> None:
     image, clicks = upright(4), (CLICK, Point(240, 420), AWAY)
     masks = [sam3.segment(image, Prompt(points=clicks[:count], boxes=boxes))[0].mask for count in (1, 2, 3)]
     assert not np.array_equal(masks[1], masks[2])
-    (at_once,) = loaded(small).segment(image, Prompt(points=clicks, boxes=boxes))
+    (at_once,) = load_segmenter(small_weights).segment(image, Prompt(points=clicks, boxes=boxes))
     assert np.array_equal(masks[2], at_once.mask)
 
 
@@ -276,32 +266,27 @@ def test_a_click_that_moves_by_a_pixel_takes_the_same_candidate(sam3: Sam3Segmen
     (here,) = sam3.segment(image, Prompt(points=(CLICK,)))
     for x, y in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         (moved,) = sam3.segment(image, Prompt(points=(Point(CLICK.x + x, CLICK.y + y),)))
-        assert _iou(here.mask, moved.mask) > 0.9
+        assert iou(here.mask, moved.mask) > 0.9
 
 
-def _iou(one: Mask, other: Mask) -> float:
-    return float((one & other).sum() / (one | other).sum())
-
-
-def test_twenty_threads_on_ten_images(small: Path) -> None:
+def test_twenty_threads_on_ten_images(small_weights: Path) -> None:
     metrics = Metrics()
-    tier = host(20 * 10**6)  # less than one image's
-    roomy = loaded(small)
+    tier = memory_tier(20 * 10**6)  # less than one image's
+    roomy = load_segmenter(small_weights)
     images = [upright(seed) for seed in range(10)]
     expected = [roomy.segment(image, Prompt(points=(CLICK,)))[0].mask for image in images]
-    segmenter = loaded(small, embeddings=EmbeddingCache([host()], disk=None, metrics=metrics), metrics=metrics)
+    segmenter = load_segmenter(
+        small_weights, embeddings=EmbeddingCache([memory_tier()], disk=None, metrics=metrics), metrics=metrics
+    )
     with ThreadPoolExecutor(20) as pool:
         got = list(pool.map(lambda n: segmenter.segment(images[n % 10], Prompt(points=(CLICK,)))[0].mask, range(60)))
     assert all(np.array_equal(mask, expected[number % 10]) for number, mask in enumerate(got))
     assert metrics.registry.get_sample_value("drape_encode_seconds_count") == 10
-    bounded = loaded(small, embeddings=EmbeddingCache([tier], disk=None, metrics=Metrics()))
+    bounded = load_segmenter(small_weights, embeddings=EmbeddingCache([tier], disk=None, metrics=Metrics()))
     for image in images[:3]:
         bounded.segment(image, Prompt(points=(CLICK,)))
         assert 0 < tier.used_bytes <= 20 * 10**6
 
-
-# SAM_HALF, what the CPU says, what embeddings are in
-IN_BFLOAT16 = [(True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32)]
 
 # prompt, what the annotator reads
 REFUSED = [
@@ -326,82 +311,21 @@ def test_a_click_beside_words_means_one_garment(sam3: Sam3Segmenter) -> None:
 
 
 def test_encoded_in_bfloat16_an_image_has_the_same_masks_and_takes_less_memory(
-    small: Path,
+    small_weights: Path,
 ) -> None:
-    image, tier, exact = upright(6), host(), host()
-    halved = loaded(small, precision=torch.bfloat16, embeddings=EmbeddingCache([tier], disk=None, metrics=Metrics()))
-    whole = loaded(small, embeddings=EmbeddingCache([exact], disk=None, metrics=Metrics()))
+    image, tier, exact = upright(6), memory_tier(), memory_tier()
+    halved = load_segmenter(
+        small_weights, precision=torch.bfloat16, embeddings=EmbeddingCache([tier], disk=None, metrics=Metrics())
+    )
+    whole = load_segmenter(small_weights, embeddings=EmbeddingCache([exact], disk=None, metrics=Metrics()))
     for prompt in (Prompt(points=(CLICK,)), Prompt(boxes=(BOX,))):
         (segment,), (expected,) = halved.segment(image, prompt), whole.segment(image, prompt)
-        assert _iou(segment.mask, expected.mask) > 0.95 and abs(segment.score - expected.score) < 0.01
+        assert iou(segment.mask, expected.mask) > 0.95 and abs(segment.score - expected.score) < 0.01
     scores, expected_scores = (
         [one.score for one in of.find_words(image, PHRASES, min_score=0)] for of in (halved, whole)
     )
     assert np.allclose(scores, expected_scores, atol=0.01)
     assert 0 < tier.used_bytes < 0.6 * exact.used_bytes
-
-
-@pytest.mark.parametrize(("half", "made_for_it", "precision"), IN_BFLOAT16)
-def test_a_cpu_encodes_in_bfloat16_if_it_is_made_for_that(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: bool, made_for_it: bool, precision: torch.dtype
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: made_for_it)
-    given = Settings(sam3_weights=str(small), device="cpu", data_dir=tmp_path, sam_half=half)
-    segmenter = choose(given, Metrics())
-    assert isinstance(segmenter, Sam3Segmenter) and segmenter._sam3.precision == precision
-
-
-@pytest.mark.parametrize("layout", ["sam3", "sam3.1"])
-def test_both_layouts_load(small: Path, tmp_path: Path, layout: Layout) -> None:
-    weights = random_sam3(tmp_path, layout=layout, seed=2)
-    keys = torch.load(weights, weights_only=True).keys()
-    assert any("interactive_convs" in key for key in keys) == (layout == "sam3.1")
-    segmenter = choose(Settings(sam3_weights=str(weights), device="cpu", data_dir=tmp_path), Metrics())
-    assert segmenter.name == layout
-    assert isinstance(segmenter, WordReader) and isinstance(segmenter, ImageEncoder)
-    (segment,) = segmenter.segment(upright(1), Prompt(points=(CLICK,)))
-    assert segment.mask.any()
-
-
-def test_a_checkpoint_that_lacks_weights_is_refused_with_their_names(small: Path, tmp_path: Path) -> None:
-    state = torch.load(small, weights_only=True)
-    lacking = {key: value for key, value in state.items() if not key.startswith("tracker.sam_mask_decoder.iou_token")}
-    path = tmp_path / "half.pt"
-    torch.save(lacking, path)
-    with pytest.raises(
-        ModelError,
-        match=r"half\.pt' is an incomplete SAM 3 checkpoint: 1 weights are missing \(sam_mask_decoder\.iou_token",
-    ):
-        load_sam3(path, device="cpu", precision=torch.float32, compiled=False)
-
-
-def test_another_models_checkpoint_is_refused_by_name(small: Path, tmp_path: Path) -> None:
-    other = tmp_path / "yolo.pt"
-    torch.save({"model": {"0.conv.weight": torch.zeros(3)}}, other)
-    with pytest.raises(ModelError, match=r"yolo\.pt' is not a SAM 3 checkpoint: it has no weight 'detector"):
-        load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
-    other.write_bytes(b"no checkpoint at all")
-    with pytest.raises(ModelError, match=r"yolo\.pt' is not a SAM 3 checkpoint: it cannot be read"):
-        load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
-    state = torch.load(small, weights_only=True)
-    state["detector.dot_prod_scoring.hs_proj.weight"] = torch.zeros(3, 3)
-    torch.save(state, other)
-    with pytest.raises(ModelError, match=r"yolo\.pt' is not a SAM 3 checkpoint: size mismatch"):
-        load_sam3(other, device="cpu", precision=torch.float32, compiled=False)
-
-
-def test_a_missing_file_says_where_to_ask_for_it(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"huggingface\.co/facebook/sam3.*SAM3_WEIGHTS"):
-        load_sam3(tmp_path / "sam3.pt", device="cpu", precision=torch.float32, compiled=False)
-    settings = Settings(sam3_weights=str(tmp_path / "sam3.pt"), data_dir=tmp_path)
-    assert choose(settings, Metrics()).name == "classical"
-    with pytest.raises(ModelError, match="no SAM 3 weights at"):
-        choose(settings.model_copy(update={"segmenter": "sam3"}), Metrics())
-
-
-def test_a_device_that_is_not_there_is_said(small: Path) -> None:
-    with pytest.raises(ModelError, match=r"device 'cuda:9'"):
-        load_sam3(small, device="cuda:9", precision=torch.float16, compiled=False)
 
 
 def test_warming_up_answers_each_kind_of_prompt(sam3: Sam3Segmenter) -> None:
