@@ -25,6 +25,7 @@ from backend.label_studio.payloads import Task
 from backend.predict.batch import ActiveModel, Outcome
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import WorkerModels
+from backend.queues.lost_jobs import deaths_of
 from backend.regions.encode import message
 from backend.regions.selection import unknown_labels, unused_classes
 from backend.telemetry.request_ids import request_id, set_request_id
@@ -32,6 +33,8 @@ from backend.telemetry.request_ids import request_id, set_request_id
 logger = logging.getLogger(__name__)
 
 WRITE_TASKS = 8
+# The key in the job's record of the task that is predicted now.
+IN_HAND = "in_hand"
 # Longer than any write in which Label Studio updates only the tasks written.
 SLOW_S = 5.0
 SLOW = (
@@ -130,15 +133,40 @@ class Prelabelling:
         self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: ActiveModel
     ) -> Generator[Outcome, None, None]:
         """Yields the outcomes that have a prediction; reports all problems."""
-        for outcome in self.models.batch.predict(tasks, configs, current):
-            if outcome.prediction is None:
-                self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
-                continue
-            if outcome.problem:
-                self.models.connections.problems.report(
-                    outcome.problem, project_id=self.project_id, task_id=outcome.task_id
-                )
-            yield outcome
+        with closing(self._carefully(tasks)) as groups:
+            for outcome in (each for group in groups for each in self.models.batch.predict(group, configs, current)):
+                if outcome.prediction is None:
+                    self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
+                    continue
+                if outcome.problem:
+                    self.models.connections.problems.report(
+                        outcome.problem, project_id=self.project_id, task_id=outcome.task_id
+                    )
+                yield outcome
+
+    def _carefully(self, tasks: Sequence[Task]) -> Generator[Sequence[Task], None, None]:
+        """Yields all tasks at once; in a job whose worker died, each alone, and first notes it in the job's record.
+
+        A task that is still noted when such a job begins killed its worker: it is reported, and left out.
+        """
+        job = get_current_job()
+        if job is None or not deaths_of(job):
+            yield tasks
+            return
+        killer = job.meta.pop(IN_HAND, None)
+        if killer is not None:
+            self._fail(killer, "The worker died while it predicted this image, most likely for lack of memory.")
+            self.models.marks.failed(self.project_id, self.queued_for, [killer])
+        harmless = self.models.marks.without_failed(self.project_id, self.queued_for, [task.id for task in tasks])
+        try:
+            for task in tasks:
+                if task.id in harmless:
+                    job.meta[IN_HAND] = task.id
+                    job.save_meta()
+                    yield [task]
+        finally:
+            job.meta.pop(IN_HAND, None)
+            self._show_progress()
 
     def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
         """Accepts predictions that pass the gate, and adds to others a note why not; the caller stores all predictions.

@@ -11,7 +11,8 @@ from redis import Redis
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
-from rq.job import Job
+from rq.job import Job, JobStatus
+from rq.results import Result
 from rq.worker import BaseWorker
 
 from backend.queues.job_claims import claims, put_back
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # The process's start time and the worker's birth date come from clocks that round differently.
 CLOCK_SLACK_S = 5.0
+DEATHS = "deaths"
+MAX_DEATHS = 3
 
 
 def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
@@ -42,7 +45,7 @@ def put_back_lost_jobs(connection: Redis, queues: Sequence[str]) -> list[str]:
         # Without RQ's clean-up, which would mark these jobs as failed.
         for job_id, execution_id in queue.started_job_registry.get_job_and_execution_ids(cleanup=False):
             execution = Execution(execution_id, job_id, connection)
-            if _worker_of(execution) not in alive and put_back_execution(queue, execution):
+            if _worker_of(execution) not in alive and put_back_execution(queue, execution, died=True):
                 lost.append(job_id)
     return lost
 
@@ -97,7 +100,13 @@ def _worker_of(execution: Execution) -> str:
     return execution.worker_name
 
 
-def put_back_execution(queue: Queue, execution: Execution) -> bool:
+def put_back_execution(queue: Queue, execution: Execution, *, died: bool = False) -> bool:
+    """Requeues a running job at the head of its queue; False where another worker has done so.
+
+    Args:
+        died: the job's worker died. A job whose workers die again and again is what kills them: after `MAX_DEATHS` it
+            counts as failed, as no other job would ever run.
+    """
     # The worker that removes the entry requeues the job: two workers may start at once.
     if not queue.connection.zrem(queue.started_job_registry.key, execution.composite_key):
         return False
@@ -105,8 +114,27 @@ def put_back_execution(queue: Queue, execution: Execution) -> bool:
         job = Job.fetch(execution.job_id, connection=queue.connection)
     except NoSuchJobError:
         return False
-    queue.enqueue_job(job, at_front=True)
+    deaths = deaths_of(job) + died
     with queue.connection.pipeline() as pipeline:
         execution.delete(job=job, pipeline=pipeline)
         pipeline.execute()
+    if deaths > MAX_DEATHS:
+        _fail(job, f"Its worker died {deaths} times while it ran, most likely for lack of memory.")
+        return False
+    job.meta[DEATHS] = deaths
+    queue.enqueue_job(job, at_front=True)
     return True
+
+
+def deaths_of(job: Job) -> int:
+    """How many workers have died while they ran the job."""
+    return int(job.get_meta(refresh=False).get(DEATHS, 0))
+
+
+def _fail(job: Job, reason: str) -> None:
+    logger.error("Job %s is given up: %s", job.id, reason)
+    with job.connection.pipeline() as pipeline:
+        job.set_status(JobStatus.FAILED, pipeline=pipeline)
+        job.failed_job_registry.add(job, ttl=job.failure_ttl or 0, exc_string=reason, pipeline=pipeline)
+        Result.create_failure(job, job.failure_ttl, exc_string=reason, pipeline=pipeline)
+        pipeline.execute()

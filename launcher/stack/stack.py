@@ -20,7 +20,9 @@ from redis import Redis
 from backend.label_studio.client import LabelStudio
 from backend.queues.lost_jobs import put_back_lost_jobs
 from backend.queues.queues import CHECKS, CLUSTERS, EMBED, PRELABEL, QUEUES, TRAIN, Queues
+from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.settings import Settings
+from backend.telemetry.problems import Problems
 from label_studio_config.demo.write import write_images, write_photographs
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import (
@@ -94,10 +96,11 @@ class Stack:
         self._data.mkdir(parents=True, exist_ok=True)
         _make_private(self._data)
         self._secrets = Secrets(self._data / "secrets")
-        self._supervisor = Supervisor(self._data / "logs")
+        self._supervisor = Supervisor(self._data / "logs", on_parked=self._report)
         self._own_studio = not (settings.label_studio_url and settings.label_studio_api_key)
         self._own_redis = not settings.redis_url
         self._settings = settings
+        self._redis = settings.redis_url
 
     @contextmanager
     def running(self) -> Iterator[Ready]:
@@ -129,7 +132,7 @@ class Stack:
         """Supervises the processes until Ctrl-C or SIGTERM.
 
         Raises:
-            LauncherError: a process keeps dying.
+            LauncherError: a process cannot be started at all.
         """
         with stop_signals():
             try:
@@ -157,13 +160,18 @@ class Stack:
             check_port(self.options.redis_port, what="Redis", option="REDIS_PORT=… (--redis-port)")
 
     def _start(self) -> Ready:
-        redis = self._start_redis()
+        self._redis = self._start_redis()
         studio_url, api_key, password = self._start_studio()
-        settings = self._child_settings(label_studio_url=studio_url, api_key=api_key, redis=redis)
+        settings = self._child_settings(label_studio_url=studio_url, api_key=api_key)
         save_settings(settings)
         backend_url = self._start_backend(settings)
         project_id = self._provision(settings)
         return Ready(studio_url, EMAIL if password else "", password, backend_url, project_id, settings)
+
+    def _report(self, message: str) -> None:
+        """Shows a problem on the status page; while Redis is unreachable, only the log has it."""
+        settings = self._settings.model_copy(update={"redis_url": self._redis})
+        Problems(Queues(settings, answer_within_s=REDIS_PATIENCE_S).redis).report(message)
 
     def _start_redis(self) -> str:
         if not self._own_redis:
@@ -200,7 +208,7 @@ class Stack:
         self._supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=300)
         return url, personal_access_token(url, password=password, secrets=self._secrets), password
 
-    def _child_settings(self, *, label_studio_url: str, api_key: str, redis: str) -> Settings:
+    def _child_settings(self, *, label_studio_url: str, api_key: str) -> Settings:
         # Drape's own Label Studio serves this folder, so the workers may read images from it directly.
         files_root = self._data / "images" if self._own_studio else self._settings.local_files_root
         storage = self._settings.storage_url
@@ -214,7 +222,7 @@ class Stack:
                 "local_files_root": files_root,
                 "label_studio_url": label_studio_url,
                 "label_studio_api_key": api_key,
-                "redis_url": redis,
+                "redis_url": self._redis,
                 "basic_auth_user": self._settings.basic_auth_user or BACKEND_USER,
                 "basic_auth_pass": self._settings.basic_auth_pass or self._secrets.make("backend-password"),
                 "webhook_secret": self._settings.webhook_secret or self._secrets.make("webhook-secret"),

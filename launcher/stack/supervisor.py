@@ -1,4 +1,4 @@
-"""Supervises child processes: one log file each, restarted with back-off, ended all together."""
+"""Supervises child processes: one log file each, restarted with back-off, parked when they keep dying."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 DEATHS_ALLOWED = 5
 # Deaths that are further apart than this do not count together.
 DEATHS_WINDOW_S = 300.0
+# A program that keeps dying is left alone for so long, while the others go on.
+PARKED_S = 600.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 STOP_TIMEOUT_S = 6.0
@@ -54,18 +56,26 @@ class _Child:
     process: subprocess.Popen[bytes]
     deaths: list[float] = field(default_factory=list)
     start_at: float | None = None
+    is_parked: bool = False
 
 
 class Supervisor:
     """Keeps programs running until `stop` is called."""
 
     def __init__(
-        self, logs: Path, *, deaths_allowed: int = DEATHS_ALLOWED, longest_pause_s: float = LONGEST_PAUSE_S
+        self,
+        logs: Path,
+        *,
+        deaths_allowed: int = DEATHS_ALLOWED,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+        on_parked: Callable[[str], object] = lambda message: None,
     ) -> None:
+        """`on_parked` gets a message, for people, about each program that is parked."""
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
         self._deaths_allowed = deaths_allowed
         self._longest_pause_s = longest_pause_s
+        self._on_parked = on_parked
         self._children: list[_Child] = []
 
     def start(self, program: Program) -> None:
@@ -100,14 +110,13 @@ class Supervisor:
     def watch(self) -> None:
         """Checks every child once, and restarts a child that died, after a pause that doubles with each death.
 
-        Raises:
-            LauncherError: a child died five times within five minutes; the message has its name and the end of its log.
+        A child that died five times within five minutes is parked for ten; the others go on.
         """
         now = time.monotonic()
         for child in self._children:
             if child.start_at is not None:
                 if now >= child.start_at:
-                    child.process, child.start_at = self._spawn(child.program), None
+                    child.process, child.start_at, child.is_parked = self._spawn(child.program), None, False
             elif child.process.poll() is not None:
                 self._schedule_restart(child, now)
 
@@ -120,6 +129,9 @@ class Supervisor:
         deadline = time.monotonic() + timeout_s
         while not ready():
             self.watch()
+            for child in self._children:
+                if child.is_parked:
+                    raise LauncherError(self._obituary(child.program.name))
             if time.monotonic() > deadline:
                 raise LauncherError(f"{what} did not start within {timeout_s:.0f} s. Its log is in {self._logs}.")
             time.sleep(0.2)
@@ -139,13 +151,18 @@ class Supervisor:
         child.deaths = [death for death in child.deaths if now - death < DEATHS_WINDOW_S] + [now]
         name = child.program.name
         if len(child.deaths) >= self._deaths_allowed:
-            raise LauncherError(
-                f"{name} died {self._deaths_allowed} times. The end of {self.log_of(name)}:\n{tail(self.log_of(name))}"
-            )
+            child.deaths, child.start_at, child.is_parked = [], now + PARKED_S, True
+            logger.error("%s\nIt is started again in %.0f minutes.", self._obituary(name), PARKED_S / 60)
+            self._on_parked(f"{name} died {self._deaths_allowed} times and rests for a while. Its log says why.")
+            return
         # The exponent is limited, because after hundreds of deaths the power would not fit into a float.
         pause_s = min(FIRST_PAUSE_S * 2 ** min(len(child.deaths) - 1, 10), self._longest_pause_s)
         logger.warning("%s ended with status %s. It restarts in %.1f s.", name, child.process.returncode, pause_s)
         child.start_at = now + pause_s
+
+    def _obituary(self, name: str) -> str:
+        log = self.log_of(name)
+        return f"{name} died {self._deaths_allowed} times. The end of {log}:\n{tail(log)}"
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
         with self.log_of(program.name).open("ab") as log:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,48 @@ from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.prelabel.conftest import Project, make_project
-from tests.conftest import Studio
+from tests.conftest import ROOT, Studio
 from tests.support import iou
 
 pytestmark = pytest.mark.services
+
+
+# A worker that is killed whenever it predicts a certain task, as for lack of memory.
+KILLED = """
+import os, signal, sys
+from backend.predict.batch import Batch
+from backend.queues.lost_jobs import put_back_lost_jobs
+from backend.queues.queues import PRELABEL, Queues
+from backend.queues.worker import ResidentWorker
+from backend.settings import Settings
+predict, killer = Batch.predict, int(sys.argv[1])
+def dying(self, tasks, *args, **kwargs):
+    for outcome in predict(self, tasks, *args, **kwargs):
+        if outcome.task_id == killer:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield outcome
+Batch.predict = dying
+redis = Queues(Settings()).redis
+put_back_lost_jobs(redis, [PRELABEL])
+ResidentWorker([PRELABEL], connection=redis).work(burst=True)
+"""
+
+
+def test_a_task_that_kills_its_worker_is_left_and_the_others_are_predicted(project: Project) -> None:
+    version, (first, killer, *others) = project.promote(), project.tasks
+    project.queues.enqueue_prelabel(project.number, project.tasks, version=version.name)
+    ended: list[int] = []
+    while not ended or ended[-1] != 0:
+        assert len(ended) < 4
+        run = subprocess.run([sys.executable, "-c", KILLED, str(killer)], cwd=ROOT, capture_output=True, check=False)
+        ended.append(run.returncode)
+    # Predicted with others, then alone, then left out.
+    assert ended == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    stored = {task_id: len(ones) for task_id, ones in project.predictions(version.name).items()}
+    assert stored == {first: 1, killer: 0, others[0]: 1, others[1]: 1}
+    assert "The worker died while it predicted this image" in project.problems
+    # For a day no plan queues it again.
+    assert plan(project.number)["tasks"] == 0
 
 
 @pytest.mark.parametrize("has_model", [True, False])

@@ -168,6 +168,27 @@ def test_what_a_killed_worker_left_is_taken_over(
     wait_for(lambda: job.get_status() == JobStatus.FINISHED)
 
 
+def kill_worker() -> None:
+    """A job that kills its worker, as too little memory does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_job_that_kills_every_worker_is_given_up_and_the_next_one_runs(
+    connection: Redis, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    queue = Queue("jobs", connection=connection)
+    deadly = queue.enqueue(kill_worker, retry=Retry(max=3))
+    harmless = queue.enqueue(work_for_long, 0, str(tmp_path / "seen"))
+    for _ in range(4):
+        assert start("ResidentWorker").wait(PATIENCE_S) == -signal.SIGKILL
+    start("ResidentWorker")
+    wait_for(lambda: harmless.get_status() == JobStatus.FINISHED)
+    assert deadly.get_status() == JobStatus.FAILED
+    assert queue.failed_job_registry.get_job_ids() == [deadly.id]
+    result = deadly.latest_result()
+    assert result is not None and "died 4 times" in str(result.exc_string)
+
+
 def forgotten(connection: Redis) -> bool:
     """Whether no worker is known once their records were deleted: what one still had to tell comes back."""
     for known in Worker.all(connection=connection):

@@ -54,6 +54,28 @@ def test_after_five_deaths_it_says_which_and_shows_the_end_of_its_log(
         supervisor.wait_until(lambda: False, what="nothing", timeout_s=60)
 
 
+def test_a_program_that_keeps_dying_is_parked_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.stack.supervisor.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("launcher.stack.supervisor.PARKED_S", 1.0)
+    parked: list[str] = []
+    supervisor = Supervisor(tmp_path / "logs", on_parked=parked.append)
+    supervisor.start(Program("other", [sys.executable, "-c", SLEEPER], ENVIRONMENT, tmp_path))
+    supervisor.start(program(tmp_path, "raise SystemExit(3)"))
+    deadline = time.monotonic() + 60
+    try:
+        # After a while it is tried again.
+        while len(parked) < 2:
+            assert time.monotonic() < deadline
+            supervisor.watch()
+            time.sleep(0.01)
+        assert parked[0] == "child died 5 times and rests for a while. Its log says why."
+        assert set(supervisor.processes()) == {"other"} and len(pids(tmp_path)) == 1
+    finally:
+        supervisor.stop()
+
+
 def test_stopping_leaves_nothing_behind_not_even_what_ignores_it(tmp_path: Path, supervisor: Supervisor) -> None:
     stubborn = (
         "import os, pathlib, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
