@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import httpx
 
 from launcher.errors import LauncherError
 from launcher.stack.secret_files import Secrets
-from launcher.stack.supervisor import Program
+from launcher.stack.supervisor import Program, inherited_environment
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def studio_program(
         raise LauncherError(f"Label Studio is not installed in {venv}. Install it with `make up`.")
     folder.mkdir(parents=True, exist_ok=True)
     environment = {
-        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        **inherited_environment(),
         "HOME": str(folder.resolve()),
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder.resolve()),
         "LABEL_STUDIO_USERNAME": EMAIL,

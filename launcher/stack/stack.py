@@ -39,7 +39,7 @@ from launcher.stack.label_studio_server import EMAIL, personal_access_token, stu
 from launcher.stack.redis_server import check_redis, redis_answers, redis_program, redis_url
 from launcher.stack.saved_settings import save_settings
 from launcher.stack.secret_files import Secrets
-from launcher.stack.supervisor import Program, Supervisor, check_port
+from launcher.stack.supervisor import Program, Supervisor, check_port, inherited_environment
 
 logger = logging.getLogger(__name__)
 
@@ -326,14 +326,16 @@ def child_environment(settings: Settings) -> dict[str, str]:
     """Environment of a child: the settings under their names in `Settings`, so that none is on its command line."""
     variables = {name.upper(): str(value) for name, value in settings.model_dump(exclude_none=True).items()}
     variables["PREDICT_DEADLINE"] = variables.pop("PREDICT_DEADLINE_S")
-    # AWS_…: the credentials and the endpoint of an S3 bucket.
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES") or name.startswith("AWS_")
-    }
+    # The credentials and the endpoint of an S3 bucket.
+    s3 = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     # Ultralytics stores its own settings in this folder, not in the user's home.
-    return {**inherited, **variables, "YOLO_CONFIG_DIR": str(settings.data_dir), "PYTHONUNBUFFERED": "1"}
+    return {
+        **inherited_environment(),
+        **s3,
+        **variables,
+        "YOLO_CONFIG_DIR": str(settings.data_dir),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _make_private(folder: Path) -> None:

@@ -36,8 +36,23 @@ LAST_STOP_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 1.0
 LOG_TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
+# What every program of ours needs to know of the machine: where certificates and proxies are, and temporary files.
+INHERITED = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "CUDA_VISIBLE_DEVICES"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+LOOPBACK_HOSTS = "127.0.0.1,localhost"
 # What programs write is for this account alone: databases and logs hold passwords and tokens.
 PRIVATE_UMASK = 0o077
+
+
+def inherited_environment() -> dict[str, str]:
+    """What programs inherit from this process; no proxy is asked for what runs on this machine."""
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    for name in ("NO_PROXY", "no_proxy"):
+        environment[name] = ",".join(filter(None, (environment.get(name), LOOPBACK_HOSTS)))
+    return environment
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend.settings import Settings
-from launcher.stack.stack import Options, Stack
+from launcher.stack.stack import Options, Stack, child_environment
 from launcher.stack.supervisor import Program, Supervisor
 
 
@@ -53,3 +53,16 @@ def test_what_programs_write_is_private_from_the_first_byte(tmp_path: Path) -> N
         supervisor.stop()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("dump.rdb", "folder")]
     assert modes == [0o600, 0o700]
+
+
+def test_programs_know_the_certificates_and_proxies_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"SSL_CERT_FILE": "/etc/own.pem", "https_proxy": "http://proxy:3128", "TMPDIR": str(tmp_path)}
+    for name, value in {**given, "NO_PROXY": "inner.example", "UNRELATED": "x"}.items():
+        monkeypatch.setenv(name, value)
+    environment = child_environment(Settings(data_dir=tmp_path))
+    assert given.items() <= environment.items() and "UNRELATED" not in environment
+    # Label Studio and the backend find each other on this machine, not behind the proxy.
+    assert environment["NO_PROXY"] == "inner.example,127.0.0.1,localhost"
+    assert environment["no_proxy"] == "127.0.0.1,localhost"
