@@ -63,6 +63,8 @@ def train(project_id: int, reason: str) -> dict[str, object]:
     """
     connections = Connections.of(Settings().for_project(project_id).for_work("train"))
     logger.info("Training for project %s: %s", project_id, reason)
+    if connections.queues.begins_afresh(project_id):
+        shutil.rmtree(run_folder(connections.settings, project_id), ignore_errors=True)
     try:
         with shown_progress(f"Training, project {project_id}") as report:
             for attempt in retrying():

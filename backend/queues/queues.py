@@ -76,6 +76,11 @@ class Keys:
         return f"drape:plan-pending:{project_id}"
 
     @staticmethod
+    def afresh(project_id: int) -> str:
+        """Mark that the project's next training does not go on where a cancelled one was."""
+        return f"drape:train-afresh:{project_id}"
+
+    @staticmethod
     def prelabel_lock(project_id: int) -> str:
         """Lock that is held while the project's tasks are shared out among jobs."""
         return f"drape:prelabel-lock:{project_id}"
@@ -236,8 +241,19 @@ class Queues:
             if status == JobStatus.STARTED:
                 send_stop_job_command(self.redis, job_id)
             elif status in OPEN_STATES:
+                # It may have begun before: what it has done lies on the machine of its worker.
+                self.redis.set(Keys.afresh(project_id), 1)
                 job.delete()
             return status in OPEN_STATES
+
+    def begins_afresh(self, project_id: int) -> bool:
+        """Whether a training was cancelled while it waited: what it had done before is not gone on with. Says so once.
+
+        Raises:
+            QueueError: Redis does not answer.
+        """
+        with redis_errors():
+            return bool(self.redis.delete(Keys.afresh(project_id)))
 
     def _take_turns(self, queue: str) -> None:
         with redis_errors():

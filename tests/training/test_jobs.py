@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from rq import Queue
 
+from backend.connections import Connections
 from backend.prelabel.jobs import plan, prelabel
 from backend.queues.queues import CHECKS, PRELABEL, TRAIN
 from backend.queues.timer import look_after
 from backend.registry.records import report_path
 from backend.registry.scores import read_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
+from backend.settings import Settings
 from backend.status.survey import Surveys
 from tests.training.conftest import Workplace
 from training.annotations.approvals import approved_annotations
@@ -127,6 +129,21 @@ def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, m
     assert check_approvals(project_id)["new"] == 0
     workplace.approve(3, task=workplace.tasks[1])
     assert check_approvals(project_id)["new"] == 1
+
+
+def test_a_training_that_was_cancelled_while_it_waited_is_not_gone_on_with(workplace: Workplace) -> None:
+    """Its worker had died, and it waited for another; the next training must not take its old labels."""
+    project_id = workplace.project_id
+    workplace.approve(1)
+    workplace.approve(3)
+    connections = Connections.of(Settings().for_project(project_id).for_work("train"))
+    Retraining(connections, project_id, report=lambda progress: None)._approved()
+    later = workplace.approve(7)
+    assert workplace.queues.enqueue_training(project_id, reason="test")
+    assert workplace.queues.cancel_training(project_id)
+    made = train(project_id, "test")
+    assert str(later) in workplace.registry.version(project_id, str(made["version"])).annotations
+    assert not workplace.queues.begins_afresh(project_id)
 
 
 def test_a_deleted_project_is_looked_after_no_more(workplace: Workplace) -> None:
