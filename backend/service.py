@@ -85,7 +85,7 @@ class Service:
             project_status=ProjectStatus(
                 connections, segmenter=segmenter, surveys=Surveys(redis), audits=Audits(redis), pace=Pace(redis)
             ),
-            inbox=Inbox(connections.queues, connections.problems),
+            inbox=Inbox(connections.queues, connections.problems, leftovers=settings.data_dir / "events.json"),
             metrics=metrics,
             started_at=time.time(),
         )

@@ -6,13 +6,17 @@ the service answers as soon as it has read the event; one thread queues the work
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from backend.errors import DrapeError, OverloadedError, QueueError
 from backend.queues.queues import Queues
+from backend.storage.atomic_files import write_atomically
 from backend.telemetry.problems import Problems
 from backend.telemetry.request_ids import request_id, set_request_id
 
@@ -59,16 +63,22 @@ class EventWork:
 
 
 class Inbox:
-    """Waiting work in order of arrival, without duplicates; the inbox's own thread queues it."""
+    """Waiting work in order of arrival, without duplicates; the inbox's own thread queues it.
 
-    def __init__(self, queues: Queues, problems: Problems) -> None:
+    Args:
+        leftovers: the file that holds, from `close` to the next start, what Redis was unreachable for; None for none.
+    """
+
+    def __init__(self, queues: Queues, problems: Problems, *, leftovers: Path | None = None) -> None:
         self._queues = queues
         self._problems = problems
+        self._leftovers = leftovers
         self._waiting: dict[EventWork, None] = {}
         self._changed = threading.Condition()
         self._in_hand: EventWork | None = None
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._restore()
 
     def put(self, work: EventWork) -> None:
         """Adds work to the inbox; returns at once.
@@ -89,14 +99,35 @@ class Inbox:
             return self._changed.wait_for(lambda: not self._waiting and self._in_hand is None, timeout_s)
 
     def close(self, *, timeout_s: float) -> None:
-        """Ends the thread once all work is queued or `timeout_s` is over; the timer makes up for lost work."""
-        whole = self.wait_until_empty(timeout_s=timeout_s)
+        """Ends the thread once all work is queued or `timeout_s` is over; what is left is kept for the next start."""
+        self.wait_until_empty(timeout_s=timeout_s)
         with self._changed:
-            if not whole:
-                left = len(self._waiting) + (self._in_hand is not None)
-                logger.warning("Redis is away: what %s events called for is left to the timer", left)
+            in_hand = [] if self._in_hand is None else [self._in_hand]
+            left = list(dict.fromkeys([*in_hand, *self._waiting]))
+            if left:
+                self._keep(left)
             self._closing.set()
             self._changed.notify_all()
+
+    def _keep(self, left: Sequence[EventWork]) -> None:
+        # Label Studio never sends an event again, and no timer knows that somebody asked for a training.
+        logger.warning("Redis is unreachable: what %s events called for is queued at the next start", len(left))
+        if self._leftovers is not None:
+            kept = [(work.kind, work.project_id, work.task_ids) for work in left]
+            try:
+                write_atomically(self._leftovers, json.dumps(kept))
+            except OSError as e:
+                logger.error("They cannot be kept in %s: %s", self._leftovers, e)
+
+    def _restore(self) -> None:
+        if self._leftovers is None or not self._leftovers.is_file():
+            return
+        try:
+            for kind, project_id, task_ids in json.loads(self._leftovers.read_text()):
+                self.put(EventWork(kind, project_id, tuple(task_ids)))
+            self._leftovers.unlink()
+        except (OSError, ValueError, TypeError) as e:
+            self._problems.report(f"The events in {self._leftovers} cannot be read, and are not queued: {e}")
 
     def _begin(self) -> None:
         # After a fork the thread runs only in the parent process.

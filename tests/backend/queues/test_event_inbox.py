@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -137,3 +138,21 @@ def test_memory_is_bounded(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> N
         for project_id in range(10):
             full.put(EventWork("check", project_id))
     full.close(timeout_s=0.1)
+
+
+def test_what_is_left_at_a_shutdown_is_queued_at_the_next_start(queues: Queues, tmp_path: Path) -> None:
+    """Nobody else knows that somebody pressed Start training."""
+    away, kept = Queues(Settings(redis_url="redis://127.0.0.1:1"), answer_within_s=REDIS_PATIENCE_S), tmp_path / "kept"
+    stopped = Inbox(away, Problems(away.redis), leftovers=kept)
+    for hint in (EventWork("train", 7), EventWork("prelabel", 7, (3, 4)), EventWork("train", 7)):
+        stopped.put(hint)
+    stopped.close(timeout_s=0.5)
+    started = Inbox(queues, Problems(queues.redis), leftovers=kept)
+    started.close(timeout_s=10)
+    assert jobs(queues, TRAIN) == [("training.jobs.train", (7, "Start training"))]
+    assert jobs(queues, CHECKS) == [("backend.prelabel.jobs.share_out", (7, [3, 4]))]
+    assert not kept.exists()
+    # A damaged file holds up no start.
+    kept.write_text("[[1")
+    Inbox(queues, Problems(queues.redis), leftovers=kept).close(timeout_s=1)
+    assert "cannot be read" in Problems(queues.redis).recent(1)[0].text
