@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import httpx
@@ -25,6 +26,11 @@ MAX_REDIRECTS = 3
 # The path at which Label Studio redirects to an address that it has signed; its other redirects are not trusted.
 PRESIGN_PATH = re.compile(r"/(tasks|projects)/\d+/presign/$")
 MAX_KNOWN_IMAGES = 100_000
+# An image of another server may be replaced at its address: after this long it is fetched again.
+MAX_AGE_S = 600.0
+
+
+_Place: TypeAlias = tuple[str, object]
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,10 @@ class ImageStore:
         self._settings = settings
         self._bearer = bearer
         self._client = httpx.Client(timeout=settings.label_studio_timeout_s)
-        self._cache: OrderedDict[str, Image] = OrderedDict()
+        self._cache: OrderedDict[_Place, Image] = OrderedDict()
         self._cached_bytes = 0
-        # Address → key and size of an image, also of those whose pixels are no longer cached.
-        self._key_and_size: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
+        # Key and size of each image, also of those whose pixels are no longer cached.
+        self._key_and_size: OrderedDict[_Place, tuple[str, tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
         self._large_image_lock = threading.Lock()
 
@@ -63,8 +69,9 @@ class ImageStore:
         Raises:
             ImageError, LabelStudioError: as `load`, for an image that was not read before.
         """
+        place = self._place(url, task_id)
         with self._lock:
-            key_and_size = self._key_and_size.get(url)
+            key_and_size = self._key_and_size.get(place)
         if key_and_size is None:
             return self.load(url, task_id=task_id)
         key, size_wh = key_and_size
@@ -77,13 +84,14 @@ class ImageStore:
             ImageError: it is missing, refused, over a limit, or not an image.
             LabelStudioError: Label Studio, which serves it, is unreachable or refuses the credentials.
         """
+        place = self._place(url, task_id)
         with self._lock:
-            cached = self._cache.get(url)
+            cached = self._cache.get(place)
             if cached is not None:
-                self._cache.move_to_end(url)
+                self._cache.move_to_end(place)
                 return cached
         image = self._fetch_and_decode(url, task_id)
-        self._cache_image(url, image)
+        self._cache_image(place, image)
         return image
 
     def load_reduced(self, url: str, *, task_id: int, side_px: int) -> Image:
@@ -96,6 +104,18 @@ class ImageStore:
             ImageError, LabelStudioError: as `load`.
         """
         return self._fetch_and_decode(url, task_id, side_px)
+
+    def _place(self, url: str, task_id: int) -> _Place:
+        """The address, with what changes when another image may be there: a file's time and size, else the time."""
+        try:
+            file = self._local_file(self._address(url, task_id, source=shorten(url)))
+            if file is not None:
+                status = file.stat()
+                return url, (status.st_mtime_ns, status.st_size)
+        except (OSError, ValueError, httpx.InvalidURL):
+            # Whoever reads the image explains what is wrong with it.
+            pass
+        return url, int(time.monotonic() / MAX_AGE_S)
 
     def _fetch_and_decode(self, url: str, task_id: int, side_px: int | None = None) -> Image:
         source = shorten(url)
@@ -148,12 +168,12 @@ class ImageStore:
             raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
         return encoded
 
-    def _cache_image(self, url: str, image: Image) -> None:
+    def _cache_image(self, place: _Place, image: Image) -> None:
         with self._lock:
-            previous = self._cache.pop(url, None)
+            previous = self._cache.pop(place, None)
             self._cached_bytes += image.pixels.nbytes - (previous.pixels.nbytes if previous else 0)
-            self._cache[url] = image
-            self._key_and_size[url] = (image.key, image.size_wh)
+            self._cache[place] = image
+            self._key_and_size[place] = (image.key, image.size_wh)
             while len(self._key_and_size) > MAX_KNOWN_IMAGES:
                 self._key_and_size.popitem(last=False)
             while self._cached_bytes > self._settings.image_cache_bytes and self._cache:

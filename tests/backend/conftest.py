@@ -34,7 +34,7 @@ class _Files(SimpleHTTPRequestHandler):
 def image_files(folder: Path) -> Iterator[str]:
     """Address of a real HTTP server of the folder's files, for as long as the block lasts."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -76,7 +76,7 @@ class Answering(BaseHTTPRequestHandler):
 def answering() -> Iterator[tuple[Backend, list[tuple[str, dict[str, str], bytes]]]]:
     asked: list[tuple[str, dict[str, str], bytes]] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Answering,), {"asked": asked}))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield Backend(f"http://127.0.0.1:{server.server_address[1]}", USER, PASSWORD, "a secret"), asked
     server.shutdown()

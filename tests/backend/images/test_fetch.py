@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from PIL import Image as Pillow
 
 from backend.errors import ImageError, LabelStudioError
 from backend.images.decode import decode_image
-from backend.images.fetch import ImageStore
+from backend.images.fetch import MAX_AGE_S, ImageStore
 from backend.settings import Settings
 
 ORIENTATION = 0x0112
@@ -168,6 +169,30 @@ def local(tmp_path: Path, files: tuple[str, Path]) -> tuple[ImageStore, Path]:
     (root / "file.png").symlink_to(tmp_path / "private" / "a.png")
     (photographs / "out.png").symlink_to(tmp_path / "private" / "a.png")
     return store(Settings(label_studio_url=files[0], local_files_root=root)), tmp_path
+
+
+def test_a_file_that_is_replaced_is_read_again(local: tuple[ImageStore, Path]) -> None:
+    images, folder = local
+    address, file = "/data/local-files/?d=demo/a.png", folder / "images" / "demo" / "a.png"
+    before = images.open(address, task_id=1)
+    assert images.open(address, task_id=1).key == before.key
+    Pillow.new("RGB", (8, 9)).save(file)
+    after = images.open(address, task_id=1)
+    assert after.size_wh == (8, 9) and after.key != before.key
+    assert images.load(address, task_id=1).size_wh == (8, 9)
+
+
+def test_an_image_of_a_server_that_is_replaced_is_fetched_again_after_a_while(
+    plain_settings: Settings, files: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (files[1] / "a.png").write_bytes(encoded())
+    images = store(plain_settings)
+    before = images.open("/a.png", task_id=1)
+    Pillow.new("RGB", (8, 9)).save(files[1] / "a.png")
+    assert images.open("/a.png", task_id=1).key == before.key
+    now = time.monotonic()
+    monkeypatch.setattr("backend.images.fetch.time.monotonic", lambda: now + MAX_AGE_S)
+    assert images.open("/a.png", task_id=1).size_wh == (8, 9)
 
 
 def test_the_public_address_is_asked_for_at_the_internal_one(files: tuple[str, Path]) -> None:

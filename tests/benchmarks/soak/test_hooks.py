@@ -39,7 +39,7 @@ class _Answer(BaseHTTPRequestHandler):
 def told(status: int) -> tuple[WebhookTimings, Backend]:
     """The result of sending webhooks to a server that answers with `status`, until it got five."""
     with Backend(status) as backend:
-        threading.Thread(target=backend.serve_forever, daemon=True).start()
+        threading.Thread(target=backend.serve_forever, args=(0.02,), daemon=True).start()
         url, ends_at = f"http://127.0.0.1:{backend.server_port}", time.monotonic() + PATIENCE_S
         with sending_webhooks(url, secret="s", event=EVENT, every_s=0.01) as found:
             while len(backend.secrets) < 5 and time.monotonic() < ends_at:

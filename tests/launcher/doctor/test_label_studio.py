@@ -39,7 +39,7 @@ def test_another_version_is_a_warning_and_another_program_a_failure(
     page.parent.mkdir(parents=True)
     page.write_text(answer)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         found = check_label_studio(Settings(label_studio_url=f"http://127.0.0.1:{server.server_port}"))
