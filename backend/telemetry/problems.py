@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
@@ -19,6 +21,7 @@ COUNT_KEY = "drape:problems-reported"
 MAX_STORED = 100
 # A problem is a sentence, but an address or a label that it quotes may have any length.
 MAX_CHARACTERS = 1000
+RETRY_WAIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Problems:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._recent: deque[Problem] = deque(maxlen=MAX_STORED)
+        self._unsent: deque[Problem] = deque(maxlen=MAX_STORED)
+        self._tried_again_at = 0.0
 
     def report(self, text: str, *, project_id: int | None = None, task_id: int | None = None) -> None:
         """Logs a problem and stores it."""
@@ -46,17 +51,33 @@ class Problems:
         logger.warning("%s (%s)", text, where)
         problem = Problem(datetime.now(timezone.utc).isoformat(timespec="seconds"), text, project_id, task_id)
         self._recent.append(problem)
-        try:
-            self._redis.lpush(KEY, json.dumps(asdict(problem)))
-            self._redis.ltrim(KEY, 0, MAX_STORED - 1)
-            self._redis.incr(COUNT_KEY)
-        except RedisError:
-            logger.debug("Redis does not answer: the problem is stored in this process only")
+        self._unsent.append(problem)
+        self._send()
 
     def recent(self, count: int) -> list[Problem]:
         """The last `count` problems, newest first."""
+        self._send()
+        if not self._unsent:
+            with suppress(RedisError):
+                return [Problem(**json.loads(row)) for row in self._redis.lrange(KEY, 0, count - 1)]
+        return list(self._recent)[::-1][:count]
+
+    def _send(self) -> None:
+        """Stores in Redis what is not stored yet; after a failure, not before `RETRY_WAIT_S` are over.
+
+        Otherwise each of many unreadable images would wait for a Redis that hangs, and no answer would be in time.
+        """
+        if not self._unsent or time.monotonic() < self._tried_again_at:
+            return
+        # Taken out first, so that no other thread sends them, too.
+        problems = [self._unsent.popleft() for _ in range(len(self._unsent))]
         try:
-            rows = self._redis.lrange(KEY, 0, count - 1)
+            with self._redis.pipeline() as pipeline:
+                pipeline.lpush(KEY, *(json.dumps(asdict(problem)) for problem in problems))
+                pipeline.ltrim(KEY, 0, MAX_STORED - 1)
+                pipeline.incrby(COUNT_KEY, len(problems))
+                pipeline.execute()
         except RedisError:
-            return list(self._recent)[::-1][:count]
-        return [Problem(**json.loads(row)) for row in rows]
+            logger.debug("Redis does not answer: the problems are in this process only, for now")
+            self._unsent.extendleft(reversed(problems))
+            self._tried_again_at = time.monotonic() + RETRY_WAIT_S
