@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import Queues
+from backend.queues.redis_connection import retry_for_a_while
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
@@ -29,6 +30,8 @@ class Connections:
             answer_within_s: seconds that Redis may take to answer; None for processes that wait for it, as workers do.
         """
         queues = Queues(settings, answer_within_s=answer_within_s)
+        if answer_within_s is None:
+            retry_for_a_while(queues.redis)
         problems = Problems(queues.redis)
         registry = Registry.of(settings, report=problems.report)
         return cls(settings, LabelStudio(settings), registry, queues, problems)

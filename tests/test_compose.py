@@ -114,7 +114,7 @@ def test_a_backup_and_a_restore_are_a_command_each(compose: Compose) -> None:
         service = found[name]
         given = service["environment"]
         known = {key.lower() for key in given} & set(Settings.model_fields)
-        settings = Settings(**{key: given[key.upper()] for key in known})
+        settings = Settings(**{key: given[key.upper()] for key in known}, basic_auth_pass="of a secret")
         where = urlsplit(settings.label_studio_database)
         assert (where.hostname, where.path) == ("postgres", f"/{postgres['environment']['POSTGRES_DB']}")
         assert where.username == postgres["environment"]["POSTGRES_USER"] and not where.password

@@ -22,7 +22,7 @@ from rq.utils import as_text
 
 from backend.queues.fair_turns import take_turns
 from backend.queues.job_records import OPEN_STATES, make_room, open_jobs
-from backend.queues.redis_connection import ANSWER_S, REDIS_PATIENCE_S, redis_errors, retry_for_a_while
+from backend.queues.redis_connection import ANSWER_S, REDIS_PATIENCE_S, redis_errors
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_meta
 
@@ -92,16 +92,15 @@ class Queues:
     def __init__(self, settings: Settings, *, answer_within_s: float | None = None) -> None:
         """`answer_within_s` is the timeout for Redis; None for processes that wait for Redis, such as workers."""
         self._settings = settings
+        # One retry, for a connection that was dropped while it was idle.
+        attempts = {} if answer_within_s is None else {"retry": Attempts(NoBackoff(), 1)}
         self.redis = Redis.from_url(
             settings.redis_address,
             socket_connect_timeout=REDIS_PATIENCE_S,
             socket_timeout=answer_within_s or ANSWER_S,
             health_check_interval=30,
-            # One retry, for a connection that was dropped while it was idle.
-            retry=Attempts(NoBackoff(), 1),
+            **attempts,
         )
-        if answer_within_s is None:
-            retry_for_a_while(self.redis)
 
     def enqueue_plan(self, project_id: int) -> bool:
         """Queues a plan, which finds the tasks that wait for pre-annotation; False where a plan waits already.

@@ -13,7 +13,7 @@ from rq.cron import CronScheduler
 from backend.errors import LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues
-from backend.queues.redis_connection import wait_for_redis, wait_no_longer
+from backend.queues.redis_connection import retry_for_a_while, wait_for_redis, wait_no_longer
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.storage.retry import retrying
@@ -36,6 +36,7 @@ def look_after() -> dict[str, int]:
     """
     settings = Settings()
     queues = Queues(settings)
+    retry_for_a_while(queues.redis)
     try:
         # Retries end before the timer queues this job again: otherwise jobs would pile up.
         for attempt in retrying(timeout_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
