@@ -135,6 +135,6 @@ def _fail(job: Job, reason: str) -> None:
     logger.error("Job %s is given up: %s", job.id, reason)
     with job.connection.pipeline() as pipeline:
         job.set_status(JobStatus.FAILED, pipeline=pipeline)
-        job.failed_job_registry.add(job, ttl=job.failure_ttl or 0, exc_string=reason, pipeline=pipeline)
+        job.failed_job_registry.add(job, ttl=job.failure_ttl, exc_string=reason, pipeline=pipeline)
         Result.create_failure(job, job.failure_ttl, exc_string=reason, pipeline=pipeline)
         pipeline.execute()
