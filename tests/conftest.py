@@ -28,7 +28,6 @@ from backend.settings import Settings
 from backend.storage.store import Bucket, Folder, Storage
 from benchmarks.hosts.network import network
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette_xml import GARMENTS
 from label_studio_config.provision import WEIGHTS
 from launcher.backup.label_studio_database import SqliteDatabase, set_password
 from launcher.errors import LauncherError
@@ -37,6 +36,7 @@ from launcher.stack.redis_server import redis_answers, redis_program, redis_url
 from launcher.stack.secret_files import Secrets
 from launcher.stack.supervisor import Program, Supervisor, free_port
 from tests.postgres import server
+from tests.support import add_starter
 
 ROOT = Path(__file__).parent.parent
 STUDIO_VENV = ROOT / ".venv-label-studio"
@@ -218,16 +218,7 @@ def hosts_can_be_made() -> None:
 @pytest.fixture(scope="session")
 def prepared_starter(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the starter's preparation, made once: tests of other things copy it beside their version."""
-    version = Registry(tmp_path_factory.mktemp("prepared")).add(
-        1,
-        weights=starter,
-        classes=GARMENTS,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
+    version = add_starter(Registry(tmp_path_factory.mktemp("prepared")), 1, starter)
     figures = [draw_figure(seed) for seed in range(400, 412)]
     prepare(version, [Image(one.pixels, str(number), "s") for number, one in enumerate(figures)], device="cpu")
     return preparation_folder(version)

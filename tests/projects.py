@@ -16,6 +16,7 @@ from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import ensure_local_files, ensure_project
 from tests.conftest import Studio
+from tests.support import add_starter
 
 
 def settings_in_environment(
@@ -57,16 +58,7 @@ def project_of_figures(
 
 def promote_starter(registry: Registry, project_id: int, starter: Path, prepared: Path) -> Version:
     """Makes the starter model, with its preparation, the project's current version."""
-    version = registry.add(
-        project_id,
-        weights=starter,
-        classes=GARMENTS,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
+    version = add_starter(registry, project_id, starter)
     shutil.copytree(prepared, preparation_folder(version))
     registry.promote(project_id, version.name)
     return version

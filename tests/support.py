@@ -1,4 +1,4 @@
-"""What several tests share: the recorded requests, and shapes to draw."""
+"""What several tests share: the recorded requests, shapes to draw, and a model version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from backend.registry.registry import Registry, Version
+from label_studio_config.palette_xml import GARMENTS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CONFIGS = Path(__file__).parent / "configs"
@@ -44,3 +47,17 @@ def shapes() -> dict[str, npt.NDArray[np.bool_]]:
 def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     """Intersection over union."""
     return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
+
+
+def add_starter(registry: Registry, project_id: int, weights: Path, *, parent: str | None = None) -> Version:
+    """Adds the starter's weights to the registry, as a version of the project that is not promoted."""
+    return registry.add(
+        project_id,
+        weights=weights,
+        classes=GARMENTS,
+        parent=parent,
+        metrics={},
+        annotations={},
+        image_size_px=256,
+        origin="starter",
+    )

@@ -22,7 +22,7 @@ from backend.web.authentication import LIVE
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.conftest import Served, served
-from tests.support import iou, recorded
+from tests.support import add_starter, iou, recorded
 
 pytestmark = pytest.mark.services
 
@@ -252,16 +252,7 @@ def test_a_batch_goes_on_past_images_that_cannot_be_read(
     backend: Served, files: tuple[str, Path], starter: Path
 ) -> None:
     service, client = backend.service, backend.client
-    version = service.connections.registry.add(
-        1,
-        weights=starter,
-        classes=GARMENTS,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
+    version = add_starter(service.connections.registry, 1, starter)
     service.connections.registry.promote(1, version.name)
     figure = draw_figure(3)
     Pillow.fromarray(figure.pixels).save(files[1] / "good.png")
@@ -299,16 +290,7 @@ def test_what_does_not_fit_the_deadline_is_empty_now_and_queued(
     tasks = [{"id": number, "data": {"image": "/good.png"}} for number in range(5)]
     body = {"tasks": tasks, "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": None}}
     with served(hurried) as running:
-        version = running.service.connections.registry.add(
-            1,
-            weights=starter,
-            classes=GARMENTS,
-            parent=None,
-            metrics={},
-            annotations={},
-            image_size_px=256,
-            origin="starter",
-        )
+        version = add_starter(running.service.connections.registry, 1, starter)
         running.service.connections.registry.promote(1, version.name)
         results = running.client.post("/predict", json=body).json()["results"]
         assert [bool(result) for result in results] == [True] + [False] * 4
@@ -325,19 +307,7 @@ def test_backends_that_are_asked_in_turn_change_their_model_within_seconds(
     body = {"tasks": tasks, "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": None}}
     machines = [settings.model_copy(update={"data_dir": tmp_path / name, "storage_url": bucket}) for name in "ab"]
     with served(machines[0]) as one, served(machines[1]) as other:
-        versions = [
-            one.service.connections.registry.add(
-                1,
-                weights=starter,
-                classes=GARMENTS,
-                parent=None,
-                metrics={},
-                annotations={},
-                image_size_px=256,
-                origin="starter",
-            ).name
-            for _ in range(2)
-        ]
+        versions = [add_starter(one.service.connections.registry, 1, starter).name for _ in range(2)]
         for version in versions:
             one.service.connections.registry.promote(1, version)
             answered = list[str]()

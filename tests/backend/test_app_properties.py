@@ -26,6 +26,7 @@ from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.conftest import SECRET, Served, image_files, served
 from tests.backend.junk import ANY_JSON, CONTEXTS, DRAWN, WEBHOOKS, nearly, predict_bodies, written
+from tests.support import add_starter
 
 pytestmark = pytest.mark.services
 
@@ -152,16 +153,7 @@ def test_a_problem_that_cannot_be_written_is_shown_all_the_same(running: Served)
 
 def test_bombs_among_a_projects_images_are_empty_lists(running: Served, starter: Path) -> None:
     folder = running.service.connections.settings.data_dir.parent
-    version = running.service.connections.registry.add(
-        9,
-        weights=starter,
-        classes=GARMENTS,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
+    version = add_starter(running.service.connections.registry, 9, starter)
     running.service.connections.registry.promote(9, version.name)
     Pillow.new("RGB", (100_000, 1)).save(folder / "wide.png")
     Pillow.new("RGB", (1, 100_000)).save(folder / "high.jpg.png")

@@ -20,14 +20,13 @@ from backend.queues.queues import PRELABEL, Queues
 from backend.registry.registry import Registry, check_weights
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images
-from label_studio_config.palette_xml import GARMENTS
 from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
 from launcher.stack.secret_files import Secrets
 from launcher.stack.supervisor import Supervisor, free_port
 from tests.conftest import STUDIO_VENV
 from tests.e2e.conftest import environment_of, run_drape, upload
 from tests.postgres import PASSWORD, query
-from tests.support import config_xml
+from tests.support import add_starter, config_xml
 
 Drape = Callable[..., str]
 
@@ -115,16 +114,7 @@ def test_backup_and_restore_on_postgresql(
         upload(site.url, bearer(studio), project_id, first)
         ((task_id, image),) = images_of(studio, project_id).items()
         annotation = studio.sdk.annotations.create(task_id, result=[], lead_time=7.5)
-        version = registry.add(
-            project_id,
-            weights=starter,
-            classes=GARMENTS,
-            parent=None,
-            metrics={},
-            annotations={},
-            image_size_px=256,
-            origin="starter",
-        )
+        version = add_starter(registry, project_id, starter)
         registry.promote(project_id, version.name)
         waiting = queues.enqueue_prelabel(project_id, [task_id], version=version.name)
         said = drape("backup", file)

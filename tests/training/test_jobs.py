@@ -17,6 +17,7 @@ from backend.registry.scores import read_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
 from backend.settings import Settings
 from backend.status.survey import Surveys
+from tests.support import add_starter
 from tests.training.conftest import Workplace
 from training.annotations.approvals import approved_annotations
 from training.jobs import check_approvals, train
@@ -150,16 +151,7 @@ def test_a_deleted_project_is_looked_after_no_more(workplace: Workplace) -> None
     """Its models are kept, and each of its jobs would fail, every ten minutes."""
     champion, deleted = workplace.registry.champion(workplace.project_id), 999_999
     assert champion is not None
-    workplace.registry.add(
-        deleted,
-        weights=champion.weights,
-        classes=champion.classes,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
+    add_starter(workplace.registry, deleted, champion.weights)
     assert look_after() == {"projects": 1}
     jobs = Queue(CHECKS, connection=workplace.queues.redis).jobs
     assert {job.args[0] for job in jobs} == {workplace.project_id}
@@ -174,16 +166,7 @@ def test_a_training_is_judged_against_the_champion_of_the_moment(
     project_id, registry = workplace.project_id, workplace.registry
     first = registry.champion(project_id)
     assert first is not None
-    second = registry.add(
-        project_id,
-        weights=first.weights,
-        classes=first.classes,
-        parent=first.name,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
+    second = add_starter(registry, project_id, first.weights, parent=first.name)
     registry.promote(project_id, second.name)
     step = getattr(Retraining, moment)
 

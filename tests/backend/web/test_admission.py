@@ -22,10 +22,9 @@ from backend.telemetry.metrics import Metrics
 from backend.web import admission
 from backend.web.admission import BATCHES, CLICKS, Lane, Lanes, WaitEstimate
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette_xml import GARMENTS
 from tests.backend.conftest import PASSWORD, SECRET, USER, Served, served
 from tests.backend.test_app import click, palette_request
-from tests.support import recorded
+from tests.support import add_starter, recorded
 
 EACH = 200
 
@@ -67,16 +66,7 @@ def test_a_flood_is_refused_in_part_and_clicks_go_first(
     Pillow.fromarray(draw_figure(3).pixels[::2, ::2]).save(files[1] / "a.png")
     with served(settings) as running:
         registry = running.service.connections.registry
-        version = registry.add(
-            1,
-            weights=starter,
-            classes=GARMENTS,
-            parent=None,
-            metrics={},
-            annotations={},
-            image_size_px=256,
-            origin="starter",
-        )
+        version = add_starter(registry, 1, starter)
         registry.promote(1, version.name)
         # As often as the pace forgets that the first was slow.
         for _ in range(40):

@@ -21,8 +21,8 @@ from backend.errors import ModelError
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette_xml import GARMENTS
 from launcher.commands.export_table import show_export
+from tests.support import add_starter
 from tests.training.conftest import Workplace
 from training.model_export.compare import MIN_AGREEMENT, compare
 from training.model_export.export import Export, example_images, export_version
@@ -43,16 +43,7 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def version(starter: Path, tmp_path: Path) -> Version:
-    return Registry(tmp_path / "models").add(
-        7,
-        weights=starter,
-        classes=GARMENTS,
-        parent=None,
-        metrics={},
-        annotations={},
-        image_size_px=256,
-        origin="starter",
-    )
+    return add_starter(Registry(tmp_path / "models"), 7, starter)
 
 
 def exports_of(version: Version) -> list[str]:
