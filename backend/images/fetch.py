@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import httpx
@@ -28,9 +27,6 @@ PRESIGN_PATH = re.compile(r"/(tasks|projects)/\d+/presign/$")
 MAX_KNOWN_IMAGES = 100_000
 # An image of another server may be replaced at its address: after this long it is fetched again.
 MAX_AGE_S = 600.0
-
-
-_Place: TypeAlias = tuple[str, object]
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,13 @@ class ImageStore:
         self._settings = settings
         self._bearer = bearer
         self._client = httpx.Client(timeout=settings.label_studio_timeout_s)
-        self._cache: OrderedDict[_Place, Image] = OrderedDict()
+        # Without the environment's proxies: they would be asked for an IP address, not for the host that was checked.
+        self._pinned_client = httpx.Client(timeout=settings.label_studio_timeout_s, transport=httpx.HTTPTransport())
+        # Address → what changes when another image may be there, see `_stamp`, and the image.
+        self._cache: OrderedDict[str, tuple[object, Image]] = OrderedDict()
         self._cached_bytes = 0
-        # Key and size of each image, also of those whose pixels are no longer cached.
-        self._key_and_size: OrderedDict[_Place, tuple[str, tuple[int, int]]] = OrderedDict()
+        # Address → stamp, key and size of an image, also of those whose pixels are no longer cached.
+        self._known: OrderedDict[str, tuple[object, str, tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
         self._large_image_lock = threading.Lock()
 
@@ -69,12 +68,11 @@ class ImageStore:
         Raises:
             ImageError, LabelStudioError: as `load`, for an image that was not read before.
         """
-        place = self._place(url, task_id)
+        stamp = self._stamp(url, task_id)
         with self._lock:
-            key_and_size = self._key_and_size.get(place)
-        if key_and_size is None:
+            known_stamp, key, size_wh = self._known.get(url, (None, "", (0, 0)))
+        if known_stamp != stamp:
             return self.load(url, task_id=task_id)
-        key, size_wh = key_and_size
         return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
 
     def load(self, url: str, *, task_id: int) -> Image:
@@ -84,14 +82,14 @@ class ImageStore:
             ImageError: it is missing, refused, over a limit, or not an image.
             LabelStudioError: Label Studio, which serves it, is unreachable or refuses the credentials.
         """
-        place = self._place(url, task_id)
+        stamp = self._stamp(url, task_id)
         with self._lock:
-            cached = self._cache.get(place)
-            if cached is not None:
-                self._cache.move_to_end(place)
+            cached_stamp, cached = self._cache.get(url, (None, None))
+            if cached is not None and cached_stamp == stamp:
+                self._cache.move_to_end(url)
                 return cached
         image = self._fetch_and_decode(url, task_id)
-        self._cache_image(place, image)
+        self._cache_image(url, stamp, image)
         return image
 
     def load_reduced(self, url: str, *, task_id: int, side_px: int) -> Image:
@@ -105,17 +103,18 @@ class ImageStore:
         """
         return self._fetch_and_decode(url, task_id, side_px)
 
-    def _place(self, url: str, task_id: int) -> _Place:
-        """The address, with what changes when another image may be there: a file's time and size, else the time."""
+    def _stamp(self, url: str, task_id: int) -> object:
+        """Changes when another image may be at the address: a local file's time and size, else the time."""
         try:
             file = self._local_file(self._address(url, task_id, source=shorten(url)))
             if file is not None:
                 status = file.stat()
-                return url, (status.st_mtime_ns, status.st_size)
+                return status.st_mtime_ns, status.st_size
         except (OSError, ValueError, httpx.InvalidURL):
             # Whoever reads the image explains what is wrong with it.
             pass
-        return url, int(time.monotonic() / MAX_AGE_S)
+        # Each address has its own moment, so that not all images are fetched again at once.
+        return int(time.monotonic() / MAX_AGE_S + hash(url) % 1000 / 1000)
 
     def _fetch_and_decode(self, url: str, task_id: int, side_px: int | None = None) -> Image:
         source = shorten(url)
@@ -168,16 +167,16 @@ class ImageStore:
             raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
         return encoded
 
-    def _cache_image(self, place: _Place, image: Image) -> None:
+    def _cache_image(self, url: str, stamp: object, image: Image) -> None:
         with self._lock:
-            previous = self._cache.pop(place, None)
+            _, previous = self._cache.pop(url, (None, None))
             self._cached_bytes += image.pixels.nbytes - (previous.pixels.nbytes if previous else 0)
-            self._cache[place] = image
-            self._key_and_size[place] = (image.key, image.size_wh)
-            while len(self._key_and_size) > MAX_KNOWN_IMAGES:
-                self._key_and_size.popitem(last=False)
+            self._cache[url] = stamp, image
+            self._known[url] = stamp, image.key, image.size_wh
+            while len(self._known) > MAX_KNOWN_IMAGES:
+                self._known.popitem(last=False)
             while self._cached_bytes > self._settings.image_cache_bytes and self._cache:
-                _, dropped = self._cache.popitem(last=False)
+                _, (_, dropped) = self._cache.popitem(last=False)
                 self._cached_bytes -= dropped.pixels.nbytes
 
     def _address(self, url: str, task_id: int, *, source: str) -> str:
@@ -226,7 +225,8 @@ class ImageStore:
                 if from_label_studio
                 else pin_host(address, private=self._settings.image_hosts_private, source=source)
             )
-            request = self._client.stream(
+            client = self._client if from_label_studio else self._pinned_client
+            request = client.stream(
                 "GET", target.url, headers=headers | target.headers, extensions=dict(target.extensions)
             )
             with request as response:

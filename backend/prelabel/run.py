@@ -25,7 +25,7 @@ from backend.label_studio.payloads import Task
 from backend.predict.batch import ActiveModel, Outcome
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import WorkerModels
-from backend.queues.lost_jobs import deaths_of
+from backend.queues.lost_jobs import IN_HAND, deaths_of
 from backend.regions.encode import message
 from backend.regions.selection import unknown_labels, unused_classes
 from backend.telemetry.request_ids import request_id, set_request_id
@@ -33,8 +33,6 @@ from backend.telemetry.request_ids import request_id, set_request_id
 logger = logging.getLogger(__name__)
 
 WRITE_TASKS = 8
-# The key in the job's record of the task that is predicted now.
-IN_HAND = "in_hand"
 # Longer than any write in which Label Studio updates only the tasks written.
 SLOW_S = 5.0
 SLOW = (

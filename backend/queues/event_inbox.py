@@ -123,11 +123,16 @@ class Inbox:
         if self._leftovers is None or not self._leftovers.is_file():
             return
         try:
-            for kind, project_id, task_ids in json.loads(self._leftovers.read_text()):
-                self.put(EventWork(kind, project_id, tuple(task_ids)))
+            kept = json.loads(self._leftovers.read_text())
+            work = [EventWork(kind, project_id, tuple(task_ids)) for kind, project_id, task_ids in kept]
             self._leftovers.unlink()
         except (OSError, ValueError, TypeError) as e:
             self._problems.report(f"The events in {self._leftovers} cannot be read, and are not queued: {e}")
+            return
+        # Whatever `MOST` is: these were acknowledged.
+        with self._changed:
+            self._waiting |= dict.fromkeys(work)
+            self._begin()
 
     def _begin(self) -> None:
         # After a fork the thread runs only in the parent process.

@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 # The process's start time and the worker's birth date come from clocks that round differently.
 CLOCK_SLACK_S = 5.0
+# Keys in a job's record: how many of its workers died, and the task that it works on.
 DEATHS = "deaths"
+IN_HAND = "in_hand"
 MAX_DEATHS = 3
 
 
@@ -122,6 +124,9 @@ def put_back_execution(queue: Queue, execution: Execution, *, died: bool = False
         _fail(job, f"Its worker died {deaths} times while it ran, most likely for lack of memory.")
         return False
     job.meta[DEATHS] = deaths
+    if not died:
+        # Its worker was stopped: what it worked on is not to blame.
+        job.meta.pop(IN_HAND, None)
     queue.enqueue_job(job, at_front=True)
     return True
 

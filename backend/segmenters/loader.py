@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from backend.compute.malloc import trim_heap
 from backend.errors import ModelError, ModelLoadingError, first_line
@@ -20,10 +20,11 @@ from backend.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 RETRY_WAIT_S = 300.0
+Load: TypeAlias = Callable[[Settings, Metrics], Segmenter]
 
 
 class SegmenterLoader:
-    """Runs `choose` in the background, again after a failure; callers wait for the first result with a timeout."""
+    """Loads what `choose` chooses in the background, and the better ones later; callers wait with a timeout."""
 
     def __init__(
         self,
@@ -70,67 +71,83 @@ class SegmenterLoader:
             raise ModelLoadingError("The model is still loading. Try again in a few seconds.") from e
 
     def _load(self) -> None:
-        """Loads until nothing fails: another program may leave the GPU's memory, or somebody put the weights there."""
-        known: list[str] | None = None
+        """Loads until the best is loaded: another program may leave the GPU's memory, or somebody put weights there."""
+        better, reported = _candidates(self._settings), set[str]()
         while True:
-            failures: list[str] = []
-            loaded: Future[Segmenter] = Future() if self._future.done() else self._future
-            try:
-                segmenter = choose(self._settings, self._metrics, report=failures.append)
-                # What answers until then is replaced only by something better.
-                if known is None or len(failures) < len(known):
-                    loaded.set_result(segmenter)
-                    self._future = loaded
-            except ModelError as e:
-                failures.append(str(e))
-                if known is None:
-                    loaded.set_exception(e)
-            for failure in set(failures) - set(known or ()):
-                self._report(failure)
-            if not failures:
+            segmenter, failures = _load_best(better, self._metrics, self._settings)
+            for name in failures.keys() - reported:
+                self._report(_explained(self._settings, failures[name]))
+            reported |= failures.keys()
+            if segmenter is not None or not self._future.done():
+                self._replace(segmenter, failures)
+            # Those that come before the loaded one; the others would be loaded for nothing.
+            better = {name: load for name, load in better.items() if name in failures}
+            if not better:
                 return
-            known = failures
             time.sleep(self._retry_wait_s)
 
+    def _replace(self, segmenter: Segmenter | None, failures: Mapping[str, ModelError]) -> None:
+        loaded: Future[Segmenter] = Future() if self._future.done() else self._future
+        try:
+            loaded.set_result(segmenter or _last_resort(self._settings, failures))
+        except ModelError as e:
+            loaded.set_exception(e)
+        self._future = loaded
 
-def choose(settings: Settings, metrics: Metrics, *, report: Callable[[str], object] = logger.warning) -> Segmenter:
+
+def choose(settings: Settings, metrics: Metrics) -> Segmenter:
     """Loads the best segmenter that has weights: SAM 3, else SAM, else the classical one. Logs the choice and why.
-
-    Args:
-        report: gets a sentence about each segmenter that does not load and is passed over.
 
     Raises:
         ModelError: `SEGMENTER` names the segmenter, and it does not load.
     """
-    # Each loader imports its module only when it is called, because SAM imports torch.
-    for name, weights, load in (("sam3", settings.sam3_weights, _load_sam3), ("sam", settings.sam_weights, _load_sam)):
-        if settings.segmenter != name and not (settings.segmenter == "auto" and weights):
-            continue
+    segmenter, failures = _load_best(_candidates(settings), metrics, settings)
+    for failure in failures.values():
+        logger.warning("%s", _explained(settings, failure))
+    return segmenter or _last_resort(settings, failures)
+
+
+def _candidates(settings: Settings) -> dict[str, Load]:
+    """The segmenters to try, best first. Each loader imports its module only when called, because SAM imports torch."""
+    known = (("sam3", settings.sam3_weights, _load_sam3), ("sam", settings.sam_weights, _load_sam))
+    return {
+        name: load
+        for name, weights, load in known
+        if settings.segmenter == name or (settings.segmenter == "auto" and weights)
+    }
+
+
+def _load_best(
+    candidates: Mapping[str, Load], metrics: Metrics, settings: Settings
+) -> tuple[Segmenter | None, dict[str, ModelError]]:
+    """Returns the first that loads, or None, and why those before it do not, such as for lack of GPU memory."""
+    failures: dict[str, ModelError] = {}
+    for name, load in candidates.items():
         try:
-            segmenter = _load_or_explain(name, partial(load, settings, metrics))
+            segmenter = load(settings, metrics)
         except ModelError as e:
-            if settings.segmenter == name:
-                raise
-            report(f"{e} The next best segmenter answers instead.")
-            continue
-        logger.info("Segmenter: %s", segmenter.name)
-        return segmenter
+            failures[name] = e
+        except Exception as e:
+            logger.exception("The segmenter %s does not load", name)
+            trim_heap()
+            failures[name] = ModelError(f"The segmenter '{name}' does not load: {first_line(e)}.")
+        else:
+            logger.info("Segmenter: %s", segmenter.name)
+            return segmenter, failures
+    return None, failures
+
+
+def _last_resort(settings: Settings, failures: Mapping[str, ModelError]) -> Segmenter:
+    if settings.segmenter in failures:
+        raise failures[settings.segmenter]
     from backend.segmenters.classical import ClassicalSegmenter
 
     logger.info("Segmenter: classical. Set SAM3_WEIGHTS or SAM_WEIGHTS to use SAM")
     return ClassicalSegmenter()
 
 
-def _load_or_explain(name: str, load: Callable[[], Segmenter]) -> Segmenter:
-    """Loads; any failure, such as too little GPU memory while it warms up, becomes a `ModelError`."""
-    try:
-        return load()
-    except ModelError:
-        raise
-    except Exception as e:
-        logger.exception("The segmenter %s does not load", name)
-        trim_heap()
-        raise ModelError(f"The segmenter '{name}' does not load: {first_line(e)}.") from e
+def _explained(settings: Settings, failure: ModelError) -> str:
+    return str(failure) if settings.segmenter != "auto" else f"{failure} The next best segmenter answers instead."
 
 
 def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:

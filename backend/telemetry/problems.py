@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -41,6 +42,7 @@ class Problems:
         self._redis = redis
         self._recent: deque[Problem] = deque(maxlen=MAX_STORED)
         self._unsent: deque[Problem] = deque(maxlen=MAX_STORED)
+        self._sending = threading.Lock()
         self._tried_again_at = 0.0
 
     def report(self, text: str, *, project_id: int | None = None, task_id: int | None = None) -> None:
@@ -67,17 +69,22 @@ class Problems:
 
         Otherwise each of many unreadable images would wait for a Redis that hangs, and no answer would be in time.
         """
-        if not self._unsent or time.monotonic() < self._tried_again_at:
-            return
-        # Taken out first, so that no other thread sends them, too.
-        problems = [self._unsent.popleft() for _ in range(len(self._unsent))]
-        try:
-            with self._redis.pipeline() as pipeline:
-                pipeline.lpush(KEY, *(json.dumps(asdict(problem)) for problem in problems))
-                pipeline.ltrim(KEY, 0, MAX_STORED - 1)
-                pipeline.incrby(COUNT_KEY, len(problems))
-                pipeline.execute()
-        except RedisError:
-            logger.debug("Redis does not answer: the problems are in this process only, for now")
-            self._unsent.extendleft(reversed(problems))
-            self._tried_again_at = time.monotonic() + RETRY_WAIT_S
+        # One thread sends; the others wait, and then find nothing to send, or that Redis does not answer.
+        with self._sending:
+            problems = list(self._unsent)
+            if not problems or time.monotonic() < self._tried_again_at:
+                return
+            try:
+                with self._redis.pipeline() as pipeline:
+                    pipeline.lpush(KEY, *(json.dumps(asdict(problem)) for problem in problems))
+                    pipeline.ltrim(KEY, 0, MAX_STORED - 1)
+                    pipeline.incrby(COUNT_KEY, len(problems))
+                    pipeline.execute()
+            except RedisError:
+                logger.debug("Redis does not answer: the problems are in this process only, for now")
+                self._tried_again_at = time.monotonic() + RETRY_WAIT_S
+                return
+            for problem in problems:
+                # It may have been pushed out meanwhile by a hundred others.
+                with suppress(ValueError):
+                    self._unsent.remove(problem)

@@ -50,9 +50,10 @@ PRIVATE_UMASK = 0o077
 def inherited_environment() -> dict[str, str]:
     """What programs inherit from this process; no proxy is asked for what runs on this machine."""
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    for name in ("NO_PROXY", "no_proxy"):
-        environment[name] = ",".join(filter(None, (environment.get(name), LOOPBACK_HOSTS)))
-    return environment
+    # Libraries differ in which of the two they read.
+    given = (environment.get(name) for name in ("NO_PROXY", "no_proxy"))
+    direct = ",".join(dict.fromkeys(filter(None, (*given, LOOPBACK_HOSTS))))
+    return {**environment, "NO_PROXY": direct, "no_proxy": direct}
 
 
 @dataclass(frozen=True)

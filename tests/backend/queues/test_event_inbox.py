@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -152,6 +153,10 @@ def test_what_is_left_at_a_shutdown_is_queued_at_the_next_start(queues: Queues, 
     assert jobs(queues, TRAIN) == [("training.jobs.train", (7, "Start training"))]
     assert jobs(queues, CHECKS) == [("backend.prelabel.jobs.share_out", (7, [3, 4]))]
     assert not kept.exists()
+    # Nor does a full one.
+    kept.write_text(json.dumps([("check", number, []) for number in range(module.MOST + 1)]))
+    Inbox(away, Problems(away.redis), leftovers=kept).close(timeout_s=0.1)
+    assert len(json.loads(kept.read_text())) == module.MOST + 1
     # A damaged file holds up no start.
     kept.write_text("[[1")
     Inbox(queues, Problems(queues.redis), leftovers=kept).close(timeout_s=1)

@@ -17,7 +17,7 @@ from rq import Queue, Retry, Worker
 from rq.executions import Execution
 from rq.job import Job, JobStatus
 
-from backend.queues.lost_jobs import put_back_lost_jobs
+from backend.queues.lost_jobs import DEATHS, IN_HAND, put_back_execution, put_back_lost_jobs
 from backend.queues.worker import ResidentWorker
 from benchmarks.faults.proxy import Proxy
 from launcher.stack.redis_server import redis_url
@@ -187,6 +187,19 @@ def test_a_job_that_kills_every_worker_is_given_up_and_the_next_one_runs(
     assert queue.failed_job_registry.get_job_ids() == [deadly.id]
     result = deadly.latest_result()
     assert result is not None and "died 4 times" in str(result.exc_string)
+
+
+def test_what_a_stopped_worker_had_in_hand_is_not_to_blame(connection: Redis) -> None:
+    queue = Queue("jobs", connection=connection)
+    for died, kept in ((False, {DEATHS: 1}), (True, {DEATHS: 2, IN_HAND: 7})):
+        job = queue.enqueue(kill_worker, meta={DEATHS: 1, IN_HAND: 7})
+        queue.empty()
+        job.save()
+        with connection.pipeline() as pipeline:
+            execution = Execution.create(job, 60, pipeline=pipeline)
+            pipeline.execute()
+        assert put_back_execution(queue, execution, died=died)
+        assert Job.fetch(job.id, connection=connection).get_meta() == kept
 
 
 def forgotten(connection: Redis) -> bool:

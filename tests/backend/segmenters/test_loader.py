@@ -41,12 +41,37 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(sam_weights="sam.pt", data_dir=tmp_path)
 
 
-def test_any_failure_falls_back_and_is_told(attempts: list[bool], settings: Settings) -> None:
-    reported: list[str] = []
-    assert choose(settings, Metrics(), report=reported.append).name == "classical"
-    assert reported == [f"The segmenter 'sam' does not load: {OUT_OF_MEMORY}. The next best segmenter answers instead."]
+def test_any_failure_falls_back_and_is_told(
+    attempts: list[bool], settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert choose(settings, Metrics()).name == "classical"
+    assert (
+        f"The segmenter 'sam' does not load: {OUT_OF_MEMORY}. The next best segmenter answers instead." in caplog.text
+    )
     with pytest.raises(ModelError, match=OUT_OF_MEMORY):
         choose(settings.model_copy(update={"segmenter": "sam"}), Metrics())
+
+
+def test_only_what_is_better_is_tried_again(
+    attempts: list[bool], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second SAM beside the one that answers would take memory on its device."""
+    attempts += [True, True, True]
+    tried: list[int] = []
+
+    def load(*_: Any) -> Sam:
+        tried.append(1)
+        raise RuntimeError(f"{OUT_OF_MEMORY}, {len(tried)} times")
+
+    monkeypatch.setattr(loader, "_load_sam3", load)
+    reported: list[str] = []
+    with_both = settings.model_copy(update={"sam3_weights": "sam3.pt"})
+    loading = SegmenterLoader(with_both, Metrics(), report=reported.append, retry_wait_s=0.01)
+    deadline = time.monotonic() + 30
+    while len(tried) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert loading.name == "sam" and attempts == [True, True] and len(reported) == 1
 
 
 @pytest.mark.parametrize(("segmenter", "before"), [("auto", "classical"), ("sam", "failed")])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -50,3 +52,16 @@ def test_a_redis_that_hangs_is_waited_for_once_and_told_later(
         *(f"Image {number} cannot be read." for number in reversed(range(20))),
     ]
     assert int(redis.get(COUNT_KEY) or 0) == 21
+
+
+def test_each_problem_of_many_threads_is_stored_once(redis_address: str) -> None:
+    redis = Redis.from_url(redis_address)
+    problems, before = Problems(redis), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: problems.report(f"Image {number}"), range(800)))
+    finally:
+        sys.setswitchinterval(before)
+    assert int(redis.get(COUNT_KEY) or 0) == 800
+    assert len({problem.text for problem in problems.recent(100)}) == 100
