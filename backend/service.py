@@ -55,6 +55,7 @@ class Service:
     marks: TaskMarks
     project_status: ProjectStatus
     inbox: Inbox
+    segmenter: SegmenterLoader
     metrics: Metrics
     started_at: float
 
@@ -86,12 +87,14 @@ class Service:
                 connections, segmenter=segmenter, surveys=Surveys(redis), audits=Audits(redis), pace=Pace(redis)
             ),
             inbox=Inbox(connections.queues, connections.problems, leftovers=settings.data_dir / "events.json"),
+            segmenter=segmenter,
             metrics=metrics,
             started_at=time.time(),
         )
 
     def close(self) -> None:
-        """Queues the work of events that still wait, for at most `CLOSE_TIMEOUT_S` seconds; ends encoding ahead."""
+        """Ends loading and encoding ahead; queues the work of waiting events, for at most `CLOSE_TIMEOUT_S` seconds."""
+        self.segmenter.close()
         self.prewarmer.close()
         self.inbox.close(timeout_s=CLOSE_TIMEOUT_S)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -40,6 +39,7 @@ class SegmenterLoader:
         self._report = report
         self._retry_wait_s = retry_wait_s
         self._future: Future[Segmenter] = Future()
+        self._closing = threading.Event()
         threading.Thread(target=self._load, name="load-segmenter", daemon=True).start()
 
     @property
@@ -70,6 +70,10 @@ class SegmenterLoader:
         except FutureTimeout as e:
             raise ModelLoadingError("The model is still loading. Try again in a few seconds.") from e
 
+    def close(self) -> None:
+        """Tries no better segmenter any more."""
+        self._closing.set()
+
     def _load(self) -> None:
         """Loads until the best is loaded: another program may leave the GPU's memory, or somebody put weights there."""
         better, reported = _candidates(self._settings), set[str]()
@@ -82,9 +86,8 @@ class SegmenterLoader:
                 self._replace(segmenter, failures)
             # Those that come before the loaded one; the others would be loaded for nothing.
             better = {name: load for name, load in better.items() if name in failures}
-            if not better:
+            if not better or self._closing.wait(self._retry_wait_s):
                 return
-            time.sleep(self._retry_wait_s)
 
     def _replace(self, segmenter: Segmenter | None, failures: Mapping[str, ModelError]) -> None:
         loaded: Future[Segmenter] = Future() if self._future.done() else self._future

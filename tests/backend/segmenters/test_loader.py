@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,11 @@ def test_only_what_is_better_is_tried_again(
     monkeypatch.setattr(loader, "_load_sam3", load)
     reported: list[str] = []
     with_both = settings.model_copy(update={"sam3_weights": "sam3.pt"})
-    loading = SegmenterLoader(with_both, Metrics(), report=reported.append, retry_wait_s=0.01)
-    deadline = time.monotonic() + 30
-    while len(tried) < 4:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    with closing(SegmenterLoader(with_both, Metrics(), report=reported.append, retry_wait_s=0.01)) as loading:
+        deadline = time.monotonic() + 30
+        while len(tried) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     assert loading.name == "sam" and attempts == [True, True] and len(reported) == 1
 
 
