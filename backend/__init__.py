@@ -13,7 +13,7 @@
 - `compute`: devices, memory, Ultralytics without side effects
 - `storage`: atomic files, and the storage that several machines share
 - `label_studio`: Label Studio's API, JSON and XML
-- `web`: the checks that a request passes before its route
+- `web`: what happens to a request before its route: checks, and the parsing of its body
 - `images`: fetching and decoding a task's image
 - `regions`: masks to regions and back
 - `registry`: model versions and the records stored with each

@@ -12,24 +12,25 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import ValidationError
 from starlette.types import ASGIApp, Lifespan
 
 from backend.errors import DrapeError, OverloadedError
-from backend.label_studio.payloads import PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
+from backend.label_studio.payloads import Payload, PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
 from backend.page.routes import page_routes
 from backend.service import Service
 from backend.settings import Settings
 from backend.telemetry.request_ids import RequestIds
 from backend.web.admission import BATCHES, CLICKS, Lanes
-from backend.web.authentication import LIVE, WEBHOOK, Unauthorized, authenticate, authenticated_routes
+from backend.web.authentication import LIVE, WEBHOOK, Unauthorized, authenticated_routes
 from backend.web.body_limit import BodyLimit
+from backend.web.json_body import json_body
 from backend.web.same_site import require_same_site
 
 logger = logging.getLogger(__name__)
 
 # Label Studio's User-Agent begins so. Its page shows nothing for an error status: it gets the reason in a result.
 LABEL_STUDIO_AGENT = "heartex/"
+PREDICT = "/predict"
 
 
 class _App(FastAPI):
@@ -43,25 +44,17 @@ class _App(FastAPI):
         return RequestIds(BodyLimit(super().build_middleware_stack(), max_bytes=self._max_bytes))
 
 
-# FastAPI cannot derive this part of the OpenAPI document, since `parse_predict_request` reads the body itself.
-PREDICT_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": PredictRequest.body_schema_at(
-                "#/paths/~1predict/post/requestBody/content/application~1json/schema"
-            )
-        }
-    },
-}
+def _documented(body: type[Payload], path: str) -> dict[str, Any]:
+    """The part of the OpenAPI document that FastAPI cannot derive, since `json_body` reads the body itself."""
+    schema = body.body_schema_at(f"#/paths/~1{path[1:]}/post/requestBody/content/application~1json/schema")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-async def parse_predict_request(request: Request) -> PredictRequest:
-    """Parses the body with pydantic alone: in half of FastAPI's time, as a task may carry hundreds of regions."""
-    try:
-        return PredictRequest.read(await request.body())
-    except ValidationError as e:
-        raise RequestValidationError(e.errors()) from e
+async def parse_predict_request(
+    request: Request, body: Annotated[PredictRequest, Depends(json_body(PredictRequest))]
+) -> PredictRequest:
+    """Parses the body, and keeps it: what is drawn is parsed only when it is needed."""
+    return body.keep(await request.body())
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -74,33 +67,34 @@ def create_app(settings: Settings) -> FastAPI:
         await run_sync(service.close)
 
     app = _App(max_bytes=settings.request_max_bytes, lifespan=lifespan)
+    # Every route checks credentials, by its class.
     app.router.route_class = authenticated_routes(settings)
     metrics = service.metrics
     lanes = Lanes(settings, metrics)
     app.state.service = service
-    private = [Depends(authenticate(settings))]
     _handle_errors(app)
 
-    app.include_router(page_routes(service), dependencies=private)
+    app.include_router(page_routes(service, app.router.route_class))
 
-    # Needs no credentials: proxies and health checks call it, and it reveals only that the service runs.
+    # The one that needs no credentials: proxies and health checks call it, and it reveals only that the service runs.
     @app.get(LIVE, status_code=204)
     async def live() -> None:
         """Answers while the service runs."""
 
-    @app.get("/health", dependencies=private)
+    @app.get("/health")
     def health() -> dict[str, Any]:
         """Says that the service runs, and which segmenter answers clicks."""
         return service.health()
 
-    @app.post("/setup", dependencies=private)
+    @app.post("/setup")
     def setup(body: SetupRequest) -> dict[str, Any]:
         """Checks a label config; returns the model version that Label Studio shall show."""
         return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
 
-    # `parse_predict_request` reads bodies of any content type: `require_same_site` must refuse those of other sites.
     @app.post(
-        "/predict", dependencies=[*private, Depends(require_same_site)], openapi_extra={"requestBody": PREDICT_BODY}
+        PREDICT,
+        dependencies=[Depends(require_same_site)],
+        openapi_extra=_documented(PredictRequest, PREDICT),
     )
     async def predict(
         request: Request, body: Annotated[PredictRequest, Depends(parse_predict_request)]
@@ -120,46 +114,51 @@ def create_app(settings: Settings) -> FastAPI:
                 return JSONResponse({"results": [service.explain_refusal(body, str(e))]})
             raise
 
-    @app.post(WEBHOOK, status_code=201, dependencies=[Depends(authenticate(settings, webhook=True))])
-    async def webhook(body: WebhookEvent) -> dict[str, str]:
+    @app.post(
+        WEBHOOK,
+        status_code=201,
+        dependencies=[Depends(require_same_site)],
+        openapi_extra=_documented(WebhookEvent, WEBHOOK),
+    )
+    async def webhook(body: Annotated[WebhookEvent, Depends(json_body(WebhookEvent))]) -> dict[str, str]:
         """Takes an event of Label Studio, queues the work that it calls for, and returns that work's name."""
         # On the event loop where possible: `webhook` never blocks, and a thread would compete with those that compute.
         return {"queued": await run_sync(service.webhook, body) if service.is_slow(body) else service.webhook(body)}
 
-    @app.post("/versions", dependencies=private)
-    @app.get("/versions", dependencies=private)
+    @app.post("/versions")
+    @app.get("/versions")
     def versions(body: VersionsRequest | None = None) -> dict[str, Any]:
         """Names of a project's model versions, oldest first."""
         return {"versions": service.project_status.versions(body.project_id if body else None)}
 
-    @app.get("/status", dependencies=private)
+    @app.get("/status")
     def status() -> dict[str, Any]:
         """Projects with their models, queues, jobs with their progress, and the last problems."""
         return service.status()
 
-    @app.get("/job_status", dependencies=private)
-    @app.post("/job_status", dependencies=private)
+    @app.get("/job_status")
+    @app.post("/job_status")
     def job_status() -> dict[str, Any]:
         """The queues alone, as `GET /status` has them."""
         return service.status()["queues"]  # type: ignore[no-any-return]
 
-    @app.post("/validate", dependencies=private)
+    @app.post("/validate")
     def validate(body: SetupRequest) -> dict[str, str]:
         """Checks a label config."""
         service.setup(project_id=body.project_id, label_config=body.schema_)
         return {"status": "ok"}
 
-    @app.post("/duplicate_model", dependencies=private)
+    @app.post("/duplicate_model")
     def duplicate_model() -> dict[str, str]:
         """Does nothing: a copied project starts without a model."""
         return {"status": "ok", "detail": "Models are not copied: a copied project starts without a model."}
 
-    @app.post("/delete", dependencies=private)
+    @app.post("/delete")
     def delete() -> dict[str, str]:
         """Does nothing: model versions are kept."""
         return {"status": "ok", "detail": "Model versions are kept. Delete their folder to remove them."}
 
-    @app.get("/metrics", dependencies=private)
+    @app.get("/metrics")
     def prometheus() -> Response:
         """Metrics in Prometheus' form."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

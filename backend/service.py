@@ -215,7 +215,7 @@ class Service:
         # Each counted name takes memory, so all unknown actions share one.
         self.metrics.webhooks.labels(action=event.action if event.action in ACTIONS else "other").inc()
         if event.action == "TASKS_CREATED":
-            work = EventWork("prelabel", project_id, tuple(task.id for task in event.tasks))
+            work = EventWork("prelabel", project_id, tuple(event.task_ids))
         elif event.action == "START_TRAINING":
             work = EventWork("train", project_id)
         elif event.action in ANNOTATION_ACTIONS and not self._is_auto_accepted(event):

@@ -32,6 +32,11 @@ class Payload(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    @classmethod
+    def body_schema_at(cls, location: str) -> dict[str, Any]:
+        """The JSON schema of the body, for an OpenAPI document that holds it at `location`."""
+        return cls.model_json_schema(ref_template=f"{location}/$defs/{{model}}")
+
 
 class Task(Payload):
     """One task; `data` maps the label config's data keys to addresses and texts."""
@@ -76,14 +81,12 @@ class PredictRequest(Payload):
         Raises:
             pydantic.ValidationError: the body holds no such request.
         """
-        request = cls.model_validate_json(body)
-        request._body = body
-        return request
+        return cls.model_validate_json(body).keep(body)
 
-    @classmethod
-    def body_schema_at(cls, location: str) -> dict[str, Any]:
-        """The JSON schema of the body, for an OpenAPI document that holds it at `location`."""
-        return cls.model_json_schema(ref_template=f"{location}/$defs/{{model}}")
+    def keep(self, body: bytes) -> PredictRequest:
+        """Keeps the JSON body that the request was parsed from, for `drawn`; returns the request."""
+        self._body = body
+        return self
 
     def drawn(self) -> DrawnRegions:
         """What is drawn in the first task. Parsed on demand: it may be hundreds of regions that most answers ignore."""
@@ -116,12 +119,20 @@ class WebhookProject(Payload):
     id: Number
 
 
+def _id_of_task(task: Any) -> Any:
+    return task.get("id") if isinstance(task, dict) else task
+
+
+TaskId = Annotated[Number, BeforeValidator(_id_of_task, json_schema_input_type=dict[str, Any])]
+
+
 class WebhookEvent(Payload):
     """`POST /webhook`, read only as a hint that something changed: Label Studio is then asked for the facts."""
 
     action: str
     project: WebhookProject
-    tasks: list[Task] = Field(default_factory=list)
+    # The ids alone: an import has tens of thousands of tasks.
+    task_ids: list[TaskId] = Field(default_factory=list, alias="tasks")
     annotation: dict[str, Any] | None = None
 
     @property

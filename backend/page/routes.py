@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 
 from backend.connections import promote_and_prelabel
 from backend.errors import NotFoundError
@@ -36,9 +37,9 @@ REPORT_POLICY = (
 )
 
 
-def page_routes(service: Service) -> APIRouter:
-    """Returns the routes, without authentication, which the application adds."""
-    routes, page = APIRouter(), StatusPage()
+def page_routes(service: Service, route_class: type[APIRoute]) -> APIRouter:
+    """Returns the routes; their class checks credentials."""
+    routes, page = APIRouter(route_class=route_class), StatusPage()
     button = [Depends(require_same_site)]
     registry, queues = service.connections.registry, service.connections.queues
 

@@ -9,7 +9,8 @@ from fastapi import Request
 from backend.errors import ForbiddenError
 
 
-def require_same_site(request: Request) -> None:
+# Asynchronous, so that it needs no thread: a flood of requests takes all threads.
+async def require_same_site(request: Request) -> None:
     """Refuses requests from other sites' pages: browsers add their stored credentials to any request to this host.
 
     Raises:

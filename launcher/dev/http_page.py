@@ -51,7 +51,7 @@ def http_page() -> str:
     """The page as Markdown: a row for each route and method, in the order of the application."""
     openapi = document()
     rows = [
-        f"| `{method.upper()} {path}` | {'' if operation.get('security') else 'yes'} | "
+        f"| `{method.upper()} {path}` | {'yes' if path == LIVE else ''} | "
         f"{', '.join(f'`{name}`' for name in _parameters(operation, openapi))} | "
         f"{' '.join(operation.get('description', '').split())} |"
         for path, methods in openapi["paths"].items()

@@ -119,14 +119,14 @@ def test_afterwards_it_still_tells_how_it_is(running: Served, capsys: pytest.Cap
 SPOILED = [
     ("/predict", {"tasks": [], "project": 10**4000, "label_config": CONFIG}, 422),
     ("/versions", {"project": "9" * 4000}, 422),
-    ("/webhook", {"action": "\ud800", "project": {"id": 1}}, 201),
+    ("/webhook", {"action": "\ud800", "project": {"id": 1}}, 422),
     ("/webhook", {"action": "ANNOTATION_CREATED", "project": {"id": 1}, "annotation": {"result": "abc"}}, 201),
     (
         "/webhook",
         {"action": "ANNOTATION_CREATED", "project": {"id": 1}, "annotation": {"result": [{"meta": "x"}]}},
         201,
     ),
-    ("/webhook", b'{"action": "?", "project": {"id": 1}, "annotation": ' + b'{"a":' * 900 + b"1" + b"}" * 901, 201),
+    ("/webhook", b'{"action": "?", "project": {"id": 1}, "annotation": ' + b'{"a":' * 900 + b"1" + b"}" * 901, 422),
     ("/predict", {"tasks": [{"id": 1, "data": {}}], "label_config": CONFIG, "params": {"context": {"result": 5}}}, 200),
     ("/setup", b"[" * 100_000, 400),
     ("/predict", b"[" * 100_000, 422),
