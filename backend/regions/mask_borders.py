@@ -43,11 +43,6 @@ class Border:
         y = np.repeat(np.where(self.up, self.row, self.row + 1), count)
         return np.stack([x, y], axis=1)
 
-    def surrounds(self, other: Border) -> bool:
-        """Returns whether the other border, which must not cross this one, lies inside it."""
-        # The other is inside if an odd number of this border's edges are left of the other's first edge, on its row.
-        return bool(np.count_nonzero((self.row == other.row[0]) & (self.x <= other.x[0])) % 2)
-
     def ring(self) -> shapely.LinearRing:
         """Returns the border as a Shapely ring, in pixels, prepared for many distance measurements."""
         ring = shapely.LinearRing(self.corners())
@@ -72,6 +67,24 @@ def trace(mask: Mask) -> list[Border]:
     areas = np.add.reduceat(np.where(up, -x, x), begins).tolist()
     spans = zip(begins, [*begins[1:], len(walk)], areas, strict=True)
     return [Border(x[first:last], row[first:last], up[first:last], area) for first, last, area in spans]
+
+
+def surrounding(inner: Sequence[Border], outer: Sequence[Border]) -> list[list[Border]]:
+    """Returns, for each inner border, the outer borders that it lies inside; no two of all these may cross."""
+    if not inner or not outer:
+        return [[] for _ in inner]
+    row, x = (np.concatenate([getattr(border, name) for border in outer]) for name in ("row", "x"))
+    owner = np.repeat(np.arange(len(outer)), [len(border.row) for border in outer])
+    order = np.lexsort((x, row))
+    row, x, owner = row[order], x[order], owner[order]
+    found = []
+    for border in inner:
+        # It is inside if an odd number of the outer border's edges are left of its first edge, on that edge's row.
+        first, last = np.searchsorted(row, (border.row[0], border.row[0] + 1))
+        last = first + np.searchsorted(x[first:last], border.x[0], side="right")
+        number, count = np.unique(owner[first:last], return_counts=True)
+        found.append([outer[i] for i in number[count % 2 == 1]])
+    return found
 
 
 def split_specks(borders: Sequence[Border], *, speck_px: float) -> tuple[list[Border], list[Border]]:

@@ -20,6 +20,7 @@ from backend.regions.mask_borders import (
     fill,
     remove_borders,
     split_specks,
+    surrounding,
     trace,
 )
 
@@ -103,15 +104,16 @@ def decimals(size_wh: tuple[int, int]) -> int:
 def _sort_holes(borders: Sequence[Border]) -> tuple[list[Border], list[Border], list[tuple[Border, Border]]]:
     """Returns the remaining parts, the small holes to fill, and the large holes, each with the part around it."""
     parts = [border for border in borders if border.area_px > 0]
+    holes = [border for border in borders if border.area_px < 0]
     filled, large = [], []
-    for hole in (border for border in borders if border.area_px < 0):
-        around = min((part for part in parts if part.surrounds(hole)), key=lambda part: part.area_px)
+    for hole, outer in zip(holes, surrounding(holes, parts), strict=True):
+        around = min(outer, key=lambda part: part.area_px)
         if -hole.area_px >= HOLE_SHARE * around.area_px:
             large.append((hole, around))
         else:
             filled.append(hole)
     # A part inside a filled hole is not a part any more.
-    parts = [part for part in parts if not any(hole.surrounds(part) for hole in filled)]
+    parts = [part for part, outer in zip(parts, surrounding(parts, filled), strict=True) if not outer]
     return parts, filled, large
 
 

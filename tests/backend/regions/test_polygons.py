@@ -149,7 +149,6 @@ def test_an_empty_mask_has_no_outline() -> None:
     assert mask_to_outlines(np.zeros((5, 9), bool), DEFAULT) == []
 
 
-@pytest.mark.slow
 def test_of_a_mask_that_is_all_noise_only_the_largest_parts_are_drawn() -> None:
     mask = np.random.default_rng(0).random((300, 400)) < 0.5
     outlines = mask_to_outlines(mask, Outlining(speck_percent=0))
