@@ -56,8 +56,15 @@ hypothesis_settings.load_profile("test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those with real services, then the browser: what is broken shows early."""
-    items.sort(key=lambda item: 2 * ("browser" in item.keywords) + ("services" in item.keywords))
+    """Fast tests first, then those with real services, then the browser: what is broken shows early.
+
+    Those that need Label Studio come after the other services, because it starts meanwhile.
+    """
+    items.sort(key=lambda item: ("browser" in item.keywords, "services" in item.keywords, needs_label_studio(item)))
+
+
+def needs_label_studio(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "label_studio" in item.fixturenames
 
 
 @pytest.fixture(autouse=True)
@@ -168,28 +175,52 @@ class Studio:
         set_password(database, email=EMAIL, password=password)
 
 
-@pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A real Label Studio with an account and its token."""
+@dataclass(frozen=True)
+class _StartedStudio:
+    """A Label Studio that may not answer yet."""
+
+    supervisor: Supervisor
+    folder: Path
+    url: str
+    password: str
+    secrets: Secrets
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_label_studio(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[_StartedStudio | None]:
+    """A Label Studio that makes its tables, for half a minute, while tests run that do not need it; None if none do."""
+    if not any(map(needs_label_studio, request.session.items)):
+        yield None
+        return
     folder = tmp_path_factory.mktemp("label-studio")
-    files = folder / "files"
-    files.mkdir()
-    supervisor, port = Supervisor(folder / "logs"), free_port()
-    url = f"http://127.0.0.1:{port}"
-    secrets = Secrets(folder / "secrets")
+    (folder / "files").mkdir()
+    supervisor, port, secrets = Supervisor(folder / "logs"), free_port(), Secrets(folder / "secrets")
     password = secrets.make("password")
-    program = studio_program(folder / "data", venv=STUDIO_VENV, port=port, password=password, files_root=files)
+    program = studio_program(
+        folder / "data", venv=STUDIO_VENV, port=port, password=password, files_root=folder / "files"
+    )
     # By itself it gives a backend a second to answer, in which a busy machine may do nothing at all.
     patient = dict.fromkeys(("ML_CONNECTION_TIMEOUT", "ML_TIMEOUT_HEALTH", "ML_TIMEOUT_SETUP", "WEBHOOK_TIMEOUT"), "30")
     supervisor.start(replace(program, environment={**program.environment, **patient}))
     try:
-        supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
-        as_new = folder / "as-new.sqlite3"
-        SqliteDatabase(folder / "data" / "label_studio.sqlite3").save(as_new)
-        token = personal_access_token(url, password=password, secrets=secrets)
-        yield Studio(url, token, EMAIL, password, files, as_new)
+        yield _StartedStudio(supervisor, folder, f"http://127.0.0.1:{port}", password, secrets)
     finally:
         supervisor.stop()
+
+
+@pytest.fixture(scope="session")
+def label_studio(started_label_studio: _StartedStudio | None) -> Studio:
+    """A real Label Studio with an account and its token."""
+    started = started_label_studio
+    assert started is not None
+    folder, url, password = started.folder, started.url, started.password
+    started.supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
+    as_new = folder / "as-new.sqlite3"
+    SqliteDatabase(folder / "data" / "label_studio.sqlite3").save(as_new)
+    token = personal_access_token(url, password=password, secrets=started.secrets)
+    return Studio(url, token, EMAIL, password, folder / "files", as_new)
 
 
 @pytest.fixture(scope="session")

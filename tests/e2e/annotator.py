@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import FloatRect, Page, Response, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, Response, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM_FLAGS = [
@@ -142,13 +142,27 @@ class Annotator:
 
 
 @contextmanager
-def browser_page(chromium: str, *, any_certificate: bool = False) -> Iterator[Page]:
-    """A page of a fresh headless Chromium profile; it trusts the system's certificates, or `any_certificate`."""
+def running_browser(chromium: str) -> Iterator[Browser]:
+    """A headless Chromium, for as long as the block lasts."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000}, ignore_https_errors=any_certificate)
-        page.set_default_timeout(PATIENCE_MS)
         try:
-            yield page
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def fresh_page(browser: Browser, *, any_certificate: bool = False) -> Iterator[Page]:
+    """A page of a profile of its own; it trusts the system's certificates, or `any_certificate`."""
+    with browser.new_context(viewport={"width": 1500, "height": 1000}, ignore_https_errors=any_certificate) as profile:
+        page = profile.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
+
+
+@contextmanager
+def browser_page(chromium: str, *, any_certificate: bool = False) -> Iterator[Page]:
+    """A page of a Chromium that runs as long as the block lasts."""
+    with running_browser(chromium) as browser, fresh_page(browser, any_certificate=any_certificate) as page:
+        yield page

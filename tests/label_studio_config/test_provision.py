@@ -165,8 +165,12 @@ def test_the_labels_of_a_project_that_is_there_are_left_alone(
 
 @pytest.mark.services
 def test_what_cannot_be_connected_is_said_in_words(
-    client: LabelStudio, label_studio: Studio, answering: tuple[Backend, list[tuple[str, dict[str, str], bytes]]]
+    client: LabelStudio,
+    label_studio: Studio,
+    answering: tuple[Backend, list[tuple[str, dict[str, str], bytes]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(provision, "RETRY_WAIT_S", 0.01)
     backend, _ = answering
     with_text = '<View><Text name="t" value="$t"/><Choices name="c" toName="t"><Choice value="x"/></Choices></View>'
     project_id = ensure_project(client, title="Words", label_config=with_text)

@@ -137,7 +137,12 @@ def test_prune_spares_what_works_and_where_it_came_from(registry: Registry, vers
     assert not any(entry.name.startswith(".gone") for entry in (registry.root / str(PROJECT)).iterdir())
 
 
-def test_export_gives_a_model_that_was_compared(registry: Registry, starter: Path, tmp_path: Path) -> None:
+def test_export_gives_a_model_that_was_compared(
+    registry: Registry, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How fast it is does not matter here.
+    monkeypatch.setattr("training.model_export.compare.WARM_UP", 1)
+    monkeypatch.setattr("training.model_export.compare.ROUNDS", 2)
     with pytest.raises(LauncherError, match="no model yet"):
         drape("export", "--format", "openvino")
     version = registry.add(

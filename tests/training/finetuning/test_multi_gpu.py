@@ -15,62 +15,17 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from torch import distributed, nn
-from ultralytics.utils import LOCAL_RANK, RANK
-from ultralytics.utils.torch_utils import strip_optimizer
 
 from backend.errors import ModelError
 from backend.settings import Settings
 from tests.conftest import ROOT
 from tests.training.dataset.test_build import approved, build
+from tests.training.finetuning.trainers_on_cpu import Endless, OnCpu, OutOfMemory
 from training.dataset.build import Dataset
 from training.finetuning.finetune import finetune
-from training.finetuning.multi_gpu import MultiGpuTrainer
 from training.finetuning.progress import TrainingProgress
 
 pytestmark = pytest.mark.slow
-
-
-class OnCpu(MultiGpuTrainer):
-    """Ultralytics offers no second process on a CPU: here it is told of two, and joins them by gloo."""
-
-    def __init__(self, *given: Any, overrides: dict[str, Any], **named: Any) -> None:
-        super().__init__(*given, overrides={**overrides, "device": "cpu"}, **named)
-        self.world_size, self.ddp = 2, LOCAL_RANK == -1
-
-    def _setup_ddp(self) -> None:
-        distributed.init_process_group("gloo", rank=RANK, world_size=2)
-
-    def _setup_train(self) -> None:
-        whole = nn.parallel.DistributedDataParallel
-
-        def joined(model: nn.Module, *, device_ids: Any, **named: Any) -> nn.Module:
-            return whole(model, **named)
-
-        nn.parallel.DistributedDataParallel = joined  # type: ignore[assignment, misc]
-        super()._setup_train()
-
-    def final_eval(self) -> None:
-        # Without its last look at the held-out images, before which it asks CUDA where it is.
-        if RANK == 0:
-            strip_optimizer(self.best)
-
-
-class OutOfMemory(OnCpu):
-    """Fails in one of its processes as a GPU does, while more than two images are asked for."""
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
-        if RANK == 1 and self.batch_size > 2:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
-
-
-class Endless(OnCpu):
-    """Its fourth epoch does not end by itself."""
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
-        self.add_callback("on_train_epoch_start", lambda trainer: time.sleep(600) if trainer.epoch == 3 else None)
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +66,14 @@ def test_a_training_that_is_interrupted_goes_on_after_its_last_whole_epoch(
 
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, starter, tmp_path / "run", interrupt, train_epochs=6)
+        train(dataset, starter, tmp_path / "run", interrupt, train_epochs=4)
     assert set(psutil.Process().children(recursive=True)) <= before
     monkeypatch.setattr("training.finetuning.multi_gpu.MultiGpuTrainer", OnCpu)
     told: list[TrainingProgress] = []
-    result = train(dataset, starter, tmp_path / "run", told.append, train_epochs=6)
+    result = train(dataset, starter, tmp_path / "run", told.append, train_epochs=4)
     epochs = [one.epoch for one in told]
-    assert 1 < epochs[0] and epochs == list(range(epochs[0], 7))
-    assert len(result.curves.splitlines()) == 7
+    assert 1 < epochs[0] and epochs == list(range(epochs[0], 5))
+    assert len(result.curves.splitlines()) == 5
 
 
 def test_memory_that_is_too_small_in_one_process_halves_the_batch(
@@ -139,7 +94,8 @@ LONG = """
 import json, sys
 from pathlib import Path
 import training.finetuning.multi_gpu
-from tests.training.finetuning.test_multi_gpu import OnCpu, train
+from tests.training.finetuning.test_multi_gpu import train
+from tests.training.finetuning.trainers_on_cpu import OnCpu
 from training.dataset.build import Dataset
 from training.dataset.manifest import read_manifest
 
