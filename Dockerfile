@@ -25,7 +25,7 @@ USER drape
 # Weights that Ultralytics downloads land in the working directory. Libraries write beside the home directory, of which
 # nothing need be kept.
 WORKDIR /data
-ENV DATA_DIR=/data HOST=0.0.0.0 PORT=9090 HOME=/tmp YOLO_CONFIG_DIR=/data PYTHONUNBUFFERED=1
+ENV DATA_DIR=/data HOST=0.0.0.0 PORT=9090 HOME=/tmp PYTHONUNBUFFERED=1
 VOLUME /data
 EXPOSE 9090
 ENTRYPOINT ["drape"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import typer
 
 from backend.errors import DrapeError
 from launcher.commands import backup, data, models, project, run
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
+from launcher.stack.library_folders import library_folders
+from launcher.stack.saved_settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="An annotation flywheel for Label Studio.")
 app.add_typer(models.app, name="models")
@@ -28,6 +33,15 @@ app.command()(project.embed)
 app.command(name="export")(data.export_garments)
 app.command()(project.evaluate)
 app.command()(project.train)
+
+
+@app.callback()
+def keep_home_clean() -> None:
+    """Has libraries keep their own settings in the data directory; runs before every command, and its imports."""
+    # A command that needs the settings says what is wrong with them.
+    with suppress(LauncherError):
+        for name, folder in library_folders(read_settings().data_dir).items():
+            os.environ.setdefault(name, folder)
 
 
 def main() -> None:

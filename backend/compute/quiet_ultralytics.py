@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ def quiet_ultralytics() -> Any:
 
     The settings are changed in memory only: the user's own Ultralytics settings file stays as it is.
     """
+    # Ultralytics exports with OpenVINO, see `quiet_openvino`.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import torch
     import ultralytics
     from ultralytics import utils

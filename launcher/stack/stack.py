@@ -36,6 +36,7 @@ from label_studio_config.uploads import ensure_uploaded
 from launcher.errors import LauncherError
 from launcher.stack.health import backend_answers
 from launcher.stack.label_studio_server import EMAIL, personal_access_token, studio_answers, studio_program
+from launcher.stack.library_folders import library_folders
 from launcher.stack.redis_server import check_redis, redis_answers, redis_program, redis_url
 from launcher.stack.saved_settings import save_settings
 from launcher.stack.secret_files import Secrets
@@ -328,12 +329,11 @@ def child_environment(settings: Settings) -> dict[str, str]:
     variables["PREDICT_DEADLINE"] = variables.pop("PREDICT_DEADLINE_S")
     # The credentials and the endpoint of an S3 bucket.
     s3 = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    # Ultralytics stores its own settings in this folder, not in the user's home.
     return {
         **inherited_environment(),
         **s3,
         **variables,
-        "YOLO_CONFIG_DIR": str(settings.data_dir),
+        **library_folders(settings.data_dir),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import openvino as ov
 import torch
-from openvino.preprocess import PrePostProcessor
 
+from backend.compute.quiet_openvino import openvino as ov
 from backend.detector.runtimes.network import GarmentNetwork
 from backend.detector.runtimes.openvino_runtime import OUTPUTS
 from backend.errors import ModelError, first_line
@@ -34,7 +33,7 @@ def export_openvino(network: GarmentNetwork, file: Path) -> None:
             raise ModelError(f"OpenVINO cannot convert the model: {first_line(e)}") from e
     for output, name in zip(model.outputs, OUTPUTS, strict=True):
         output.set_names({name})
-    steps = PrePostProcessor(model)
+    steps = ov.preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().model().set_layout(ov.Layout("NCHW"))
     steps.input().preprocess().convert_element_type(ov.Type.f32).scale(255.0)

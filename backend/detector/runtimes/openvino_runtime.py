@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 
+from backend.compute.quiet_openvino import openvino as ov
 from backend.detector.runtimes.base import Outputs, Precision
 from backend.domain import Pixels
 from backend.errors import ModelError, first_line
