@@ -11,7 +11,6 @@ from redis.exceptions import AuthenticationError, RedisError
 from rq.cron import CronScheduler
 
 from backend.errors import QueueError, first_line
-from backend.queues.lost_jobs import is_dead
 from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN
 from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
@@ -89,9 +88,9 @@ def _check_server(address: str, info: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _check_workers(connection: Redis) -> Iterator[Finding]:
-    alive = [worker for worker in workers_of(connection) if not is_dead(worker)]
+    workers = workers_of(connection)
     for queue in QUEUES:
-        count = sum(queue in worker.queue_names() for worker in alive)
+        count = sum(queue in worker.queue_names() for worker in workers)
         waiting = connection.llen(f"rq:queue:{queue}")
         name = f"workers: {queue}"
         if count:
