@@ -35,6 +35,8 @@ def embed(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     backlog = connections.queues.encoding(project_id)
     segmenter = models.batch.segmenter()
     if not isinstance(segmenter, ImageEncoder):
+        # The project's other tasks would fail in the same way.
+        backlog.drop()
         raise ModelError(f"The segmenter '{segmenter.name}' encodes no images: set SAM3_WEIGHTS or SAM_WEIGHTS.")
     backlog.queue_next()
     label_studio, images = connections.label_studio, models.batch.images

@@ -29,7 +29,13 @@ RUN_FIELDS = frozenset({"started_at", "ended_at", "last_heartbeat", "worker_name
 
 
 def read_state(redis: Redis) -> Iterator[str]:
-    """Yields a line of JSON for each job and each key: first the jobs, in the order in which they should run."""
+    """Yields a line of JSON for each key and each job, the jobs in the order in which they should run.
+
+    Keys come first: a task that moves from a backlog to a job meanwhile is then in both, which does no harm.
+    """
+    for key in redis.scan_iter(KEY_PATTERN):
+        if redis.ttl(key) == -1 and (record := _read_key(redis, key))["value"]:
+            yield json.dumps({"key": as_text(key), **record})
     for queue, job_id in _open_ids(redis):
         fields = redis.hgetall(Job.key_for(job_id))
         # A job that ended meanwhile must not run again.
@@ -37,9 +43,6 @@ def read_state(redis: Redis) -> Iterator[str]:
             encoded = {as_text(name): _encode(value) for name, value in fields.items()}
             stored = {name: value for name, value in encoded.items() if name not in RUN_FIELDS}
             yield json.dumps({"queue": queue, "job": job_id, "fields": stored})
-    for key in redis.scan_iter(KEY_PATTERN):
-        if redis.ttl(key) == -1:
-            yield json.dumps({"key": as_text(key), **_read_key(redis, key)})
 
 
 def write_state(redis: Redis, lines: Iterable[str]) -> int:
@@ -117,9 +120,12 @@ def _read_key(redis: Redis, key: bytes) -> dict[str, Any]:
         case "set":
             value = list(map(_encode, redis.smembers(key)))
         case "zset":
-            value = [[_encode(item), redis.zscore(key, item)] for item in redis.zrange(key, 0, -1)]
+            value = [[_encode(item), score] for item, score in redis.zscan_iter(key)]
         case "string":
             value = _encode(redis.get(key) or b"")
+        case "none":
+            # Somebody has removed it meanwhile.
+            value = None
         case _:
             raise ValueError(f"A backup cannot hold the Redis type '{kind}' of the key {as_text(key)}.")
     return {"kind": kind, "value": value}
