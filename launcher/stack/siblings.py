@@ -29,6 +29,6 @@ def run_all(commands: Sequence[Sequence[str]]) -> None:
     while all(process.poll() is None for process in processes):
         time.sleep(POLL_S)
     stop()
-    failed = [process.args for process in processes if process.wait() != 0]
+    failed = [" ".join(command) for command, process in zip(commands, processes, strict=True) if process.wait() != 0]
     if failed:
-        raise LauncherError(f"{' '.join(map(str, failed[0]))} did not end well; see its log.")
+        raise LauncherError(f"{failed[0]} did not end well; see its log.")
