@@ -82,5 +82,4 @@ def test_what_is_written_is_what_was_read(redis_address: str) -> None:
         f"{TRAIN}-{project}" for project in range(3)
     }
     assert waiting_tasks(queues.redis, "embed") == {str(project): 99 for project in range(3)}
-    assert sorted(read_state(queues.redis)) == before
     queues.redis.close()
