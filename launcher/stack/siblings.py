@@ -16,9 +16,9 @@ def run_all(commands: Sequence[Sequence[str]]) -> None:
     """Runs the commands until one of them ends, or SIGTERM or SIGINT comes; then stops the others.
 
     Raises:
-        LauncherError: one ended with an error, or was killed.
+        LauncherError: the first that ended did so with an error, or was killed.
     """
-    processes = [subprocess.Popen(command) for command in commands]
+    processes: list[subprocess.Popen[bytes]] = []
 
     def stop(*_: object) -> None:
         for process in processes:
@@ -26,9 +26,14 @@ def run_all(commands: Sequence[Sequence[str]]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    for command in commands:
+        processes.append(subprocess.Popen(command))
     while all(process.poll() is None for process in processes):
         time.sleep(POLL_S)
+    first = next(number for number, process in enumerate(processes) if process.returncode is not None)
     stop()
-    failed = [" ".join(command) for command, process in zip(commands, processes, strict=True) if process.wait() != 0]
-    if failed:
-        raise LauncherError(f"{failed[0]} did not end well; see its log.")
+    for process in processes:
+        process.wait()
+    # One that is stopped while it starts does not yet handle the signal.
+    if processes[first].returncode not in (0, -signal.SIGTERM):
+        raise LauncherError(f"`{' '.join(commands[first])}` ended with an error; see the log.")
