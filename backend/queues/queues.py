@@ -203,10 +203,8 @@ class Queues:
                 return False
             # In one transaction: a mark without its job would block later hints. Two jobs do no harm.
             with self.redis.pipeline() as pipeline:
-                # RQ would begin the transaction, which is too late after the mark.
-                pipeline.multi()
-                pipeline.set(mark, 1, ex=HINT_LIFE_S)
                 self._enqueue(CHECKS, function, args, kwargs, timeout_s=CHECK_TIMEOUT_S, pipeline=pipeline)
+                pipeline.set(mark, 1, ex=HINT_LIFE_S)
                 pipeline.execute()
         return True
 

@@ -61,6 +61,8 @@ class _DrapeWorker(BaseWorker):
         """Runs jobs until it is stopped; waits while Redis does not answer."""
         # Without Redis, RQ's own workers end, some in the middle of a job, or do not record that a job is done.
         wait_for_redis(self.connection)
+        # Said at every sign of life.
+        self.log.addFilter(lambda record: "cleaning registries" not in str(record.msg))
         return super().work(*args, **kwargs)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
