@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 from redis import Redis
 from redis.client import Pipeline
@@ -23,6 +24,8 @@ from backend.telemetry.request_ids import request_meta
 
 # Names of all backlogs that hold tasks.
 NAMES_KEY = "drape:backlogs"
+# Tasks in one command: Redis takes none of more than a million words.
+ADDED_AT_ONCE = 100_000
 # How long the counts of done and failed tasks are kept, for the progress bar of the command that asked for them.
 COUNTS_LIFE_S = 24 * 3600
 
@@ -82,8 +85,9 @@ class Backlog:
             held = {task_id for job in self._open_jobs() for task_id in job.args[-1]}
             new = {str(task_id): task_id for task_id in task_ids if task_id not in held}
             pipeline.multi()
+            for first in range(0, len(new), ADDED_AT_ONCE):
+                pipeline.zadd(self._key, dict(islice(new.items(), first, first + ADDED_AT_ONCE)))
             if new:
-                pipeline.zadd(self._key, new)
                 pipeline.sadd(NAMES_KEY, self._work.name)
 
         # A job that takes tasks changes the key, and `add` begins again: none is overlooked on its way.
