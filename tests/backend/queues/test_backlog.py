@@ -94,6 +94,12 @@ def test_projects_take_turns(redis: Redis) -> None:
     assert waiting_tasks(redis, "run") == {"1": 40_000 - 6 * CHUNK}
 
 
+@pytest.mark.slow
+def test_it_takes_more_tasks_than_redis_takes_in_a_command(redis: Redis) -> None:
+    backlog_of(redis, 1).add(range(600_000))
+    assert backlog_of(redis, 1).progress(since=now()).left == 600_000
+
+
 def test_two_workers_share_a_backlog(redis: Redis) -> None:
     backlog_of(redis, 1).add(range(30))
     queue = Queue(PRELABEL, connection=redis)
