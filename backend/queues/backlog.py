@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from typing import cast
 
 from redis import Redis
 from redis.client import Pipeline
@@ -101,7 +102,8 @@ class Backlog:
         def move(pipeline: Pipeline) -> None:
             last = as_text(pipeline.get(self._last_key) or b"")
             status = as_text(pipeline.hget(Job.key_for(last), "status") or b"")
-            task_ids = [int(task_id) for task_id in pipeline.zrange(self._key, 0, self._work.chunk - 1)]
+            members = cast(list[bytes], pipeline.zrange(self._key, 0, self._work.chunk - 1))
+            task_ids = [int(member) for member in members]
             pipeline.multi()
             if not task_ids:
                 pipeline.srem(NAMES_KEY, self._work.name)

@@ -45,8 +45,8 @@ def run(project: int, task_ids: list[int]) -> None:
     backlog.count(done=len(task_ids), failed=0)
 
 
-def work(redis: Redis, **options: int) -> None:
-    SimpleWorker([PRELABEL], connection=redis).work(burst=True, **options)
+def work(redis: Redis, *, max_jobs: int | None = None) -> None:
+    SimpleWorker([PRELABEL], connection=redis).work(burst=True, max_jobs=max_jobs)
 
 
 def queued(redis: Redis) -> list[Job]:
@@ -155,7 +155,7 @@ def test_versions_and_askers_have_backlogs_of_their_own(redis: Redis, redis_addr
     queues.prelabelling(3, version="v2").add([1])
     queues.prelabelling(3, version="v1", asked=True).add([1])
     queues.encoding(3).add([1])
-    assert [(job.func_name.rpartition(".")[2], job.args, job.kwargs) for job in queued(redis)] == [
+    assert [(str(job.func_name).rpartition(".")[2], job.args, job.kwargs) for job in queued(redis)] == [
         ("prelabel", (3, "v1", [1]), {"asked": False}),
         ("prelabel", (3, "v2", [1]), {"asked": False}),
         ("prelabel", (3, "v1", [1]), {"asked": True}),
