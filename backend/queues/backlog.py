@@ -19,7 +19,7 @@ from rq import Queue, Retry
 from rq.job import Job, JobStatus
 from rq.utils import as_text
 
-from backend.queues.job_records import KEEP_FAILURE_S, RETRIES, failure_reason, open_ids, tasks_left
+from backend.queues.job_records import KEEP_FAILURE_S, KEEP_RESULT_S, RETRIES, failure_reason, open_ids, tasks_left
 from backend.queues.redis_connection import redis_errors
 from backend.telemetry.request_ids import request_meta
 
@@ -151,7 +151,7 @@ class Backlog:
             kwargs=dict(self._work.kwargs),
             job_id=f"{self._work.name.partition(':')[0]}-{secrets.token_hex(8)}",
             job_timeout=self._work.timeout_s,
-            result_ttl=0,
+            result_ttl=KEEP_RESULT_S,
             failure_ttl=KEEP_FAILURE_S,
             retry=Retry(max=RETRIES),
             meta=request_meta(),

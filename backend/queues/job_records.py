@@ -8,6 +8,8 @@ from rq.job import Job, JobStatus
 
 # How often a job is retried whose worker died: a job that kills every worker must not be retried for ever.
 RETRIES = 3
+# Not 0: RQ would then delete the job, and fails to where an earlier run's record has expired.
+KEEP_RESULT_S = 60
 KEEP_FAILURE_S = 7 * 24 * 3600
 OPEN_STATES = frozenset({JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED})
 

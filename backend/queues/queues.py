@@ -19,7 +19,7 @@ from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 
 from backend.queues.backlog import Backlog, Work
-from backend.queues.job_records import KEEP_FAILURE_S, OPEN_STATES, RETRIES, remove_ended
+from backend.queues.job_records import KEEP_FAILURE_S, KEEP_RESULT_S, OPEN_STATES, RETRIES, remove_ended
 from backend.queues.redis_connection import ANSWER_S, REDIS_PATIENCE_S, redis_errors
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_meta
@@ -225,7 +225,7 @@ class Queues:
             kwargs=dict(kwargs or {}),
             job_id=f"{function.rpartition('.')[2]}-{args[0]}-{secrets.token_hex(8)}",
             job_timeout=timeout_s,
-            result_ttl=0,
+            result_ttl=KEEP_RESULT_S,
             failure_ttl=KEEP_FAILURE_S,
             retry=Retry(max=RETRIES),
             meta=request_meta(),

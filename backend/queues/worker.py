@@ -43,6 +43,8 @@ class _DrapeWorker(BaseWorker):
     RQ's own workers wait for the job until the stop timeout kills both; the job would then lose one of its retries.
     """
 
+    log_result_lifespan = False
+
     def __init__(self, queue: str, *, connection: Redis, lost_after_s: int) -> None:
         """`lost_after_s` is the time without a sign of life after which others run the worker's job."""
         self._lost_after_s = lost_after_s
