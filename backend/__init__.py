@@ -21,7 +21,7 @@
 - `detector`: YOLO11-seg over whole images
 - `auto_accept`: which predictions are accepted without a person
 - `predict`: the answers of `/predict`
-- `queues`: Redis and RQ: jobs, turns, claims, workers, timer
+- `queues`: Redis and RQ: jobs, backlogs, workers, timer
 - `prelabel`: the jobs that pre-annotate
 - `status`: the state of each project
 - `page`: the status page

@@ -198,7 +198,7 @@ class Service:
     def _queue_late(self, project_id: int, task_ids: list[int]) -> None:
         try:
             champion = self.connections.registry.champion(project_id)
-            self.connections.queues.enqueue_prelabel(project_id, task_ids, version=champion.name if champion else "")
+            self.connections.queues.prelabelling(project_id, version=champion.name if champion else "").add(task_ids)
         except QueueError as e:
             self.connections.problems.report(
                 f"{len(task_ids)} tasks did not fit into the time limit and could not be queued: {e}",

@@ -128,6 +128,9 @@ class Settings(InstallationSettings):
         description="Seconds between two counts of approved labels, and between two searches for images without "
         "predictions, in case a webhook was lost.",
     )
+    worker_lost_after_s: int = Field(
+        30, ge=3, description="Seconds without a sign of life after which another worker runs the job of a worker."
+    )
     hard_example_weight: float = Field(
         3.0,
         ge=1,

@@ -15,7 +15,8 @@ from rq import Queue
 from backend.detector.detector_pool import load_detector
 from backend.errors import DrapeError
 from backend.label_studio.client import LabelStudio
-from backend.queues.job_claims import claimed_ids
+from backend.queues.backlog import waiting_tasks
+from backend.queues.job_records import open_ids
 from backend.queues.queues import QUEUES, Queues
 from backend.registry.registry import Registry, Version, check_weights
 from backend.settings import Settings
@@ -54,11 +55,7 @@ class Invariants:
 
     def _busy(self) -> bool:
         try:
-            queues = [Queue(name, connection=self._redis) for name in self._queues]
-            return any(
-                len(queue) or claimed_ids(queue) or queue.started_job_registry.get_job_ids(cleanup=False)
-                for queue in queues
-            )
+            return any(open_ids(Queue(name, connection=self._redis)) for name in self._queues)
         except RedisError:
             return True
 
@@ -133,6 +130,9 @@ class Invariants:
             failed = Queue(name, connection=self._redis).failed_job_registry.get_job_ids(cleanup=False)
             if failed:
                 yield f"Jobs of the queue {name} failed: {', '.join(failed[:5])}."
+        left = sum(waiting_tasks(self._redis, "prelabel").values())
+        if left:
+            yield f"{left} tasks wait for pre-annotation, and no job is queued for them."
 
 
 def unfinished_files(folder: Path) -> Iterator[str]:

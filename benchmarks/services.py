@@ -16,6 +16,7 @@ from rq import Queue, Worker
 
 from backend.errors import ModelError
 from backend.label_studio.client import LabelStudio
+from backend.queues.job_records import open_ids
 from backend.queues.queues import CHECKS, PRELABEL, Queues
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
@@ -80,16 +81,16 @@ def starter_version(settings: Settings, project_id: int, *, image_size_px: int) 
 
 @contextmanager
 def workers(settings: Settings, cores: Sequence[set[int]]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """One `drape worker` for each set of cores, which it is bound to, once all of them listen."""
-    command = [sys.executable, "-m", "launcher.cli", "worker", "--queue", CHECKS, "--queue", PRELABEL]
+    """A worker that pre-annotates for each set of cores, which it is bound to; one more counts and shares out."""
+    command = [sys.executable, "-m", "launcher.cli", "worker", "--queue"]
     all_cores = os.sched_getaffinity(0)
     started = []
     try:
-        for core_set in cores:
+        for queue, core_set in [(CHECKS, set().union(*cores)), *((PRELABEL, core_set) for core_set in cores)]:
             # Inherited by the child, whose libraries count the cores they may use as they start.
             os.sched_setaffinity(0, core_set)
             log = (settings.data_dir.parent / "logs" / "workers.log").open("ab")
-            started.append(subprocess.Popen(command, env=child_environment(settings), stdout=log, stderr=log))
+            started.append(subprocess.Popen([*command, queue], env=child_environment(settings), stdout=log, stderr=log))
             log.close()
     finally:
         os.sched_setaffinity(0, all_cores)
@@ -99,7 +100,7 @@ def workers(settings: Settings, cores: Sequence[set[int]]) -> Iterator[list[subp
             if time.monotonic() > deadline or any(worker.poll() is not None for worker in started):
                 raise ModelError("A worker of the benchmark does not start; see workers.log.")
             time.sleep(0.1)
-        yield started
+        yield started[1:]
     finally:
         for worker in started:
             worker.terminate()
@@ -139,11 +140,11 @@ def wait_until_done(
 
     def is_open() -> bool:
         try:
-            return any(len(queue) or queue.started_job_registry.get_job_ids(cleanup=False) for queue in watched)
+            return any(map(open_ids, watched))
         except RedisError:
             return True
 
-    # A job is in neither place for a moment as a worker takes it.
+    # A job may queue one in a queue that was read before, and end before its own is read.
     idle = 0
     while idle < 2:
         if time.monotonic() > deadline:

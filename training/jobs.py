@@ -10,6 +10,7 @@ from backend.auto_accept.gate import gate_of, switch_off
 from backend.connections import Connections
 from backend.errors import DrapeError, LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import Project
+from backend.queues.job_function import job_function
 from backend.queues.queues import CHECK_PATIENCE_S
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
@@ -27,6 +28,7 @@ from training.runs import run_folder
 logger = logging.getLogger(__name__)
 
 
+@job_function
 def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, int]:
     """Counts the project's new approved annotations, and queues a training if there are enough.
 
@@ -51,6 +53,7 @@ def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, in
     return counts
 
 
+@job_function
 def train(project_id: int, reason: str) -> dict[str, object]:
     """Fine-tunes on all approved annotations, stores the version and, if it is better, promotes it and pre-annotates.
 

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from rq import get_current_job
 
+from backend.errors import DrapeError
 from backend.prelabel.run import Prelabelling
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import worker_models
+from backend.queues.job_function import job_function
 from backend.queues.queues import CHECK_PATIENCE_S
 from backend.settings import Settings
 from backend.storage.retry import retrying
@@ -20,11 +22,12 @@ from backend.storage.retry import retrying
 logger = logging.getLogger(__name__)
 
 
+@job_function
 def plan(project_id: int) -> dict[str, int]:
     """Queues every task that nobody has annotated and the current model has not predicted.
 
     Returns:
-        Counts: `tasks` that wait, and the `jobs` that hold them.
+        The number of `tasks` that wait.
 
     Raises:
         LabelStudioError: Label Studio did not answer in time, or refuses the key.
@@ -36,17 +39,18 @@ def plan(project_id: int) -> dict[str, int]:
     models.connections.registry.look_anew(project_id)
     if not models.answers(project_id):
         logger.info("Project %s has no model yet: its tasks wait for its first", project_id)
-        return {"tasks": 0, "jobs": 0}
+        return {"tasks": 0}
     version = models.version(project_id)
     for attempt in retrying(timeout_s=CHECK_PATIENCE_S):
         with attempt:
             waiting = models.connections.label_studio.waiting_task_ids(project_id, version=version)
     waiting = models.marks.without_failed(project_id, version, waiting)
-    jobs = models.connections.queues.enqueue_prelabel(project_id, waiting, version=version)
-    logger.info("%s tasks of project %s wait for %s, in %s jobs", len(waiting), project_id, version, len(jobs))
-    return {"tasks": len(waiting), "jobs": len(jobs)}
+    models.connections.queues.prelabelling(project_id, version=version).add(waiting)
+    logger.info("%s tasks of project %s wait for %s", len(waiting), project_id, version)
+    return {"tasks": len(waiting)}
 
 
+@job_function
 def share_out(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     """Queues tasks that were just imported; the webhook named them, so Label Studio is not asked.
 
@@ -56,11 +60,12 @@ def share_out(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     models = worker_models(Settings())
     if not models.answers(project_id):
         logger.info("Project %s has no model yet: %s tasks wait for its first", project_id, len(task_ids))
-        return {"tasks": 0, "jobs": 0}
-    jobs = models.connections.queues.enqueue_prelabel(project_id, task_ids, version=models.version(project_id))
-    return {"tasks": len(task_ids), "jobs": len(jobs)}
+        return {"tasks": 0}
+    models.connections.queues.prelabelling(project_id, version=models.version(project_id)).add(task_ids)
+    return {"tasks": len(task_ids)}
 
 
+@job_function
 def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: bool = False) -> dict[str, int]:
     """Predicts tasks and stores the predictions; skips tasks that have a prediction of this version already.
 
@@ -68,7 +73,7 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
     does not answer, the job retries.
 
     Args:
-        version: the model that the job was queued for, see `Queues.enqueue_prelabel`. If the project's model is another
+        version: the model that the job was queued for, see `Queues.prelabelling`. If the project's model is another
             by now, the job does nothing: jobs for that model are queued.
         asked: a person asked for this version's predictions, whichever version is the project's model.
 
@@ -81,9 +86,12 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
     """
     models = worker_models(Settings())
     models.connections.registry.look_anew(project_id)
+    backlog = models.connections.queues.prelabelling(project_id, version=version, asked=asked)
     if not asked and (not models.answers(project_id) or models.version(project_id) != version):
         logger.info("%s tasks of project %s are left to a newer model than %s", len(task_ids), project_id, version)
+        backlog.drop()
         return {"written": 0, "accepted": 0, "skipped": len(task_ids), "failed": 0}
+    backlog.queue_next()
     job = get_current_job()
     holder = Holder.of(job.id if job else "by hand")
     claimed = models.claims.take(project_id, version, task_ids, holder=holder)
@@ -101,14 +109,20 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         for attempt in retrying():
             with attempt:
                 work.run()
+    except DrapeError:
+        # The project's other tasks would fail in the same way; the next plan adds them again.
+        backlog.drop()
+        raise
     finally:
         models.claims.release(project_id, version, ours, holder=holder)
     counts = work.counts()
     counts["skipped"] += len(task_ids) - len(ours)
+    backlog.count(done=len(task_ids) - counts["failed"], failed=counts["failed"])
     logger.info("Pre-annotated project %s with %s: %s", project_id, version, counts)
     return counts
 
 
+@job_function
 def write_clusters(project_id: int, version: str, clusters: dict[int, int]) -> dict[str, int]:
     """Writes cluster numbers, given by task id, into `version`'s predictions.
 

@@ -25,7 +25,7 @@ from backend.label_studio.payloads import Task
 from backend.predict.batch import ActiveModel, Outcome
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import WorkerModels
-from backend.queues.lost_jobs import IN_HAND, deaths_of
+from backend.queues.job_records import RETRIES
 from backend.regions.encode import message
 from backend.regions.selection import unknown_labels, unused_classes
 from backend.telemetry.request_ids import request_id, set_request_id
@@ -33,6 +33,8 @@ from backend.telemetry.request_ids import request_id, set_request_id
 logger = logging.getLogger(__name__)
 
 WRITE_TASKS = 8
+# Key in a job's record: the task that it works on.
+IN_HAND = "in_hand"
 # Longer than any write in which Label Studio updates only the tasks written.
 SLOW_S = 5.0
 SLOW = (
@@ -148,7 +150,7 @@ class Prelabelling:
         A task that is still noted when such a job begins killed its worker: it is reported, and left out.
         """
         job = get_current_job()
-        if job is None or not deaths_of(job):
+        if job is None or job.retries_left is None or job.retries_left >= RETRIES:
             yield tasks
             return
         killer = job.meta.pop(IN_HAND, None)

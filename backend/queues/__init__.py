@@ -1,13 +1,12 @@
 """Redis and RQ.
 
 - `queues`: queues jobs by their dotted names; names Drape's own Redis keys
+- `backlog`: tasks that wait for a job: projects take turns
+- `worker`: RQ workers, one queue each, that put their job back when they stop
+- `job_function`: what every job does at its start
+- `job_records`: RQ's job records: open jobs, tasks left, reasons, removing ended jobs
+- `job_progress`: the state of all queues, for the status page
 - `redis_connection`: timeouts and retries for Redis
-- `job_records`: RQ's job records: open jobs, lost jobs, removing ended jobs
-- `job_progress`: progress of jobs, and why they failed
-- `job_claims`: which worker has taken which job
-- `lost_jobs`: requeues the jobs of dead workers
-- `fair_turns`: projects take turns in a queue
-- `worker`: RQ workers that requeue their job when they stop
 - `timer`: queues checks of every project at fixed intervals
 - `event_inbox`: webhook events that are acknowledged but not queued yet
 - `queue_metrics`: metrics of queues and workers for Prometheus

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,7 +41,6 @@ class EventWork:
     task_ids: tuple[int, ...] = ()
     # The id of the request with the first event that called for this work.
     request: str = field(default_factory=request_id, compare=False)
-    job_id: str = field(default_factory=lambda: secrets.token_hex(16), compare=False)
 
     def queue(self, queues: Queues) -> None:
         """Queues the job.
@@ -53,7 +51,7 @@ class EventWork:
         """
         match self.kind:
             case "check":
-                queues.enqueue_check(self.project_id, job_id=self.job_id)
+                queues.enqueue_check(self.project_id)
             case "prelabel":
                 queues.enqueue_imported(self.project_id, self.task_ids)
             case "train":

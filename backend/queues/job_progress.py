@@ -1,52 +1,19 @@
-"""The progress that RQ jobs report, and why they failed."""
+"""The state of all queues: the jobs that wait, run and failed, and how far they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
 from rq import Queue
 from rq.job import Job
 
-from backend.queues.job_records import OPEN_STATES, open_jobs
-from backend.queues.queues import PRELABEL, QUEUES, TRAIN
+from backend.queues.backlog import waiting_tasks
+from backend.queues.job_records import failure_reason, open_jobs, tasks_left
+from backend.queues.queues import PRELABEL, QUEUES, TRAIN, Jobs
 from backend.queues.redis_connection import redis_errors, workers_of
 from backend.telemetry.request_ids import JOB_META
-
-
-@dataclass(frozen=True)
-class JobProgress:
-    """Tasks that are `done` and that `failed`; number of jobs that wait or run; why whole jobs failed."""
-
-    done: int
-    failed: int
-    open_jobs: int
-    reasons: tuple[str, ...]
-
-
-def progress_of(redis: Redis, job_ids: Sequence[str]) -> JobProgress:
-    """The progress of the jobs, by their own counts; a job without a record counts as ended.
-
-    Raises:
-        QueueError: Redis does not answer.
-    """
-    with redis_errors():
-        jobs = [job for job in Job.fetch_many(job_ids, connection=redis) if job is not None]
-        metas = [job.get_meta() for job in jobs]
-        still_open = [job.get_status() in OPEN_STATES for job in jobs]
-    return JobProgress(
-        done=sum(int(meta.get("done", 0)) for meta in metas),
-        failed=sum(int(meta.get("failed", 0)) for meta in metas),
-        open_jobs=sum(still_open),
-        # An open job may hold the reason of a failed attempt that RQ retries.
-        reasons=tuple(
-            reason
-            for job, is_open in zip(jobs, still_open, strict=True)
-            if not is_open and (reason := _described(job).get("reason"))
-        ),
-    )
 
 
 def snapshot(redis: Redis) -> dict[str, Any]:
@@ -59,7 +26,7 @@ def snapshot(redis: Redis) -> dict[str, Any]:
         queues = {name: Queue(name, connection=redis) for name in QUEUES}
         return {
             "waiting": {name: len(queue) for name, queue in queues.items()},
-            "tasks_to_prelabel": _tasks_left(queues[PRELABEL]),
+            "tasks_to_prelabel": _tasks_to_prelabel(queues[PRELABEL]),
             "running": [
                 _described(job)
                 for queue in queues.values()
@@ -80,13 +47,13 @@ def snapshot(redis: Redis) -> dict[str, Any]:
         }
 
 
-def _tasks_left(queue: Queue) -> dict[str, int]:
-    """Project id → number of tasks in open jobs that are neither done nor failed yet."""
-    left: dict[str, int] = {}
+def _tasks_to_prelabel(queue: Queue) -> dict[str, int]:
+    """Project id → number of tasks that wait, or are in open jobs and neither done nor failed yet."""
+    left = waiting_tasks(queue.connection, "prelabel")
     for job in open_jobs(queue):
-        meta = job.get_meta(refresh=False)
-        project, tasks = str(job.args[0]), len(job.args[2]) - meta.get("done", 0) - meta.get("failed", 0)
-        left[project] = left.get(project, 0) + tasks
+        if job.func_name == Jobs.PRELABEL:
+            project = str(job.args[0])
+            left[project] = left.get(project, 0) + tasks_left(job)
     return left
 
 
@@ -95,8 +62,7 @@ def _jobs(ids: Callable[[], list[str]], queue: Queue) -> list[Job]:
 
 
 def _described(job: Job) -> dict[str, Any]:
-    result = job.latest_result()
-    reason = (result.exc_string or "").strip().splitlines()[-1:] if result else []
+    reason = failure_reason(job)
     progress = job.get_meta()
     # The request id is no progress: it is reported in its own field.
     of_request = progress.pop(JOB_META, "")
@@ -107,5 +73,5 @@ def _described(job: Job) -> dict[str, Any]:
         "project": next(iter(job.args), None),
         "progress": progress,
         **({"request_id": of_request} if of_request else {}),
-        **({"reason": reason[0]} if reason else {}),
+        **({"reason": reason} if reason else {}),
     }

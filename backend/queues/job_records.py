@@ -1,62 +1,62 @@
-"""Reads RQ's job records: which jobs are open, and whether a new job may take the id of an ended job."""
+"""RQ's job records: which jobs are open, how far they are, and why they failed."""
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
-from rq.utils import now
 
-from backend.queues.job_claims import claimed_ids
-
-LOST_AFTER = timedelta(seconds=30)
+# How often a job is retried whose worker died: a job that kills every worker must not be retried for ever.
+RETRIES = 3
+# Not 0: RQ would then delete the job, and fails to where an earlier run's record has expired.
+KEEP_RESULT_S = 60
+KEEP_FAILURE_S = 7 * 24 * 3600
 OPEN_STATES = frozenset({JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED})
 
 
-def open_jobs(queue: Queue) -> list[Job]:
-    """The queue's jobs that wait or run. Only reads: it does not trigger RQ's clean-up of abandoned jobs."""
+def open_ids(queue: Queue) -> list[str]:
+    """Ids of the queue's jobs that wait or run, those that run last.
+
+    Only reads: it does not trigger RQ's clean-up of lost jobs.
+    """
     # In the order in which a job moves from list to list, so that no moving job is missed.
-    ids = [*queue.get_job_ids(), *claimed_ids(queue), *queue.started_job_registry.get_job_ids(cleanup=False)]
-    return [job for job in Job.fetch_many(list(dict.fromkeys(ids)), connection=queue.connection) if job is not None]
+    ids = [
+        *queue.get_job_ids(),
+        *queue.intermediate_queue.get_job_ids(),
+        *queue.started_job_registry.get_job_ids(cleanup=False),
+    ]
+    return list(dict.fromkeys(ids))
 
 
-def make_room(queue: Queue, job_id: str, *, repeat: bool) -> bool:
-    """Removes an ended or lost job, whose id RQ refuses; False where a job is open, or finished without `repeat`."""
-    # Not `queue.fetch_job`: it removes ids without a record from the queue, where another process may just have put it.
+def open_jobs(queue: Queue) -> list[Job]:
+    """The queue's jobs that wait or run."""
+    return [job for job in Job.fetch_many(open_ids(queue), connection=queue.connection) if job is not None]
+
+
+def tasks_left(job: Job) -> int:
+    """Number of the job's tasks, its last argument, that are neither done nor failed."""
+    meta = job.get_meta(refresh=False)
+    return len(job.args[-1]) - int(meta.get("done", 0)) - int(meta.get("failed", 0))
+
+
+def failure_reason(job: Job) -> str:
+    """The last line of what the job's latest run raised; '' if it raised nothing."""
+    result = job.latest_result()
+    return ((result.exc_string or "").strip().splitlines() or [""])[-1] if result else ""
+
+
+def remove_ended(queue: Queue, job_id: str) -> bool:
+    """Removes an ended job, whose id RQ refuses; False where the job is open."""
     try:
         job = Job.fetch(job_id, connection=queue.connection)
     except NoSuchJobError:
         return True
-    status = job.get_status()
-    if status in OPEN_STATES and not _is_lost(job, queue):
+    if job.get_status() in OPEN_STATES:
         return False
-    if status == JobStatus.FINISHED and not repeat:
-        return False
-    _forget(job)
-    return True
-
-
-def _forget(job: Job) -> None:
     try:
         job.delete()
-    except ValueError:
-        # RQ lists an execution for a minute longer than it keeps its record, and fails to delete one without a record.
+    except (KeyError, ValueError):
+        # RQ lists an execution for longer than it keeps its record, and fails to delete one without a whole record.
         job.connection.delete(f"rq:executions:{job.id}")
         job.delete()
-
-
-def _is_lost(job: Job, queue: Queue) -> bool:
-    """Whether the job counts as queued but is in no queue: it would never run, and its id would stay blocked."""
-    if job.get_status() != JobStatus.QUEUED or job.enqueued_at is None:
-        return False
-    # A worker may just have taken it off the queue, and not marked it as started yet.
-    if now() - job.enqueued_at < LOST_AFTER:
-        return False
-    # In the order in which a job moves from list to list.
-    return (
-        queue.get_job_position(job.id) is None
-        and job.id not in claimed_ids(queue)
-        and job.id not in queue.started_job_registry.get_job_ids(cleanup=False)
-    )
+    return True

@@ -15,7 +15,7 @@ from rq.cron import CronScheduler
 from rq.job import Job
 from rq.utils import now
 
-from backend.queues.fair_turns import project_of
+from backend.queues.backlog import waiting_tasks
 from backend.queues.queues import QUEUES
 from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
@@ -36,7 +36,7 @@ class QueueMetrics(Collector):
     def describe(self) -> Iterator[Metric]:
         """Yields every metric without values: for the documentation."""
         yield _reachable()
-        yield from (_jobs(), _oldest(), _workers(), _timers(), _problems())
+        yield from (_jobs(), _oldest(), _tasks(), _workers(), _timers(), _problems())
 
     def collect(self) -> Iterator[Metric]:
         """Yields every metric that can be read now."""
@@ -54,7 +54,7 @@ class QueueMetrics(Collector):
         # A connection of its own, with short timeouts and no retry: a Redis that hangs must not hold up the scrape.
         url = self._settings.redis_address
         with closing(Redis.from_url(url, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S)) as redis:
-            jobs, oldest, workers = _jobs(), _oldest(), _workers()
+            jobs, oldest, tasks, workers = _jobs(), _oldest(), _tasks(), _workers()
             queues_of = [worker.queue_names() for worker in workers_of(redis)]
             for name in QUEUES:
                 queue = Queue(name, connection=redis)
@@ -64,19 +64,16 @@ class QueueMetrics(Collector):
                 jobs.add_metric([name, "failed"], len(queue.failed_job_registry.get_job_ids(cleanup=False)))
                 oldest.add_metric([name], _waited_s(queue))
                 workers.add_metric([name], sum(name in names for names in queues_of))
+            tasks.add_metric([], sum(waiting_tasks(redis, "prelabel").values()))
             timers, problems = _timers(), _problems()
             timers.add_metric([], len(CronScheduler.all(redis, cleanup=False)))
             problems.add_metric([], int(redis.get(COUNT_KEY) or 0))
-            yield from (jobs, oldest, workers, timers, problems)
+            yield from (jobs, oldest, tasks, workers, timers, problems)
 
 
 def _waited_s(queue: Queue) -> float:
-    """The longest time that a waiting job has waited, in seconds; 0 where no job waits.
-
-    Checks each project's first job: projects take turns, so the head of the queue need not be the oldest job.
-    """
-    firsts = {project_of(job_id): job_id for job_id in reversed(queue.get_job_ids())}
-    jobs = Job.fetch_many(list(firsts.values()), connection=queue.connection)
+    """How long the job at the head of the queue has waited, in seconds; 0 where no job waits."""
+    jobs = Job.fetch_many(queue.get_job_ids(0, 1), connection=queue.connection)
     waited = [(now() - job.enqueued_at).total_seconds() for job in jobs if job is not None and job.enqueued_at]
     return max([0.0, *waited])
 
@@ -93,6 +90,10 @@ def _jobs() -> GaugeMetricFamily:
 def _oldest() -> GaugeMetricFamily:
     said = "How long the job has waited that has waited longest, in seconds; 0 where none waits"
     return GaugeMetricFamily("drape_queue_wait_seconds", said, labels=["queue"])
+
+
+def _tasks() -> GaugeMetricFamily:
+    return GaugeMetricFamily("drape_tasks_to_prelabel", "Tasks that wait for pre-annotation and are in no job yet")
 
 
 def _workers() -> GaugeMetricFamily:

@@ -12,6 +12,7 @@ from rq.cron import CronScheduler
 
 from backend.errors import LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import LabelStudio
+from backend.queues.job_function import job_function
 from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues
 from backend.queues.redis_connection import retry_for_a_while, wait_for_redis, wait_no_longer
 from backend.registry.registry import Registry
@@ -21,6 +22,7 @@ from backend.storage.retry import retrying
 logger = logging.getLogger(__name__)
 
 
+@job_function
 def look_after() -> dict[str, int]:
     """The RQ job that queues, for every project, a count of approved labels and a plan of its pre-annotation.
 

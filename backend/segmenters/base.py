@@ -36,7 +36,7 @@ class ImageEncoder(Protocol):
         """
 
     def finish(self) -> None:
-        """Waits until all embeddings are stored; to be called before the process ends."""
+        """Waits until all embeddings are stored; others may follow."""
 
 
 @runtime_checkable

@@ -108,10 +108,11 @@ class EmbeddingCache:
         in_memory = any(tier.get(key) is not None for tier in self._memory)
         return in_memory or any(tier.has(key) for tier in self._persistent)
 
-    def close(self) -> None:
-        """Waits until all embeddings are written."""
-        self._write_pool.shutdown(wait=True)
-        self._share_pool.shutdown(wait=True)
+    def wait_until_written(self) -> None:
+        """Waits until all embeddings of earlier calls are written."""
+        # Each pool has one thread, which works in order.
+        for pool in (self._write_pool, self._share_pool):
+            pool.submit(lambda: None).result()
 
     def _lookup(self, key: str, *, counted: bool) -> Tensors | None:
         tiers: list[Tier] = [*self._memory, *self._persistent]

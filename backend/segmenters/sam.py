@@ -75,7 +75,7 @@ class SamSegmenter:
 
     def finish(self) -> None:
         """See `ImageEncoder.finish`."""
-        self._embeddings.close()
+        self._embeddings.wait_until_written()
 
     def _image_name(self, image: Photo) -> str:
         return f"{image.key}-{self._fingerprint}"

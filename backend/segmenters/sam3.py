@@ -84,7 +84,7 @@ class Sam3Segmenter:
 
     def finish(self) -> None:
         """See `ImageEncoder.finish`."""
-        self._embeddings.close()
+        self._embeddings.wait_until_written()
 
     def warm_up(self) -> None:
         """Answers each kind of prompt once on a blank image, so that no annotator waits for the slow first run."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.label_studio.client import LabelStudio
-from backend.queues.queues import CHECKS, CLUSTERS, EMBED, PRELABEL, TRAIN, Queues
+from backend.queues.queues import QUEUES, Queues
 from backend.settings import Settings
 from benchmarks.faults.proxy import Proxy
 from benchmarks.services import STUDIO_VENV
@@ -38,6 +38,8 @@ FIGURES, FIRST_FIGURE = 12, 500
 # As large as a disk has to be for all that a few trainings leave.
 DISK_MB = 1500
 CHECK_EVERY_S = 10
+# Longer than any fault, so that only a worker that died counts as dead.
+WORKER_LOST_AFTER_S = 8
 TRAINING_EPOCHS = 1
 WATCH_EVERY_S = 0.1
 # How long a process may take to restart.
@@ -47,7 +49,7 @@ RESTART_TIMEOUT_S = 150.0
 CLOCK_SCRIPT = (
     'read -r offset < "$0"; if [ "$offset" != 0 ]; then export LD_PRELOAD="$1" FAKETIME="$offset"; fi; shift; exec "$@"'
 )
-PROCESSES = ("redis", "label-studio", "backend", "worker-prelabel", "worker-train", "timer")
+PROCESSES = ("redis", "label-studio", "backend", *(f"worker-{queue}" for queue in QUEUES), "timer")
 LINKS = ("to-redis", "to-label-studio", "to-backend")
 
 
@@ -146,6 +148,7 @@ class Rig:
             auto_accept="off",
             retrain_after=10**6,
             check_every_s=CHECK_EVERY_S,
+            worker_lost_after_s=WORKER_LOST_AFTER_S,
             train_epochs=TRAINING_EPOCHS,
             train_batch=4,
             prelabel_chunk=8,
@@ -162,9 +165,8 @@ class Rig:
         drape, environment = [sys.executable, "-m", "launcher.cli"], child_environment(proxied_settings)
         root = Path(__file__).parent.parent.parent
         self._begin(Program("backend", [*drape, "serve"], environment, root))
-        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, CLUSTERS, EMBED)), ("worker-train", (TRAIN,))):
-            arguments = [part for queue in queues for part in ("--queue", queue)]
-            self._begin(Program(name, [*drape, "worker", *arguments], environment, root))
+        for queue in QUEUES:
+            self._begin(Program(f"worker-{queue}", [*drape, "worker", "--queue", queue], environment, root))
         self._begin(Program("timer", [*drape, "timer"], environment, root))
         self._supervisor.wait_until(
             lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=180

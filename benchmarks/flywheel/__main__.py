@@ -35,7 +35,7 @@ from rq.job import Job, JobStatus
 from backend.errors import ModelError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
-from backend.queues.queues import CHECKS, CLUSTERS, PRELABEL, TRAIN, Queues
+from backend.queues.queues import TRAIN, Queues
 from backend.registry.registry import Registry, Version
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
@@ -109,13 +109,7 @@ class Flywheel:
             champion = self._registry.champion(self._project_id)
             if champion is not None:
                 with self._progress_task(f"Generation {number}: pre-annotating"):
-                    wait_until_done(
-                        self._settings,
-                        self._project_id,
-                        champion.name,
-                        queues=(CHECKS, PRELABEL, CLUSTERS),
-                        poll_s=POLL_S,
-                    )
+                    wait_until_done(self._settings, self._project_id, champion.name, poll_s=POLL_S)
             unseen_result = self._measure(number, champion)
             yield generation_of(number, trained, champion, unseen_result, self._label(number, size.labels))
 

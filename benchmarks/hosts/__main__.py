@@ -27,17 +27,15 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rq import Queue, Worker
-from rq.executions import Execution
 from rq.job import Job
 
 from backend.errors import DrapeError, ModelError
 from backend.label_studio.client import LabelStudio
-from backend.queues.job_claims import claimed_ids
-from backend.queues.job_records import OPEN_STATES
-from backend.queues.queues import PRELABEL, QUEUES, Queues
+from backend.queues.job_records import OPEN_STATES, open_ids
+from backend.queues.queues import QUEUES, Queues
 from backend.registry.registry import Registry
 from benchmarks.command import exit_on_known_errors
-from benchmarks.hosts.rig import BACKEND, BUCKET, HOSTS, OTHER, STUDIO, WORKERS, HostRig, host_rig
+from benchmarks.hosts.rig import BACKEND, BUCKET, HOSTS, OTHER, STUDIO, WORKER_LOST_AFTER_S, WORKERS, HostRig, host_rig
 from benchmarks.invariants import Invariants, unfinished_files
 from benchmarks.services import starter_version
 from label_studio_config.palette_xml import GARMENTS, palette
@@ -52,8 +50,6 @@ REQUEST_EVERY_S = 2.0
 # What a backend answers, Label Studio stores, as far as workers know: they would leave a task of the project alone.
 NO_TASK = 10**9
 REQUEST_TIMEOUT_S = 30.0
-# RQ hears a worker's heart beat so often, at least, while it works.
-FORGOTTEN_AFTER_S = 90.0
 LOAD_SCRIPT = """
 from backend.detector.detector_pool import load_detector
 from backend.registry.registry import Registry, check_weights
@@ -194,33 +190,13 @@ class Scenario:
             self.log(f"{begun} of {images} images are predicted: the workers' host is cut off.")
             if begun >= images:
                 self.measurements.broken.append("The import was over before a host was cut off: import more images.")
-            back_at = time.monotonic() + cut_s
-            if cut_s < FORGOTTEN_AFTER_S:
-                time.sleep(min(cut_s / 3, 10))
-                self.forget_workers()
-            time.sleep(max(back_at - time.monotonic(), 0))
+            time.sleep(cut_s)
         self.log(f"It is back; {self.predicted(first)} are predicted.")
         with self.measurements.timed("all predicted, after the cut"):
             self.wait(lambda: self.predicted(first) >= images, what="every image predicted")
         with self.measurements.timed("quiet, after that"):
             self.wait(lambda: self.invariants.wait_until_idle(timeout_s=10), what="no job open")
         self.measurements.took_s["import, with the cut"] = round(time.monotonic() - began, 1)
-
-    def forget_workers(self) -> None:
-        """What Redis does by itself after a minute and a half without a word of a worker that works."""
-        queue = Queue(PRELABEL, connection=self.redis)
-        silent = {worker.name for worker in Worker.all(connection=self.redis) if worker.hostname == WORKERS}
-        forgotten = 0
-        for job_id, execution_id in queue.started_job_registry.get_job_and_execution_ids(cleanup=False):
-            execution = Execution.fetch(execution_id, job_id, self.redis)
-            if execution.worker_name in silent:
-                self.redis.delete(execution.key)
-                self.redis.zadd(queue.started_job_registry.key, {execution.composite_key: time.time() - 1})
-                forgotten += 1
-        self.redis.delete(*(f"rq:worker:{name}" for name in silent))
-        # As any look at the queues does.
-        queue.started_job_registry.cleanup()
-        self.log(f"{forgotten} jobs of {len(silent)} silent workers count as abandoned.")
 
     def miss_events(self) -> list[int]:
         """The backend that Label Studio tells of events is cut off for some seconds; what is submitted meanwhile."""
@@ -279,16 +255,7 @@ class Scenario:
 
 def orphaned_jobs(redis: Redis) -> Iterator[str]:
     """Reports jobs that are open although no queue and no worker has them."""
-    held = {
-        job_id
-        for name in QUEUES
-        for queue in [Queue(name, connection=redis)]
-        for job_id in (
-            *queue.get_job_ids(),
-            *claimed_ids(queue),
-            *queue.started_job_registry.get_job_ids(cleanup=False),
-        )
-    }
+    held = {job_id for name in QUEUES for job_id in open_ids(Queue(name, connection=redis))}
     ids = {
         key.decode().removeprefix("rq:job:")
         for key in redis.scan_iter("rq:job:*", count=1000)
@@ -353,7 +320,9 @@ def run(images: int, cut_s: float, console: Console, *, keep_logs: Path | None =
 
 def main(
     images: Annotated[int, typer.Option(min=20, help="Images that are imported.")] = 500,
-    cut_s: Annotated[float, typer.Option(min=5, help="Seconds that the workers' host is cut off.")] = 30.0,
+    cut_s: Annotated[
+        float, typer.Option(min=WORKER_LOST_AFTER_S, help="Seconds that the workers' host is cut off.")
+    ] = 30.0,
 ) -> None:
     """Cuts hosts off while an import is pre-annotated. Ends with 1 where anything does not add up afterwards."""
     console = Console(width=None if sys.stdout.isatty() else 160)

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from backend.label_studio.client import LabelStudio
-from backend.queues.queues import CHECKS, CLUSTERS, EMBED, PRELABEL
+from backend.queues.queues import CHECKS, PRELABEL
 from backend.settings import Settings
 from benchmarks.hosts.network import Network, network
 from benchmarks.services import STUDIO_VENV
@@ -34,6 +34,7 @@ ACCOUNT = {"AWS_ACCESS_KEY_ID": "hosts", "AWS_SECRET_ACCESS_KEY": "hosts", "AWS_
 PASSWORD, SECRET = "hosts", "hosts"
 FIGURES, FIRST_FIGURE = 20, 900
 CHECK_EVERY_S = 20
+WORKER_LOST_AFTER_S = 6
 # Of processes on the hosts, with one answer of Label Studio; and of this one.
 HOST_TIMEOUT_S, OWN_TIMEOUT_S = 15, 120
 WATCH_EVERY_S = 0.2
@@ -174,6 +175,7 @@ def _start_services(folder: Path, net: Network, supervisor: Supervisor, *, chunk
         auto_accept="off",
         retrain_after=10**6,
         check_every_s=CHECK_EVERY_S,
+        worker_lost_after_s=WORKER_LOST_AFTER_S,
         prelabel_chunk=chunk,
         label_studio_timeout_s=OWN_TIMEOUT_S,
     )
@@ -213,7 +215,7 @@ def _start_backends(rig: HostRig) -> None:
 
 def _start_workers(rig: HostRig) -> None:
     rig.start("timer", BACKEND, "timer")
-    queues = [part for queue in (CHECKS, PRELABEL, CLUSTERS, EMBED) for part in ("--queue", queue)]
+    queues = [part for queue in (CHECKS, PRELABEL) for part in ("--queue", queue)]
     rig.start(f"{OTHER}-worker", OTHER, "worker", *queues)
     for number in (1, 2):
         rig.start(f"worker-{number}", WORKERS, "worker", *queues)

@@ -158,9 +158,8 @@ def import_and_predict(settings: Settings, prepared: Path, cores: list[set[int]]
     tasks = studio.task_ids(project_id)
     first = 8 * len(cores)
     with workers(settings.model_copy(update={"prelabel_chunk": 8}), cores):
-        Queues(settings.model_copy(update={"prelabel_chunk": 8})).enqueue_prelabel(
-            project_id, tasks[:first], version=version.name
-        )
+        chunks_of_8 = Queues(settings.model_copy(update={"prelabel_chunk": 8}))
+        chunks_of_8.prelabelling(project_id, version=version.name).add(tasks[:first])
         while len(studio.waiting_task_ids(project_id, version=version.name)) > len(tasks) - first:
             time.sleep(0.5)
         # The jobs of those write their results down.

@@ -19,7 +19,6 @@ from rq import Queue
 from rq.job import Job
 from rq.utils import as_text
 
-from backend.queues.job_claims import CLAIMS, claimed_ids, claims_key
 from backend.queues.job_records import OPEN_STATES
 from backend.queues.queues import QUEUES
 
@@ -30,7 +29,13 @@ RUN_FIELDS = frozenset({"started_at", "ended_at", "last_heartbeat", "worker_name
 
 
 def read_state(redis: Redis) -> Iterator[str]:
-    """Yields a line of JSON for each job and each key: first the jobs, in the order in which they should run."""
+    """Yields a line of JSON for each key and each job, the jobs in the order in which they should run.
+
+    Keys come first: a task that moves from a backlog to a job meanwhile is then in both, which does no harm.
+    """
+    for key in redis.scan_iter(KEY_PATTERN):
+        if redis.ttl(key) == -1 and (record := _read_key(redis, key))["value"]:
+            yield json.dumps({"key": as_text(key), **record})
     for queue, job_id in _open_ids(redis):
         fields = redis.hgetall(Job.key_for(job_id))
         # A job that ended meanwhile must not run again.
@@ -38,9 +43,6 @@ def read_state(redis: Redis) -> Iterator[str]:
             encoded = {as_text(name): _encode(value) for name, value in fields.items()}
             stored = {name: value for name, value in encoded.items() if name not in RUN_FIELDS}
             yield json.dumps({"queue": queue, "job": job_id, "fields": stored})
-    for key in redis.scan_iter(KEY_PATTERN):
-        if redis.ttl(key) == -1 and not as_text(key).startswith(CLAIMS):
-            yield json.dumps({"key": as_text(key), **_read_key(redis, key)})
 
 
 def write_state(redis: Redis, lines: Iterable[str]) -> int:
@@ -73,8 +75,8 @@ def _open_ids(redis: Redis) -> list[tuple[str, str]]:
         for queue in queues:
             pipeline.zrange(queue.started_job_registry.key, 0, -1)
             pipeline.zrange(queue.scheduled_job_registry.key, 0, -1)
-            # Jobs that a worker has claimed and not yet begun.
-            pipeline.hvals(claims_key(queue.name))
+            # Jobs that a worker has taken and not yet begun.
+            pipeline.lrange(queue.intermediate_queue_key, 0, -1)
             pipeline.lrange(queue.key, 0, -1)
         answers = pipeline.execute()
     queue_of: dict[str, str] = {}
@@ -100,7 +102,7 @@ def _delete_all(redis: Redis) -> None:
             queue.canceled_job_registry,
         )
         ids = {job_id for registry in registries for job_id in registry.get_job_ids(cleanup=False)}
-        ids |= {*queue.get_job_ids(), *claimed_ids(queue)}
+        ids |= {*queue.get_job_ids(), *queue.intermediate_queue.get_job_ids()}
         for job in Job.fetch_many(sorted(ids), connection=redis):
             if job is not None:
                 job.delete()
@@ -117,8 +119,13 @@ def _read_key(redis: Redis, key: bytes) -> dict[str, Any]:
             value = list(map(_encode, redis.lrange(key, 0, -1)))
         case "set":
             value = list(map(_encode, redis.smembers(key)))
+        case "zset":
+            value = [[_encode(item), score] for item, score in redis.zscan_iter(key)]
         case "string":
             value = _encode(redis.get(key) or b"")
+        case "none":
+            # Somebody has removed it meanwhile.
+            value = None
         case _:
             raise ValueError(f"A backup cannot hold the Redis type '{kind}' of the key {as_text(key)}.")
     return {"kind": kind, "value": value}
@@ -133,6 +140,8 @@ def _write_key(redis: Redis, record: dict[str, Any]) -> None:
             redis.rpush(key, *map(_decode, value))
         case "set":
             redis.sadd(key, *map(_decode, value))
+        case "zset":
+            redis.zadd(key, {_decode(item): score for item, score in value})
         case "string":
             redis.set(key, _decode(value))
         case kind:

@@ -8,19 +8,19 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backend.queues.job_progress import JobProgress
+from backend.queues.backlog import Progress as BacklogProgress
 
 POLL_S = 1.0
 
 
-def show_progress(poll: Callable[[], JobProgress], *, total: int, title: str, console: Console) -> JobProgress:
-    """Shows a bar until no job is open, and returns the last state. Ctrl-C ends the bar, not the jobs."""
+def show_progress(poll: Callable[[], BacklogProgress], *, total: int, title: str, console: Console) -> BacklogProgress:
+    """Shows a bar until no task is left, and returns the last state. Ctrl-C ends the bar, not the jobs."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total)
         while True:
             progress = poll()
-            bar.update(task, completed=progress.done + progress.failed)
-            if not progress.open_jobs:
+            bar.update(task, completed=total - min(progress.left, total))
+            if not progress.left:
                 return progress
             time.sleep(POLL_S)

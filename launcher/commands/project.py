@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rq.utils import now
 
 from launcher.commands import models
 from launcher.commands.options import Mapping, Project, Wait, label_config_for, split_list
@@ -70,7 +71,6 @@ def prelabel(
     """Pre-annotates the tasks that nobody has annotated and the model has not predicted; can run again."""
     from backend.label_studio.client import LabelStudio
     from backend.prelabel.task_marks import TaskMarks
-    from backend.queues.job_progress import progress_of
     from backend.queues.queues import Queues
     from backend.registry.registry import Registry
     from launcher.commands.progress_bar import show_progress
@@ -83,12 +83,15 @@ def prelabel(
     name = model.name if model else ""
     TaskMarks(queues.redis).forgive(project, name)
     task_ids = _task_ids(tasks) or LabelStudio(settings).waiting_task_ids(project, version=name)
-    jobs = queues.enqueue_prelabel(project, task_ids, version=name, asked=bool(version))
+    backlog = queues.prelabelling(project, version=name, asked=bool(version))
+    backlog.begin_counts()
+    begun_at = now()
+    backlog.add(task_ids)
     if not wait:
-        console.print(f"{len(task_ids)} images are queued in {len(jobs)} jobs.")
+        console.print(f"{len(task_ids)} images are queued.")
         return
     progress = show_progress(
-        lambda: progress_of(queues.redis, jobs), total=len(task_ids), title="Pre-annotating", console=console
+        lambda: backlog.progress(since=begun_at), total=len(task_ids), title="Pre-annotating", console=console
     )
     console.print(f"{progress.done} images are pre-annotated, {progress.failed} failed (see /status).")
     _show_failures(progress.reasons)
@@ -134,18 +137,20 @@ def embed(
 ) -> None:
     """Encodes every image of a project for SAM in advance; can run again, and skips images that are encoded."""
     from backend.label_studio.client import LabelStudio
-    from backend.queues.job_progress import progress_of
     from backend.queues.queues import Queues
     from launcher.commands.progress_bar import show_progress
 
     settings = saved_settings()
     queues, task_ids = Queues(settings), LabelStudio(settings).task_ids(project)
-    jobs = queues.enqueue_embed(project, task_ids)
+    backlog = queues.encoding(project)
+    backlog.begin_counts()
+    begun_at = now()
+    backlog.add(task_ids)
     if not wait:
-        console.print(f"{len(task_ids)} images are queued in {len(jobs)} jobs.")
+        console.print(f"{len(task_ids)} images are queued.")
         return
     progress = show_progress(
-        lambda: progress_of(queues.redis, jobs), total=len(task_ids), title="Encoding", console=console
+        lambda: backlog.progress(since=begun_at), total=len(task_ids), title="Encoding", console=console
     )
     console.print(f"{progress.done} images are encoded, {progress.failed} could not be read (see /status).")
     _show_failures(progress.reasons)

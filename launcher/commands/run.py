@@ -12,6 +12,7 @@ import typer
 from rich.logging import RichHandler
 from rich.markup import escape
 
+from backend.settings import Settings
 from backend.telemetry.logs import LogFormat, make_log_handler
 from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv, split_list
 from launcher.commands.terminal import Terminal
@@ -123,32 +124,45 @@ def serve(
 
 def worker(
     queue: Annotated[
-        list[str] | None, typer.Option(help="Queue to work on. Repeat it for several queues. Default: all.")
+        list[str] | None, typer.Option(help="Queue to work on. Repeated: a process for each. Default: all queues.")
     ] = None,
 ) -> None:
     """Runs queued jobs: pre-annotation, counts of new labels, trainings."""
-    from threadpoolctl import threadpool_limits
-
-    from backend.queues.lost_jobs import put_back_lost_jobs
-    from backend.queues.queues import QUEUES, TRAIN, Jobs, Queues
-    from backend.queues.worker import GarmentWorker, ResidentWorker
-    from launcher.stack.priority import TRAINING, WORKER, lower_priority
+    from backend.queues.queues import QUEUES
 
     settings = read_settings()
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
-    # Imported before RQ forks its work-horses, so that each starts without delay; these imports do not touch CUDA.
-    for job in (Jobs.PRELABEL, Jobs.EMBED, Jobs.TRAIN):
-        importlib.import_module(job.rpartition(".")[0])
-    importlib.import_module("ultralytics.models.yolo")
-    names, connection = queue or list(QUEUES), Queues(settings).redis
-    put_back_lost_jobs(connection, names)
-    lower_priority(TRAINING if TRAIN in names else WORKER)
+    names = queue or list(QUEUES)
+    if unknown := set(names) - set(QUEUES):
+        raise LauncherError(f"There is no queue {', '.join(sorted(unknown))}. The queues: {', '.join(QUEUES)}.")
+    if len(names) == 1:
+        _work(names[0], settings)
+    else:
+        from launcher.stack.siblings import run_all
+
+        run_all([[sys.executable, "-m", "launcher.cli", "worker", "--queue", name] for name in names])
+
+
+def _work(queue: str, settings: Settings) -> None:
+    from threadpoolctl import threadpool_limits
+
+    from backend.queues.queues import CHECKS, TRAIN, Jobs, Queues
+    from backend.queues.worker import GarmentWorker, ResidentWorker
+    from launcher.stack.priority import TRAINING, WORKER, lower_priority
+
+    # Imported before the first job, which then starts without delay; these imports do not touch CUDA.
+    if queue != CHECKS:
+        for job in (Jobs.PRELABEL, Jobs.TRAIN):
+            importlib.import_module(job.rpartition(".")[0])
+        importlib.import_module("ultralytics.models.yolo")
+    lower_priority(TRAINING if queue == TRAIN else WORKER)
     # To cancel a training, its process must end. Other jobs run faster in one process that keeps its models loaded.
-    worker_class = GarmentWorker if TRAIN in names else ResidentWorker
+    worker_class = GarmentWorker if queue == TRAIN else ResidentWorker
     # numpy's matrix products are small here: BLAS threads would only spin, and take cores from the models.
     with threadpool_limits(limits=1, user_api="blas"):
-        worker_class(names, connection=connection).work(logging_level=settings.log_level)
+        running = worker_class(queue, connection=Queues(settings).redis, lost_after_s=settings.worker_lost_after_s)
+        running.work(logging_level=settings.log_level)
 
 
 def timer() -> None:

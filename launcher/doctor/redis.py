@@ -11,16 +11,13 @@ from redis.exceptions import AuthenticationError, RedisError
 from rq.cron import CronScheduler
 
 from backend.errors import QueueError, first_line
-from backend.queues.lost_jobs import is_dead
-from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN
+from backend.queues.queues import QUEUES
 from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, State, compare_clocks, run_check
 
 # The oldest Redis that RQ supports.
 OLDEST_VERSION = (5, 0)
-# Without a worker on each of these queues the flywheel stops; the other queues only make it faster or better.
-REQUIRED_QUEUES = frozenset({CHECKS, PRELABEL, TRAIN})
 TIMEOUT_S = 3.0
 START_IT = (
     "Start it (`make up`, `docker-compose up`), or set REDIS_URL to one that runs: redis://:password@host:6379/0."
@@ -89,9 +86,9 @@ def _check_server(address: str, info: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _check_workers(connection: Redis) -> Iterator[Finding]:
-    alive = [worker for worker in workers_of(connection) if not is_dead(worker)]
+    workers = workers_of(connection)
     for queue in QUEUES:
-        count = sum(queue in worker.queue_names() for worker in alive)
+        count = sum(queue in worker.queue_names() for worker in workers)
         waiting = connection.llen(f"rq:queue:{queue}")
         name = f"workers: {queue}"
         if count:
@@ -99,7 +96,7 @@ def _check_workers(connection: Redis) -> Iterator[Finding]:
         else:
             yield Finding(
                 name,
-                "failed" if queue in REQUIRED_QUEUES or waiting else "warning",
+                "failed",
                 f"No worker runs for this queue, {waiting} jobs waiting.",
                 f"Start one: `drape worker --queue {queue}`.",
             )

@@ -15,11 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from filelock import FileLock, Timeout
-from redis import Redis
 
 from backend.label_studio.client import LabelStudio
-from backend.queues.lost_jobs import put_back_lost_jobs
-from backend.queues.queues import CHECKS, CLUSTERS, EMBED, PRELABEL, QUEUES, TRAIN, Queues
+from backend.queues.queues import QUEUES, Queues
 from backend.queues.redis_connection import REDIS_PATIENCE_S
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
@@ -184,9 +182,6 @@ class Stack:
         program = redis_program(self._data / "redis", port=self.options.redis_port, password=password)
         self._supervisor.start(program)
         self._supervisor.wait_until(lambda: redis_answers(url), what="Redis", timeout_s=30)
-        # Before the backend starts: it asks for the state of the jobs, and RQ would then mark lost jobs as failed.
-        with Redis.from_url(url) as connection:
-            put_back_lost_jobs(connection, QUEUES)
         return url
 
     def _start_studio(self) -> tuple[str, str, str]:
@@ -236,9 +231,9 @@ class Stack:
         drape = [sys.executable, "-m", "launcher.cli"]
         root = Path(__file__).parent.parent.parent
         self._supervisor.start(Program("backend", [*drape, "serve"], environment, root))
-        for name, queues in (("worker-prelabel", (CHECKS, PRELABEL, CLUSTERS, EMBED)), ("worker-train", (TRAIN,))):
-            arguments = [part for queue in queues for part in ("--queue", queue)]
-            self._supervisor.start(Program(name, [*drape, "worker", *arguments], environment, root))
+        for queue in QUEUES:
+            command = [*drape, "worker", "--queue", queue]
+            self._supervisor.start(Program(f"worker-{queue}", command, environment, root))
         self._supervisor.start(Program("timer", [*drape, "timer"], environment, root))
 
         url = f"http://127.0.0.1:{settings.port}"

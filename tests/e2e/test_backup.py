@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
-from rq.job import Job, JobStatus
 from rq.suspension import suspend
+from rq.utils import now
 
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry, check_weights
@@ -76,7 +76,8 @@ def test_a_restored_flywheel_goes_on_where_it_was(running: Flywheel, tmp_path: P
     write_images(tmp_path / "more", [900])
     upload(running.facts["label_studio_url"], running.bearer, project_id, next((tmp_path / "more").iterdir()))
     queues = Queues(Settings(redis_url=running.facts["redis_url"]))
-    asked = queues.enqueue_prelabel(project_id, [figures[1]["id"]], version=champion.name, asked=True)
+    begun_at = now()
+    queues.prelabelling(project_id, version=champion.name, asked=True).add([figures[1]["id"]])
     file = tmp_path / "kept.tar.gz"
     said = drape(running, "backup", file)
     assert file.is_file() and "uploads" in said and "redis" in said, said
@@ -105,11 +106,11 @@ def test_a_restored_flywheel_goes_on_where_it_was(running: Flywheel, tmp_path: P
 
     # All that waited is done, once.
     running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
-    with Redis.from_url(running.facts["redis_url"]) as redis:
-        (job,) = Job.fetch_many(asked, connection=redis)
-        assert job is not None
-        running.wait(lambda: job.get_status() == JobStatus.FINISHED, what="the job", timeout_s=60)
-        assert len(job.results()) == 1
+    queues = Queues(Settings(redis_url=running.facts["redis_url"]))
+    asked = queues.prelabelling(project_id, version=champion.name, asked=True)
+    running.wait(lambda: not asked.progress(since=begun_at).left, what="the job", timeout_s=60)
+    assert asked.progress(since=begun_at).done == 1
+    queues.redis.close()
     assert not running.status()["queues"]["failed"]
     # With two more labels there are three that no model was trained on.
     approve(running, figures[1:3])

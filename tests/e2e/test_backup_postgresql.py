@@ -116,7 +116,8 @@ def test_backup_and_restore_on_postgresql(
         annotation = studio.sdk.annotations.create(task_id, result=[], lead_time=7.5)
         version = add_starter(registry, project_id, starter)
         registry.promote(project_id, version.name)
-        waiting = queues.enqueue_prelabel(project_id, [task_id], version=version.name)
+        queues.prelabelling(project_id, version=version.name).add([task_id])
+        waiting = Queue(PRELABEL, connection=queues.redis).get_job_ids()
         said = drape("backup", file)
         assert file.is_file() and "database" in said and "uploads" in said, said
 

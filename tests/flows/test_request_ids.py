@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rq import Queue
 
-from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN
+from backend.queues.queues import CHECKS, QUEUES, TRAIN
 from backend.settings import Settings
 from backend.telemetry.logs import make_log_handler
 from backend.telemetry.request_ids import job_context, request_id, valid_or_new_id
@@ -117,7 +117,7 @@ def test_jobs_that_a_job_queues_carry_the_id_on(backend: Served) -> None:
     queues = backend.service.connections.queues
     with job_context("first", {"request_id": GIVEN}):
         queues.enqueue_check(3)
-        queues.enqueue_prelabel(3, [1, 2], version="v")
+        queues.prelabelling(3, version="v").add([1, 2])
         queues.enqueue_training(3, reason="test")
     queues.enqueue_plan(3)
     jobs = [job for name in QUEUES for job in Queue(name, connection=queues.redis).get_jobs()]
@@ -152,7 +152,7 @@ def test_the_id_goes_from_the_request_to_the_log_of_the_job(settings: Settings, 
     # Records go to standard error; Ultralytics greets on the other, when it is imported for the first time.
     with log.open("wb") as file:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "launcher.cli", "worker", "--queue", queue, "--queue", PRELABEL],
+            [sys.executable, "-m", "launcher.cli", "worker", "--queue", queue],
             env=environment,
             cwd=ROOT,
             stdout=subprocess.DEVNULL,

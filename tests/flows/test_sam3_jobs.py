@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from rq import SimpleWorker
+from rq.utils import now
 
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import prelabel
-from backend.queues.job_progress import progress_of
-from backend.queues.queues import EMBED, Queues
+from backend.queues.queues import PRELABEL, Queues
 from backend.telemetry.problems import Problems
 from benchmarks.random_weights import random_sam3, small_sam3
 from label_studio_config.palette_xml import palette
@@ -77,30 +77,33 @@ def test_words_pre_annotate_what_has_no_prediction(project: Project) -> None:
 
 
 def test_a_whole_project_is_encoded_ahead_and_once(project: Project) -> None:
-    worker = SimpleWorker([EMBED], connection=project.queues.redis)
-    jobs = project.queues.enqueue_embed(project.number, project.task_ids)
-    assert len(jobs) == 2
-    assert progress_of(project.queues.redis, jobs).open_jobs == 2
-    assert project.queues.enqueue_embed(project.number, project.task_ids) == jobs
+    worker = SimpleWorker([PRELABEL], connection=project.queues.redis)
+    backlog, begun_at = project.queues.encoding(project.number), now()
+    for _ in range(2):
+        backlog.add(project.task_ids)
+        assert backlog.progress(since=begun_at).left == 3
     worker.work(burst=True)
     told = show_progress(
-        lambda: progress_of(project.queues.redis, jobs), total=3, title="Encoding", console=Console(file=io.StringIO())
+        lambda: backlog.progress(since=begun_at), total=3, title="Encoding", console=Console(file=io.StringIO())
     )
     assert (told.done, told.failed, told.reasons) == (2, 1, ())
     kept = {path.name: path.stat().st_mtime_ns for path in project.embeddings.iterdir()}
     # Two images, and what each of two heads reads of them.
     assert len(kept) == 4
-    project.queues.enqueue_embed(project.number, project.task_ids)
+    backlog.add(project.task_ids)
     worker.work(burst=True)
     assert {path.name: path.stat().st_mtime_ns for path in project.embeddings.iterdir()} == kept
 
 
 def test_a_segmenter_that_encodes_nothing_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGMENTER", "classical")
-    jobs = project.queues.enqueue_embed(project.number, project.task_ids[:1])
-    SimpleWorker([EMBED], connection=project.queues.redis).work(burst=True)
-    (reason,) = progress_of(project.queues.redis, jobs).reasons
-    assert "encodes no images" in reason
+    backlog, begun_at = project.queues.encoding(project.number), now()
+    backlog.add(project.task_ids)
+    SimpleWorker([PRELABEL], connection=project.queues.redis).work(burst=True)
+    progress = backlog.progress(since=begun_at)
+    assert "encodes no images" in progress.reasons[0]
+    # The others would fail likewise: who waits for them does not wait for ever.
+    assert progress.left == 0 and len(progress.reasons) == 1
 
 
 def test_the_tasks_that_follow_an_opened_one(project: Project) -> None:

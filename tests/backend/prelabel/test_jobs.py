@@ -5,13 +5,14 @@ from __future__ import annotations
 import httpx
 import pytest
 from rq import Queue
+from rq.utils import now
 
 from backend.errors import ModelError
 from backend.prelabel.jobs import plan, prelabel, share_out, write_clusters
 from backend.prelabel.task_marks import TaskMarks
 from backend.prelabel.worker_models import worker_models
-from backend.queues.job_progress import progress_of, snapshot
-from backend.queues.queues import CHECKS, CLUSTERS, PRELABEL
+from backend.queues.job_progress import snapshot
+from backend.queues.queues import CHECKS, PRELABEL
 from backend.settings import Settings
 from tests.backend.prelabel.conftest import Project
 from tests.conftest import Studio
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.services
 
 def test_a_newer_version_supersedes_what_has_not_begun(project: Project) -> None:
     first = project.promote()
-    assert plan(project.number) == {"tasks": 4, "jobs": 2}
+    assert plan(project.number) == {"tasks": 4}
     second = project.promote()
-    assert plan(project.number) == {"tasks": 4, "jobs": 2}
+    assert plan(project.number) == {"tasks": 4}
     project.work(PRELABEL)
     assert all(not ones for ones in project.predictions(first.name).values())
     assert all(len(ones) == 1 for ones in project.predictions(second.name).values())
@@ -44,12 +45,17 @@ def test_an_older_version_predicts_where_it_is_asked_for(project: Project, setti
     assert prelabel(project.number, newer.name, project.tasks)["written"] == 4
     first, second, *others = project.tasks
     # Left over from when the older one was the current one: it is dropped, and holds no task that is asked for.
-    left = project.queues.enqueue_prelabel(project.number, [first], version=older.name)
-    asked = project.queues.enqueue_prelabel(project.number, [first, second], version=older.name, asked=True)
-    assert not set(left) & set(asked)
-    assert project.queues.enqueue_prelabel(project.number, [second], version=older.name, asked=True) == asked
+    begun_at = now()
+    left = project.queues.prelabelling(project.number, version=older.name)
+    left.add([first, second, *others])
+    asked = project.queues.prelabelling(project.number, version=older.name, asked=True)
+    asked.add([first, second])
+    asked.add([second])
     project.work(PRELABEL)
-    assert progress_of(project.queues.redis, asked).done == 2 and progress_of(project.queues.redis, left).done == 0
+    progress = asked.progress(since=begun_at)
+    assert (progress.left, progress.done) == (0, 2)
+    progress = left.progress(since=begun_at)
+    assert (progress.left, progress.done) == (0, 0)
     assert [len(ones) for ones in project.predictions(older.name).values()] == [1, 1, 0, 0]
     # What annotators see, and what `/predict` answers with, is the newer one's still.
     assert project.studio.project(project.number).model_version == newer.name
@@ -69,7 +75,7 @@ def test_the_current_version_asked_for_is_shown(project: Project) -> None:
     version = project.promote()
     assert prelabel(project.number, version.name, project.tasks, asked=True)["written"] == 4
     assert project.studio.project(project.number).model_version == version.name
-    (job,) = Queue(CLUSTERS, connection=project.queues.redis).jobs
+    (job,) = Queue(CHECKS, connection=project.queues.redis).jobs
     assert set(job.args[2]) == set(project.tasks)
 
 
@@ -78,28 +84,27 @@ def test_the_same_event_twice_is_planned_once(project: Project) -> None:
     for _ in range(2):
         project.queues.enqueue_imported(project.number, project.tasks)
     project.work(CHECKS)
-    assert len(Queue(PRELABEL, connection=project.queues.redis)) == 2
-    assert share_out(project.number, project.tasks)["jobs"] == 2
-    assert plan(project.number) == {"tasks": 4, "jobs": 2}
-    assert len(Queue(PRELABEL, connection=project.queues.redis)) == 2
-    state = snapshot(project.queues.redis)
-    assert state["tasks_to_prelabel"] == {str(project.number): 4}
-    jobs = project.queues.enqueue_prelabel(project.number, project.tasks, version=version.name)
+    backlog = project.queues.prelabelling(project.number, version=version.name)
+    begun_at = now()
+    assert backlog.progress(since=begun_at).left == 4
+    assert share_out(project.number, project.tasks)["tasks"] == plan(project.number)["tasks"] == 4
+    assert snapshot(project.queues.redis)["tasks_to_prelabel"] == {str(project.number): 4}
     project.work(PRELABEL)
-    told = progress_of(project.queues.redis, jobs)
-    assert (told.done, told.failed, told.open_jobs, told.reasons) == (4, 0, 0, ())
+    progress = backlog.progress(since=begun_at)
+    assert (progress.left, progress.done, progress.failed, progress.reasons) == (0, 4, 0, ())
     assert snapshot(project.queues.redis)["tasks_to_prelabel"] == {}
+    assert [len(ones) for ones in project.predictions(version.name).values()] == [1, 1, 1, 1]
 
 
 def test_a_project_without_a_model_waits_for_its_first(project: Project) -> None:
-    assert plan(project.number) == share_out(project.number, project.tasks) == {"tasks": 0, "jobs": 0}
+    assert plan(project.number) == share_out(project.number, project.tasks) == {"tasks": 0}
     assert prelabel(project.number, "", project.tasks)["skipped"] == 4
 
 
 def test_the_least_sure_of_the_cluster_annotated_least_is_served_first(project: Project, label_studio: Studio) -> None:
     version = project.promote()
     prelabel(project.number, version.name, project.tasks)
-    (job,) = Queue(CLUSTERS, connection=project.queues.redis).jobs
+    (job,) = Queue(CHECKS, connection=project.queues.redis).jobs
     assert set(job.args[2]) == set(project.tasks) and all(100 <= number < 200 for number in job.args[2].values())
     # Groups of our own choice, so that the right order is known: two figures each.
     clusters = dict(zip(project.tasks, (100, 100, 101, 101), strict=True))

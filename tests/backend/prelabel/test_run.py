@@ -19,7 +19,7 @@ from backend.errors import LabelStudioError, LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan, prelabel
 from backend.prelabel.run import Prelabelling
-from backend.queues.queues import CLUSTERS
+from backend.queues.queues import CHECKS
 from backend.regions.decode import decode
 from backend.registry.registry import Version
 from backend.settings import Settings
@@ -36,7 +36,6 @@ pytestmark = pytest.mark.services
 KILLED = """
 import os, signal, sys
 from backend.predict.batch import Batch
-from backend.queues.lost_jobs import put_back_lost_jobs
 from backend.queues.queues import PRELABEL, Queues
 from backend.queues.worker import ResidentWorker
 from backend.settings import Settings
@@ -47,15 +46,13 @@ def dying(self, tasks, *args, **kwargs):
             os.kill(os.getpid(), signal.SIGKILL)
         yield outcome
 Batch.predict = dying
-redis = Queues(Settings()).redis
-put_back_lost_jobs(redis, [PRELABEL])
-ResidentWorker([PRELABEL], connection=redis).work(burst=True)
+ResidentWorker(PRELABEL, connection=Queues(Settings()).redis, lost_after_s=3).work(max_idle_time=6)
 """
 
 
 def test_a_task_that_kills_its_worker_is_left_and_the_others_are_predicted(project: Project) -> None:
     version, (first, killer, *others) = project.promote(), project.tasks
-    project.queues.enqueue_prelabel(project.number, project.tasks, version=version.name)
+    project.queues.prelabelling(project.number, version=version.name).add(project.tasks)
     ended: list[int] = []
     while not ended or ended[-1] != 0:
         assert len(ended) < 4
@@ -175,7 +172,7 @@ def test_what_is_refused_together_is_written_one_by_one(project: Project, monkey
     # What is written by itself says its cluster at once.
     assert [len(ones) for ones in stored.values()] == [1, 1, 1, 1]
     assert all(100 <= ones[0]["cluster"] < 200 for ones in stored.values())
-    assert len(Queue(CLUSTERS, connection=project.queues.redis)) == 0
+    assert len(Queue(CHECKS, connection=project.queues.redis)) == 0
 
 
 def test_what_the_model_does_not_know_is_said_once(project: Project) -> None:

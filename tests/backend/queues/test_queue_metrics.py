@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rq import Queue
 from rq.utils import now
 
-from backend.queues.queues import CHECKS, EMBED, PRELABEL, QUEUES, TRAIN
+from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN
 from backend.queues.timer import timer
 from backend.queues.worker import ResidentWorker
 from tests.backend.conftest import Served
@@ -40,20 +40,21 @@ def test_an_idle_service_tells_zeros(backend: Served) -> None:
 def test_what_waits_runs_and_goes_wrong_is_counted(backend: Served) -> None:
     queues = backend.service.connections.queues
     queues.enqueue_check(3)
-    queues.enqueue_prelabel(3, list(range(200)), version="v")
+    queues.prelabelling(3, version="v").add(range(200))
     first = Queue(PRELABEL, connection=queues.redis).get_jobs()[0]
     first.enqueued_at = now() - timedelta(seconds=100)
     first.save()
-    worker = ResidentWorker([CHECKS, EMBED], connection=queues.redis)
+    worker = ResidentWorker(CHECKS, connection=queues.redis, lost_after_s=30)
     worker.register_birth()
     timer(queues.redis, every_s=600).register_birth()
     for _ in range(120):
         backend.service.connections.problems.report("The image is gone.", project_id=3)
     found = scraped(backend.client)
     assert found["drape_queue_jobs", CHECKS, "waiting"] == 1
-    assert found["drape_queue_jobs", PRELABEL, "waiting"] == 4
+    assert found["drape_queue_jobs", PRELABEL, "waiting"] == 1
+    assert found["drape_tasks_to_prelabel",] == 200 - backend.service.connections.settings.prelabel_chunk
     assert 100 <= found["drape_queue_wait_seconds", PRELABEL] < 200
-    assert [found["drape_workers", queue] for queue in (CHECKS, EMBED, TRAIN)] == [1, 1, 0]
+    assert [found["drape_workers", queue] for queue in (CHECKS, PRELABEL, TRAIN)] == [1, 0, 0]
     assert found["drape_timers",] == 1
     # More than are kept.
     assert found["drape_problems_total",] == 120

@@ -88,7 +88,7 @@ def test_an_embedding_survives_a_restart_bit_for_bit(tmp_path: Path) -> None:
     encode = Encoder(7)
     first = EmbeddingCache([host(10)], disk=DiskTier(tmp_path, max_bytes=10**6), metrics=Metrics())
     embeddings = first.get("image", "clicks", encode)
-    first.close()
+    first.wait_until_written()
     metrics = Metrics()
     second = EmbeddingCache([host(10)], disk=DiskTier(tmp_path, max_bytes=10**6), metrics=metrics)
     assert second.has("image", "concept") and not second.has("other", "clicks")
@@ -116,7 +116,7 @@ def test_a_full_disk_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of the folder")
     cache = EmbeddingCache([host(10)], disk=DiskTier(tmp_path / "file", max_bytes=10**6), metrics=Metrics())
     assert same(cache.get("image", "clicks", Encoder(1)), embedding(1))
-    cache.close()
+    cache.wait_until_written()
 
 
 def machine(storage: Storage, folder: Path) -> EmbeddingCache:
@@ -129,16 +129,16 @@ def test_what_one_machine_has_encoded_another_finds(shared: Storage, tmp_path: P
     encode = Encoder(7)
     one, other = machine(shared, tmp_path / "one"), machine(shared, tmp_path / "other")
     embeddings = one.get("image", "clicks", encode)
-    one.close()
+    one.wait_until_written()
     assert other.has("image", "concept") and not other.has("another", "concept")
     assert same(other.get("image", "clicks", encode), embeddings) and encode.calls == 1
-    other.close()
+    other.wait_until_written()
     # Its own disk has it now.
     assert same(DiskTier(tmp_path / "other" / "disk", max_bytes=10**6).get("image-clicks"), embeddings)
     shared.write("embeddings/image-concept.safetensors", b"not an embedding")
     third = machine(shared, tmp_path / "third")
     assert same(third.get("image", "concept", encode), embedding(-7)) and encode.calls == 2
-    third.close()
+    third.wait_until_written()
     assert not list((tmp_path / "other" / "aside").iterdir())
 
 
@@ -159,7 +159,7 @@ def test_a_storage_that_is_away_holds_nobody_up(tmp_path: Path) -> None:
     cache = machine(Folder(tmp_path / "file"), tmp_path / "one")
     assert same(cache.get("image", "clicks", Encoder(1)), embedding(1))
     assert cache.has("image", "clicks") and not cache.has("other", "clicks")
-    cache.close()
+    cache.wait_until_written()
 
 
 def test_who_encodes_faster_than_the_disk_writes_waits(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_who_encodes_faster_than_the_disk_writes_waits(tmp_path: Path) -> None:
     assert thread.is_alive() and len(encoded) <= MAX_UNWRITTEN // 2
     going.set()
     thread.join(30)
-    cache.close()
+    cache.wait_until_written()
     assert len(encoded) == 9 and len(list(tmp_path.iterdir())) == 18
 
 

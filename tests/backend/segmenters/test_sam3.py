@@ -186,7 +186,7 @@ def test_every_answer_is_that_of_ultralytics_also_from_each_tier(small_weights: 
     segmenter = load_segmenter(small_weights, embeddings=encoded)
     assert_equal(segmenter, image, other, theirs)  # as encoded
     assert_equal(segmenter, image, other, theirs)  # from memory
-    encoded.close()
+    encoded.wait_until_written()
     metrics = Metrics()
     # Memory for one embedding of clicks alone: everything is read from disk again and again.
     restarted = load_segmenter(

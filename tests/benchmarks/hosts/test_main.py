@@ -14,7 +14,7 @@ def test_jobs_that_nobody_has_are_seen(redis_address: str) -> None:
         queue = Queue(PRELABEL, connection=redis)
         queue.enqueue("backend.prelabel.jobs.plan", 1)
         assert list(orphaned_jobs(redis)) == []
-        # As a worker of RQ's own takes it.
+        # As a worker of several queues would take it.
         redis.lpop(queue.key)
         (sentence,) = orphaned_jobs(redis)
         assert "1 jobs are open and nobody has them" in sentence and "backend.prelabel.jobs.plan" in sentence

@@ -10,6 +10,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job, JobStatus
 
 from backend.predict.sticky_words import KEY as STICKY_WORDS
+from backend.queues.backlog import waiting_tasks
 from backend.queues.queues import CHECKS, QUEUES, TRAIN, Queues
 from backend.settings import Settings
 from backend.status.audits import Audits
@@ -73,11 +74,12 @@ def test_what_is_written_is_what_was_read(redis_address: str) -> None:
     queues = Queues(Settings(redis_url=redis_address))
     for project in range(3):
         queues.enqueue_training(project, reason="asked")
-        queues.enqueue_embed(project, list(range(100)))
+        queues.encoding(project).add(range(100))
     before = sorted(read_state(queues.redis))
-    assert has_data(queues.redis) and len(before) == 9
-    assert write_state(queues.redis, before) == 9
+    assert has_data(queues.redis) and len(before) == 13
+    assert write_state(queues.redis, before) == 6
     assert {job for name in QUEUES for job in Queue(name, connection=queues.redis).job_ids} >= {
         f"{TRAIN}-{project}" for project in range(3)
     }
+    assert waiting_tasks(queues.redis, "embed") == {str(project): 99 for project in range(3)}
     queues.redis.close()

@@ -78,7 +78,7 @@ def fill(data: Path, starter: Path, *, word: str) -> None:
     with own_redis(data / "redis") as redis:
         queues = Queues(Settings(redis_url=address_of(redis)))
         queues.enqueue_training(1, reason=word)
-        queues.enqueue_embed(1, [1, 2])
+        queues.encoding(1).add([1, 2])
         Audits(queues.redis).remember(1, version=word, images=1, regions=2, wrong=0)
         queues.redis.close()
 

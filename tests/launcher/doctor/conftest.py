@@ -70,8 +70,9 @@ def flywheel(label_studio: Studio, redis_address: str, tmp_path: Path, starter: 
         connect_backend(studio, project_id=project_id, backend=Backend(url, USER, PASSWORD, SECRET))
         give_starter_model(project_id, settings)
         redis = Queues(settings).redis
-        for worker in (ResidentWorker(QUEUES, connection=redis), timer(redis, every_s=600)):
-            worker.register_birth()
+        for queue in QUEUES:
+            ResidentWorker(queue, connection=redis, lost_after_s=30).register_birth()
+        timer(redis, every_s=600).register_birth()
         yield Flywheel(settings, studio, project_id, photographs, redis)
         studio.sdk.projects.delete(project_id)
 

@@ -30,7 +30,6 @@ def test_what_is_wrong_with_redis_is_named_with_its_remedy(flywheel: Flywheel) -
                 (redis_that_drops_keys, "Redis' memory", "failed", "allkeys-lru", "noeviction"),
                 (redis_that_keeps_nothing, "Redis' persistence", "warning", "may lose", "appendonly yes"),
                 (nobody_works, "workers: prelabel", "failed", "No worker", "drape worker --queue prelabel"),
-                (nobody_works, "workers: embed", "warning", "No worker", "drape worker --queue embed"),
                 (nobody_works, "timer", "warning", "No timer", "drape timer"),
             ],
             flywheel,
