@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import rich.progress
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from launcher.backup.archive import BackupManifest
-from launcher.backup.sources import BackupSources, sources_of
 from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
 from launcher.stack.saved_settings import read_settings
+
+if TYPE_CHECKING:
+    from launcher.backup.archive import BackupManifest
+    from launcher.backup.sources import BackupSources
 
 console = Terminal()
 
@@ -38,7 +40,9 @@ def back_up_all(
     The file holds tokens and password hashes, and only its owner can read it. It does not hold photographs that were
     not uploaded, nor secrets in .env or other files.
     """
+    # Imported here because it takes a second, which every command would otherwise spend.
     from launcher.backup.back_up import back_up
+    from launcher.backup.sources import sources_of
 
     sources = sources_of(read_settings(data_dir=data_dir), with_studio=with_studio, studio_venv=studio_venv)
     target = file or Path()
@@ -68,6 +72,7 @@ def restore_all(
     Restore only backups that you made yourself: their jobs and weights let their author run programs here.
     """
     from launcher.backup.restore import restore
+    from launcher.backup.sources import sources_of
 
     sources = sources_of(read_settings(data_dir=data_dir), with_studio=with_studio, studio_venv=studio_venv)
 
