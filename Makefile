@@ -5,6 +5,11 @@ ifeq ($(PYTHON),)
 $(error Drape needs Python 3.10 to 3.13. Install one (Debian: apt install python3 python3-venv; macOS: brew install python@3.12))
 endif
 
+# Tests without services share the cores; those with services follow one by one. A part of PYTEST may have none of either.
+ALONE := not services and not browser and not long and not compose
+WITH_SERVICES := (services or browser) and not long and not compose
+OR_NONE := || test $$? -eq 5
+
 .PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench flywheel soak faults hosts clean
 
 help:  ## this list
@@ -18,11 +23,12 @@ up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUD
 
 test:  ## the tests, with real services and a browser, but for the long ones
 	@$(PYTHON) launcher/bootstrap.py --dev
-	.venv/bin/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 -m "$(ALONE)" $(PYTEST) $(OR_NONE)
+	.venv/bin/python -m pytest -m "$(WITH_SERVICES)" $(PYTEST) $(OR_NONE)
 
 test-fast:  ## those of them that start no services and no browser, and take less than a second each
 	@$(PYTHON) launcher/bootstrap.py --dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto -m "not services and not browser and not slow and not long and not compose" $(PYTEST)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto -m "not slow and $(ALONE)" $(PYTEST)
 
 test-long:  ## the long ones: four hosts, random faults, PostgreSQL, SAM 3 at full size, trainings that die; compose-test
 	@$(PYTHON) launcher/bootstrap.py --dev

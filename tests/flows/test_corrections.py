@@ -16,10 +16,10 @@ from training.jobs import check_approvals, train
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
-CORRECTED, LEFT = range(600, 630), range(630, 636)
+CORRECTED, LEFT = range(600, 612), range(612, 616)
 
 
-def test_thirty_corrections_are_trained_on_by_their_weights(
+def test_corrections_are_trained_on_by_their_weights(
     workplace: Workplace, label_studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project_id, studio = workplace.project_id, workplace.label_studio
