@@ -45,8 +45,9 @@ def studio_program(
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(files_root.resolve()),
         # Otherwise every write of predictions recounts the predictions of all of the project's tasks.
         "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short": "true",
-        # Otherwise Label Studio tries to reach its vendor's analytics and error collector.
+        # Otherwise Label Studio tries to reach its vendor's analytics and error collector, and PyPI for newer versions.
         "COLLECT_ANALYTICS": "false",
+        "LATEST_VERSION_CHECK": "false",
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
     }
