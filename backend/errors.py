@@ -31,6 +31,10 @@ class ImageError(DrapeError):
     http_status = 422
 
 
+class ImageUnavailableError(ImageError):
+    """An image whose server does not answer: the same request may succeed later."""
+
+
 class RegionError(DrapeError):
     """A region whose value does not decode to a mask."""
 
@@ -74,7 +78,7 @@ class StorageUnavailableError(StorageError):
 
 
 class QueueError(DrapeError):
-    """Redis is unreachable or refused the command."""
+    """Redis does not answer, or refused the command."""
 
     http_status = 503
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -14,19 +15,23 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 import httpx
 
 from backend.domain import Image, Photo, Pixels
-from backend.errors import ImageError, LabelStudioUnavailableError
+from backend.errors import ImageError, ImageUnavailableError, LabelStudioUnavailableError
 from backend.images.decode import decode_image, shorten
 from backend.images.pinned_host import PinnedUrl, pin_host
 from backend.label_studio.payloads import LOCAL_FILES
 from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 MAX_REDIRECTS = 3
 # The path at which Label Studio redirects to an address that it has signed; its other redirects are not trusted.
 PRESIGN_PATH = re.compile(r"/(tasks|projects)/\d+/presign/$")
 MAX_KNOWN_IMAGES = 100_000
-# An image of another server may be replaced at its address: after this long it is fetched again.
+# An image of another server may be replaced at its address: after this long it is fetched again. While that server does
+# not answer, the known image stays in use.
 MAX_AGE_S = 600.0
+UNAVAILABLE = (LabelStudioUnavailableError, ImageUnavailableError)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,15 @@ class ImageStore:
         with self._lock:
             known_stamp, key, size_wh = self._known.get(url, (None, "", (0, 0)))
         if known_stamp != stamp:
-            return self.load(url, task_id=task_id)
+            try:
+                return self.load(url, task_id=task_id)
+            except UNAVAILABLE as e:
+                if known_stamp is None:
+                    raise
+                logger.warning("%s The image is used as it was known before", e)
+                # Not asked for again at once: a server that hangs takes as long as its timeout.
+                with self._lock:
+                    self._known[url] = stamp, key, size_wh
         return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
 
     def load(self, url: str, *, task_id: int) -> Image:
@@ -88,7 +101,12 @@ class ImageStore:
             if cached is not None and cached_stamp == stamp:
                 self._cache.move_to_end(url)
                 return cached
-        image = self._fetch_and_decode(url, task_id)
+        try:
+            image = self._fetch_and_decode(url, task_id)
+        except UNAVAILABLE:
+            if cached is None:
+                raise
+            image = cached
         self._cache_image(url, stamp, image)
         return image
 
@@ -261,7 +279,7 @@ class ImageStore:
                 raise LabelStudioUnavailableError(
                     f"Label Studio does not answer at {self._settings.label_studio_url}."
                 ) from e
-            raise ImageError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
+            raise ImageUnavailableError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
 
 
 def _same_origin(url: str, other: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from backend.errors import ImageError
+from backend.errors import ImageError, ImageUnavailableError
 
 # Public IPv6 addresses come from this block only: the rest is local, reserved or out of use.
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -47,7 +47,7 @@ def pin_host(address: str, *, private: bool, source: str) -> PinnedUrl:
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)]
     except OSError as e:
-        raise ImageError(f"The image '{source}' is at {host}, whose name cannot be resolved.") from e
+        raise ImageUnavailableError(f"The image '{source}' is at {host}, whose name cannot be resolved.") from e
     internal = [ip for ip in addresses if not _is_global(ip)]
     if internal and not private:
         raise ImageError(

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from backend.errors import ImageError, LabelStudioError
+from backend.errors import ImageError, ImageUnavailableError, LabelStudioError
 from backend.images.decode import decode_image
 from backend.images.fetch import MAX_AGE_S, ImageStore
 from backend.settings import Settings
+from tests.backend.conftest import image_files
 
 ORIENTATION = 0x0112
 
@@ -193,6 +194,32 @@ def test_an_image_of_a_server_that_is_replaced_is_fetched_again_after_a_while(
     now = time.monotonic()
     monkeypatch.setattr("backend.images.fetch.time.monotonic", lambda: now + MAX_AGE_S)
     assert images.open("/a.png", task_id=1).size_wh == (8, 9)
+
+
+@pytest.mark.parametrize("keeps_pixels", [True, False])
+@pytest.mark.parametrize("of_label_studio", [True, False])
+def test_a_known_image_stays_in_use_while_its_server_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, of_label_studio: bool, keeps_pixels: bool
+) -> None:
+    (tmp_path / "a.png").write_bytes(encoded())
+    with image_files(tmp_path) as url:
+        images = store(
+            Settings(
+                label_studio_url=url if of_label_studio else "http://127.0.0.1:1",
+                image_hosts="127.0.0.1",
+                image_hosts_private=True,
+                image_cache_bytes=4000 if keeps_pixels else 0,
+            )
+        )
+        before = images.open(f"{url}/a.png", task_id=1)
+    now = time.monotonic()
+    monkeypatch.setattr("backend.images.fetch.time.monotonic", lambda: now + MAX_AGE_S)
+    after = images.open(f"{url}/a.png", task_id=1)
+    assert (after.key, after.size_wh) == (before.key, before.size_wh)
+    if keeps_pixels:
+        assert np.array_equal(after.pixels, before.pixels)
+    with pytest.raises((ImageUnavailableError, LabelStudioError)):
+        images.open(f"{url}/other.png", task_id=1)
 
 
 def test_the_public_address_is_asked_for_at_the_internal_one(files: tuple[str, Path]) -> None:
