@@ -71,9 +71,9 @@ class Jobs:
     Attributes:
         left: number of the project's images that wait for the model.
         minutes_left: estimate from the present pace; None where no image waits or none is predicted.
-        waiting: queue → number of waiting jobs.
+        waiting, all_failed: queue → number of waiting jobs, and of failed jobs of the last week, of all projects.
         workers: each worker's queues and state, as text.
-        failed: a sentence on each of the project's failed jobs.
+        failed: a sentence on each of the project's failed jobs, if it is among the newest of its queue.
     """
 
     training: Training | None
@@ -82,6 +82,7 @@ class Jobs:
     images_a_minute: float
     minutes_left: float | None
     waiting: dict[str, int]
+    all_failed: dict[str, int]
     workers: tuple[str, ...]
     failed: tuple[str, ...]
 
@@ -199,6 +200,7 @@ def _jobs(service: Service, project_id: int | None) -> Jobs | None:
         images_a_minute=pace,
         minutes_left=left / pace if left and pace else None,
         waiting=state["waiting"],
+        all_failed=state["failed_jobs"],
         workers=tuple(f"{', '.join(worker['queues'])}: {worker['state']}" for worker in state["workers"]),
         failed=tuple(
             f"{_NAMES.get(job['queue'], job['queue'])}: {job.get('reason', 'failed without a reason')}"

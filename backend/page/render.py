@@ -17,6 +17,8 @@ from backend.status.survey import Work
 
 TEMPLATE = "status.html.jinja"
 DASH = "\u2013"
+# Between a number and its unit, so that no line ends there.
+SPACE = "\u00a0"
 # Origin → name in the legend, in the legend's order.
 ORIGINS = {"scratch": "from scratch", "prediction": "from a prediction"}
 
@@ -88,12 +90,12 @@ def seconds(value: float | None) -> str:
     if value is None:
         return DASH
     if value < 1:
-        return f"{value:.2f} s"
+        return f"{value:.2f}{SPACE}s"
     if value < 100:
-        return f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
+        return f"{value:.0f}{SPACE}s"
+    return f"{value / 60:.0f}{SPACE}min" if value < 6000 else f"{value / 3600:.1f}{SPACE}h"
 
 
 def share(value: float | None) -> str:
     """Formats a share in `[0, 1]` as percent; a dash for None."""
-    return DASH if value is None else f"{100 * value:.0f} %"
+    return DASH if value is None else f"{100 * value:.0f}{SPACE}%"

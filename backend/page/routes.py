@@ -24,7 +24,7 @@ POLICY = (
 )
 # Messages about a pressed button. The address holds only the key, so that no link can put other text on the page.
 NOTICES = {
-    "promoted": "The project has another model now. It pre-annotates all tasks that nobody has annotated.",
+    "promoted": "The project now uses another model, which pre-annotates all tasks that nobody has annotated.",
     "queued": "A training is queued.",
     "running": "A training is already queued or running.",
     "ended": "The training was stopped. The current model stays in use.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from redis import Redis
@@ -15,9 +16,13 @@ from backend.queues.queues import PRELABEL, QUEUES, TRAIN, Jobs
 from backend.queues.redis_connection import redis_errors, workers_of
 from backend.telemetry.request_ids import JOB_META
 
+MAX_FAILED = 50
+
 
 def snapshot(redis: Redis) -> dict[str, Any]:
     """The jobs that wait, run and failed, with the progress of running jobs: for `GET /status`.
+
+    Of failed jobs, each queue's newest 50 (`MAX_FAILED`) and the number of all: thousands would take seconds to read.
 
     Raises:
         QueueError: Redis does not answer.
@@ -35,8 +40,9 @@ def snapshot(redis: Redis) -> dict[str, Any]:
             "failed": [
                 _described(job)
                 for queue in queues.values()
-                for job in _jobs(queue.failed_job_registry.get_job_ids, queue)
+                for job in _jobs(partial(queue.failed_job_registry.get_job_ids, 0, MAX_FAILED - 1, desc=True), queue)
             ],
+            "failed_jobs": {name: queue.failed_job_registry.count for name, queue in queues.items()},
             "last_training": [
                 _described(job) for job in _jobs(queues[TRAIN].finished_job_registry.get_job_ids, queues[TRAIN])
             ],

@@ -111,7 +111,7 @@ def test_by_keyboard_alone(backend: Served, versions: list[Version], address: st
             break
     page.screenshot(path=str(shot("focused")))
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status").get_by_text("has another model now")).to_be_visible()
+    expect(page.get_by_role("status").get_by_text("now uses another model")).to_be_visible()
     current = backend.service.connections.registry.champion(7)
     assert current is not None and current.name == versions[0].name
     assert messages and "Promote v1?" in messages[0]

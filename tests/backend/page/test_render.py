@@ -10,7 +10,7 @@ import pytest
 from lxml import html
 
 from backend.page.overview import Jobs, LabelRow, Model, Overview, Serving, Training
-from backend.page.render import StatusPage, seconds, share
+from backend.page.render import SPACE, StatusPage, seconds, share
 from backend.registry.registry import Version
 from backend.registry.verdict import Verdict
 from backend.status.survey import Corrections, Survey, Work
@@ -40,6 +40,7 @@ JOBS = Jobs(
     images_a_minute=200.0,
     minutes_left=2.0,
     waiting={"train": 0, "prelabel": 4},
+    all_failed={"train": 0, "prelabel": 2345},
     workers=("train: busy",),
     failed=(),
 )
@@ -86,22 +87,23 @@ TOLD = [
     "2,140",
     "450",
     "9,280",
-    "812 doubtful",
+    "812 uncertain, shown first",
     "31 of 50 new labels until the next training",
     "epoch 3 of 20, about 6 min left",
     "0.250",
-    "400 images wait for the model, about 2 min left",
+    "400 images are waiting for the model, about 2 min left",
     "▲ +0.100",
     "● in use",
     "It is better.",
     "without a person",
     "from a prediction",
     "of 44",
-    "48 % were submitted unchanged",
+    "2,345",
+    "people submitted 48 % unchanged",
     "93 %",
-    "12 more are still to be compared",
-    "0.15 s median, 0.24 s for 95 of 100 (last 300)",
-    "90 % of 10 lookups were hits",
+    "12 more images are still to be compared",
+    "0.15 s in the median, 0.24 s at most for 95 % (last 300 clicks)",
+    "90 % of 10 answers needed no encoding",
     "AUTO_ACCEPT=0.9, RETRAIN_AFTER=200",
     "Image 7 cannot be read.",
     "Labels were counted at 2026-11-21 17:10 UTC.",
@@ -115,12 +117,12 @@ def test_it_says(words: str) -> None:
 
 EMPTY = replace(OVERVIEW, survey=None, labels=(), models=(), jobs=None, problems=(), tasks_url="")
 NOTHING_YET = [
-    (EMPTY, "No worker has counted this project yet."),
-    (EMPTY, "Redis is unreachable"),
+    (EMPTY, "This project has not been counted yet."),
+    (EMPTY, "Redis does not answer"),
     (EMPTY, "There is no model yet."),
     (replace(OVERVIEW, jobs=replace(JOBS, training=None, workers=())), "No worker is running"),
     (replace(OVERVIEW, jobs=replace(JOBS, training=None)), "Train now"),
-    (replace(OVERVIEW, jobs=replace(JOBS, training=None, training_waits=True)), "A training waits for a worker."),
+    (replace(OVERVIEW, jobs=replace(JOBS, training=None, training_waits=True)), "A training is waiting for a worker."),
     (replace(OVERVIEW, jobs=replace(JOBS, training=Training(0, 0, None, ()))), "Training: starting"),
     (replace(OVERVIEW, jobs=replace(JOBS, failed=("Training: it is gone",))), "▲ Training: it is gone"),
     (replace(OVERVIEW, serving=replace(OVERVIEW.serving, clicks=None)), "no clicks since"),
@@ -176,8 +178,8 @@ TIMES = [(None, "–"), (0.123, "0.12 s"), (14.4, "14 s"), (99.0, "99 s"), (150.
 
 @pytest.mark.parametrize(("value", "words"), TIMES)
 def test_times_are_said(value: float | None, words: str) -> None:
-    assert seconds(value) == words
+    assert seconds(value) == words.replace(" ", SPACE)
 
 
 def test_shares_are_said() -> None:
-    assert (share(0.934), share(None)) == ("93 %", "–")  # noqa: RUF001
+    assert (share(0.934), share(None)) == (f"93{SPACE}%", "–")  # noqa: RUF001
