@@ -19,6 +19,8 @@ from backend.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 RETRY_WAIT_S = 300.0
+# What stands for a segmenter's name if none can be loaded.
+FAILED = "failed"
 Load: TypeAlias = Callable[[Settings, Metrics], Segmenter]
 
 
@@ -48,7 +50,7 @@ class SegmenterLoader:
         future = self._future
         if not future.done():
             return "loading"
-        return "failed" if future.exception() else future.result().name
+        return FAILED if future.exception() else future.result().name
 
     @property
     def ready(self) -> Segmenter | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum, auto
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,7 @@ from backend.label_studio.client import SECRET_HEADER, LabelStudio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
 from backend.registry.registry import Registry
+from backend.segmenters.loader import FAILED
 from backend.settings import Settings
 from label_studio_config.provision import BACKEND_TITLE
 from launcher.doctor.findings import Finding, State, run_check
@@ -70,31 +72,42 @@ def check_backend(settings: Settings, reached: Mapping[str, bool]) -> list[Findi
     return findings + run_check("ports", lambda: _check_port(settings, local_url), remedy="Choose another port: PORT=…")
 
 
+class _Answer(Enum):
+    """What answers at an address."""
+
+    NOTHING = auto()
+    ANOTHER_PROGRAM = auto()
+    REFUSES = auto()
+    WITHOUT_SEGMENTER = auto()
+    BACKEND = auto()
+
+
 def _check_address(settings: Settings, url: str, reached: bool) -> Iterator[Finding]:
-    status, message = _health(settings, url)
+    answer, message = _ask(settings, url)
     state: State = "failed"
-    if status is None and reached:
-        # For example, both run in containers, and this command runs outside of them.
-        state, message = "warning", f"{message} Label Studio reaches it."
-        remedy = "Run `drape doctor` on the backend's machine or in its container."
-    elif status is None:
-        remedy = START_BACKEND
-    elif status == HTTPStatus.UNAUTHORIZED:
-        remedy = "Run this command with the BASIC_AUTH_USER and BASIC_AUTH_PASS that the backend was started with."
-    elif status != HTTPStatus.OK:
-        remedy = f"Find out which program listens there, or choose another port. {START_BACKEND}"
-    elif "failed" in message:
-        remedy = "Its log says why. Check SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS."
-    elif not settings.basic_auth_user:
-        state, message = "warning", f"{message} It does not ask for credentials."
-        remedy = "Set BASIC_AUTH_USER and BASIC_AUTH_PASS, and connect the projects again."
-    else:
-        state, remedy = "ok", ""
+    match answer:
+        case _Answer.NOTHING if reached:
+            # For example, both run in containers, and this command runs outside of them.
+            state, message = "warning", f"{message} Label Studio reaches it."
+            remedy = "Run `drape doctor` on the backend's machine or in its container."
+        case _Answer.NOTHING:
+            remedy = START_BACKEND
+        case _Answer.REFUSES:
+            remedy = "Run this command with the BASIC_AUTH_USER and BASIC_AUTH_PASS that the backend was started with."
+        case _Answer.ANOTHER_PROGRAM:
+            remedy = f"Find out which program listens there, or choose another port. {START_BACKEND}"
+        case _Answer.WITHOUT_SEGMENTER:
+            remedy = "Its log says why. Check SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS."
+        case _Answer.BACKEND if not settings.basic_auth_user:
+            state, message = "warning", f"{message} It does not ask for credentials."
+            remedy = "Set BASIC_AUTH_USER and BASIC_AUTH_PASS, and connect the projects again."
+        case _Answer.BACKEND:
+            state, remedy = "ok", ""
     yield Finding("backend", state, message, remedy)
 
 
-def _health(settings: Settings, url: str) -> tuple[int | None, str]:
-    """Returns the status of `GET /health` (0 if another program answers, None if nothing does), and a message."""
+def _ask(settings: Settings, url: str) -> tuple[_Answer, str]:
+    """What answers `GET /health` at the address, and a sentence on it."""
     try:
         answer = httpx.get(
             f"{url.rstrip('/')}/health",
@@ -102,28 +115,29 @@ def _health(settings: Settings, url: str) -> tuple[int | None, str]:
             timeout=settings.label_studio_timeout_s,
         )
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            return answer.status_code, f"The backend at {url} refuses the credentials."
+            return _Answer.REFUSES, f"The backend at {url} refuses the credentials."
         health = answer.json()
         if answer.is_success and health["model_class"] == "GarmentModel":
-            return HTTPStatus.OK, f"It answers at {url}. Segmenter: {health['segmenter']}."
+            kind = _Answer.WITHOUT_SEGMENTER if health["segmenter"] == FAILED else _Answer.BACKEND
+            return kind, f"It answers at {url}. Segmenter: {health['segmenter']}."
     except (httpx.HTTPError, httpx.InvalidURL) as e:
-        return None, f"It does not answer at {url} from this machine ({type(e).__name__})."
+        return _Answer.NOTHING, f"It does not answer at {url} from this machine ({type(e).__name__})."
     except (ValueError, KeyError, TypeError):
-        return 0, f"The program that answers at {url} is not Drape's backend."
-    return 0, f"The program that answers at {url} is not Drape's backend ({answer.status_code})."
+        return _Answer.ANOTHER_PROGRAM, f"The program that answers at {url} is not Drape's backend."
+    return _Answer.ANOTHER_PROGRAM, f"The program that answers at {url} is not Drape's backend ({answer.status_code})."
 
 
 def _check_port(settings: Settings, local_url: str) -> Iterator[Finding]:
     if port_is_free(settings.port):
         yield Finding("ports", "ok", f"Port {settings.port} (PORT) is free on this machine: no backend runs on it.")
         return
-    status, _ = _health(settings, local_url)
-    if status in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
-        yield Finding("ports", "ok", f"The backend listens on port {settings.port} (PORT) of this machine.")
-    else:
+    answer, _ = _ask(settings, local_url)
+    if answer in (_Answer.NOTHING, _Answer.ANOTHER_PROGRAM):
         message = f"Port {settings.port} (PORT) of this machine is in use by another program."
         remedy = "End that program, or choose another port (PORT=…) and connect the projects again."
         yield Finding("ports", "failed", message, remedy)
+    else:
+        yield Finding("ports", "ok", f"The backend listens on port {settings.port} (PORT) of this machine.")
 
 
 def check_project(settings: Settings, project_id: int, backends: dict[str, bool]) -> list[Finding]:

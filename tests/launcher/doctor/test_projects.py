@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import sqlite3
@@ -18,7 +19,7 @@ from launcher.doctor.findings import State
 from launcher.doctor.projects import check_backend, check_project, check_project_settings
 from launcher.stack.label_studio_server import studio_answers, studio_program
 from launcher.stack.supervisor import Supervisor, free_port
-from tests.backend.conftest import USER, served
+from tests.backend.conftest import USER, image_files, served
 from tests.conftest import STUDIO_VENV, Studio
 from tests.launcher.doctor.conftest import PASSWORD, SECRET, Flywheel, assert_each_fault_is_found
 
@@ -172,3 +173,23 @@ def test_settings_of_projects_are_looked_at(tmp_path: Path) -> None:
     path.write_text("projects: {7: {retrain_after: 0}}")
     (broken,) = check_project_settings(settings)
     assert broken.state == "failed" and "project 7: RETRAIN_AFTER" in broken.message
+
+
+# the segmenter of the backend, what is found: a model may be named after anything
+SEGMENTERS: list[tuple[str, State, str]] = [
+    ("failed", "failed", "SAM_WEIGHTS"),
+    ("never-failed", "ok", ""),
+    ("loading", "ok", ""),
+]
+
+
+@pytest.mark.parametrize(("segmenter", "state", "remedy"), SEGMENTERS)
+def test_a_backend_without_a_segmenter_is_told_by_that_and_not_by_a_word(
+    tmp_path: Path, segmenter: str, state: State, remedy: str
+) -> None:
+    (tmp_path / "health").write_text(json.dumps({"model_class": "GarmentModel", "segmenter": segmenter}))
+    with image_files(tmp_path) as url:
+        settings = Settings(basic_auth_user=USER, basic_auth_pass=PASSWORD, port=free_port())
+        found = check_backend(settings, {url: True})[0]
+    assert found.state == state and segmenter in found.message
+    assert remedy in found.remedy
