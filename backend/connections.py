@@ -42,7 +42,7 @@ def promote_and_prelabel(registry: Registry, queues: Queues, project_id: int, ve
 
     Raises:
         NotFoundError: the version does not exist.
-        QueueError: Redis is unreachable; the version is promoted all the same.
+        QueueError: Redis does not answer; the version is promoted all the same.
     """
     registry.promote(project_id, version)
     queues.enqueue_plan(project_id)

@@ -42,7 +42,7 @@ def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, in
 
     Raises:
         LabelStudioError: Label Studio stayed unreachable for `CHECK_PATIENCE_S`, or refused the request.
-        QueueError: Redis is unreachable.
+        QueueError: Redis does not answer.
     """
     connections = Connections.of(Settings().for_project(project_id))
     # Cleared before Label Studio is asked: an annotation that is approved during this count then queues another count.

@@ -29,7 +29,7 @@ class Pace:
                 pipeline.expire(key, MINUTE_S * (RATE_MINUTES + 2))
                 pipeline.execute()
         except RedisError:
-            logger.debug("Redis is away: %s images are not counted", images)
+            logger.debug("Redis does not answer: %s images are not counted", images)
 
     def images_a_minute(self) -> float:
         """Mean images per minute, over those of the last five whole minutes in which images were predicted.

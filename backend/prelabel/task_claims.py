@@ -95,7 +95,7 @@ class TaskClaims:
             if keys:
                 self._redis.eval(RELEASE, len(keys), *keys, str(holder))
         except RedisError:
-            logger.debug("Redis is away: claims end by themselves")
+            logger.debug("Redis does not answer: claims end by themselves")
 
 
 def _claim_key(project_id: int, version: str, task_id: int) -> str:

@@ -47,7 +47,7 @@ class TaskMarks:
         try:
             self._redis.delete(f"drape:unpredictable:{project_id}:{version}")
         except RedisError:
-            logger.debug("Redis is away: nothing is forgotten")
+            logger.debug("Redis does not answer: nothing is forgotten")
 
     def first_time(self, what: str) -> bool:
         """True once a day for each `what`: whether its message is due."""
@@ -68,7 +68,7 @@ class TaskMarks:
                 pipeline.expire(key, life_s)
                 pipeline.execute()
         except RedisError:
-            logger.debug("Redis is away: %s marks are not set", len(task_ids))
+            logger.debug("Redis does not answer: %s marks are not set", len(task_ids))
 
     def _among(self, key: str, task_ids: Sequence[int]) -> set[int]:
         if not task_ids:

@@ -43,7 +43,7 @@ class QueueMetrics(Collector):
         try:
             known = list(self._ask())
         except RedisError as e:
-            logger.warning("Redis is away, and the metrics of its queues with it: %s", type(e).__name__)
+            logger.warning("Redis does not answer, so the metrics of its queues are missing: %s", type(e).__name__)
             known = []
         reachable = _reachable()
         reachable.add_metric([], 1.0 if known else 0.0)

@@ -31,7 +31,7 @@ def back_up(sources: BackupSources, file: Path, *, on_total: OnBytes, on_progres
 
     Raises:
         LauncherError: a source does not exist, or the disk is full; the incomplete file is then deleted.
-        QueueError: Redis is unreachable.
+        QueueError: Redis does not answer.
         StorageError: the models are in a storage that is unreachable.
     """
     made_at = datetime.now(timezone.utc).isoformat(timespec="seconds")

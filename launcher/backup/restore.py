@@ -116,7 +116,7 @@ def restore(sources: BackupSources, name: str, open_archive: OpenArchive, *, for
         LauncherError: the archive is damaged, or does not fit; a process runs that uses the data; there is data, and no
             `force`; the disk is full: nothing has changed. Or the storage failed midway: the message says what changed.
         ModelError: weights are not those that were stored; nothing has changed.
-        QueueError: Redis is unreachable.
+        QueueError: Redis does not answer.
         StorageError: the models belong in a storage that is unreachable; nothing has changed.
     """
     try:

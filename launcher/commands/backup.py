@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 console = Terminal()
 
-WithStudio = Annotated[bool, typer.Option(" /--no-label-studio", help="Leave out Label Studio's database and uploads.")]
+WithStudio = Annotated[
+    bool, typer.Option(" /--no-label-studio", show_default=False, help="Leave out Label Studio's database and uploads.")
+]
 
 
 def back_up_all(

@@ -20,3 +20,8 @@ def test_every_command_is_there_but_what_containers_ask() -> None:
         assert f"\n## drape {name}\n" in page
         assert f"$ drape {name} " in page
     assert "healthy" not in page and "--help" not in page
+
+
+def test_an_option_that_switches_off_shows_no_default_that_reads_as_if_it_were_on() -> None:
+    options = [line for line in command_line_page().splitlines() if line.startswith("* `--no-")]
+    assert options and not [line for line in options if "[default: True]" in line]
