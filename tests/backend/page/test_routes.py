@@ -75,7 +75,7 @@ def test_it_shows_what_the_workers_have_counted(backend: Served, versions: list[
 
 def test_without_redis_it_says_so(settings: Settings) -> None:
     with served(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})) as running:
-        assert "Redis is unreachable" in running.client.get("/", headers=PAGE).text
+        assert "Redis does not answer" in running.client.get("/", headers=PAGE).text
 
 
 def test_buttons_promote_and_roll_back(backend: Served, versions: list[Version]) -> None:
