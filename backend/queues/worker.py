@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from rq.exceptions import AbandonedJobError
 from rq.job import Job
 from rq.worker import BaseWorker, WorkerStatus
 
+from backend.errors import QueueError
 from backend.queues.redis_connection import wait_for_redis, wait_no_longer
 from backend.telemetry.problems import Problems
 
@@ -60,9 +62,14 @@ class _DrapeWorker(BaseWorker):
         )
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Runs jobs until it is stopped; waits while Redis does not answer."""
+        """Runs jobs until it is stopped; waits while Redis does not answer.
+
+        Raises:
+            QueueError: this machine's clock is far from Redis'.
+        """
         # Without Redis, RQ's own workers end, some in the middle of a job, or do not record that a job is done.
         wait_for_redis(self.connection)
+        self._check_clock()
         # Said at every sign of life.
         self.log.addFilter(lambda record: "cleaning registries" not in str(record.msg))
         return super().work(*args, **kwargs)
@@ -85,6 +92,16 @@ class _DrapeWorker(BaseWorker):
     def get_heartbeat_ttl(self, job: Job) -> int:
         """Seconds without a heartbeat until the job counts as lost."""
         return self._lost_after_s
+
+    def _check_clock(self) -> None:
+        seconds, microseconds = self.connection.time()
+        ahead_s = time.time() - seconds - microseconds / 1e6
+        if abs(ahead_s) > self._lost_after_s / 2:
+            direction = "ahead of" if ahead_s > 0 else "behind"
+            raise QueueError(
+                f"This machine's clock is {abs(ahead_s):.0f} s {direction} that of Redis: jobs that run elsewhere would "
+                "count as lost. Set the clocks, for example with NTP."
+            )
 
     def _end_job(self) -> None:
         raise NotImplementedError

@@ -16,8 +16,8 @@ from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, State, compare_clocks, run_check
 
-# The oldest Redis that RQ supports.
-OLDEST_VERSION = (5, 0)
+# An older one cannot keep a job that a worker takes off a queue and loses (LMOVE).
+OLDEST_VERSION = (6, 2)
 TIMEOUT_S = 3.0
 START_IT = (
     "Start it (`make up`, `docker-compose up`), or set REDIS_URL to one that runs: redis://:password@host:6379/0."
@@ -56,8 +56,8 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
 def _check_server(address: str, info: dict[str, Any]) -> Iterator[Finding]:
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
-        message = f"Redis {version} at {address} is too old for RQ."
-        yield Finding("Redis", "failed", message, "Install Redis 6 or newer, or Valkey.")
+        message = f"Redis {version} at {address} is too old."
+        yield Finding("Redis", "failed", message, "Install Redis 6.2 or newer, or Valkey.")
     else:
         yield Finding("Redis", "ok", f"Redis {version} answers at {address}.")
     if info.get("aof_enabled"):

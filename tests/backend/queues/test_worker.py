@@ -20,6 +20,7 @@ from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.worker import BaseWorker
 
+from backend.errors import QueueError
 from backend.queues.job_records import open_ids
 from backend.queues.worker import GarmentWorker, ResidentWorker
 from backend.telemetry.problems import Problems
@@ -252,6 +253,18 @@ def test_a_job_is_not_lost_with_a_worker_that_had_just_taken_it(
     start("ResidentWorker")
     wait_for(lambda: job.get_status() == JobStatus.FINISHED)
     assert open_ids(queue) == []
+
+
+@pytest.mark.parametrize("ahead_s", [-100, 100])
+def test_a_worker_with_a_wrong_clock_does_not_work(
+    connection: Redis, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """It would take jobs that run elsewhere for lost, or never be missed itself."""
+    right = time.time
+    monkeypatch.setattr("backend.queues.worker.time.time", lambda: right() + ahead_s)
+    worker = ResidentWorker("jobs", connection=connection, lost_after_s=30)
+    with pytest.raises(QueueError, match=r"clock is 100 s (ahead of|behind) that of Redis"):
+        worker.work(burst=True)
 
 
 def test_a_job_whose_process_was_killed_is_tried_again(
