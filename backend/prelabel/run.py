@@ -329,4 +329,4 @@ class Prelabelling:
         try:
             job.save_meta()
         except RedisError:
-            logger.warning("Redis is away: the progress of job %s is not shown", job.id)
+            logger.warning("Redis does not answer: the progress of job %s is not shown", job.id)

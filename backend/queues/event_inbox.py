@@ -86,7 +86,9 @@ class Inbox:
         """
         with self._changed:
             if len(self._waiting) >= MOST and work not in self._waiting:
-                raise OverloadedError("Redis has been away for long, and too many events wait.", retry_after_s=RETRY_S)
+                raise OverloadedError(
+                    "Redis has not answered for long, and too many events wait for it.", retry_after_s=RETRY_S
+                )
             self._waiting.setdefault(work)
             self._begin()
             self._changed.notify_all()
@@ -109,7 +111,7 @@ class Inbox:
 
     def _keep(self, left: Sequence[EventWork]) -> None:
         # Label Studio never sends an event again, and no timer knows that somebody asked for a training.
-        logger.warning("Redis is unreachable: what %s events called for is queued at the next start", len(left))
+        logger.warning("Redis does not answer: what %s events called for is queued at the next start", len(left))
         if self._leftovers is not None:
             kept = [(work.kind, work.project_id, work.task_ids) for work in left]
             try:

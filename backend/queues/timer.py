@@ -75,7 +75,7 @@ class _Patient(CronScheduler):
         try:
             super().register_death(pipeline)
         except RedisError as e:
-            logger.warning("Redis is away: %s", e)
+            logger.warning("Redis does not answer: %s", e)
 
 
 def timer(connection: Redis, *, every_s: int) -> CronScheduler:
