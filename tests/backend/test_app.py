@@ -216,6 +216,12 @@ def test_recorded_webhooks_queue_their_work_once(backend: Served, name: str, que
     assert [job.func_name for job in jobs] == [function]
 
 
+def test_an_event_may_name_tasks_by_their_ids_alone(client: httpx.Client) -> None:
+    event = {"action": "TASKS_DELETED", "tasks": [{"id": 1}], "project": {"id": 3}}
+    answer = client.post("/webhook", json=event)
+    assert (answer.status_code, answer.json()) == (201, {"queued": "ignored"})
+
+
 def test_what_the_service_accepted_itself_is_not_counted(backend: Served) -> None:
     event = recorded("webhook_ANNOTATION_CREATED")
     regions = [region for region in event["annotation"]["result"] if region["type"] != "textarea"]
