@@ -99,8 +99,8 @@ class _DrapeWorker(BaseWorker):
         if abs(ahead_s) > self._lost_after_s / 2:
             direction = "ahead of" if ahead_s > 0 else "behind"
             raise QueueError(
-                f"This machine's clock is {abs(ahead_s):.0f} s {direction} that of Redis: jobs that run elsewhere would "
-                "count as lost. Set the clocks, for example with NTP."
+                f"This machine's clock is {abs(ahead_s):.0f} s {direction} that of Redis: jobs that run elsewhere "
+                "would count as lost. Set the clocks, for example with NTP."
             )
 
     def _end_job(self) -> None:
