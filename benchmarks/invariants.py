@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -20,11 +19,10 @@ from backend.queues.job_records import open_ids
 from backend.queues.queues import QUEUES, Queues
 from backend.registry.registry import Registry, Version, check_weights
 from backend.settings import Settings
+from backend.storage.atomic_files import is_incomplete
 from training.annotations.count import ApprovalCounter
 
 POLL_S = 0.3
-# Whole files are written beside their place first: `.name.<number of the process>`.
-UNFINISHED = re.compile(r"\.(half|gone)-.*|\..+\.\d+")
 
 
 class Invariants:
@@ -137,7 +135,7 @@ class Invariants:
 
 def unfinished_files(folder: Path) -> Iterator[str]:
     """Reports unfinished files below `folder`."""
-    leftovers = [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name)]
+    leftovers = [path for path in folder.rglob(".*") if is_incomplete(path)]
     if leftovers:
         yield f"Unfinished files are left: {', '.join(str(path.relative_to(folder)) for path in leftovers[:5])}."
 

@@ -1,6 +1,6 @@
 """The results of preparing a model version for pre-annotation: its fastest runtime, and clusters of images.
 
-Both lie in the version's folder, below `prepared`; `prepare` makes them, and can make them again at any time.
+Both are stored with the version, as the folder `prepared`; `prepare` makes them, and can make them again at any time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from backend.detector.runtimes.base import Precision
-from backend.errors import StorageError
+from backend.errors import ModelError, StorageError
 from backend.registry.registry import Version
 
 logger = logging.getLogger(__name__)
 
-# The folder of the preparation, in the version's folder.
+# The folder of the preparation, among the version's files.
 PREPARED = "prepared"
 CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE = "clusters.safetensors", "openvino.xml", "preparation.json"
 RuntimeName = Literal["torch", "openvino-bf16", "openvino-f32"]
@@ -48,12 +48,14 @@ _JSON = TypeAdapter(Preparation)
 
 
 def preparation_folder(version: Version) -> Path:
-    """Returns the folder of a version's preparation; nothing is there if the version is not prepared.
+    """Returns the folder of a version's preparation.
 
     Raises:
+        FileNotFoundError: the version is not prepared.
+        ModelError: the preparation was changed after it was stored.
         StorageError: the preparation exists but is not on this machine, and the storage is unreachable.
     """
-    return version.files.current_folder(version.weights.parent / PREPARED)
+    return version.files.fetch_folder(PREPARED)
 
 
 def read_preparation(version: Version) -> Preparation | None:
@@ -62,6 +64,6 @@ def read_preparation(version: Version) -> Preparation | None:
         return _JSON.validate_json((preparation_folder(version) / RECORD_FILE).read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, StorageError) as e:
+    except (OSError, ValueError, ModelError, StorageError) as e:
         logger.warning("The preparation of %s cannot be read and is repeated: %s", version.name, e)
         return None

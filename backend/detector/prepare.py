@@ -17,10 +17,10 @@ from backend.detector.clusters import find_clusters
 from backend.detector.preparation import (
     CLUSTERS_FILE,
     OPENVINO_FILE,
+    PREPARED,
     RECORD_FILE,
     RUNTIMES,
     Preparation,
-    preparation_folder,
     read_preparation,
 )
 from backend.detector.runtimes.base import Runtime
@@ -59,7 +59,8 @@ def prepare(
     Raises:
         ModelError: the version's weights are missing, were changed, or do not load.
     """
-    target = preparation_folder(version)
+    target = version.files.folder / PREPARED
+    target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name("prepared.lock")):
         existing = read_preparation(version)
         if existing is not None:
@@ -69,7 +70,7 @@ def prepare(
             started = time.monotonic()
             preparation = _prepare(version, images, truth, device, staging)
             (staging / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
-            version.files.put_folder(staging, target, first=True)
+            version.files.put_folder(PREPARED, staging, first=True)
     # If another machine was first, its preparation counts.
     preparation = read_preparation(version) or preparation
     logger.info(

@@ -62,8 +62,6 @@ def page_routes(service: Service, route_class: type[APIRoute]) -> APIRouter:
     def report(project_id: int, name: str) -> Response:
         """The report on a model version, as HTML."""
         path = report_path(registry.version(project_id, name))
-        if not path.is_file():
-            raise NotFoundError(f"Model version {name} has no report.")
         headers = {"Content-Security-Policy": REPORT_POLICY}
         return HTMLResponse(path.read_text(), headers=headers)
 

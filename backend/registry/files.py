@@ -1,136 +1,195 @@
-"""The interface to the files of model versions, which lie below a folder of this machine.
+"""The files of model versions, each stored under the hash of its content, which therefore never changes.
 
-`OwnFiles` exist on this machine alone; `shared_files.SharedFiles` are copies of files that several machines share.
+A file lies at `<project>/<version>/<first digits of the SHA-256>/<file name>`: in a storage that machines share and, as
+this machine's copy, below a folder. If only this machine uses the versions, both are the same file.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
-from filelock import FileLock
+from backend.errors import ModelError
+from backend.registry.index import Index, Indexes, delete_copies
+from backend.storage.atomic_files import staging_folder
+from backend.storage.store import Storage
 
-from backend.storage.atomic_files import STAGING_PREFIX, sync, write_atomically
-
-# Written last: a version exists once its manifest exists.
 MANIFEST = "manifest.json"
+WEIGHTS = "weights.pt"
+# Enough digits to tell the contents of one file apart; `fetch` compares all of them.
+FOLDER_DIGITS = 16
 
 
-class Files(Protocol):
-    """Files below a folder, addressed by their paths. A project's versions lie in one folder, the project's line."""
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of all versions.
 
-    def names(self, folder: Path) -> list[str]:
-        """Returns the names of the folders directly below a folder."""
+    Attributes:
+        prefix: beginning of their names in the storage; empty, or ends with a slash.
+        copies: folder of this machine's copies.
+    """
 
-    def has(self, path: Path) -> bool:
-        """Returns whether the file exists."""
+    storage: Storage
+    indexes: Indexes
+    copies: Path
+    prefix: str = ""
 
-    def current(self, path: Path, *, anew: bool = False) -> Path:
-        """Returns the path after it has put the file's current content there; nothing is there if no file is stored.
+    def location(self, project_id: int, version: str, path: str, digest: str) -> str:
+        """Returns where a file lies, relative to `prefix` and to `copies`."""
+        return f"{project_id}/{version}/{digest[:FOLDER_DIGITS]}/{path.rpartition('/')[2]}"
+
+    def store(self, project_id: int, version: str, contents: Mapping[str, bytes | Path]) -> dict[str, str]:
+        """Stores files, which nobody sees before an index names them, and returns path → SHA-256.
+
+        Raises:
+            StorageError: the storage is unreachable, or refuses a file, for example because its disk is full.
+        """
+        digests = {}
+        for path, content in contents.items():
+            digests[path] = sha256_of(content)
+            self.storage.write(self.prefix + self.location(project_id, version, path, digests[path]), content)
+        return digests
+
+    def fetch(self, project_id: int, version: str, path: str, digest: str, *, again: bool = False) -> Path:
+        """Returns the path of this machine's copy, which is fetched and checked if it is missing.
 
         Args:
-            anew: the content at the path is damaged, and is fetched again.
+            again: replaces a copy that is damaged.
 
         Raises:
-            StorageError: the file is not on this machine, and cannot be fetched.
+            FileNotFoundError: the file was removed.
+            ModelError: the stored file was changed.
+            StorageError: the file is not on this machine, and the storage is unreachable.
         """
+        location = self.location(project_id, version, path, digest)
+        copy = self.copies / location
+        if again or not copy.is_file():
+            with staging_folder(copy) as half:
+                self.storage.fetch(self.prefix + location, half / copy.name)
+                if sha256_of(half / copy.name) != digest:
+                    raise ModelError(f"{path} of model version '{version}' was changed after it was stored.")
+                (half / copy.name).replace(copy)
+        return copy
 
-    def current_folder(self, folder: Path) -> Path:
-        """Does the same for a folder that `put_folder` stored."""
-
-    def put(self, path: Path, content: str, *, durable: bool = False) -> None:
-        """Stores a file, whole or not at all.
+    def clean(self, project_id: int, index: Index) -> None:
+        """Deletes what is left of versions that were removed, and of additions that were broken off.
 
         Raises:
-            OSError, StorageError: the file cannot be written.
+            StorageError: the storage is unreachable.
         """
+        for name in self.storage.list_under(f"{self.prefix}{project_id}"):
+            if index.is_gone(name.removeprefix(self.prefix).split("/")[1]):
+                self.storage.remove(name)
+        delete_copies(self.copies / str(project_id), index)
 
-    def put_folder(self, made: Path, folder: Path, *, first: bool = False) -> None:
-        """Moves the folder `made`, which lies beside `folder`, to `folder` in one step and replaces what is there.
+
+@dataclass(frozen=True)
+class VersionFiles:
+    """The files of one version, by their paths, such as `report.html`."""
+
+    all: ModelFiles
+    project_id: int
+    version: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this machine's copies, which may not exist yet."""
+        return self.all.copies / str(self.project_id) / self.version
+
+    def digests(self) -> Mapping[str, str]:
+        """Returns path → SHA-256 of each file.
+
+        Raises:
+            FileNotFoundError: the version was removed.
+            StorageError: the storage is unreachable, and this machine does not know the project's versions.
+        """
+        return _files_of(self.all.indexes.read(self.project_id), self.version)
+
+    def fetch(self, path: str, *, again: bool = False) -> Path:
+        """Returns the path of this machine's copy of a file; raises what `ModelFiles.fetch` raises."""
+        digest = self.digests().get(path)
+        if digest is None:
+            raise FileNotFoundError(f"Model version {self.version} has no {path}.")
+        return self.all.fetch(self.project_id, self.version, path, digest, again=again)
+
+    def fetch_folder(self, path: str) -> Path:
+        """Returns the path of this machine's copy of a folder that `put_folder` stored.
+
+        The copy consists of links to the copies of the files. It has a place of its own for each content, so it is
+        never a mixture of two.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ModelError, StorageError: as `fetch`.
+        """
+        files = {name: digest for name, digest in self.digests().items() if name.startswith(f"{path}/")}
+        if not files:
+            raise FileNotFoundError(f"Model version {self.version} has no {path}.")
+        target = self.all.copies / self.all.location(
+            self.project_id, self.version, path, sha256_of(repr(sorted(files.items())).encode())
+        )
+        if not target.is_dir():
+            with staging_folder(target) as half:
+                for name, digest in files.items():
+                    link = half / target.name / name.removeprefix(f"{path}/")
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    os.link(self.all.fetch(self.project_id, self.version, name, digest), link)
+                try:
+                    (half / target.name).rename(target)
+                except OSError:
+                    # Another process has made it meanwhile: a folder that is not empty is never replaced.
+                    if not target.is_dir():
+                        raise
+        return target
+
+    def put_folder(self, path: str, made: Path, *, first: bool = False) -> None:
+        """Stores a folder in one step; replaces one of that name. Raises what `put` raises.
 
         Args:
             first: a folder that another process or machine stored before stays instead.
+        """
+        contents = {f"{path}/{file.relative_to(made).as_posix()}": file for file in made.rglob("*") if file.is_file()}
+        self.put(contents, replaced=f"{path}/", first=first)
+
+    def put(self, contents: Mapping[str, bytes | Path], *, replaced: str = "", first: bool = False) -> None:
+        """Stores files in one step; replaces those of the same paths.
+
+        Args:
+            contents: path → content, or the file that holds it.
+            replaced: beginning of the paths of other files that are replaced, too.
+            first: if there are such files already, they stay instead.
 
         Raises:
-            OSError, StorageError: the folder cannot be written.
+            FileNotFoundError: the version was removed.
+            OSError, StorageError: the files cannot be stored.
         """
+        self.digests()  # Nothing is stored for a version that is gone.
+        digests = self.all.store(self.project_id, self.version, contents)
 
-    def locked(self, line: Path) -> AbstractContextManager[None]:
-        """Keeps this machine's other processes from changing the line during the block."""
+        def edit(index: Index) -> Index:
+            files = _files_of(index, self.version)
+            before = {path for path in files if replaced and path.startswith(replaced)}
+            if first and before:
+                return index
+            kept = {path: digest for path, digest in files.items() if path not in before}
+            return replace(index, versions={**index.versions, self.version: {**kept, **digests}})
 
-    def next_number(self, line: Path, *, last: int) -> int:
-        """Returns a number above `last` that nobody else gets; the caller has locked the line."""
-
-    def add(self, made: Path, folder: Path) -> None:
-        """Moves the version in `made`, beside `folder`, to `folder`; the caller has locked the line."""
-
-    def remove(self, folder: Path, *, is_needed: Callable[[], bool]) -> bool:
-        """Hides, then deletes a version of a locked line; returns False if it turned out to be needed, and stays."""
-
-    def look_anew(self, line: Path) -> None:
-        """Makes everything visible that other machines have written up to now."""
+        self.all.indexes.change(self.project_id, edit)
 
 
-class OwnFiles:
-    """Files that this machine alone has, or files in a folder that it treats as its own."""
+def sha256_of(content: bytes | Path) -> str:
+    """Returns the hexadecimal SHA-256 of bytes, or of a file's content.
 
-    def names(self, folder: Path) -> list[str]:
-        """Returns the names of the folders directly below a folder."""
-        return [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-
-    def has(self, path: Path) -> bool:
-        """Returns whether the file exists."""
-        return path.is_file()
-
-    def current(self, path: Path, *, anew: bool = False) -> Path:
-        """Returns the path: the file there is the only one."""
-        return path
-
-    def current_folder(self, folder: Path) -> Path:
-        """Returns the folder: it is the only one."""
-        return folder
-
-    def put(self, path: Path, content: str, *, durable: bool = False) -> None:
-        """Writes a file, whole or not at all."""
-        write_atomically(path, content, durable=durable)
-
-    def put_folder(self, made: Path, folder: Path, *, first: bool = False) -> None:
-        """Moves the folder in one step; callers that set `first` hold a lock, so that no other can have come first."""
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
-
-    @contextmanager
-    def locked(self, line: Path) -> Iterator[None]:
-        """Holds the line's file lock during the block."""
-        with FileLock(line / ".lock"):
-            yield
-
-    def next_number(self, line: Path, *, last: int) -> int:
-        """Returns the number after `last`, and removes folders that killed processes left unfinished."""
-        # The caller holds the lock, so the processes that made these folders are dead.
-        for left in line.glob(f"{STAGING_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        return last + 1
-
-    def add(self, made: Path, folder: Path) -> None:
-        """Moves the version in one step, once its files are on the disk."""
-        for path in made.iterdir():
-            sync(path)
-        made.rename(folder)
-
-    def remove(self, folder: Path, *, is_needed: Callable[[], bool]) -> bool:
-        """Hides the version in one step, then deletes it: a half-deleted folder is not a version."""
-        gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=folder.parent))
-        folder.rename(gone / folder.name)
-        shutil.rmtree(gone, ignore_errors=True)
-        return True
-
-    def look_anew(self, line: Path) -> None:
-        """Does nothing: every read sees the current files."""
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
 
 
-OWN_FILES = OwnFiles()
+def _files_of(index: Index, version: str) -> Mapping[str, str]:
+    if version not in index.versions:
+        raise FileNotFoundError(f"Model version {version} is gone.")
+    return index.versions[version]

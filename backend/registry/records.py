@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from backend.errors import StorageError, first_line
-from backend.registry.files import MANIFEST
+from backend.errors import ModelError, NotFoundError, StorageError, first_line
 from backend.registry.registry import Version
 
 logger = logging.getLogger(__name__)
@@ -28,18 +27,14 @@ def write_facts(version: Version, file: str, facts: dict[str, Any]) -> None:
 
 
 def write_text(version: Version, file: str, text: str) -> Path:
-    """Stores a text with the version, whole or not at all, and returns its path.
+    """Stores a text with the version, whole or not at all, and returns the path of this machine's copy.
 
     Raises:
         FileNotFoundError: the version has been deleted.
         OSError, StorageError: the text cannot be written.
     """
-    path = _path(version, file)
-    if not version.files.has(_path(version, MANIFEST)):
-        # Writing would bring the deleted version back, as a folder without weights.
-        raise FileNotFoundError(f"Model version {version.name} is gone.")
-    version.files.put(path, text)
-    return path
+    version.files.put({file: text.encode()})
+    return version.files.fetch(file)
 
 
 def read_text(version: Version, file: str) -> str:
@@ -47,9 +42,9 @@ def read_text(version: Version, file: str) -> str:
 
     Raises:
         FileNotFoundError: the version has no such file.
-        OSError, StorageError: the file cannot be read.
+        ModelError, OSError, StorageError: the file cannot be read.
     """
-    return version.files.current(_path(version, file)).read_text()
+    return version.files.fetch(file).read_text()
 
 
 def read_facts(version: Version, file: str) -> dict[str, Any] | None:
@@ -58,7 +53,7 @@ def read_facts(version: Version, file: str) -> dict[str, Any] | None:
         facts = json.loads(read_text(version, file))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, StorageError) as e:
+    except (OSError, ValueError, ModelError, StorageError) as e:
         logger.warning("%s of %s cannot be read: %s", file, version.name, e)
         return None
     if not isinstance(facts, dict):
@@ -81,17 +76,20 @@ def read_record(version: Version, file: str, record: TypeAdapter[Record]) -> Rec
 
 def has_report(version: Version) -> bool:
     """Returns whether the version has a report."""
-    return version.files.has(_path(version, REPORT))
+    try:
+        return REPORT in version.files.digests()
+    except FileNotFoundError:
+        return False
 
 
 def report_path(version: Version) -> Path:
-    """Returns the path of the version's report; no file is there if the version has no report.
+    """Returns the path of the version's report.
 
     Raises:
+        NotFoundError: the version has no report.
         StorageError: the report exists but is not on this machine, and the storage is unreachable.
     """
-    return version.files.current(_path(version, REPORT))
-
-
-def _path(version: Version, file: str) -> Path:
-    return version.weights.parent / file
+    try:
+        return version.files.fetch(REPORT)
+    except FileNotFoundError as e:
+        raise NotFoundError(f"Model version {version.name} has no report.") from e

@@ -1,35 +1,29 @@
-"""Model versions, one line per project: immutable folders, and a pointer to the champion.
+"""Model versions, one line per project: immutable weights with a manifest, and an index that names the champion.
 
-Layout under the registry's root: `<project>/<version>/weights.pt`, `<project>/<version>/manifest.json`, and the file
-`<project>/champion` that holds a version's name. Everything is written beside its place and moved there in one step.
-Where several machines share the versions (`STORAGE_URL`), the root holds this machine's copies.
+`index` says how a project's versions are named and changed in one step, and `files` where their files lie. Where
+several machines share the versions (`STORAGE_URL`), the registry's folder holds this machine's copies.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 from backend.errors import ModelError, NotFoundError, StorageError
-from backend.registry.files import MANIFEST, OWN_FILES, Files
-from backend.registry.shared_files import SharedFiles
+from backend.registry.files import MANIFEST, WEIGHTS, ModelFiles, VersionFiles, sha256_of
+from backend.registry.index import NAME, Index, Indexes, SharedIndexes
 from backend.settings import Settings
-from backend.storage.atomic_files import staging_folder
-from backend.storage.store import Storage, open_storage
+from backend.storage.store import Folder, Storage, open_storage
 
 logger = logging.getLogger(__name__)
 
-MODELS, CHAMPION = "models", "champion"
-PROJECT = re.compile("[0-9]{1,19}")
-NAME = re.compile(r"[a-z0-9]{1,20}-seg-v(\d+)-[0-9a-f]{6}")
+# Beginning of the names of all model files in a storage, and the folder of this machine's copies.
+MODELS = "models"
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Version:
         dataset: hash of the data it was trained and evaluated on; empty if unknown.
         settings: the settings it was trained with.
         packages: name → release of the packages that trained it.
-        files: the interface through which its files are read and written.
+        files: its files.
     """
 
     name: str
@@ -58,6 +52,7 @@ class Version:
     classes: tuple[str, ...]
     parent: str | None
     created_at: str
+    files: VersionFiles = field(compare=False, repr=False)
     metrics: dict[str, float] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     image_size_px: int = 640
@@ -65,22 +60,26 @@ class Version:
     dataset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
-    files: Files = field(default=OWN_FILES, compare=False, repr=False)
 
     @property
     def number(self) -> int:
         """The version's number in the project's line, from 1."""
-        return _number(self.name)
+        match = NAME.fullmatch(self.name)
+        return int(match[1]) if match else 0
 
 
 class Registry:
-    """All versions of all projects under one folder. Safe for several processes, and for machines that share it."""
+    """All versions of all projects. Safe for several threads and processes, and for machines that share it."""
 
-    def __init__(self, root: Path, files: Files = OWN_FILES) -> None:
+    def __init__(self, root: Path, files: ModelFiles | None = None) -> None:
+        """Without `files`, the versions lie below `root` and only this machine uses them."""
         self.root = root
-        self._files = files
+        if files is None:
+            storage = Folder(root, setting="MODEL_DIR")
+            files = ModelFiles(storage, Indexes(storage), copies=root)
+        self.files = files
         # Manifests are cached: they never change, are long (they list every annotation), and every request reads them.
-        self._read_before: dict[Path, tuple[int, Version]] = {}
+        self._loaded: dict[tuple[int, str], tuple[str, Version]] = {}
         self._champions: dict[int, Version] = {}
 
     @classmethod
@@ -94,22 +93,23 @@ class Registry:
     @classmethod
     def shared(cls, storage: Storage, cache: Path, *, report: Callable[[str], None] = logger.warning) -> Registry:
         """Returns the registry in a storage; copies of the files read lie below `cache`, a folder of this machine."""
-        root = cache / MODELS
-        return cls(root, SharedFiles(storage, root, under=MODELS, report=report))
+        root, prefix = cache / MODELS, f"{MODELS}/"
+        indexes = SharedIndexes(storage, prefix, root, report=report)
+        return cls(root, ModelFiles(storage, indexes, copies=root, prefix=prefix))
 
     def look_anew(self, project_id: int) -> None:
         """Makes all changes visible that other machines have made to the project's versions up to now."""
-        self._files.look_anew(self._folder(project_id))
+        self.files.indexes.read(project_id, anew=True)
 
     def project_ids(self) -> list[int]:
-        """Returns the ids of the projects that have versions, in ascending order."""
-        return sorted(int(name) for name in self._files.names(self.root) if PROJECT.fullmatch(name))
+        """Returns the ids of the projects that have or had versions, in ascending order."""
+        return self.files.indexes.project_ids()
 
     def versions(self, project_id: int) -> list[Version]:
         """Returns the project's versions, oldest first; versions that cannot be read are logged and left out."""
-        folder = self._folder(project_id)
-        found = [self._read(folder / name, project_id) for name in self._files.names(folder)]
-        return sorted((version for version in found if version), key=lambda version: _number(version.name))
+        index = self.files.indexes.read(project_id)
+        versions = [self._read(project_id, name, index) for name in index.versions]
+        return sorted((version for version in versions if version), key=lambda version: version.number)
 
     def version(self, project_id: int, name: str) -> Version:
         """Returns the project's version of that name.
@@ -117,7 +117,7 @@ class Registry:
         Raises:
             NotFoundError: the project has no such version.
         """
-        version = self._read(self._folder(project_id) / name, project_id)
+        version = self._read(project_id, name, self.files.indexes.read(project_id))
         if version is None:
             raise NotFoundError(f"Project {project_id} has no model version '{name}'.")
         return version
@@ -141,12 +141,9 @@ class Registry:
         Raises:
             StorageError: the storage is unreachable, and this process does not know the last champion.
         """
-        folder = self._folder(project_id)
         try:
-            name = self._files.current(folder / CHAMPION).read_text().strip()
-            version = self._load(folder / name, project_id) if NAME.fullmatch(name) else None
-        except FileNotFoundError:
-            return None
+            index = self.files.indexes.read(project_id)
+            version = self._load(project_id, index.champion, index)
         except StorageError:
             if project_id not in self._champions:
                 raise
@@ -176,146 +173,131 @@ class Registry:
 
         Args:
             architecture: the beginning of the version's name.
-            beside: file name → text of further files in the version's folder.
+            beside: file name → text of further files of the version.
 
         Raises:
             ModelError: the version cannot be stored, for example on a full disk; nothing of it is visible then.
             StorageError: the storage is unreachable or refuses the version; nothing of it is visible then.
         """
-        folder = self._folder(project_id)
+        added: list[tuple[Version, dict[str, str]]] = []
+
+        def edit(index: Index) -> Index:
+            if added and index.versions.get(added[-1][0].name) == added[-1][1]:
+                return index  # It was stored, although an answer of the storage was lost.
+            number = index.last_number + 1
+            name = f"{architecture}-v{number}-{digest[:6]}"
+            version = Version(
+                name=name,
+                project_id=project_id,
+                weights=self._weights(project_id, name, digest),
+                weights_sha256=digest,
+                classes=classes,
+                parent=parent,
+                # With microseconds: two machines may add the same weights in the same second.
+                created_at=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+                metrics=metrics,
+                annotations=annotations,
+                image_size_px=image_size_px,
+                origin=origin,
+                dataset=dataset,
+                settings=dict(settings or {}),
+                packages=dict(packages or {}),
+                files=VersionFiles(self.files, project_id, name),
+            )
+            contents: dict[str, bytes | Path] = {WEIGHTS: weights, MANIFEST: _manifest(version)}
+            contents |= {path: text.encode() for path, text in (beside or {}).items()}
+            digests = self.files.store(project_id, name, contents)
+            added.append((version, digests))
+            return replace(index, last_number=number, versions={**index.versions, name: digests})
+
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-            with self._files.locked(folder):
-                last = max((_number(version.name) for version in self.versions(project_id)), default=0)
-                number = self._files.next_number(folder, last=last)
-                name = f"{architecture}-v{number}-{digest[:6]}"
-                version = Version(
-                    name=name,
-                    project_id=project_id,
-                    weights=folder / name / "weights.pt",
-                    weights_sha256=digest,
-                    classes=classes,
-                    parent=parent,
-                    created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    metrics=metrics,
-                    annotations=annotations,
-                    image_size_px=image_size_px,
-                    origin=origin,
-                    dataset=dataset,
-                    settings=dict(settings or {}),
-                    packages=dict(packages or {}),
-                    files=self._files,
-                )
-                self._store(version, weights, beside or {})
+            digest = sha256_of(weights)
+            index = self.files.indexes.change(project_id, edit)
+            self.files.clean(project_id, index)
         except OSError as e:
             raise ModelError(f"A new model of project {project_id} cannot be stored: {e.strerror or e}.") from e
-        return version
-
-    def _store(self, version: Version, weights: Path, beside: Mapping[str, str]) -> None:
-        target = version.weights.parent
-        with staging_folder(target) as half:
-            shutil.copyfile(weights, half / "weights.pt")
-            for file, text in beside.items():
-                (half / file).write_text(text)
-            # Not `asdict`, which would also copy the objects behind `files`.
-            facts = {key: value for key, value in vars(version).items() if key not in ("weights", "files")}
-            (half / MANIFEST).write_text(json.dumps(facts, indent=1))
-            self._files.add(half, target)
+        return added[-1][0]
 
     def promote(self, project_id: int, name: str) -> None:
         """Makes a stored version the champion, in one step; rolling back uses it, too.
 
         Raises:
             NotFoundError: the project has no such version.
-            StorageError: the storage is unreachable or refuses the change.
+            StorageError: the storage is unreachable or refuses the change, for example because its disk is full.
         """
-        folder = self._folder(project_id)
-        self.version(project_id, name)
-        with self._files.locked(folder):
-            before = self.champion(project_id)
-            self._files.put(folder / CHAMPION, name + "\n", durable=True)
-            self._files.look_anew(folder)
-            if not self._files.has(folder / name / MANIFEST):
-                # Another machine removed the version at the same time.
-                self._files.put(folder / CHAMPION, f"{before.name if before else ''}\n", durable=True)
+
+        def edit(index: Index) -> Index:
+            if name not in index.versions:
                 raise NotFoundError(f"Project {project_id} has no model version '{name}'.")
+            return replace(index, champion=name)
+
+        self.files.indexes.change(project_id, edit)
 
     def remove(self, project_id: int, name: str) -> None:
         """Deletes a stored version; does nothing if the version is gone already.
 
         Raises:
             ModelError: the version is the champion.
+            StorageError: the storage is unreachable or refuses the change.
         """
-        folder = self._folder(project_id)
 
-        def is_champion() -> bool:
-            champion = self.champion(project_id)
-            return champion is not None and champion.name == name
+        def edit(index: Index) -> Index:
+            if name == index.champion:
+                raise ModelError(f"{name} is the current model of project {project_id}. Promote another one first.")
+            kept = {other: files for other, files in index.versions.items() if other != name}
+            return replace(index, versions=kept)
 
-        with self._files.locked(folder):
-            if not is_champion():
-                if self._read(folder / name, project_id) is None:
-                    return
-                if self._files.remove(folder / name, is_needed=is_champion):
-                    return
-        raise ModelError(f"{name} is what project {project_id} works with.")
+        self.files.clean(project_id, self.files.indexes.change(project_id, edit))
 
-    def _folder(self, project_id: int) -> Path:
-        return self.root / str(project_id)
+    def _weights(self, project_id: int, name: str, digest: str) -> Path:
+        return self.files.copies / self.files.location(project_id, name, WEIGHTS, digest)
 
-    def _read(self, folder: Path, project_id: int) -> Version | None:
-        if not NAME.fullmatch(folder.name):
-            return None
+    def _read(self, project_id: int, name: str, index: Index) -> Version | None:
         try:
-            return self._load(folder, project_id)
+            return self._load(project_id, name, index)
         except StorageError as e:
-            logger.warning("Model version %s of project %s is not here: %s", folder.name, project_id, e)
+            logger.warning("Model version %s of project %s is not on this machine: %s", name, project_id, e)
             return None
 
-    def _load(self, folder: Path, project_id: int) -> Version | None:
-        manifest = folder / MANIFEST
+    def _load(self, project_id: int, name: str, index: Index) -> Version | None:
+        digest = index.versions.get(name, {}).get(MANIFEST)
+        if digest is None:
+            return None
+        digest_before, version = self._loaded.get((project_id, name), ("", None))
+        if version is not None and digest_before == digest:
+            return version
         try:
-            written_ns = self._files.current(manifest).stat().st_mtime_ns
-            known = self._read_before.get(manifest)
-            if known is not None and known[0] == written_ns:
-                return known[1]
-            facts = json.loads(manifest.read_text())
-            if (facts["name"], facts["project_id"]) != (folder.name, project_id):
+            facts = json.loads(self.files.fetch(project_id, name, MANIFEST, digest).read_text())
+            if (facts["name"], facts["project_id"]) != (name, project_id):
                 # A changed manifest may contain any path as its name, and files and messages are named after it.
                 raise ValueError("It is not this version's manifest.")
             facts["classes"] = tuple(facts["classes"])
-            version = Version(**facts, weights=folder / "weights.pt", files=self._files)
-            self._read_before[manifest] = written_ns, version
-            return version
-        except (OSError, ValueError, TypeError, KeyError) as e:
-            if self._files.has(manifest):
-                logger.warning("Model version %s of project %s cannot be read: %s", folder.name, project_id, e)
+            weights = self._weights(project_id, name, facts["weights_sha256"])
+            version = Version(**facts, weights=weights, files=VersionFiles(self.files, project_id, name))
+        except (OSError, ValueError, TypeError, KeyError, ModelError) as e:
+            logger.warning("Model version %s of project %s cannot be read: %s", name, project_id, e)
             return None
+        self._loaded[project_id, name] = digest, version
+        return version
 
 
 def check_weights(version: Version) -> None:
-    """Compares the weights on disk with the version's manifest; fetches them first if machines share them.
+    """Compares the weights with the version's manifest; fetches them first if they are not on this machine.
 
     Raises:
         ModelError: the weights are missing or were changed.
         StorageError: the weights are not on this machine, and the storage is unreachable.
     """
-    if _digest(version) == version.weights_sha256:
-        return
-    # This machine's copy may be damaged: it is fetched again.
-    version.files.current(version.weights, anew=True)
-    if _digest(version) != version.weights_sha256:
-        raise ModelError(f"The weights of model version '{version.name}' were changed after they were stored.")
-
-
-def _digest(version: Version) -> str:
     try:
-        return hashlib.sha256(version.files.current(version.weights).read_bytes()).hexdigest()
+        for again in (False, True):  # Again, because only this machine's copy may be damaged.
+            if sha256_of(version.files.fetch(WEIGHTS, again=again)) == version.weights_sha256:
+                return
     except OSError as e:
         raise ModelError(f"The weights of model version '{version.name}' are missing.") from e
+    raise ModelError(f"The weights of model version '{version.name}' are not those that its manifest names.")
 
 
-def _number(name: str) -> int:
-    match = NAME.fullmatch(name)
-    return int(match[1]) if match else 0
+def _manifest(version: Version) -> bytes:
+    # Not `asdict`, which would also copy the objects behind `files`.
+    facts = {key: value for key, value in vars(version).items() if key not in ("weights", "files")}
+    return json.dumps(facts, indent=1).encode()

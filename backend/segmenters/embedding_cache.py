@@ -184,7 +184,8 @@ def embedding_cache(settings: Settings, *, device: str, metrics: Metrics) -> Emb
     if settings.embedding_host_bytes:
         memory.append(MemoryTier("host", device="cpu", max_bytes=settings.embedding_host_bytes))
     folder = settings.data_dir / "embeddings"
-    disk = DiskTier(folder, max_bytes=settings.embedding_disk_bytes) if settings.embedding_disk_bytes else None
+    # With a limit of 0 bytes it deletes what an earlier, higher limit has left.
+    disk = DiskTier(folder, max_bytes=settings.embedding_disk_bytes)
     storage, max_bytes = open_storage(settings), settings.embedding_shared_bytes
     shared = SharedTier(storage, settings.cache_path / SHARED, max_bytes=max_bytes) if storage and max_bytes else None
-    return EmbeddingCache(memory, disk=disk, shared=shared, metrics=metrics)
+    return EmbeddingCache(memory, disk=disk if settings.embedding_disk_bytes else None, shared=shared, metrics=metrics)

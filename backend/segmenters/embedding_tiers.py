@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 
 from backend.errors import StorageError
 from backend.segmenters.embedding_files import SUFFIX, Tensors, read_tensors, size_of, write_tensors
+from backend.storage.atomic_files import replacing, staging_folder
 from backend.storage.store import Storage, StoredObject
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,8 @@ class DiskTier:
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        # The limit may be lower than it was when the files were written.
+        self._remove_oldest()
 
     @property
     def used_bytes(self) -> int:
@@ -116,14 +118,8 @@ class DiskTier:
 
     def put(self, key: str, tensors: Tensors) -> list[tuple[str, Tensors]]:
         """Writes the embedding, whole or not at all, and removes the files used longest ago; returns an empty list."""
-        path = self._path(key)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        try:
+        with replacing(self._path(key)) as unfinished:
             write_tensors(tensors, unfinished)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
         self._remove_oldest()
         return []
 
@@ -242,9 +238,9 @@ class SharedTier:
 
     @contextmanager
     def _file(self, key: str) -> Iterator[Path]:
-        self._scratch_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=self._scratch_folder) as folder:
-            yield Path(folder, f"{key}{SUFFIX}")
+        file = self._scratch_folder / f"{key}{SUFFIX}"
+        with staging_folder(file) as folder:
+            yield folder / file.name
 
 
 def _shared_name(key: str) -> str:

@@ -1,12 +1,13 @@
 """The storage that several machines share, behind one interface: a folder that all of them reach (NFS) or an S3 bucket.
 
-A name looks like `models/7/champion`. A write is visible completely or not at all, and from then on to every machine.
+A name looks like `models/7/index/3.json`. A write is visible completely or not at all, and from then on to every
+machine.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 from backend.errors import StorageError, StorageUnavailableError, first_line
 from backend.settings import Settings
-from backend.storage.atomic_files import copy_atomically, write_atomically
+from backend.storage.atomic_files import copy_atomically, create_atomically, write_atomically
 from backend.storage.retry import retrying_writes
 
 S3_SCHEME = "s3://"
 # Short, since a reader has copies to continue with; a writer has no alternative and retries.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ class Storage(Protocol):
 class Folder:
     """A folder that every machine reaches, each under a path of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, setting: str = "STORAGE_URL") -> None:
+        """`setting` is the name of the setting that messages mention."""
         self._folder = folder
+        self._setting = setting
 
     @property
     def url(self) -> str:
@@ -132,19 +136,9 @@ class Folder:
             return _stored_file(path)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Creates the file by a hard link, which NFS supports too."""
-        path = self._folder / name
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        """Creates the file by a hard link."""
         with self._storage_errors("written to"):
-            write_atomically(temporary, content, durable=True)
-            try:
-                # Unlike a rename, a link never replaces a file.
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                return False
-            finally:
-                temporary.unlink(missing_ok=True)
-        return True
+            return create_atomically(self._folder / name, content)
 
     def remove(self, name: str) -> None:
         """Removes a file, and the folders that become empty."""
@@ -163,7 +157,11 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as e:
-            raise StorageUnavailableError(f"{self.url} (STORAGE_URL) cannot be {action}: {e.strerror or e}.") from e
+            message = f"{self.url} ({self._setting}) cannot be {action}: {e.strerror or e}."
+            if e.errno in DISK_FULL:
+                # No retry helps until somebody has made room.
+                raise StorageError(f"{message} The disk is full, or a quota is used up: make room on it.") from e
+            raise StorageUnavailableError(message) from e
 
 
 class Bucket:

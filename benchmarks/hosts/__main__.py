@@ -8,8 +8,6 @@ must hold that holds of one machine: see `invariants`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import sys
 import tempfile
@@ -33,7 +31,10 @@ from backend.errors import DrapeError, ModelError
 from backend.label_studio.client import LabelStudio
 from backend.queues.job_records import OPEN_STATES, open_ids
 from backend.queues.queues import QUEUES, Queues
-from backend.registry.registry import Registry
+from backend.registry.files import ModelFiles, sha256_of
+from backend.registry.index import Indexes
+from backend.registry.registry import MODELS, Registry
+from backend.storage.store import Bucket
 from benchmarks.command import exit_on_known_errors
 from benchmarks.hosts.rig import BACKEND, BUCKET, HOSTS, OTHER, STUDIO, WORKER_LOST_AFTER_S, WORKERS, HostRig, host_rig
 from benchmarks.invariants import Invariants, unfinished_files
@@ -273,17 +274,21 @@ def incomplete_versions() -> Iterator[str]:
     from s3fs import S3FileSystem
 
     bucket = S3FileSystem(skip_instance_cache=True)
-    names = bucket.find(BUCKET)
-    for folder in sorted({name.rpartition("/")[0] for name in names if "-seg-v" in name.split("/")[-2]}):
-        try:
-            digest = json.loads(bucket.cat(f"{folder}/manifest.json"))["weights_sha256"]
-            whole = hashlib.sha256(bucket.cat(f"{folder}/weights.pt")).hexdigest() == digest
-        except (FileNotFoundError, ValueError, KeyError):
-            whole = False
-        if not whole:
-            yield f"{folder} in the bucket is incomplete."
-    if not any(name.endswith("/champion") for name in names):
-        yield f"The bucket has no champion: {names[:5]}"
+    storage = Bucket(f"s3://{BUCKET}")
+    files = ModelFiles(storage, indexes := Indexes(storage, f"{MODELS}/"), Path(), f"{MODELS}/")
+    for project_id in indexes.project_ids():
+        index = indexes.read(project_id)
+        for name, digests in index.versions.items():
+            for path, digest in digests.items():
+                location = files.prefix + files.location(project_id, name, path, digest)
+                try:
+                    whole = sha256_of(storage.read(location)) == digest
+                except FileNotFoundError:
+                    whole = False
+                if not whole:
+                    yield f"{location} in the bucket is missing or damaged."
+        if not index.champion:
+            yield f"Project {project_id} has no champion in the bucket."
     begun = bucket.call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads")
     if begun:
         yield f"{len(begun)} uploads are unfinished."

@@ -25,8 +25,8 @@ from launcher.errors import LauncherError
 
 PartName = Literal["redis", "database", "uploads", "models"]
 DatabaseKind = Literal["sqlite", "postgresql", "none"]
-# Version of the archive's layout. In format 1 the jobs have other names.
-FORMAT = 2
+# Version of the archive's layout. In format 1 the jobs have other names, in format 2 the files of models.
+FORMAT = 3
 MANIFEST = "manifest.json"
 # The manifest is read into memory. A longer one is cut off here, and then counts as damaged.
 MAX_MANIFEST_BYTES = 1 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from launcher.backup.archive import ArchiveWriter, BackupManifest, PartName, create_archive
-from launcher.backup.model_versions import versions_of, write_versions
+from launcher.backup.model_versions import open_models, size_bytes, write_versions
 from launcher.backup.redis_state import read_state
 from launcher.backup.sources import BackupSources, connect_to_redis
 from launcher.errors import LauncherError
@@ -36,7 +36,7 @@ def back_up(sources: BackupSources, file: Path, *, on_total: OnBytes, on_progres
     """
     made_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with _temporary_folder(file) as folder:
-        versions = versions_of(sources.settings, folder)
+        models = open_models(sources.settings, folder)
         with connect_to_redis(sources) as redis, (folder / STATE).open("w") as state:
             state.writelines(f"{line}\n" for line in read_state(redis))
         copy = None
@@ -44,13 +44,13 @@ def back_up(sources: BackupSources, file: Path, *, on_total: OnBytes, on_progres
             copy = folder / sources.database.copy_name
             sources.database.save(copy)
         files = [path for path in (folder / STATE, copy, *_uploads(sources)) if path is not None]
-        on_total(sum(path.stat().st_size for path in files) + versions.size_bytes())
+        on_total(sum(path.stat().st_size for path in files) + size_bytes(models))
         with create_archive(file, on_progress) as archive:
             _add(archive, "redis", folder / STATE)
             if copy is not None:
                 _add(archive, "database", copy)
                 _add_uploads(archive, sources)
-            write_versions(versions, archive)
+            write_versions(models, archive)
             return archive.end(
                 drape=version("drape"),
                 label_studio=sources.studio_release,

@@ -21,7 +21,7 @@ from backend.registry.registry import MODELS, Registry
 from launcher.backup.archive import BackupManifest, PartName, read_archive
 from launcher.backup.back_up import STATE
 from launcher.backup.label_studio_database import JOURNALS, PostgresDatabase, SqliteDatabase, check_sqlite, set_password
-from launcher.backup.model_versions import check_versions, versions_of
+from launcher.backup.model_versions import are_shared, check_versions, finish, open_models, replacement_of, upload
 from launcher.backup.redis_state import has_data, write_state
 from launcher.backup.replace_files import Replacement, delete, inherit_owner, recover, replace_all
 from launcher.backup.sources import BackupSources, exclusive_access, own_redis
@@ -56,8 +56,8 @@ class _Staging:
     sqlite: Replacement | None = None
 
     def __post_init__(self) -> None:
-        self.versions = versions_of(self.sources.settings, self.folder)
-        models = self.versions.replacement
+        self.versions = open_models(self.sources.settings, self.folder)
+        models = replacement_of(self.versions)
         self.models = models.new if models is not None else self.folder / "models"
         self.redis = Replacement(self.sources.redis)
         self.replacements = [Replacement(self.sources.data / name, remove_only=True) for name in DERIVED_FOLDERS]
@@ -104,8 +104,9 @@ class _Staging:
 def restore(sources: BackupSources, name: str, open_archive: OpenArchive, *, force: bool = False) -> Restored:
     """Replaces the present data with a backup.
 
-    The order: add the versions to a storage, if models are in one; replace a PostgreSQL database, in one transaction;
-    replace what Redis holds; replace the files, all or none; set the storage's champions and remove its other versions.
+    The order: upload the versions to a storage, if models are in one; replace a PostgreSQL database, in one
+    transaction; replace what Redis holds; replace the files, all or none; make the uploaded versions the storage's only
+    ones.
     Redis needs no transaction, because Label Studio is the record, and what Redis lacks is found again.
 
     Args:
@@ -146,19 +147,19 @@ def _restore(
             raise LauncherError(f"There is data already: {', '.join(existing)}. Replace it with --force.")
         try:
             _unpack(staging, name, open_archive)
-            versions = check_versions(restored := Registry(staging.models))
+            versions = check_versions(restored := Registry(staging.models).files)
             _prepare_sqlite(staging)
             os.sync()
-            with _explain_storage_error("Label Studio and Redis are unchanged, but the storage may have new versions."):
-                staging.versions.add(restored)
+            if are_shared(staging.versions):
+                with _explain_storage_error("Nothing has changed."):
+                    upload(staging.versions, restored)
             if isinstance(sources.database, PostgresDatabase) and staging.with_studio:
                 sources.database.restore(staging.dump)
             jobs = _write_redis(staging)
             replace_all(staging.replacements)
-            with _explain_storage_error(
-                "Everything is restored, except that the storage may have old current models and too many versions."
-            ):
-                staging.versions.finish(restored)
+            if are_shared(staging.versions):
+                with _explain_storage_error("Everything is restored, except that the storage may have old versions."):
+                    finish(staging.versions, restored)
         finally:
             for replacement in staging.replacements:
                 delete(replacement.new)
@@ -204,7 +205,7 @@ def _existing_data(staging: _Staging) -> list[str]:
         existing.append("Label Studio's database")
     if staging.uploads is not None and any(path.is_file() for path in staging.uploads.path.rglob("*")):
         existing.append(f"uploads in {staging.uploads.path}")
-    if projects := staging.versions.project_ids():
+    if projects := staging.versions.indexes.project_ids():
         existing.append(f"models of {len(projects)} project{'s' if len(projects) > 1 else ''}")
     if sources.own_redis:
         if any(path.name != "redis.conf" for path in sources.redis.glob("*")):

@@ -40,7 +40,7 @@ def show_all(project: Project) -> None:
         table.add_row(
             "*" if version == champion else "",
             version.name,
-            version.created_at[:16].replace("T", " "),
+            _minute(version),
             version.parent or version.origin,
             str(len(version.annotations)),
             _quality(version),
@@ -56,7 +56,7 @@ def show(project: Project, name: Name) -> None:
     """Shows what a version was trained on, its metrics, and why it was promoted or not."""
     version = find_version(Registry.of(saved_settings()), project, name)
     verdict = read_verdict(version)
-    console.print(f"[bold]{version.name}[/], created {version.created_at} from {version.parent or version.origin}")
+    console.print(f"[bold]{version.name}[/], created {_minute(version)} UTC from {version.parent or version.origin}")
     console.print(f"{len(version.annotations)} annotations, {len(version.classes)} classes, {version.image_size_px} px")
     if has_report(version):
         console.print(f"report: {report_path(version).resolve()}", soft_wrap=True, markup=False, highlight=False)
@@ -119,7 +119,7 @@ def export(
         str, typer.Argument(help="Name of the version, or its number, such as `v3`. Default: the current version.")
     ] = "",
     to: Annotated[
-        Path | None, typer.Option(help="Folder for the export. Default: `exports` beside the weights.")
+        Path | None, typer.Option(help="Folder for the export. Default: it is stored with the version.")
     ] = None,
     half: Annotated[bool, typer.Option(help="Compute in half precision.")] = False,
 ) -> None:
@@ -186,6 +186,10 @@ def find_model(registry: Registry, project: int, name: str) -> Version | Path:
     if champion is None:
         raise LauncherError(f"Project {project} has no model yet. Give the path of a .pt file with --model.")
     return champion
+
+
+def _minute(version: Version) -> str:
+    return version.created_at[:16].replace("T", " ")
 
 
 def _quality(version: Version) -> str:

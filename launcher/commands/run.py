@@ -17,6 +17,7 @@ from backend.telemetry.logs import LogFormat, make_log_handler
 from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv, split_list
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
+from launcher.stack.leftovers import delete_all_leftovers
 from launcher.stack.saved_settings import complete, read_settings, saved_settings
 
 console = Terminal()
@@ -108,6 +109,7 @@ def serve(
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
+    delete_all_leftovers(settings)
     # A webhook takes Python's global lock a dozen times, and each time waits behind the threads that compute.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Each click runs in its own thread; with a heap for each, threads would hold memory that they no longer use.
@@ -133,6 +135,7 @@ def worker(
     settings = read_settings()
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
+    delete_all_leftovers(settings)
     names = queue or list(QUEUES)
     if unknown := set(names) - set(QUEUES):
         raise LauncherError(f"There is no queue {', '.join(sorted(unknown))}. The queues: {', '.join(QUEUES)}.")

@@ -1,5 +1,6 @@
 """`drape up`.
 
+- `leftovers`: deletes what killed processes of Drape left incomplete
 - `stack`: everything that it starts, in order
 - `supervisor`: child processes: restarted when they die, ended together
 - `siblings`: several programs that run and stop as one

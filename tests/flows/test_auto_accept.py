@@ -18,6 +18,7 @@ from backend.auto_accept.withdraw import withdraw
 from backend.detector.preparation import RECORD_FILE, preparation_folder
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import prelabel
+from backend.registry.records import read_text
 from backend.registry.registry import Version
 from backend.service import Service
 from backend.settings import Settings
@@ -263,7 +264,7 @@ def test_a_training_leaves_thresholds_and_a_runtime_with_its_version(
     assert calibration.images >= 1
     # So few images prove nothing.
     assert calibration.thresholds == {} and not gate_of(version, Settings()).is_open
-    facts = json.loads((version.weights.parent / FILE).read_text())
+    facts = json.loads(read_text(version, FILE))
     assert [one["label"] for one in facts["labels"]] == list(version.classes)
     assert sum(one["regions"] for one in facts["labels"]) > 0
     record = json.loads((Path(preparation_folder(version)) / RECORD_FILE).read_text())

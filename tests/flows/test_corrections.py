@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backend.prelabel.jobs import prelabel
+from backend.registry.records import read_text
 from label_studio_config.demo.write import write_images
 from label_studio_config.provision import ensure_local_files
 from tests.conftest import Studio
@@ -46,7 +47,7 @@ def test_corrections_are_trained_on_by_their_weights(
     train(project_id, "test")
 
     latest = workplace.registry.versions(project_id)[-1]
-    facts = json.loads((latest.weights.parent / "dataset.json").read_text())
+    facts = json.loads(read_text(latest, "dataset.json"))
     entries = {one["task_id"]: one for one in facts["entries"]}
     assert len(entries) == len(tasks)
     for seed, task_id in tasks.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_the_first_model_is_judged_beside_sam3(
     workplace: Workplace, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, margin: str, promoted: bool
 ) -> None:
     project_id, registry = workplace.project_id, workplace.registry
-    (registry.root / str(project_id) / "champion").unlink()
+    registry.files.indexes.change(project_id, lambda index: replace(index, champion=""))
     monkeypatch.setenv("YOLO11_BASE", str(starter))
     monkeypatch.setenv("TRAIN_IMAGE_SIZE_PX", "256")
     monkeypatch.setenv("PROMOTE_MARGIN", margin)

@@ -18,6 +18,7 @@ from rq import Queue
 from backend.detector.detector_pool import load_detector
 from backend.queues.queues import CHECKS, TRAIN
 from backend.queues.timer import look_after, timer
+from backend.registry.records import read_text
 from backend.registry.registry import Registry
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
@@ -62,7 +63,7 @@ DEATHS = [
     ("while the images are prepared", "training.dataset.examples", "ExampleCache.get", 2, "before"),
     ("while the data set is written", "training.dataset.build", "_link", 2, "before"),
     ("after the first epoch", "training.finetuning.finetune", "_Run.save_checkpoints", 1, "after"),
-    ("while the version is stored", "backend.registry.files", "sync", 2, "before"),
+    ("while the version is stored", "backend.registry.files", "ModelFiles.store", 1, "after"),
     ("before it is judged", "training.retraining", "write_scores", 1, "before"),
     ("before the verdict is written", "training.retraining", "write_verdict", 1, "before"),
     ("before it is promoted", "backend.registry.registry", "Registry.promote", 1, "before"),
@@ -157,11 +158,11 @@ def test_a_training_that_dies_at_every_step_ends_as_if_it_had_not(
     assert after.parent == before.name
     verdict = read_verdict(after)
     assert verdict is not None and verdict.promoted and verdict.champion == before.name
-    epochs = (after.weights.parent / "epochs.csv").read_text().splitlines()[1:]
+    epochs = read_text(after, "epochs.csv").splitlines()[1:]
     assert [int(float(row.split(",")[0])) for row in epochs] == [1, 2]
-    assert json.loads((after.weights.parent / "dataset.json").read_text())["hash"] == after.dataset
+    assert json.loads(read_text(after, "dataset.json"))["hash"] == after.dataset
     assert not (data / "training" / str(project_id)).exists()
-    left = [path for path in data.rglob(".*") if path.name.startswith((".half", ".gone", ".champion"))]
+    left = [path for path in data.rglob(".*") if path.name.startswith(".half")]
     assert not left
     assert check_approvals(project_id) == {"new": 1, "needed": 2}
 

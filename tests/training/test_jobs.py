@@ -12,7 +12,7 @@ from backend.connections import Connections
 from backend.prelabel.jobs import plan, prelabel
 from backend.queues.queues import CHECKS, PRELABEL, TRAIN
 from backend.queues.timer import look_after
-from backend.registry.records import report_path
+from backend.registry.records import has_report, report_path
 from backend.registry.scores import read_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
 from backend.settings import Settings
@@ -124,7 +124,7 @@ def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, m
         assert (scores.images, scores.mask_map) == (1, judged) and 0 < (scores.ms_an_image or 0.0)
     assert 0.5 < (compared.champion.miou or 0.0) <= 1
     assert len(Queue(PRELABEL, connection=workplace.queues.redis)) == 0
-    assert not report_path(kept).exists()
+    assert not has_report(kept)
     assert any("The report on" in problem.text for problem in workplace.problems.recent(10))
     # The same labels are not tried again; others are.
     assert check_approvals(project_id)["new"] == 0

@@ -25,6 +25,8 @@ from training.model_export.formats import FAILURES, EngineFormat, find_format, m
 logger = logging.getLogger(__name__)
 
 RECORD_FILE = "export.json"
+# The folder of the exports, among a version's files.
+EXPORTS = "exports"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def export_version(
         images: returns the images to compare on, see `compare`; called only after the export succeeded.
         half: whether the export computes in half precision.
         device: the device that models run on here, as Ultralytics names it.
-        to: the folder; None for a folder beside the version's weights.
+        to: the folder; None to store the export with the version.
 
     Returns:
         The folder with the exported model, and the `Export` that `export.json` in that folder records.
@@ -80,7 +82,8 @@ def export_version(
     """
     kind = find_format(format_name, half=half, device=device)
     check_weights(version)
-    folder = to or version.weights.parent / "exports" / (kind.name + ("-half" if half else ""))
+    name = f"{EXPORTS}/{kind.name}{'-half' if half else ''}"
+    folder = to or version.files.folder / name
     if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
         raise ModelError(f"{folder} contains other files than an export. Nothing was written.")
     try:
@@ -100,7 +103,8 @@ def export_version(
             )
             (aside / RECORD_FILE).write_text(json.dumps(asdict(export), indent=1))
             if to is None:
-                version.files.put_folder(aside, folder)
+                version.files.put_folder(name, aside)
+                folder = version.files.fetch_folder(name)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
                 aside.rename(folder)

@@ -12,6 +12,7 @@ from backend.auto_accept.calibration import FILE, Calibration, Evidence, read_ca
 from backend.auto_accept.gate import OFF_FILE, Gate, closed_reason, gate_of, switch_off, switch_off_reason
 from backend.auto_accept.marks import accepted_by, accepted_regions, annotation_id
 from backend.domain import LabelScore
+from backend.registry.records import write_text
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
 
@@ -95,7 +96,7 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     # It was found under another promise, or of other masks.
     for changed in ({"auto_accept_precision": 0.99}, {"auto_accept_iou": 0.9}, {"refine_with_sam": True}):
         assert not gate_of(version, calibrated.model_copy(update=changed)).is_open
-    (version.weights.parent / FILE).write_text('{"precision": 0.98')
+    write_text(version, FILE, '{"precision": 0.98')
     assert not gate_of(version, calibrated).is_open
 
 
@@ -104,13 +105,13 @@ def test_the_gate_shuts_itself_for_one_version(version: Version, starter: Path) 
     assert switch_off_reason(version) is None and gate_of(version, settings).is_open
     switch_off(version, "3 of 9 were wrong")
     assert switch_off_reason(version) == "3 of 9 were wrong" and not gate_of(version, settings).is_open
-    registry = Registry(version.weights.parent.parent.parent)
+    registry = Registry(version.files.all.copies)
     following = add(registry, starter)
     assert switch_off_reason(following) is None and gate_of(following, settings).is_open
     switch_off(following, "4 of 9 were wrong")
     assert switch_off_reason(version) == "3 of 9 were wrong"
     third = add(registry, starter)
-    (third.weights.parent / OFF_FILE).write_text("?")
+    write_text(third, OFF_FILE, "?")
     assert not gate_of(third, settings).is_open
 
 

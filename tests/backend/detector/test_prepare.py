@@ -44,7 +44,7 @@ def test_a_version_is_prepared_once_verified_on_labels_and_faster_from_then_on(
     version: Version, figures: tuple[list[Image], list[list[LabelledMask]]]
 ) -> None:
     images, truth = figures
-    detectors = DetectorPool(Registry(version.weights.parent.parent.parent), Settings(device="cpu"))
+    detectors = DetectorPool(Registry(version.files.all.copies), Settings(device="cpu"))
     before = detectors.for_project(1)
     assert before is not None
     assert (before.detector.runtime.name, before.clusters) == ("torch-float32", None)

@@ -11,7 +11,8 @@ from lxml import html
 
 from backend.page.overview import Jobs, LabelRow, Model, Overview, Serving, Training
 from backend.page.render import SPACE, StatusPage, seconds, share
-from backend.registry.registry import Version
+from backend.registry.files import VersionFiles
+from backend.registry.registry import Registry, Version
 from backend.registry.verdict import Verdict
 from backend.status.survey import Corrections, Survey, Work
 from backend.telemetry.metrics import Latency
@@ -53,6 +54,7 @@ VERSIONS = [
         classes=(),
         parent=f"yolo11n-seg-v{number - 1}-abcdef" if number > 1 else None,
         created_at="2026-11-20T10:00:00+00:00",
+        files=VersionFiles(Registry(Path("models")).files, 7, f"yolo11n-seg-v{number}-abcdef"),
     )
     for number in (1, 2, 3)
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from backend.registry.registry import Version
 from backend.settings import Settings
 from tests.backend.conftest import Served, served
 from tests.backend.page.test_render import SURVEY
+from tests.full_disk import full_disk
 
 pytestmark = pytest.mark.services
 
@@ -76,6 +78,14 @@ def test_it_shows_what_the_workers_have_counted(backend: Served, versions: list[
 def test_without_redis_it_says_so(settings: Settings) -> None:
     with served(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})) as running:
         assert "Redis does not answer" in running.client.get("/", headers=PAGE).text
+
+
+def test_a_full_disk_at_a_promotion_is_explained(backend: Served, versions: list[Version]) -> None:
+    with full_disk():
+        answer = backend.client.post(f"/projects/7/versions/{versions[0].name}/promote")
+    assert answer.status_code == 503
+    assert re.search(r"models \(MODEL_DIR\) cannot be written to: .* The disk is full", answer.json()["detail"])
+    assert champion(backend) == versions[-1].name
 
 
 def test_buttons_promote_and_roll_back(backend: Served, versions: list[Version]) -> None:

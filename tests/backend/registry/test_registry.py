@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import ModelError
-from backend.registry.records import read_facts, write_facts
+from backend.errors import ModelError, StorageError
+from backend.registry.files import MANIFEST
+from backend.registry.records import read_facts, read_text, write_facts, write_text
 from backend.registry.registry import Registry, Version, check_weights
 from backend.settings import Settings
 from backend.storage.store import Folder
@@ -54,7 +55,7 @@ def test_versions_are_numbered_kept_and_read_again(registry: Registry, weights: 
     assert read_facts(first, "facts.json") == {"a": 1} and read_facts(second, "facts.json") is None
     registry.promote(7, first.name)
     registry.remove(7, second.name)
-    with pytest.raises(ModelError, match="works with"):
+    with pytest.raises(ModelError, match="is the current model"):
         registry.remove(7, first.name)
     with pytest.raises(FileNotFoundError, match="is gone"):
         write_facts(second, "facts.json", {"a": 1})
@@ -71,35 +72,51 @@ def test_the_champion_moves_and_moves_back(registry: Registry, weights: Path) ->
     assert registry.champion(7) == first
 
 
-def test_a_half_written_version_is_passed_over(tmp_path: Path, weights: Path) -> None:
-    registry = Registry(tmp_path / "models")
-    first = add(registry, weights)
+def test_a_process_that_starts_later_reads_the_same(tmp_path: Path, weights: Path) -> None:
+    first = add(Registry(tmp_path / "models"), weights)
     assert Registry(tmp_path / "models").versions(7) == [first]
-    broken = first.weights.parent.parent / "yolo11n-seg-v2-abcdef"
-    broken.mkdir()
-    (broken / "manifest.json").write_text('{"name": ')
-    assert registry.versions(7) == [first]
-    # Nothing half-written is left where a crash would be in the middle of a copy.
-    assert not list(first.weights.parent.parent.glob(".half-*"))
+    # Nothing unfinished remains, and nothing but the files themselves.
+    names = {path.name for path in (tmp_path / "models").rglob("*") if path.is_file()}
+    assert names == {"weights.pt", "manifest.json", "1.json"}
 
 
 def test_weights_that_were_changed_are_not_loaded(tmp_path: Path, weights: Path) -> None:
     version = add(Registry(tmp_path / "models"), weights)
     check_weights(version)
     version.weights.write_bytes(b"something else")
-    with pytest.raises(ModelError, match="were changed"):
+    with pytest.raises(ModelError, match="was changed"):
         check_weights(version)
     version.weights.unlink()
     with pytest.raises(ModelError, match="are missing"):
         check_weights(version)
 
 
-@pytest.mark.parametrize("name", ["../../etc", "", "yolo11n-seg-v1", "champion"])
-def test_names_that_are_none_lead_nowhere(tmp_path: Path, weights: Path, name: str) -> None:
-    registry = Registry(tmp_path / "models")
-    first = add(registry, weights)
-    (first.weights.parent.parent / "champion").write_text(name)
-    assert registry.champion(7) is None
+# What an index says after somebody else has written it.
+FOREIGN_INDEXES: list[dict[str, object]] = [
+    {"versions": {"../../etc": {}}},
+    {"versions": {"yolo11n-seg-v1": {}}},
+    {"versions": {"yolo11n-seg-v1-abcdef": {"../../../etc/passwd": "0" * 64}}},
+    {"versions": {"yolo11n-seg-v1-abcdef": {"/etc/passwd": "0" * 64}}},
+    {"versions": {"yolo11n-seg-v1-abcdef": {"a/.ssh/id": "0" * 64}}},
+    {"versions": {"yolo11n-seg-v1-abcdef": {"weights.pt": "../../../../etc"}}},
+    {"last_number": None},
+]
+
+
+@pytest.mark.parametrize("facts", FOREIGN_INDEXES)
+def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path, facts: dict[str, object]) -> None:
+    index = tmp_path / "7" / "index" / "1.json"
+    index.parent.mkdir(parents=True)
+    index.write_text(json.dumps(facts))
+    with pytest.raises(StorageError, match="is damaged"):
+        Registry(tmp_path).versions(7)
+
+
+def test_a_champion_that_does_not_exist_is_none(tmp_path: Path) -> None:
+    index = tmp_path / "7" / "index" / "1.json"
+    index.parent.mkdir(parents=True)
+    index.write_text(json.dumps({"champion": "../../etc"}))
+    assert Registry(tmp_path).champion(7) is None
 
 
 # What a bucket's or a folder's manifest says after somebody else has written it.
@@ -120,8 +137,7 @@ def test_a_manifest_that_names_another_version_or_file_is_passed_over(
     tmp_path: Path, weights: Path, facts: dict[str, object]
 ) -> None:
     version = add(Registry(tmp_path), weights)
-    manifest = version.weights.with_name("manifest.json")
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **facts}))
+    write_text(version, MANIFEST, json.dumps({**json.loads(read_text(version, MANIFEST)), **facts}))
     assert Registry(tmp_path).versions(version.project_id) == []
 
 
@@ -139,5 +155,5 @@ def test_tampered_with_in_the_storage_weights_are_not_loaded(tmp_path: Path, wei
     name = version.weights.relative_to(tmp_path / "here")
     (kept / name).write_bytes(b"other weights")
     elsewhere = Registry.shared(Folder(kept), tmp_path / "elsewhere").version(version.project_id, version.name)
-    with pytest.raises(ModelError, match="were changed"):
+    with pytest.raises(ModelError, match="was changed"):
         check_weights(elsewhere)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.registry.records import write_text
 from backend.registry.registry import Registry
 from backend.registry.scores import FILE, Compared, LabelScores, Scores, read_scores, write_scores
 
@@ -34,6 +35,6 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path, caplog: pytest.Log
         assert read_scores(version) == compared
     damages = ('{"own": tr', "[]", '{"own": {}, "champion": null}', '{"own": null, "champion": null}', '{"own": {}}')
     for damage in damages:
-        (version.weights.parent / FILE).write_text(damage)
+        write_text(version, FILE, damage)
         assert read_scores(version) is None
     assert caplog.text.count(version.name) == len(damages)

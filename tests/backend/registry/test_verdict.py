@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.registry.records import write_text
 from backend.registry.registry import Registry
 from backend.registry.verdict import FILE, LabelVerdict, Verdict, read_verdict, write_verdict
 
@@ -29,6 +30,6 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path, caplog: pytest.LogC
         write_verdict(version, verdict)
         assert read_verdict(version) == verdict
     for damage in ('{"promoted": tr', "[]", '{"promoted": true, "gain_95": 3, "labels": []}'):
-        (version.weights.parent / FILE).write_text(damage)
+        write_text(version, FILE, damage)
         assert read_verdict(version) is None
     assert caplog.text.count(version.name) == 3

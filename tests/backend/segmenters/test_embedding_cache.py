@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend.segmenters.embedding_cache import MAX_UNWRITTEN, EmbeddingCache
+from backend.segmenters.embedding_cache import MAX_UNWRITTEN, EmbeddingCache, embedding_cache
 from backend.segmenters.embedding_files import Tensors, fingerprint
 from backend.segmenters.embedding_tiers import DiskTier, MemoryTier, SharedTier
+from backend.settings import Settings
 from backend.storage.store import Folder, Storage
 from backend.telemetry.metrics import Metrics
 
@@ -260,3 +261,16 @@ def test_other_weights_have_another_fingerprint(tmp_path: Path) -> None:
         torch.save({"weight": torch.full((1000, 1000), float(number))}, path)
         prints.add(fingerprint(path))
     assert len(prints) == 2
+
+
+def test_a_lower_limit_of_the_disk_counts_for_what_is_there_already(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, embedding_disk_bytes=1000)
+    folder = tmp_path / "embeddings"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.safetensors").write_bytes(bytes(400))
+        os.utime(folder / f"{number}.safetensors", (number, number))
+    embedding_cache(settings, device="cpu", metrics=Metrics())
+    assert sorted(path.name for path in folder.iterdir()) == ["1.safetensors", "2.safetensors"]
+    embedding_cache(settings.model_copy(update={"embedding_disk_bytes": 0}), device="cpu", metrics=Metrics())
+    assert list(folder.iterdir()) == []

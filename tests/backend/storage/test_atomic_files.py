@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.storage.atomic_files import delete_leftovers, is_incomplete
 from tests.conftest import ROOT
 
 # No file may be larger: what a full disk looks like to whoever writes.
@@ -43,3 +44,32 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path: Path, what
     assert done.stdout.strip() == "File too large"
     assert (tmp_path / "kept").read_text() == "before"
     assert {path.name for path in tmp_path.iterdir()} == {"kept", "large"}
+
+
+# Begins to write a file and a folder, says so, and waits to be killed.
+WRITES = """
+import sys, time
+from pathlib import Path
+from backend.storage.atomic_files import replacing, staging_folder
+folder = Path(sys.argv[1])
+with replacing(folder / "file") as file, staging_folder(folder / "deep" / "folder") as staging:
+    file.write_text("half")
+    (staging / "inside").write_text("half")
+    print("writing", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_left_is_deleted_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").write_text("somebody's")
+    (tmp_path / "file").write_text("before")
+    with subprocess.Popen([sys.executable, "-c", WRITES, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE) as writing:
+        assert writing.stdout is not None and writing.stdout.readline() == b"writing\n"
+        incomplete = [path for path in tmp_path.rglob("*") if is_incomplete(path)]
+        delete_leftovers(tmp_path)
+        assert len(incomplete) == 2 and all(path.exists() for path in incomplete)
+        writing.kill()
+    assert all(path.exists() for path in incomplete)
+    delete_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", "deep", "file"]
+    assert (tmp_path / "file").read_text() == "before"

@@ -26,11 +26,10 @@ def test_the_seed_says_which_faults_and_every_one_comes() -> None:
 # a file in the data directory, whether it is one that was begun and not finished
 LEFT = [
     ("models/1/.half-abc", True),
-    ("models/1/.gone-abc", True),
-    ("models/1/.champion.4711", True),
-    ("approvals/.1.json.17", True),
+    ("models/1/index/.1.json.4711-0a1b2c3d", True),
+    ("approvals/.1.json.17-0a1b2c3d", True),
     ("models/1/.lock", False),
-    ("models/1/champion", False),
+    ("models/1/index/1.json", False),
     (".version", False),
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -13,13 +12,13 @@ from typer.testing import CliRunner, Result
 
 from backend.detector.preparation import PREPARED
 from backend.errors import StorageUnavailableError
-from backend.registry.files import MANIFEST
-from backend.registry.registry import CHAMPION, MODELS, Registry, Version, check_weights
-from backend.registry.shared_files import CLAIMS, PACKED
+from backend.registry.files import MANIFEST, ModelFiles
+from backend.registry.index import INDEX, INDEX_JSON, Indexes
+from backend.registry.registry import MODELS, Registry, Version, check_weights
 from backend.settings import Settings
 from backend.storage.store import Folder, Storage, StoredObject, open_storage
 from launcher.backup.archive import create_archive
-from launcher.backup.model_versions import LocalVersions, SharedVersions, Versions, write_versions
+from launcher.backup.model_versions import finish, replacement_of, upload, write_versions
 from launcher.cli import app
 from launcher.stack.supervisor import free_port
 
@@ -42,14 +41,12 @@ def add(registry: Registry, project_id: int, word: str, tmp_path: Path) -> Versi
         origin="training",
         beside={"dataset.json": word},
     )
-    folder = version.weights.parent
-    version.files.put(folder / "report.html", f"report {word}")
+    version.files.put({"report.html": f"report {word}".encode()})
     for name in ("exports/onnx", PREPARED):
-        made = folder / ".made"
-        made.mkdir(parents=True)
+        made = tmp_path / "a-folder"
+        made.mkdir(exist_ok=True)
         (made / "model.onnx").write_text(f"made {word}")
-        (folder / name).parent.mkdir(exist_ok=True)
-        version.files.put_folder(made, folder / name)
+        version.files.put_folder(name, made)
     return version
 
 
@@ -73,9 +70,8 @@ def _project(registry: Registry, project_id: int) -> tuple[str | None, dict[str,
     versions = {}
     for version in registry.versions(project_id):
         check_weights(version)
-        folder, files = version.weights.parent, version.files
-        plain = [files.current(folder / name) for name in ("weights.pt", MANIFEST, "dataset.json", "report.html")]
-        export = files.current_folder(folder / "exports" / "onnx") / "model.onnx"
+        plain = [version.files.fetch(name) for name in ("weights.pt", MANIFEST, "dataset.json", "report.html")]
+        export = version.files.fetch_folder("exports/onnx") / "model.onnx"
         versions[version.name] = {path.name: path.read_text() for path in [*plain, export]}
     return champion.name if champion is not None else None, versions
 
@@ -107,7 +103,7 @@ def test_what_was_kept_comes_back_wherever_models_lie(
         storage.write(f"{MODELS}/1/{HALF}/weights.pt", b"half")
     file = tmp_path / "kept.tar.gz"
     done = drape(one, "backup", file)
-    assert done.exit_code == 0 and "in 21 files" in done.output, done.output
+    assert done.exit_code == 0 and "in 22 files" in done.output, done.output
     # Copies of all versions would fill this machine's disk.
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -123,10 +119,10 @@ def test_what_was_kept_comes_back_wherever_models_lie(
     storage = open_storage(other)
     if storage is not None:
         names = storage.list_under(MODELS)
-        assert not [name for name in names if PREPARED in name or CLAIMS in name or HALF in name or "/3/" in name]
-        assert len([name for name in names if name.endswith(f"exports/onnx{PACKED}")]) == 4
-    else:
-        assert not list(tmp_path.joinpath("other", "models").rglob(PREPARED))
+        assert not [name for name in names if HALF in name or "/3/" in name]
+        assert len([name for name in names if name.endswith("/model.onnx")]) == 4
+    for version in Registry.of(other).versions(1):
+        assert not [path for path in version.files.digests() if path.startswith(PREPARED)]
     # The line goes on.
     assert add(Registry.of(other), 1, "later", tmp_path).number == 3
 
@@ -176,20 +172,32 @@ class Watched(Folder):
             raise StorageUnavailableError("It is away.")
         self.changes += 1
 
+    def create(self, name: str, content: bytes) -> bool:
+        self._count()
+        created = super().create(name, content)
+        self._look()
+        return created
+
     def _look(self) -> None:
-        names = self.list_under(MODELS)
-        versions = {name.rpartition("/")[0] for name in names if name.endswith(MANIFEST)}
-        for one in versions:
-            facts = json.loads(self.read(f"{one}/{MANIFEST}"))
-            assert hashlib.sha256(self.read(f"{one}/weights.pt")).hexdigest() == facts["weights_sha256"]
-            assert {f"{one}/dataset.json", f"{one}/report.html", f"{one}/exports/onnx{PACKED}"} <= set(names)
-        for pointer in (name for name in names if name.endswith(f"/{CHAMPION}")):
-            assert f"{pointer.rpartition('/')[0]}/{self.read(pointer).decode().strip()}" in versions
+        plain = Folder(Path(self.url))
+        indexes = Indexes(plain, f"{MODELS}/")
+        for project_id in indexes.project_ids():
+            index = indexes.read(project_id)
+            assert not index.champion or index.champion in index.versions
+            for name, files in index.versions.items():
+                assert {"weights.pt", MANIFEST, "dataset.json", "report.html", "exports/onnx/model.onnx"} <= set(files)
+                for path, digest in files.items():
+                    location = shared_files(plain).location(project_id, name, path, digest)
+                    assert hashlib.sha256(self.read(f"{MODELS}/{location}")).hexdigest() == digest
 
 
-def put_back(versions: Versions, made: Registry) -> None:
-    versions.add(made)
-    versions.finish(made)
+def shared_files(storage: Storage, copies: Path = Path()) -> ModelFiles:
+    return ModelFiles(storage, Indexes(storage, f"{MODELS}/"), copies, f"{MODELS}/")
+
+
+def put_back(storage: Storage, made: Registry) -> None:
+    upload(shared_files(storage), made.files)
+    finish(shared_files(storage), made.files)
 
 
 def test_no_version_is_seen_by_half_wherever_a_restore_breaks_off(tmp_path: Path) -> None:
@@ -202,11 +210,11 @@ def test_no_version_is_seen_by_half_wherever_a_restore_breaks_off(tmp_path: Path
         shutil.copytree(tmp_path / "before", root)
         storage = Watched(root, away_from=number)
         try:
-            put_back(SharedVersions(storage, tmp_path), made)
+            put_back(storage, made)
             broken_off = False
         except StorageUnavailableError:
             # Whatever was done, it can be done again.
-            put_back(SharedVersions(Watched(root, away_from=-1), tmp_path), made)
+            put_back(Watched(root, away_from=-1), made)
         names = {version: sorted(files) for version, files in found_in(root, tmp_path / f"new-{number}").items()}
         assert names == {version: sorted(files) for version, files in found_in(made.root, tmp_path, own=True).items()}
         # All changes are looked after each time; some are enough to break off at.
@@ -228,7 +236,7 @@ class PromotesMeanwhile(Folder):
     """Another machine promotes the second version and removes the first while the first is copied."""
 
     def fetch(self, name: str, to: Path) -> None:
-        registry = Registry.shared(Folder(Path(self.url)), to.parents[3] / "another-machine")
+        registry = Registry.shared(Folder(Path(self.url)), to.parents[5] / "another-machine")
         first, *others = registry.versions(1)
         if others:
             registry.promote(1, others[0].name)
@@ -240,21 +248,37 @@ def test_a_champion_that_is_followed_while_it_is_copied_is_not_named(tmp_path: P
     root = tmp_path / "shared"
     fill(Registry.shared(Folder(root), tmp_path / "cache"), tmp_path, "kept", projects=(1,))
     with create_archive(tmp_path / "kept.tar.gz", lambda size: None) as archive:
-        write_versions(SharedVersions(PromotesMeanwhile(root), tmp_path), archive)
+        write_versions(shared_files(PromotesMeanwhile(root), tmp_path / "copies"), archive)
     (second,) = Registry.shared(Folder(root), tmp_path / "new").versions(1)
     with tarfile.open(tmp_path / "kept.tar.gz") as kept:
-        *files, pointer = kept.getnames()
-        content = kept.extractfile(pointer)
-        assert content is not None and content.read().decode().strip() == second.name
-    assert pointer == f"models/1/{CHAMPION}" and {name.split("/")[2] for name in files} == {second.name}
+        *files, last = kept.getnames()
+        content = kept.extractfile(last)
+        assert content is not None
+        index = INDEX_JSON.validate_json(content.read())
+    assert last == f"models/1/{INDEX}/1.json" and {name.split("/")[2] for name in files} == {second.name}
+    assert index.champion == second.name and set(index.versions) == {second.name}
 
 
-def test_of_versions_that_lie_here_none_is_put_one_by_one(tmp_path: Path) -> None:
-    made, here = Registry(tmp_path / "made"), Registry(tmp_path / "here")
-    fill(made, tmp_path, "kept")
-    versions = LocalVersions(here)
-    put_back(versions, made)
-    assert versions.replacement.path == here.root and here.project_ids() == []
+def test_a_version_with_a_lost_file_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    registry = Registry(tmp_path / "models")
+    fill(registry, tmp_path, "kept", projects=(1,))
+    first, second = registry.versions(1)
+    second.weights.unlink()
+    with create_archive(tmp_path / "kept.tar.gz", lambda size: None) as archive:
+        write_versions(registry.files, archive)
+    assert second.name in caplog.text
+    with tarfile.open(tmp_path / "kept.tar.gz") as kept:
+        kept.extractall(tmp_path / "out", filter="data")
+    (version,) = Registry(tmp_path / "out" / "models").versions(1)
+    assert version == first
+    check_weights(version)
+
+
+def test_of_versions_that_lie_here_the_whole_folder_is_replaced(tmp_path: Path) -> None:
+    here = Registry(tmp_path / "here")
+    replacement = replacement_of(here.files)
+    assert replacement is not None and replacement.path == here.root
+    assert replacement_of(shared_files(Folder(tmp_path))) is None
 
 
 def test_what_cannot_be_listed_is_not_taken_for_nothing(shared: Storage, tmp_path: Path) -> None:

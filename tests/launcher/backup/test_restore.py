@@ -16,6 +16,7 @@ from redis import Redis
 from typer.testing import CliRunner, Result
 
 from backend.queues.queues import Queues
+from backend.registry.records import read_text
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.status.audits import Audits
@@ -71,8 +72,9 @@ def fill(data: Path, starter: Path, *, word: str) -> None:
             beside={"report.html": word},
         )
     registry.promote(1, version.name)
-    (version.weights.parent / "prepared").mkdir()
-    (version.weights.parent / "prepared" / "openvino.xml").write_text("of this machine")
+    (data / "made").mkdir()
+    (data / "made" / "openvino.xml").write_text("of this machine")
+    version.files.put_folder("prepared", data / "made")
     (data / "approvals").mkdir()
     (data / "approvals" / "1.json").write_text(word)
     with own_redis(data / "redis") as redis:
@@ -99,7 +101,7 @@ def words(data: Path) -> dict[str, object]:
         found = {
             "task": task,
             "uploads": [path.stem for path in sorted((studio / "media").rglob("*.jpg"))],
-            "champion": champion and (champion.number, (champion.weights.parent / "report.html").read_text()),
+            "champion": champion and (champion.number, read_text(champion, "report.html")),
             "versions": len(registry.versions(1)),
             "training": queues.has_training(1),
             "audit": Audits(queues.redis).all()["1"]["version"],

@@ -11,7 +11,7 @@ from rich.console import Console
 from rq import Queue
 from typer.testing import CliRunner, Result
 
-from backend.errors import DrapeError, NotFoundError
+from backend.errors import DrapeError, NotFoundError, StorageError
 from backend.queues.queues import CHECKS, Queues
 from backend.registry.records import REPORT, write_text
 from backend.registry.registry import Registry, Version
@@ -20,6 +20,7 @@ from backend.registry.verdict import LabelVerdict, Verdict, write_verdict
 from backend.settings import Settings
 from launcher.commands.models import app
 from launcher.errors import LauncherError
+from tests.full_disk import full_disk
 
 pytestmark = pytest.mark.services
 PROJECT = 7
@@ -114,6 +115,12 @@ def test_show_tells_where_the_report_is(versions: list[Version]) -> None:
     assert "report" not in drape("show", "v4").output
     path = write_text(versions[3], REPORT, "<!doctype html>")
     assert f"report: {path.resolve()}\n" in drape("show", "v4").output
+
+
+def test_a_full_disk_at_a_promotion_is_explained(registry: Registry, versions: list[Version]) -> None:
+    with full_disk(), pytest.raises(StorageError, match="The disk is full"):
+        drape("promote", "v4")
+    assert registry.champion(PROJECT) == versions[2]
 
 
 def test_promote_and_rollback_move_the_champion_and_have_it_predict(

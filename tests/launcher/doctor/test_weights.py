@@ -42,14 +42,14 @@ def manifest_damaged(flywheel: Flywheel) -> None:
         origin="training",
     )
     registry.promote(flywheel.project_id, second.name)
-    second.weights.with_name("manifest.json").write_text("{")
+    second.files.fetch("manifest.json").write_text("{")
 
 
 @pytest.mark.services
 def test_what_is_wrong_with_a_model_is_named_with_its_remedy(flywheel: Flywheel) -> None:
     assert_each_fault_is_found(
         [
-            (weights_changed, "model of project N", "failed", "were changed", "rollback"),
+            (weights_changed, "model of project N", "failed", "was changed", "rollback"),
             (weights_deleted, "model of project N", "failed", "are missing", "rollback"),
             (manifest_damaged, "model of project N", "warning", "cannot be read", "promote"),
         ],

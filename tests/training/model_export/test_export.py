@@ -47,8 +47,8 @@ def version(starter: Path, tmp_path: Path) -> Version:
 
 
 def exports_of(version: Version) -> list[str]:
-    folder = version.weights.parent / "exports"
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    """Names of the exports that are stored with the version."""
+    return sorted({path.split("/")[1] for path in version.files.digests() if path.startswith("exports/")})
 
 
 # Format, whether in half precision, what the exported file or folder ends with.

@@ -101,7 +101,7 @@ def found(images: list[HeldOut]) -> list[Scene]:
 @pytest.fixture
 def line(tmp_path: Path, judged: list[Version]) -> list[Version]:
     """A copy of them."""
-    shutil.copytree(judged[0].weights.parents[2], tmp_path / "models")
+    shutil.copytree(judged[0].files.all.copies, tmp_path / "models")
     return Registry(tmp_path / "models").versions(PROJECT)
 
 
@@ -247,7 +247,7 @@ def test_without_any_image_it_says_so(line: list[Version]) -> None:
 def test_a_report_that_cannot_be_stored_is_named(
     line: list[Version], images: list[HeldOut], found: list[Scene]
 ) -> None:
-    gone = replace(line[-1], weights=line[-1].weights.parent / "gone" / "weights.pt")
+    gone = replace(line[-1], files=replace(line[-1].files, version="gone"))
     with pytest.raises(ReportError, match="could not be written"):
         page([gone], images[:1], found[:1])
 

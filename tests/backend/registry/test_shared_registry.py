@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from backend.auto_accept.gate import switch_off, switch_off_reason
-from backend.detector.preparation import RECORD_FILE, preparation_folder, read_preparation
+from backend.detector.preparation import PREPARED, RECORD_FILE, preparation_folder, read_preparation
 from backend.errors import ModelError, NotFoundError, StorageError
-from backend.registry.files import MANIFEST
+from backend.registry.index import FRESH_S, KEPT, Indexes
 from backend.registry.records import has_report, read_facts, report_path, write_facts, write_text
 from backend.registry.registry import Registry, Version, check_weights
-from backend.registry.remote_listing import STALE_S
-from backend.registry.shared_files import SharedFiles
 from backend.storage.store import Bucket, Folder, Storage, StoredObject
 from benchmarks.faults.proxy import Proxy
 from launcher.stack.supervisor import free_port
@@ -98,18 +95,18 @@ def test_what_one_machine_does_the_other_sees_within_seconds(shared: Storage, tm
     assert other.champion(PROJECT) is None and other.versions(PROJECT) == []
     first = add(one, b"first", tmp_path)
     one.promote(PROJECT, first.name)
-    assert within(STALE_S + 2, lambda: other.champion(PROJECT) == first)
+    assert within(FRESH_S + 2, lambda: other.champion(PROJECT) == first)
     seen = other.champion(PROJECT)
     assert seen is not None and seen.weights != first.weights and not seen.weights.exists()
     check_weights(seen)
     assert seen.weights.read_bytes() == b"first"
     # What is found out later, too, and what was changed.
     write_facts(first, "facts.json", {"a": 1})
-    assert within(STALE_S + 2, lambda: read_facts(seen, "facts.json") == {"a": 1})
+    assert within(FRESH_S + 2, lambda: read_facts(seen, "facts.json") == {"a": 1})
     write_facts(seen, "facts.json", {"a": 2})
     write_text(seen, "report.html", "<p>")
     switch_off(seen, "3 of 9 were wrong")
-    assert within(STALE_S + 2, lambda: read_facts(first, "facts.json") == {"a": 2})
+    assert within(FRESH_S + 2, lambda: read_facts(first, "facts.json") == {"a": 2})
     assert (
         has_report(first)
         and report_path(first).read_text() == "<p>"
@@ -131,17 +128,26 @@ def test_a_preparation_is_there_whole_and_the_first_one_stays(shared: Storage, t
     versions = [add(one, b"weights", tmp_path)]
     versions += other.versions(PROJECT)
     for number, version in enumerate(versions):
-        made = version.weights.parent / ".half-made"
+        made = tmp_path / f"made-{number}"
         (made / "deeper").mkdir(parents=True)
         (made / RECORD_FILE).write_text(f'{{"runtime": "torch", "note": "{number}"}}')
         (made / "deeper" / "file").write_text(str(number))
-        version.files.put_folder(made, preparation_folder(version), first=True)
-        shutil.rmtree(made, ignore_errors=True)
+        version.files.put_folder(PREPARED, made, first=True)
     for version in versions:
         preparation = read_preparation(version)
         assert preparation is not None and preparation.note == "0"
-        assert (preparation_folder(version) / "deeper" / "file").read_text() == "0"
-        assert not list(version.weights.parent.glob(".half*"))
+        folder = preparation_folder(version)
+        assert (folder / "deeper" / "file").read_text() == "0" and folder.name == PREPARED
+    assert not list(tmp_path.rglob(".half*"))
+
+
+def test_a_folder_that_is_stored_again_replaces_the_one_before(shared: Storage, tmp_path: Path) -> None:
+    version = add(machine(shared, tmp_path, "one"), b"weights", tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(name)
+        version.files.put_folder("exports/onnx", tmp_path / name)
+        assert [path.name for path in version.files.fetch_folder("exports/onnx").iterdir()] == [name]
 
 
 def test_machines_that_add_at_once_get_different_numbers(shared: Storage, tmp_path: Path) -> None:
@@ -182,10 +188,13 @@ def test_an_add_that_breaks_off_is_not_seen(
         registry.look_anew(PROJECT)
         assert registry.versions(PROJECT) == [first]
     third = add(other, b"third", tmp_path)
-    assert third.number == 3 and other.versions(PROJECT) == [first, third]
+    assert third.number == 2 and other.versions(PROJECT) == [first, third]
+    # What was uploaded is deleted.
+    versions = {name.split("/")[2] for name in shared.list_under(f"models/{PROJECT}")}
+    assert versions == {"index", first.name, third.name}
 
 
-def test_a_process_that_is_killed_while_it_adds_leaves_nothing_that_is_seen(shared: Storage, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_while_it_adds_leaves_nothing(shared: Storage, tmp_path: Path) -> None:
     first = add(machine(shared, tmp_path, "one"), b"first", tmp_path)
     adding = subprocess.run(
         [sys.executable, "-c", KILLED + ADD, str(tmp_path / "two"), shared.url, str(tmp_path / "trained.pt")],
@@ -196,31 +205,41 @@ def test_a_process_that_is_killed_while_it_adds_leaves_nothing_that_is_seen(shar
     assert [name for name in shared.list_under(f"models/{PROJECT}") if "-v2-" in name and name.endswith("weights.pt")]
     other = machine(shared, tmp_path, "other")
     assert other.versions(PROJECT) == [first]
-    assert add(other, b"third", tmp_path).number == 3
+    third = add(other, b"third", tmp_path)
+    assert third.number == 2
+    versions = {name.split("/")[2] for name in shared.list_under(f"models/{PROJECT}")}
+    assert versions == {"index", first.name, third.name}
 
 
-def test_what_was_left_half_uploaded_goes_after_a_day(tmp_path: Path) -> None:
-    shared = Folder(tmp_path / "shared")
-    one = machine(shared, tmp_path, "one")
-    first = add(one, b"first", tmp_path)
-    for name in ("yolo11n-seg-v8-abcdef", "yolo11n-seg-v9-abcdef"):
-        shared.write(f"models/{PROJECT}/{name}/weights.pt", b"half")
-    old = tmp_path / "shared" / "models" / str(PROJECT) / "yolo11n-seg-v8-abcdef" / "weights.pt"
-    for path in (old, *(tmp_path / "shared" / "models" / str(PROJECT) / first.name).iterdir()):
-        os.utime(path, (time.time() - 100_000,) * 2)
-    assert add(one, b"second", tmp_path).number == 2
-    names = {name.split("/")[2] for name in shared.list_under(f"models/{PROJECT}")}
-    assert "yolo11n-seg-v8-abcdef" not in names and {"yolo11n-seg-v9-abcdef", first.name} <= names
+def test_leftovers_of_one_machine_are_deleted_and_a_version_that_is_being_added_is_not(tmp_path: Path) -> None:
+    registry, folder = Registry(tmp_path / "models"), tmp_path / "models" / str(PROJECT)
+    for name in ("yolo11n-seg-v1-abcdef", "yolo11n-seg-v2-abcdef"):
+        (folder / name / "0a").mkdir(parents=True)
+        (folder / name / "0a" / "weights.pt").write_bytes(b"half")
+        (folder / name / "0a" / ".half-1").mkdir()
+    first = add(registry, b"first", tmp_path)
+    assert {path.name for path in folder.iterdir()} == {"index", first.name, "yolo11n-seg-v2-abcdef"}
+
+
+def test_a_copy_of_a_removed_version_is_deleted(shared: Storage, tmp_path: Path) -> None:
+    one, other = machine(shared, tmp_path, "one"), machine(shared, tmp_path, "other")
+    first, second = add(one, b"first", tmp_path), add(one, b"second", tmp_path)
+    for version in other.versions(PROJECT):
+        check_weights(version)
+    one.remove(PROJECT, first.name)
+    other.look_anew(PROJECT)
+    assert [path.name for path in (tmp_path / "other" / "models" / str(PROJECT)).glob("yolo*")] == [second.name]
 
 
 def test_a_damaged_copy_is_fetched_again_and_damaged_weights_are_refused(shared: Storage, tmp_path: Path) -> None:
     one = machine(shared, tmp_path, "one")
     version = add(one, b"weights", tmp_path)
+    check_weights(version)
     version.weights.write_bytes(b"damaged")
     check_weights(version)
     assert version.weights.read_bytes() == b"weights"
-    shared.write(f"models/{PROJECT}/{version.name}/weights.pt", b"others")
-    with pytest.raises(ModelError, match="were changed"):
+    shared.write(f"models/{version.weights.relative_to(one.root)}", b"others")
+    with pytest.raises(ModelError, match="was changed"):
         check_weights(machine(shared, tmp_path, "other").version(PROJECT, version.name))
 
 
@@ -234,38 +253,95 @@ def test_a_champion_that_is_asked_for_often_costs_no_look_each_time(tmp_path: Pa
     assert shared.asked - before <= 3
 
 
-def test_versions_that_vanish_as_they_are_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another machine removes one between the look at it and the champion's writing, and the other way round."""
-    shared = Folder(tmp_path / "shared")
-    one, other = machine(shared, tmp_path, "one"), machine(shared, tmp_path, "other")
+class Raced(Folder):
+    """A folder in which somebody else is faster: does something just before an index is written."""
+
+    def __init__(self, folder: Path, *, before: Callable[[], object] = lambda: None) -> None:
+        super().__init__(folder)
+        self.before = before
+
+    def create(self, name: str, content: bytes) -> bool:
+        before, self.before = self.before, lambda: None
+        before()
+        return super().create(name, content)
+
+
+def test_a_version_that_is_removed_as_it_is_promoted_and_promoted_as_it_is_removed(tmp_path: Path) -> None:
+    raced = Raced(tmp_path / "shared")
+    one, other = machine(raced, tmp_path, "one"), machine(Folder(tmp_path / "shared"), tmp_path, "other")
     first, second = add(one, b"first", tmp_path), add(one, b"second", tmp_path)
     one.promote(PROJECT, first.name)
-    put, removed = SharedFiles.put, shared.remove
-
-    def late_put(files: SharedFiles, path: Path, content: str, *, durable: bool = False) -> None:
-        if second.name in content:
-            removed(f"models/{PROJECT}/{second.name}/{MANIFEST}")
-        put(files, path, content, durable=durable)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(SharedFiles, "put", late_put)
-        with pytest.raises(NotFoundError):
-            one.promote(PROJECT, second.name)
+    raced.before = lambda: other.remove(PROJECT, second.name)
+    with pytest.raises(NotFoundError):
+        one.promote(PROJECT, second.name)
     assert one.champion(PROJECT) == first
     third = add(one, b"third", tmp_path)
-
-    def late_remove(name: str) -> None:
-        if name.endswith(MANIFEST):
-            monkeypatch.undo()
-            one.promote(PROJECT, third.name)
-        removed(name)
-
-    monkeypatch.setattr(shared, "remove", late_remove)
-    with pytest.raises(ModelError, match="works with"):
-        other.remove(PROJECT, third.name)
+    raced.before = lambda: other.promote(PROJECT, third.name)
+    with pytest.raises(ModelError, match="is the current model"):
+        one.remove(PROJECT, third.name)
     for registry in (one, other):
         registry.look_anew(PROJECT)
-        assert registry.champion(PROJECT) == third
+        assert registry.champion(PROJECT) == third and registry.versions(PROJECT) == [first, third]
+
+
+def test_machines_that_change_a_project_at_once_lose_nothing(shared: Storage, tmp_path: Path) -> None:
+    machines = [machine(shared, tmp_path, str(number)) for number in range(4)]
+    first = add(machines[0], b"first", tmp_path)
+    second = add(machines[0], b"second", tmp_path)
+
+    def change(number: int) -> None:
+        registry = machines[number]
+        for fact in range(3):
+            write_facts(registry.version(PROJECT, first.name), f"{number}-{fact}.json", {"a": fact})
+            registry.promote(PROJECT, second.name if number % 2 else first.name)
+
+    with ThreadPoolExecutor(len(machines)) as pool:
+        list(pool.map(change, range(len(machines))))
+    new = machine(shared, tmp_path, "new")
+    version = new.version(PROJECT, first.name)
+    facts = [read_facts(version, f"{number}-{fact}.json") for number in range(4) for fact in range(3)]
+    assert facts == [{"a": fact} for _ in range(4) for fact in range(3)]
+    assert new.champion(PROJECT) in (first, second) and new.versions(PROJECT) == [first, second]
+    assert len(shared.list_under(f"models/{PROJECT}/index")) <= KEPT
+
+
+def test_a_machine_that_was_held_up_for_many_changes_loses_none(tmp_path: Path) -> None:
+    raced = Raced(tmp_path / "shared")
+    one, other = machine(raced, tmp_path, "one"), machine(Folder(tmp_path / "shared"), tmp_path, "other")
+    first = add(one, b"first", tmp_path)
+
+    def many_changes() -> None:
+        for number in range(3 * KEPT):
+            write_facts(other.version(PROJECT, first.name), "number.json", {"number": number})
+
+    raced.before = many_changes
+    write_facts(first, "late.json", {"a": 1})
+    seen = machine(raced, tmp_path, "new").version(PROJECT, first.name)
+    assert read_facts(seen, "late.json") == {"a": 1}
+    assert read_facts(seen, "number.json") == {"number": 3 * KEPT - 1}
+
+
+class Deaf(Folder):
+    """A folder whose answer to a successful write is lost, so that the next try finds the name taken."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        return super().create(name, content) and super().create(name, content)
+
+
+def test_a_version_is_added_once_although_an_answer_was_lost(tmp_path: Path) -> None:
+    deaf = Deaf(tmp_path / "shared")
+    one = machine(deaf, tmp_path, "one")
+    first = add(one, b"first", tmp_path)
+    assert one.versions(PROJECT) == [first] and Indexes(deaf, "models/").read(PROJECT).last_number == 1
+
+
+def test_the_index_is_kept_although_it_is_damaged_in_the_storage(tmp_path: Path) -> None:
+    shared, said = Folder(tmp_path / "shared"), list[str]()
+    one = machine(shared, tmp_path, "one", said)
+    one.promote(PROJECT, add(one, b"first", tmp_path).name)
+    shared.write(f"models/{PROJECT}/index/99.json", b"{")
+    one.look_anew(PROJECT)
+    assert one.champion(PROJECT) is not None and len(said) == 1 and "is damaged" in said[0]
 
 
 @pytest.mark.services
@@ -285,7 +361,7 @@ def test_while_the_storage_is_away_everything_goes_on_with_what_is_here(
         proxy.refuses = True
         proxy.drop()
         answered_s = []
-        until = time.monotonic() + STALE_S + 4
+        until = time.monotonic() + FRESH_S + 4
         while time.monotonic() < until:
             started = time.monotonic()
             assert other.champion(PROJECT) == first and read_facts(first_there, "dataset.json") == {}
