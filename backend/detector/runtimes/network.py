@@ -66,4 +66,5 @@ def load_network(weights: Path) -> tuple[GarmentNetwork, tuple[str, ...]]:
         UnpicklingError,
         StopIteration,
     ) as e:
-        raise ModelError(f"The weights {weights.parent.name}/{weights.name} do not load: {first_line(e)}") from e
+        name = "/".join(weights.parts[-3:])
+        raise ModelError(f"The weights {name} do not load: {first_line(e)}") from e
