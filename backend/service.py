@@ -26,7 +26,7 @@ from backend.prelabel.pace import Pace
 from backend.prelabel.task_marks import TaskMarks
 from backend.queues.event_inbox import EventWork, Inbox
 from backend.queues.queue_metrics import QueueMetrics
-from backend.queues.redis_connection import REDIS_PATIENCE_S
+from backend.queues.redis_connection import REDIS_TIMEOUT_S
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.status.audits import Audits
@@ -66,7 +66,7 @@ class Service:
         # own threads, it would divide by their new number, which is 0, and crash the whole process.
         cv2.setNumThreads(0)
         # With a timeout: a Redis that hangs must not block the threads that answer requests.
-        connections = Connections.of(settings, answer_within_s=REDIS_PATIENCE_S)
+        connections = Connections.of(settings, answer_within_s=REDIS_TIMEOUT_S)
         label_studio, redis = connections.label_studio, connections.queues.redis
         images = ImageStore(settings, bearer=label_studio.bearer)
         metrics = Metrics()

@@ -11,7 +11,7 @@ from backend.connections import Connections
 from backend.errors import DrapeError, LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import Project
 from backend.queues.job_function import job_function
-from backend.queues.queues import CHECK_PATIENCE_S
+from backend.queues.queues import CHECK_RETRY_S
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
 from backend.status.audits import Audits
@@ -29,27 +29,27 @@ logger = logging.getLogger(__name__)
 
 
 @job_function
-def check_approvals(project_id: int, *, all_of_it: bool = False) -> dict[str, int]:
+def check_approvals(project_id: int, *, full: bool = False) -> dict[str, int]:
     """Counts the project's new approved annotations, and queues a training if there are enough.
 
     Webhooks about annotations, the timer, `drape up` and the end of a training queue this job.
 
     Args:
-        all_of_it: asks for all annotated tasks, not only those changed since the last count: notices deleted ones too.
+        full: asks for all annotated tasks, not only those changed since the last count: notices deleted ones too.
 
     Returns:
         `new`: how many approved annotations are new; `needed`: how many start a training.
 
     Raises:
-        LabelStudioError: Label Studio stayed unreachable for `CHECK_PATIENCE_S`, or refused the request.
+        LabelStudioError: Label Studio stayed unreachable for `CHECK_RETRY_S`, or refused the request.
         QueueError: Redis does not answer.
     """
     connections = Connections.of(Settings().for_project(project_id))
     # Cleared before Label Studio is asked: an annotation that is approved during this count then queues another count.
-    connections.queues.begin_check(project_id, all_of_it=all_of_it)
-    for attempt in retrying(timeout_s=CHECK_PATIENCE_S):
+    connections.queues.begin_check(project_id, full=full)
+    for attempt in retrying(timeout_s=CHECK_RETRY_S):
         with attempt:
-            counts = _check(connections, project_id, all_of_it=all_of_it)
+            counts = _check(connections, project_id, full=full)
     return counts
 
 
@@ -91,10 +91,10 @@ def train(project_id: int, reason: str) -> dict[str, object]:
     }
 
 
-def _check(connections: Connections, project_id: int, *, all_of_it: bool) -> dict[str, int]:
+def _check(connections: Connections, project_id: int, *, full: bool) -> dict[str, int]:
     project = connections.label_studio.project(project_id)
     counting = approval_counter(connections, project_id)
-    count = counting.recount() if all_of_it else counting.update()
+    count = counting.recount() if full else counting.update()
     approved = count.approved
     _audit(connections, project_id, approved)
     new = new_annotations(approved, _trained_annotations(connections, project_id))

@@ -15,7 +15,7 @@ from backend.prelabel.run import Prelabelling
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import worker_models
 from backend.queues.job_function import job_function
-from backend.queues.queues import CHECK_PATIENCE_S
+from backend.queues.queues import CHECK_RETRY_S
 from backend.settings import Settings
 from backend.storage.retry import retrying
 
@@ -41,7 +41,7 @@ def plan(project_id: int) -> dict[str, int]:
         logger.info("Project %s has no model yet: its tasks wait for its first", project_id)
         return {"tasks": 0}
     version = models.version(project_id)
-    for attempt in retrying(timeout_s=CHECK_PATIENCE_S):
+    for attempt in retrying(timeout_s=CHECK_RETRY_S):
         with attempt:
             waiting = models.connections.label_studio.waiting_task_ids(project_id, version=version)
     waiting = models.marks.without_failed(project_id, version, waiting)
@@ -95,12 +95,12 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
     job = get_current_job()
     holder = Holder.of(job.id if job else "by hand")
     claimed = models.claims.take(project_id, version, task_ids, holder=holder)
-    ours = sorted(claimed.taken)
+    claimed_ids = sorted(claimed.taken)
     try:
         work = Prelabelling(
             models,
             project_id,
-            ours,
+            claimed_ids,
             holder=holder,
             queued_for=version,
             asked=version if asked else "",
@@ -114,9 +114,9 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         backlog.drop()
         raise
     finally:
-        models.claims.release(project_id, version, ours, holder=holder)
+        models.claims.release(project_id, version, claimed_ids, holder=holder)
     counts = work.counts()
-    counts["skipped"] += len(task_ids) - len(ours)
+    counts["skipped"] += len(task_ids) - len(claimed_ids)
     backlog.count(done=len(task_ids) - counts["failed"], failed=counts["failed"])
     logger.info("Pre-annotated project %s with %s: %s", project_id, version, counts)
     return counts

@@ -96,16 +96,16 @@ class Prelabelling:
             tasks = models.connections.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
             project = later.result()
         configs = parse_label_configs(project.label_config)
-        self._say_unknown(current, configs)
-        others = set(self.task_ids) - {int(task["id"]) for task in tasks}
-        if others:
-            self.had.update(models.connections.label_studio.task_ids(self.project_id, among=sorted(others)))
-        for vanished in sorted(others - self.had):
-            self._fail(vanished, "The task is gone.")
+        self._report_unknown_labels(current, configs)
+        not_waiting = set(self.task_ids) - {int(task["id"]) for task in tasks}
+        if not_waiting:
+            self.had.update(models.connections.label_studio.task_ids(self.project_id, among=sorted(not_waiting)))
+        for deleted in sorted(not_waiting - self.had):
+            self._fail(deleted, "The task was deleted.")
         waiting = [Task.model_validate(task) for task in tasks if int(task["id"]) not in self.failed]
         # A skip is a person's decision about the image, too.
-        judged = ("total_annotations", "cancelled_annotations")
-        annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in judged)}
+        counts = ("total_annotations", "cancelled_annotations")
+        annotated = {int(task["id"]) for task in tasks if any(task.get(count) for count in counts)}
         # Closes the generator even after an error: it holds the detector, which a retry needs.
         with (
             ThreadPoolExecutor(1, initializer=set_request_id, initargs=(request_id(),)) as writer,
@@ -133,7 +133,7 @@ class Prelabelling:
         self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: ActiveModel
     ) -> Generator[Outcome, None, None]:
         """Yields the outcomes that have a prediction; reports all problems."""
-        with closing(self._carefully(tasks)) as groups:
+        with closing(self._in_groups(tasks)) as groups:
             for outcome in (each for group in groups for each in self.models.batch.predict(group, configs, current)):
                 if outcome.prediction is None:
                     self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
@@ -144,7 +144,7 @@ class Prelabelling:
                     )
                 yield outcome
 
-    def _carefully(self, tasks: Sequence[Task]) -> Generator[Sequence[Task], None, None]:
+    def _in_groups(self, tasks: Sequence[Task]) -> Generator[Sequence[Task], None, None]:
         """Yields all tasks at once; in a job whose worker died, each alone, and first notes it in the job's record.
 
         A task that is still noted when such a job begins killed its worker: it is reported, and left out.
@@ -180,16 +180,16 @@ class Prelabelling:
         if not gate.is_open:
             return outcomes
         gated = []
-        for one in outcomes:
-            prediction = one.prediction
-            if prediction is not None and prediction.model_version == gate.version and one.task_id not in annotated:
-                decision = gate.decide(one.task_id, prediction.label_scores)
+        for outcome in outcomes:
+            prediction = outcome.prediction
+            if prediction is not None and prediction.model_version == gate.version and outcome.task_id not in annotated:
+                decision = gate.decide(outcome.task_id, prediction.label_scores)
                 if decision == "accept":
-                    self._accept(one.task_id, prediction)
+                    self._accept(outcome.task_id, prediction)
                 elif decision == "review":
                     note = message(gate.review_note(prediction.label_scores), configs[0])
-                    one = replace(one, prediction=replace(prediction, regions=[*prediction.regions, *note]))
-            gated.append(one)
+                    outcome = replace(outcome, prediction=replace(prediction, regions=[*prediction.regions, *note]))
+            gated.append(outcome)
         return gated
 
     def _accept(self, task_id: int, prediction: Prediction) -> None:
@@ -211,16 +211,20 @@ class Prelabelling:
     def _write(
         self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int], version: str
     ) -> None:
-        gated = self._gated(self._still_ours(outcomes), configs, annotated)
-        answered = self.models.marks.just_answered(self.project_id, version, [one.task_id for one in gated])
-        pairs = [(one.task_id, one.prediction) for one in gated if one.prediction and one.task_id not in answered]
-        stored = self._stored(pairs)
+        gated = self._gated(self._without_lost(outcomes), configs, annotated)
+        answered = self.models.marks.recently_answered(self.project_id, version, [outcome.task_id for outcome in gated])
+        pairs = [
+            (outcome.task_id, outcome.prediction)
+            for outcome in gated
+            if outcome.prediction and outcome.task_id not in answered
+        ]
+        stored = self._store(pairs)
         self.written.update(stored)
-        self._still_ours(gated)
+        self._without_lost(gated)
         self.models.pace.predicted(len(stored))
         self._show_progress()
 
-    def _still_ours(self, outcomes: list[Outcome]) -> list[Outcome]:
+    def _without_lost(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Outcomes of tasks that no later run holds: it takes over from a worker that was silent for too long."""
         task_ids = [outcome.task_id for outcome in outcomes]
         try:
@@ -243,11 +247,13 @@ class Prelabelling:
         """
         label_studio = self.models.connections.label_studio
         for task in label_studio.tasks(self.project_id, sorted(self.contested)):
-            ids = sorted(int(one["id"]) for one in task["predictions"] if one["model_version"] == version)
+            ids = sorted(
+                int(prediction["id"]) for prediction in task["predictions"] if prediction["model_version"] == version
+            )
             for second in ids[1:]:
                 label_studio.delete_prediction(second)
 
-    def _stored(self, pairs: list[tuple[int, Prediction]]) -> list[int]:
+    def _store(self, pairs: list[tuple[int, Prediction]]) -> list[int]:
         """Writes the predictions; returns the ids of the tasks whose prediction is stored."""
         begun = time.monotonic()
         try:
@@ -262,7 +268,9 @@ class Prelabelling:
         took_s = time.monotonic() - begun
         if took_s > SLOW_S:
             logger.warning(SLOW, took_s, len(pairs))
-        self.clusters.update({task_id: one.cluster for task_id, one in pairs if one.cluster is not None})
+        self.clusters.update(
+            {task_id: prediction.cluster for task_id, prediction in pairs if prediction.cluster is not None}
+        )
         return [task_id for task_id, _ in pairs]
 
     def _write_one(self, task_id: int, prediction: Prediction) -> bool:
@@ -302,7 +310,7 @@ class Prelabelling:
         )
         prepare(version, images, device=prepare_device(self.models.connections.settings))
 
-    def _say_unknown(self, current: ActiveModel, configs: Sequence[LabelConfig]) -> None:
+    def _report_unknown_labels(self, current: ActiveModel, configs: Sequence[LabelConfig]) -> None:
         """Reports, once a day per version, labels that the model does not know; logs its classes that are no labels."""
         if current.classes is None or not self.models.marks.first_time(f"{self.project_id}:{current.version}:labels"):
             return

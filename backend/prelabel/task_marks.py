@@ -29,7 +29,7 @@ class TaskMarks:
         """Marks tasks whose predictions `/predict` gave to Label Studio, which stores them itself."""
         self._add(f"drape:answered:{project_id}:{version}", task_ids, life_s=ANSWERED_S)
 
-    def just_answered(self, project_id: int, version: str, task_ids: Sequence[int]) -> set[int]:
+    def recently_answered(self, project_id: int, version: str, task_ids: Sequence[int]) -> set[int]:
         """Those of the tasks whose prediction Label Studio has just stored or is about to store."""
         return self._among(f"drape:answered:{project_id}:{version}", task_ids)
 

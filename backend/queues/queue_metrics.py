@@ -24,7 +24,7 @@ from backend.telemetry.problems import COUNT_KEY
 logger = logging.getLogger(__name__)
 
 # Prometheus gives a scrape ten seconds, and the service's other metrics must still arrive.
-PATIENCE_S = 2.0
+TIMEOUT_S = 2.0
 
 
 class QueueMetrics(Collector):
@@ -41,19 +41,19 @@ class QueueMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yields every metric that can be read now."""
         try:
-            known = list(self._ask())
+            metrics = list(self._read())
         except RedisError as e:
             logger.warning("Redis does not answer, so the metrics of its queues are missing: %s", type(e).__name__)
-            known = []
+            metrics = []
         reachable = _reachable()
-        reachable.add_metric([], 1.0 if known else 0.0)
+        reachable.add_metric([], 1.0 if metrics else 0.0)
         yield reachable
-        yield from known
+        yield from metrics
 
-    def _ask(self) -> Iterator[Metric]:
+    def _read(self) -> Iterator[Metric]:
         # A connection of its own, with short timeouts and no retry: a Redis that hangs must not hold up the scrape.
         url = self._settings.redis_address
-        with closing(Redis.from_url(url, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S)) as redis:
+        with closing(Redis.from_url(url, socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S)) as redis:
             jobs, oldest, tasks, workers = _jobs(), _oldest(), _tasks(), _workers()
             queues_of = [worker.queue_names() for worker in workers_of(redis)]
             for name in QUEUES:

@@ -20,7 +20,7 @@ from rq.job import Job, JobStatus
 
 from backend.queues.backlog import Backlog, Work
 from backend.queues.job_records import KEEP_FAILURE_S, KEEP_RESULT_S, OPEN_STATES, RETRIES, remove_ended
-from backend.queues.redis_connection import ANSWER_S, REDIS_PATIENCE_S, redis_errors
+from backend.queues.redis_connection import ANSWER_S, REDIS_TIMEOUT_S, redis_errors
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_meta
 
@@ -31,7 +31,7 @@ HINT_LIFE_S = 600
 PRELABEL_TIMEOUT_S = 3600
 CHECK_TIMEOUT_S = 600
 # Part of it, for a Label Studio that restarts: imported tasks wait in the same queue, and the timer checks again.
-CHECK_PATIENCE_S = 240
+CHECK_RETRY_S = 240
 # SAM 3 encodes one image a minute on a CPU: imported images, which annotators wait for, have a turn after each.
 EMBED_CHUNK, EMBED_TIMEOUT_S = 1, 1200
 KEEP_TRAINING_S = 3600
@@ -55,9 +55,9 @@ class Keys:
     """Names of Redis keys other than RQ's own."""
 
     @staticmethod
-    def check_pending(project_id: int, *, all_of_it: bool) -> str:
+    def check_pending(project_id: int, *, full: bool) -> str:
         """Mark that a count of the project's approved labels (of changes, or of all) waits in the queue."""
-        return f"drape:check-{'all-' if all_of_it else ''}pending:{project_id}"
+        return f"drape:check-{'all-' if full else ''}pending:{project_id}"
 
     @staticmethod
     def plan_pending(project_id: int) -> str:
@@ -80,7 +80,7 @@ class Queues:
         attempts = {} if answer_within_s is None else {"retry": Attempts(NoBackoff(), 1)}
         self.redis = Redis.from_url(
             settings.redis_address,
-            socket_connect_timeout=REDIS_PATIENCE_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
             socket_timeout=answer_within_s or ANSWER_S,
             health_check_interval=30,
             **attempts,
@@ -122,21 +122,21 @@ class Queues:
         with redis_errors():
             self.redis.delete(Keys.plan_pending(project_id))
 
-    def enqueue_check(self, project_id: int, *, all_of_it: bool = False) -> bool:
+    def enqueue_check(self, project_id: int, *, full: bool = False) -> bool:
         """Queues one count of the project's approved labels; False where a count waits already.
 
         The mark is removed when the count begins (`begin_check`), so that an event during it queues another.
 
         Args:
-            all_of_it: counts everything again, and not only the changes since the last count.
+            full: counts everything again, and not only the changes since the last count.
         """
-        mark = Keys.check_pending(project_id, all_of_it=all_of_it)
-        return self._enqueue_hint(mark, Jobs.CHECK_APPROVALS, (project_id,), {"all_of_it": all_of_it})
+        mark = Keys.check_pending(project_id, full=full)
+        return self._enqueue_hint(mark, Jobs.CHECK_APPROVALS, (project_id,), {"full": full})
 
-    def begin_check(self, project_id: int, *, all_of_it: bool = False) -> None:
+    def begin_check(self, project_id: int, *, full: bool = False) -> None:
         """Removes the mark as a count begins: a hint that arrives from now on queues another count."""
         with redis_errors():
-            self.redis.delete(Keys.check_pending(project_id, all_of_it=all_of_it))
+            self.redis.delete(Keys.check_pending(project_id, full=full))
 
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
         """Queues a training; False where a training of the project waits or runs already."""

@@ -20,7 +20,7 @@ from backend.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
-REDIS_PATIENCE_S = 2.0
+REDIS_TIMEOUT_S = 2.0
 # Timeout of processes that wait for Redis: silence is the only sign of an unplugged cable.
 ANSWER_S = 30.0
 LONGEST_PAUSE_S = 5.0

@@ -13,7 +13,7 @@ from rq.cron import CronScheduler
 from backend.errors import LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import LabelStudio
 from backend.queues.job_function import job_function
-from backend.queues.queues import CHECK_PATIENCE_S, CHECK_TIMEOUT_S, CHECKS, Queues
+from backend.queues.queues import CHECK_RETRY_S, CHECK_TIMEOUT_S, CHECKS, Queues
 from backend.queues.redis_connection import retry_for_a_while, wait_for_redis, wait_no_longer
 from backend.registry.registry import Registry
 from backend.settings import Settings
@@ -41,7 +41,7 @@ def look_after() -> dict[str, int]:
     retry_for_a_while(queues.redis)
     try:
         # Retries end before the timer queues this job again: otherwise jobs would pile up.
-        for attempt in retrying(timeout_s=min(settings.check_every_s, CHECK_PATIENCE_S)):
+        for attempt in retrying(timeout_s=min(settings.check_every_s, CHECK_RETRY_S)):
             with attempt:
                 label_studio = LabelStudio(settings)
                 connected = label_studio.projects_with_webhook(settings.webhook_secret)
@@ -52,13 +52,13 @@ def look_after() -> dict[str, int]:
         logger.warning("%s The next look is due within %s s", e, settings.check_every_s)
         return {"projects": 0}
     for project_id in served:
-        queues.enqueue_check(project_id, all_of_it=True)
+        queues.enqueue_check(project_id, full=True)
         queues.enqueue_plan(project_id)
     logger.info("Looking after the projects %s", served)
     return {"projects": len(served)}
 
 
-class _Patient(CronScheduler):
+class _WaitingScheduler(CronScheduler):
     """A scheduler that waits while Redis does not answer; RQ's own scheduler ends."""
 
     def start(self) -> None:
@@ -80,6 +80,6 @@ class _Patient(CronScheduler):
 
 def timer(connection: Redis, *, every_s: int) -> CronScheduler:
     """Returns the scheduler, which queues `look_after` when it starts and every `every_s` seconds."""
-    scheduler = _Patient(connection=connection)
+    scheduler = _WaitingScheduler(connection=connection)
     scheduler.register(look_after, queue_name=CHECKS, interval=every_s, job_timeout=CHECK_TIMEOUT_S)
     return scheduler

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import QUEUES, Queues
-from backend.queues.redis_connection import REDIS_PATIENCE_S
+from backend.queues.redis_connection import REDIS_TIMEOUT_S
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
 from label_studio_config.demo.write import write_images, write_photographs
@@ -170,7 +170,7 @@ class Stack:
     def _report(self, message: str) -> None:
         """Shows a problem on the status page; while Redis is unreachable, only the log has it."""
         settings = self._settings.model_copy(update={"redis_url": self._redis})
-        Problems(Queues(settings, answer_within_s=REDIS_PATIENCE_S).redis).report(message)
+        Problems(Queues(settings, answer_within_s=REDIS_TIMEOUT_S).redis).report(message)
 
     def _start_redis(self) -> str:
         if not self._own_redis:

@@ -19,13 +19,13 @@ def test_a_mark_ends_though_others_are_set_all_the_while(redis_address: str, mon
     with Redis.from_url(redis_address) as redis:
         marks = TaskMarks(redis)
         marks.answered(1, "v", [5, 6])
-        assert marks.just_answered(1, "v", [5, 6, 7]) == {5, 6}
+        assert marks.recently_answered(1, "v", [5, 6, 7]) == {5, 6}
         for _ in range(3):
             now[0] += task_marks.ANSWERED_S / 4
             marks.answered(1, "v", [6])
-            assert marks.just_answered(1, "v", [5])
+            assert marks.recently_answered(1, "v", [5])
         now[0] += task_marks.ANSWERED_S / 3
-        assert not marks.just_answered(1, "v", [5])
+        assert not marks.recently_answered(1, "v", [5])
         marks.answered(1, "v", [6])
-        assert marks.just_answered(1, "v", [5, 6]) == {6}
+        assert marks.recently_answered(1, "v", [5, 6]) == {6}
         assert redis.zcard("drape:answered:1:v") == 1

@@ -20,7 +20,7 @@ from backend.errors import OverloadedError, QueueError, SettingsError
 from backend.queues import event_inbox as module
 from backend.queues.event_inbox import EventWork, Inbox
 from backend.queues.queues import CHECKS, TRAIN, Queues
-from backend.queues.redis_connection import REDIS_PATIENCE_S
+from backend.queues.redis_connection import REDIS_TIMEOUT_S
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
 from backend.telemetry.request_ids import JOB_META, set_request_id
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture
 def queues(redis_address: str) -> Queues:
-    return Queues(Settings(redis_url=redis_address), answer_within_s=REDIS_PATIENCE_S)
+    return Queues(Settings(redis_url=redis_address), answer_within_s=REDIS_TIMEOUT_S)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_one_that_comes_while_its_like_is_queued_is_not_taken_for_it(inbox: Inbo
     begun, go_on, seen = threading.Event(), threading.Event(), []
 
     class Slow(Queues):
-        def enqueue_check(self, project_id: int, *, all_of_it: bool = False) -> bool:
+        def enqueue_check(self, project_id: int, *, full: bool = False) -> bool:
             seen.append(project_id)
             begun.set()
             return go_on.wait(10)
@@ -131,7 +131,7 @@ def test_an_unforeseen_error_takes_its_own_event_alone(inbox: Inbox, queues: Que
 
 def test_memory_is_bounded(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 3)
-    away = Queues(Settings(redis_url="redis://127.0.0.1:1"), answer_within_s=REDIS_PATIENCE_S)
+    away = Queues(Settings(redis_url="redis://127.0.0.1:1"), answer_within_s=REDIS_TIMEOUT_S)
     with pytest.raises(QueueError):
         EventWork("check", 1).queue(away)
     full = Inbox(away, Problems(away.redis))
@@ -143,7 +143,7 @@ def test_memory_is_bounded(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_left_at_a_shutdown_is_queued_at_the_next_start(queues: Queues, tmp_path: Path) -> None:
     """Nobody else knows that somebody pressed Start training."""
-    away, kept = Queues(Settings(redis_url="redis://127.0.0.1:1"), answer_within_s=REDIS_PATIENCE_S), tmp_path / "kept"
+    away, kept = Queues(Settings(redis_url="redis://127.0.0.1:1"), answer_within_s=REDIS_TIMEOUT_S), tmp_path / "kept"
     stopped = Inbox(away, Problems(away.redis), leftovers=kept)
     for hint in (EventWork("train", 7), EventWork("prelabel", 7, (3, 4)), EventWork("train", 7)):
         stopped.put(hint)
