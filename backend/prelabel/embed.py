@@ -33,12 +33,13 @@ def embed(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     models = worker_models(Settings())
     connections = models.connections
     backlog = connections.queues.encoding(project_id)
+    # Before all else, whatever becomes of this job.
+    backlog.queue_next()
     segmenter = models.batch.segmenter()
     if not isinstance(segmenter, ImageEncoder):
         # The project's other tasks would fail in the same way.
         backlog.drop()
         raise ModelError(f"The segmenter '{segmenter.name}' encodes no images: set SAM3_WEIGHTS or SAM_WEIGHTS.")
-    backlog.queue_next()
     label_studio, images = connections.label_studio, models.batch.images
     config = parse_label_config(label_studio.project(project_id).label_config)
     counts = {"done": 0, "failed": 0}

@@ -85,13 +85,14 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         LabelConfigError, ModelError: the label config or the model cannot be used.
     """
     models = worker_models(Settings())
-    models.connections.registry.look_anew(project_id)
     backlog = models.connections.queues.prelabelling(project_id, version=version, asked=asked)
+    # Before all else, whatever becomes of this job.
+    backlog.queue_next()
+    models.connections.registry.look_anew(project_id)
     if not asked and (not models.answers(project_id) or models.version(project_id) != version):
         logger.info("%s tasks of project %s are left to a newer model than %s", len(task_ids), project_id, version)
         backlog.drop()
         return {"written": 0, "accepted": 0, "skipped": len(task_ids), "failed": 0}
-    backlog.queue_next()
     job = get_current_job()
     holder = Holder.of(job.id if job else "by hand")
     claimed = models.claims.take(project_id, version, task_ids, holder=holder)

@@ -7,7 +7,7 @@ project with a few images does not wait for another's thousands, and as many wor
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -79,7 +79,7 @@ class Backlog:
         self._counts_key = f"drape:backlog-counts:{work.name}"
 
     @redis_errors()
-    def add(self, task_ids: Iterable[int]) -> None:
+    def add(self, task_ids: Collection[int]) -> None:
         """Adds tasks, by ascending id, but for those that wait already or are in an open job."""
 
         def add(pipeline: Pipeline) -> None:

@@ -70,8 +70,7 @@ class _DrapeWorker(BaseWorker):
         # Without Redis, RQ's own workers end, some in the middle of a job, or do not record that a job is done.
         wait_for_redis(self.connection)
         self._check_clock()
-        # Said at every sign of life.
-        self.log.addFilter(lambda record: "cleaning registries" not in str(record.msg))
+        self.log.addFilter(self._is_worth_logging)
         return super().work(*args, **kwargs)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -92,6 +91,11 @@ class _DrapeWorker(BaseWorker):
     def get_heartbeat_ttl(self, job: Job) -> int:
         """Seconds without a heartbeat until the job counts as lost."""
         return self._lost_after_s
+
+    def _is_worth_logging(self, record: logging.LogRecord) -> bool:
+        message = str(record.msg)
+        # RQ says the first at every sign of life, and the second of a job that is put back.
+        return "cleaning registries" not in message and not (self._stop_requested and "exception raised" in message)
 
     def _check_clock(self) -> None:
         seconds, microseconds = self.connection.time()

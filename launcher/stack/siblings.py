@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from launcher.errors import LauncherError
+from launcher.stack.supervisor import stop_with_parent
 
 POLL_S = 0.2
 
@@ -27,7 +28,7 @@ def run_all(commands: Sequence[Sequence[str]]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     for command in commands:
-        processes.append(subprocess.Popen(command))
+        processes.append(subprocess.Popen(command, preexec_fn=stop_with_parent()))
     while all(process.poll() is None for process in processes):
         time.sleep(POLL_S)
     first = next(number for number, process in enumerate(processes) if process.returncode is not None)

@@ -192,14 +192,15 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     umask=PRIVATE_UMASK,
-                    preexec_fn=_stop_with_parent(),
+                    preexec_fn=stop_with_parent(),
                 )
             except OSError as e:
                 raise LauncherError(f"{program.name} cannot be started: {e}.") from e
 
 
-def _stop_with_parent() -> Callable[[], object] | None:
-    # If the supervisor is killed outright, nobody is left to stop its children. Only Linux can signal them then.
+def stop_with_parent() -> Callable[[], object] | None:
+    """What a child runs before its program, so that it ends with its parent; None where only Linux could do this."""
+    # If the parent is killed outright, nobody is left to stop its children.
     if sys.platform != "linux":
         return None
     # Loaded here, because a process must not load a library between fork and exec.
