@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from redis import Redis
 from rq import Queue
 from rq.job import Job
+from rq.registry import BaseRegistry
 
 from backend.queues.backlog import waiting_tasks
 from backend.queues.job_records import failure_reason, open_jobs, tasks_left
@@ -32,20 +31,16 @@ def snapshot(redis: Redis) -> dict[str, Any]:
         return {
             "waiting": {name: len(queue) for name, queue in queues.items()},
             "tasks_to_prelabel": _tasks_to_prelabel(queues[PRELABEL]),
-            "running": [
-                _described(job)
-                for queue in queues.values()
-                for job in _jobs(queue.started_job_registry.get_job_ids, queue)
-            ],
+            "running": [job for queue in queues.values() for job in _described(queue.started_job_registry)],
             "failed": [
-                _described(job)
+                job
                 for queue in queues.values()
-                for job in _jobs(partial(queue.failed_job_registry.get_job_ids, 0, MAX_FAILED - 1, desc=True), queue)
+                for job in _described(queue.failed_job_registry, end=MAX_FAILED - 1, desc=True)
             ],
-            "failed_jobs": {name: queue.failed_job_registry.count for name, queue in queues.items()},
-            "last_training": [
-                _described(job) for job in _jobs(queues[TRAIN].finished_job_registry.get_job_ids, queues[TRAIN])
-            ],
+            "failed_jobs": {
+                name: queue.failed_job_registry.get_job_count(cleanup=False) for name, queue in queues.items()
+            },
+            "last_training": _described(queues[TRAIN].finished_job_registry),
             "workers": [
                 {"name": worker.name, "state": str(worker.get_state()), "queues": worker.queue_names()}
                 for worker in workers_of(redis)
@@ -63,11 +58,13 @@ def _tasks_to_prelabel(queue: Queue) -> dict[str, int]:
     return left
 
 
-def _jobs(ids: Callable[[], list[str]], queue: Queue) -> list[Job]:
-    return [job for job in Job.fetch_many(ids(), connection=queue.connection) if job is not None]
+def _described(registry: BaseRegistry, *, end: int = -1, desc: bool = False) -> list[dict[str, Any]]:
+    # Without RQ's clean-up: a worker may be putting a lost job back at this moment, and the job would wait twice.
+    job_ids = registry.get_job_ids(end=end, desc=desc, cleanup=False)
+    return [_describe(job) for job in Job.fetch_many(job_ids, connection=registry.connection) if job is not None]
 
 
-def _described(job: Job) -> dict[str, Any]:
+def _describe(job: Job) -> dict[str, Any]:
     reason = failure_reason(job)
     progress = job.get_meta()
     # The request id is no progress: it is reported in its own field.
