@@ -5,6 +5,7 @@ from __future__ import annotations
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
+from rq.results import Result
 
 # How often a job is retried whose worker died: a job that kills every worker must not be retried for ever.
 RETRIES = 3
@@ -46,17 +47,20 @@ def failure_reason(job: Job) -> str:
 
 
 def remove_ended(queue: Queue, job_id: str) -> bool:
-    """Removes an ended job, whose id RQ refuses; False where the job is open."""
+    """Removes an ended job, whose id RQ refuses, and its results; False where the job is open."""
     try:
         job = Job.fetch(job_id, connection=queue.connection)
     except NoSuchJobError:
-        return True
-    if job.get_status() in OPEN_STATES:
-        return False
-    try:
-        job.delete()
-    except (KeyError, ValueError):
-        # RQ lists an execution for longer than it keeps its record, and fails to delete one without a whole record.
-        job.connection.delete(f"rq:executions:{job.id}")
-        job.delete()
+        job = Job(job_id, connection=queue.connection)
+    else:
+        if job.get_status() in OPEN_STATES:
+            return False
+        try:
+            job.delete()
+        except (KeyError, ValueError):
+            # RQ lists an execution for longer than it keeps its record, and fails to delete one without a whole record.
+            job.connection.delete(f"rq:executions:{job.id}")
+            job.delete()
+    # RQ keeps them, and `job_function` would take the new job for one that has succeeded.
+    Result.delete_all(job)
     return True
