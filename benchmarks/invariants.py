@@ -30,11 +30,20 @@ class Invariants:
 
     Args:
         queues: names of the queues to wait for.
+        unreadable: addresses of images that cannot be read: tasks with them have no prediction.
     """
 
-    def __init__(self, settings: Settings, project_id: int, *, queues: Sequence[str] = QUEUES) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        project_id: int,
+        *,
+        queues: Sequence[str] = QUEUES,
+        unreadable: Collection[str] = (),
+    ) -> None:
         self._settings = settings
         self._queues = queues
+        self._unreadable = unreadable
         self._project_id = project_id
         self._studio = LabelStudio(settings)
         self._registry = Registry.of(settings)
@@ -111,15 +120,20 @@ class Invariants:
             return
         missing: Counter[int] = Counter()
         duplicated: list[int] = []
+        invented: list[int] = []
         for task in self._studio.tasks(self._project_id, self._studio.task_ids(self._project_id)):
             versions = Counter(str(prediction["model_version"]) for prediction in task["predictions"])
             if any(count > 1 for count in versions.values()):
                 duplicated.append(int(task["id"]))
+            elif task["data"].get("image") in self._unreadable:
+                invented += [int(task["id"])] * bool(versions)
             # Annotated tasks keep their earlier predictions.
             elif not task["total_annotations"] and not task["cancelled_annotations"] and not versions[champion.name]:
                 missing[int(task["id"])] += 1
         if duplicated:
             yield f"{len(duplicated)} tasks have two predictions of one version, such as {duplicated[:5]}."
+        if invented:
+            yield f"{len(invented)} tasks have predictions of images that cannot be read, such as {invented[:5]}."
         if missing:
             yield f"{len(missing)} tasks have no prediction of {champion.name}, such as {sorted(missing)[:5]}."
 

@@ -3,4 +3,5 @@
 - `__main__`: the command
 - `rig`: the stack, and what is done to it
 - `proxy`: a connection that can be cut or slowed
+- `deadly`: a job that kills its worker
 """

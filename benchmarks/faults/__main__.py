@@ -2,8 +2,9 @@
 
 Redis, a stock Label Studio, the backend, its workers and the timer run under a supervisor, on a small disk of their
 own where that can be mounted. Each round takes one fault by the seed (a process is killed, asked to end or stopped for
-a while, connections are dropped or delayed, the disk is full, a clock is wrong), while an annotation is submitted and
-tasks are imported, at times with a training. Then it is healed, and what must hold is looked at: see `invariants`.
+a while, connections are dropped or delayed, the disk is full, Redis refuses writes, a clock is wrong, another version
+is promoted, an image is forbidden, a job kills its workers), while an annotation is submitted and tasks are imported,
+at times with a training. Then it is healed, and what must hold is looked at: see `invariants`.
 """
 
 from __future__ import annotations
@@ -24,22 +25,31 @@ import httpx
 import typer
 from redis.exceptions import RedisError
 from rich.console import Console
-from rq import Queue
+from rq import Queue, Retry
 
+from backend.connections import promote_and_prelabel
 from backend.errors import DrapeError, ModelError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
-from backend.queues.queues import CHECKS, QUEUES, TRAIN, Queues
+from backend.queues.job_records import KEEP_FAILURE_S, RETRIES, remove_ended
+from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN, Queues
 from backend.regions.encode import encode
 from backend.registry.registry import Registry
+from backend.registry.verdict import read_verdict
 from backend.settings import Settings
 from backend.telemetry.problems import Problems
 from benchmarks.command import exit_on_known_errors
-from benchmarks.faults.rig import Fault, Rig, draw_fault, small_disk
+from benchmarks.faults.deadly import JOB_ID, die
+from benchmarks.faults.rig import DURING_TRAINING, Fault, Rig, draw_fault, small_disk
 from benchmarks.invariants import Invariants
 from benchmarks.soak.__main__ import truth_of
+from training.runs import run_folder
 
 TRAINING_SHARE = 0.06
+ENOUGH_TO_TRAIN = 4
+# Label Studio answers 403 for a file of its own that nobody uploaded.
+FORBIDDEN = "/storage-data/uploaded/?filepath=upload/nobody/has.jpg"
+TRAINING_BEGINS_WITHIN_S = 120.0
 # Includes a training and its new predictions. The timer replaces a lost webhook.
 SETTLE_TIMEOUT_S = 400.0
 FAKETIME = (
@@ -71,14 +81,42 @@ class Work:
         self._open = [(int(task["id"]), task["data"]["image"]) for task in tasks]
         self._truth = {image: truth_of(int(Path(image).stem.rsplit("_", 1)[-1])) for image in self._images}
 
-    def do_some(self, rng: random.Random) -> None:
-        """Submits an annotation, imports a few tasks, and sometimes queues a training; refused requests are counted."""
+    def do_some(self, rng: random.Random, *, beside: Sequence[str] = ()) -> None:
+        """Submits an annotation, imports a few tasks, and sometimes queues a training; refused requests are counted.
+
+        Args:
+            beside: addresses of images that are imported with the others, and never annotated.
+        """
         rng.shuffle(self._open)
         if self._open:
             self._guarded(lambda: self._submit(*self._open[-1]))
-        self._guarded(lambda: self._import(rng.choices(self._images, k=rng.randint(1, 5))))
-        if rng.random() < TRAINING_SHARE and len(self.done.submitted) > 3:
+        self._guarded(lambda: self._import(rng.choices(self._images, k=rng.randint(1, 5)), beside))
+        if rng.random() < TRAINING_SHARE and len(self.done.submitted) >= ENOUGH_TO_TRAIN:
             self._guarded(self._train)
+
+    def begin_training(self, rng: random.Random) -> None:
+        """Queues a training, and waits until it has read which version is the champion."""
+        for _ in range(ENOUGH_TO_TRAIN - len(self.done.submitted)):
+            self.do_some(rng)
+        self._train()
+        read = run_folder(self._settings, self._project_id) / "approved.json"
+        deadline = time.monotonic() + TRAINING_BEGINS_WITHIN_S
+        while not read.is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def promote_another(self) -> str:
+        """Promotes the latest version that is not the champion; returns its name."""
+        registry = Registry.of(self._settings)
+        champion = registry.champion(self._project_id)
+        name = next(one.name for one in reversed(registry.versions(self._project_id)) if one != champion)
+        promote_and_prelabel(registry, Queues(self._settings), self._project_id, name)
+        return name
+
+    def queue_deadly_job(self) -> None:
+        """Queues a job that kills each worker that runs it."""
+        Queue(PRELABEL, connection=Queues(self._settings).redis).enqueue(
+            die, self._project_id, job_id=JOB_ID, retry=Retry(max=RETRIES), failure_ttl=KEEP_FAILURE_S
+        )
 
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
@@ -103,10 +141,10 @@ class Work:
         answer = self._post(f"/api/tasks/{task_id}/annotations/", {"result": result, "lead_time": 5.0})
         self.done.submitted.append(int(answer.json()["id"]))
 
-    def _import(self, images: Sequence[str]) -> None:
+    def _import(self, images: Sequence[str], beside: Sequence[str]) -> None:
         path = f"/api/projects/{self._project_id}/import?return_task_ids=true"
-        ids = self._post(path, [{"data": {"image": image}} for image in images]).json()["task_ids"]
-        self._open += zip(ids, images, strict=True)
+        ids = self._post(path, [{"data": {"image": image}} for image in [*beside, *images]]).json()["task_ids"]
+        self._open += zip(ids[len(beside) :], images, strict=True)
 
     def _train(self) -> None:
         if Queues(self._settings, answer_within_s=5).enqueue_training(self._project_id, reason="faults"):
@@ -127,15 +165,20 @@ class Harness:
         # The clock fills the queue of counts and looks anew before a slow machine has emptied it, and what fails there
         # while Label Studio is away is done again by the next.
         work = [name for name in QUEUES if name != CHECKS]
-        self.invariants = Invariants(self.settings, self.project_id, queues=work)
+        self.invariants = Invariants(self.settings, self.project_id, queues=work, unreadable=[FORBIDDEN])
         self.work = Work(self.settings, self.project_id)
         self.problems = Problems(Queues(self.settings).redis)
 
-    def wait_until_healthy(self, *, disk_was_full: bool = False) -> list[str]:
+    def wait_until_healthy(self, after: str = "") -> list[str]:
         """Waits until all services run, no job is open and all invariants hold; returns the violations at the timeout.
 
-        A training may fail because the disk is full, if its error says so: its labels count for the next one.
+        A training may fail because the disk is full, if its error says so: its labels count for the next one. The job
+        that kills its workers must fail.
+
+        Args:
+            after: the kind of fault that was healed.
         """
+        is_given_up = after != "deadly"
         ends_at = time.monotonic() + SETTLE_TIMEOUT_S
         violations = ["A service has not come back up."]
         while time.monotonic() < ends_at:
@@ -144,11 +187,15 @@ class Harness:
                 continue
             try:
                 is_idle = self.invariants.wait_until_idle(timeout_s=max(ends_at - time.monotonic(), 1))
-                if disk_was_full:
+                if after == "full":
                     self.remove_failed_jobs([TRAIN], containing=os.strerror(errno.ENOSPC))
+                if not is_given_up:
+                    is_given_up = bool(self.remove_failed_jobs([PRELABEL], containing=JOB_ID))
                 violations = self.invariants.violations(self.work.done.submitted) if is_idle else ["Jobs do not end."]
             except (DrapeError, RedisError, httpx.HTTPError, OSError) as e:
                 violations = [f"The check failed: {type(e).__name__} {e}"]
+            if not is_given_up:
+                violations = [*violations, "The job that kills its workers was not given up."]
             if not violations:
                 return []
             time.sleep(1)
@@ -165,19 +212,37 @@ class Harness:
             # This work is in progress when the fault begins.
             self.work.do_some(rng)
             time.sleep(rng.uniform(0, 1.5))
+        if fault.target == DURING_TRAINING:
+            self.work.begin_training(rng)
+        promoted = ""
         with self.rig.inject(fault):
             ends_at = time.monotonic() + fault.seconds
-            self.work.do_some(rng)
+            if fault.kind == "deadly":
+                self.work.queue_deadly_job()
+            self.work.do_some(rng, beside=[FORBIDDEN] if fault.kind == "forbidden" else [])
             time.sleep(max(ends_at - time.monotonic(), 0))
-        violations = self.wait_until_healthy(disk_was_full=fault.kind == "full")
+            if fault.kind == "promote":
+                promoted = self.work.promote_another()
+        violations = self.wait_until_healthy(fault.kind)
+        if promoted:
+            violations += self._promotion_undone(promoted)
         new_versions = len(Registry.of(self.settings).versions(self.project_id)) - before
         requested = self.work.done.trainings - trainings
         if new_versions > requested or (new_versions < requested and fault.kind != "full"):
             violations.append(f"{requested} trainings were requested, but {new_versions} versions were made.")
         return fault, violations, time.monotonic() - began
 
+    def _promotion_undone(self, promoted: str) -> list[str]:
+        """A training may replace a version that was promoted while it ran, if it was compared with that version."""
+        champion = Registry.of(self.settings).champion(self.project_id)
+        verdict = read_verdict(champion) if champion else None
+        if champion and (champion.name == promoted or (verdict and verdict.champion == promoted)):
+            return []
+        compared = verdict.champion if verdict else None
+        return [f"{promoted} was promoted; {champion and champion.name} took its place, compared with {compared}."]
+
     def remove_failed_jobs(self, queues: Sequence[str] = QUEUES, *, containing: str = "") -> list[str]:
-        """Deletes failed jobs, so that they do not count in the next round; returns the last line of each error."""
+        """Deletes failed jobs, so that they count no more; returns the id of each, and the last line of its error."""
         failures = []
         for name in queues:
             queue = Queue(name, connection=Queues(self.settings).redis)
@@ -185,9 +250,10 @@ class Harness:
                 job = queue.fetch_job(job_id)
                 result = job.latest_result() if job else None
                 lines = ((result and result.exc_string) or "").strip().splitlines() or [""]
-                if containing in lines[-1]:
-                    failures.append(f"{job_id}: {lines[-1]}")
-                    queue.failed_job_registry.remove(job_id, delete_job=True)
+                failure = f"{job_id}: {lines[-1]}"
+                if containing in failure:
+                    failures.append(failure)
+                    remove_ended(queue, job_id)
         return failures
 
 

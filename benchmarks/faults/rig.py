@@ -13,8 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis
+
 from backend.label_studio.client import LabelStudio
-from backend.queues.queues import QUEUES, Queues
+from backend.queues.queues import PRELABEL, QUEUES, Queues
+from backend.registry.registry import Registry
 from backend.settings import Settings
 from benchmarks.faults.proxy import Proxy
 from benchmarks.services import STUDIO_VENV
@@ -49,13 +52,38 @@ RESTART_TIMEOUT_S = 150.0
 CLOCK_SCRIPT = (
     'read -r offset < "$0"; if [ "$offset" != 0 ]; then export LD_PRELOAD="$1" FAKETIME="$offset"; fi; shift; exec "$@"'
 )
-PROCESSES = ("redis", "label-studio", "backend", *(f"worker-{queue}" for queue in QUEUES), "timer")
+# Two pre-label, as they did twice what was promoted at the wrong moment.
+WORKERS = {**{f"worker-{queue}": queue for queue in QUEUES}, f"worker-{PRELABEL}-2": PRELABEL}
+PROCESSES = ("redis", "label-studio", "backend", *WORKERS, "timer")
 LINKS = ("to-redis", "to-label-studio", "to-backend")
+DURING_PREDICTIONS, DURING_TRAINING = "during predictions", "during a training"
+# How often each kind of fault is drawn, in proportion. A deadly job takes minutes to be given up.
+SHARES = {
+    "kill": 2.0,
+    "restart": 1.0,
+    "stop": 1.0,
+    "drop": 1.0,
+    "delay": 1.0,
+    "refuse": 1.0,
+    "promote": 1.0,
+    "forbidden": 0.5,
+    "deadly": 0.5,
+    "full": 1.0,
+    "skew": 1.0,
+}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to what, for how many seconds; `amount` is how far a clock is off, or how long a link delays."""
+    """What is done to what, for how many seconds.
+
+    Attributes:
+        kind: `kill`, `restart` or `stop` a process; `drop` or `delay` a link's connections; `skew` a process's clock;
+            `full`: the disk has no space; `refuse`: Redis stores nothing; `promote`: another version of the project,
+            while tasks are predicted or during a training; `forbidden`: a task whose image Label Studio answers with
+            403; `deadly`: a job that kills each worker that runs it.
+        amount: how far a clock is off, or how long a link delays.
+    """
 
     kind: str
     target: str
@@ -68,14 +96,23 @@ class Fault:
 
 def draw_fault(rng: random.Random, *, disk: bool, clocks: bool) -> Fault:
     """Draws a random fault."""
-    kinds = ["kill", "kill", "restart", "stop", "drop", "delay"] + ["full"] * disk + ["skew"] * clocks
-    kind = rng.choice(kinds)
+    is_possible = {"full": disk, "skew": clocks}
+    shares = {kind: share for kind, share in SHARES.items() if is_possible.get(kind, True)}
+    (kind,) = rng.choices(list(shares), list(shares.values()))
     seconds = rng.uniform(0.5, 3.0)
     match kind:
         case "drop" | "delay":
             return Fault(kind, rng.choice(LINKS), seconds, rng.uniform(0.1, 1.2) if kind == "delay" else 0.0)
         case "full":
             return Fault(kind, "disk", seconds)
+        case "refuse":
+            return Fault(kind, "redis", seconds)
+        case "promote":
+            return Fault(kind, rng.choice((DURING_PREDICTIONS, DURING_TRAINING)), seconds)
+        case "forbidden":
+            return Fault(kind, "image", seconds)
+        case "deadly":
+            return Fault(kind, "job", seconds)
         case "skew":
             return Fault(kind, rng.choice(PROCESSES), seconds, rng.choice((-3600.0, -90.0, 90.0, 3600.0)))
         case _:
@@ -104,8 +141,6 @@ class Rig:
             LauncherError, DrapeError: something does not start.
         """
         with ExitStack() as stack:
-            # Runs last: the proxies must outlive the services.
-            stack.callback(self._supervisor.stop)
             settings, proxied_settings = self._start(stack)
             stack.enter_context(self._supervisor.watched(every_s=WATCH_EVERY_S))
             yield settings, self._provision(settings, proxied_settings)
@@ -119,6 +154,8 @@ class Rig:
         targets = {"to-redis": "redis", "to-label-studio": "studio", "to-backend": "backend"}
         for link, target in targets.items():
             self.proxies[link] = stack.enter_context(Proxy(ports[link], to=ports[target]))
+        # After the proxies, which so end after the services.
+        stack.callback(self._supervisor.stop)
         self._begin(redis_program((self.disk or self._folder) / "redis", port=ports["redis"], password="faults"))
         studio = studio_program(
             self._folder / "studio",
@@ -165,8 +202,8 @@ class Rig:
         drape, environment = [sys.executable, "-m", "launcher.cli"], child_environment(proxied_settings)
         root = Path(__file__).parent.parent.parent
         self._begin(Program("backend", [*drape, "serve"], environment, root))
-        for queue in QUEUES:
-            self._begin(Program(f"worker-{queue}", [*drape, "worker", "--queue", queue], environment, root))
+        for name, queue in WORKERS.items():
+            self._begin(Program(name, [*drape, "worker", "--queue", queue], environment, root))
         self._begin(Program("timer", [*drape, "timer"], environment, root))
         self._supervisor.wait_until(
             lambda: backend_answers(settings.backend_address), what="The backend", timeout_s=180
@@ -188,6 +225,7 @@ class Rig:
         write_images(folder, range(FIRST_FIGURE, FIRST_FIGURE + FIGURES))
         project_id = ensure_project(studio, title="faults", label_config=palette(GARMENTS))
         give_starter_model(project_id, settings)
+        _add_second_version(project_id, settings)
         backend = Backend(
             url=f"http://127.0.0.1:{self.proxies['to-backend'].port}",
             user=settings.basic_auth_user,
@@ -225,6 +263,17 @@ class Rig:
             case "full":
                 with fill_disk(self._data.parent):
                     yield
+            case "refuse":
+                with Redis.from_url(self.redis_url) as redis:
+                    # Less than it holds, and it evicts nothing: it refuses every write.
+                    redis.config_set("maxmemory", 1)
+                    try:
+                        yield
+                    finally:
+                        redis.config_set("maxmemory", 0)
+            case "promote" | "forbidden" | "deadly":
+                # All of these are work, which the harness does.
+                yield
             case "skew":
                 clock = self._clocks / fault.target
                 clock.write_text(f"{fault.amount:+.0f}\n")
@@ -260,6 +309,22 @@ class Rig:
             and studio_answers(self.studio_url)
             and backend_answers(settings.backend_address)
         )
+
+
+def _add_second_version(project_id: int, settings: Settings) -> None:
+    """Adds the starter model a second time, so that there is another version to promote."""
+    registry = Registry.of(settings)
+    (starter,) = registry.versions(project_id)
+    registry.add(
+        project_id,
+        weights=starter.weights,
+        classes=starter.classes,
+        parent=starter.name,
+        metrics=starter.metrics,
+        annotations={},
+        image_size_px=starter.image_size_px,
+        origin="starter",
+    )
 
 
 @contextmanager

@@ -8,19 +8,32 @@ import pytest
 from rich.console import Console
 
 from benchmarks.faults.__main__ import run
-from benchmarks.faults.rig import LINKS, PROCESSES, draw_fault, fill_disk, small_disk
+from benchmarks.faults.rig import (
+    DURING_PREDICTIONS,
+    DURING_TRAINING,
+    LINKS,
+    PROCESSES,
+    SHARES,
+    draw_fault,
+    fill_disk,
+    small_disk,
+)
 from benchmarks.invariants import unfinished_files
 
 
 def test_the_seed_says_which_faults_and_every_one_comes() -> None:
-    faults = [draw_fault(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
-    again = [draw_fault(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(400)]
+    faults = [draw_fault(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(1000)]
+    again = [draw_fault(random.Random(f"7-{number}"), disk=True, clocks=True) for number in range(1000)]
     assert faults == again
     found = Counter((fault.kind, fault.target) for fault in faults)
     hit = {(kind, target) for kind in ("kill", "restart", "stop", "skew") for target in PROCESSES}
-    assert set(found) == hit | {(kind, link) for kind in ("drop", "delay") for link in LINKS} | {("full", "disk")}
+    cut = {(kind, link) for kind in ("drop", "delay") for link in LINKS}
+    promoted = {("promote", DURING_PREDICTIONS), ("promote", DURING_TRAINING)}
+    others = {("full", "disk"), ("refuse", "redis"), ("forbidden", "image"), ("deadly", "job")}
+    assert set(found) == hit | cut | promoted | others
+    assert {kind for kind, _ in found} == set(SHARES)
     kinds = {draw_fault(random.Random(number), disk=False, clocks=False).kind for number in range(200)}
-    assert kinds == {"kill", "restart", "stop", "drop", "delay"}
+    assert kinds == set(SHARES) - {"full", "skew"}
 
 
 # a file in the data directory, whether it is one that was begun and not finished
