@@ -55,12 +55,17 @@ def remove_ended(queue: Queue, job_id: str) -> bool:
     else:
         if job.get_status() in OPEN_STATES:
             return False
-        try:
-            job.delete()
-        except (KeyError, ValueError):
-            # RQ lists an execution for longer than it keeps its record, and fails to delete one without a whole record.
-            job.connection.delete(f"rq:executions:{job.id}")
-            job.delete()
+        delete(job)
     # RQ keeps them, and `job_function` would take the new job for one that has succeeded.
     Result.delete_all(job)
     return True
+
+
+def delete(job: Job) -> None:
+    """Deletes a job, also one whose worker died."""
+    try:
+        job.delete()
+    except (KeyError, ValueError):
+        # RQ lists an execution for longer than it keeps its record, and fails to delete one without a whole record.
+        job.connection.delete(f"rq:executions:{job.id}")
+        job.delete()

@@ -19,7 +19,7 @@ from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 
 from backend.queues.backlog import Backlog, Work
-from backend.queues.job_records import KEEP_FAILURE_S, KEEP_RESULT_S, OPEN_STATES, RETRIES, remove_ended
+from backend.queues.job_records import KEEP_FAILURE_S, KEEP_RESULT_S, OPEN_STATES, RETRIES, delete, remove_ended
 from backend.queues.redis_connection import ANSWER_S, REDIS_TIMEOUT_S, redis_errors
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_meta
@@ -183,7 +183,7 @@ class Queues:
             elif status in OPEN_STATES:
                 # It may have begun before: what it has done lies on the machine of its worker.
                 self.redis.set(Keys.afresh(project_id), 1)
-                job.delete()
+                delete(job)
             return status in OPEN_STATES
 
     def begins_afresh(self, project_id: int) -> bool:

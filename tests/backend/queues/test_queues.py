@@ -118,6 +118,13 @@ def test_a_training_whose_run_is_half_forgotten_is_queued_anew(queues: Queues) -
     assert len(waiting(queues, TRAIN)) == 1
 
 
+def test_a_training_that_waits_again_after_its_worker_died_can_be_cancelled(queues: Queues) -> None:
+    assert queues.enqueue_training(7, reason="asked")
+    queues.redis.zadd("rq:executions:train-7", {"gone": 2**31})
+    assert queues.cancel_training(7)
+    assert not waiting(queues, TRAIN) and not queues.has_training(7)
+
+
 def test_asking_who_works_leaves_the_patience_with_redis_as_it_is(queues: Queues, redis_address: str) -> None:
     worker = SimpleWorker([TRAIN], connection=Redis.from_url(redis_address))
     worker.register_birth()
