@@ -22,7 +22,6 @@ from training.annotations.count import Count, approval_counter
 from training.annotations.survey import take_survey
 from training.auto_accept.audit import audit
 from training.finetuning.progress import shown_progress
-from training.retraining import Retraining
 from training.runs import run_folder
 
 logger = logging.getLogger(__name__)
@@ -64,6 +63,9 @@ def train(project_id: int, reason: str) -> dict[str, object]:
         DatasetError: no approved annotation can be trained on.
         LabelStudioError, ModelError, QueueError: Label Studio, a model or Redis failed.
     """
+    # Not at the top: it imports PyTorch, half a gigabyte that the worker of counts does not need.
+    from training.retraining import Retraining
+
     connections = Connections.of(Settings().for_project(project_id).for_work("train"))
     logger.info("Training for project %s: %s", project_id, reason)
     if connections.queues.begins_afresh(project_id):

@@ -150,15 +150,17 @@ def worker(
 def _work(queue: str, settings: Settings) -> None:
     from threadpoolctl import threadpool_limits
 
-    from backend.queues.queues import CHECKS, TRAIN, Jobs, Queues
+    from backend.queues.queues import CHECKS, PRELABEL, TRAIN, Jobs, Queues
     from backend.queues.worker import GarmentWorker, ResidentWorker
     from launcher.stack.priority import TRAINING, WORKER, lower_priority
 
     # Imported before the first job, which then starts without delay; these imports do not touch CUDA.
+    jobs = {CHECKS: Jobs.CHECK_APPROVALS, PRELABEL: Jobs.PRELABEL, TRAIN: Jobs.TRAIN}
+    importlib.import_module(jobs[queue].rpartition(".")[0])
     if queue != CHECKS:
-        for job in (Jobs.PRELABEL, Jobs.TRAIN):
-            importlib.import_module(job.rpartition(".")[0])
         importlib.import_module("ultralytics.models.yolo")
+    if queue == TRAIN:
+        importlib.import_module("training.retraining")
     lower_priority(TRAINING if queue == TRAIN else WORKER)
     # To cancel a training, its process must end. Other jobs run faster in one process that keeps its models loaded.
     worker_class = GarmentWorker if queue == TRAIN else ResidentWorker
