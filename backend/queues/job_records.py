@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from redis.client import Pipeline
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
@@ -48,24 +49,29 @@ def failure_reason(job: Job) -> str:
 
 def remove_ended(queue: Queue, job_id: str) -> bool:
     """Removes an ended job, whose id RQ refuses, and its results; False where the job is open."""
-    try:
-        job = Job.fetch(job_id, connection=queue.connection)
-    except NoSuchJobError:
-        job = Job(job_id, connection=queue.connection)
-    else:
-        if job.get_status() in OPEN_STATES:
-            return False
-        delete(job)
-    # RQ keeps them, and `job_function` would take the new job for one that has succeeded.
-    Result.delete_all(job)
-    return True
+    key = Job.key_for(job_id)
+
+    def remove(pipeline: Pipeline) -> None:
+        try:
+            job = Job.fetch(job_id, connection=queue.connection)
+        except NoSuchJobError:
+            pipeline.multi()
+            # RQ refuses the id, too, of a record of which only a part is there: of a job that Redis lost, and that then
+            # saved its progress.
+            pipeline.delete(key, Result.get_key(job_id))
+            return
+        if job.get_status(refresh=False) not in OPEN_STATES:
+            pipeline.multi()
+            delete(job, pipeline)
+
+    # Where another queues a new job of this id meanwhile, the key changes, and `remove` begins again. The answers to
+    # its commands are none where the job is open.
+    return bool(queue.connection.transaction(remove, key))
 
 
-def delete(job: Job) -> None:
-    """Deletes a job, also one whose worker died."""
-    try:
-        job.delete()
-    except (KeyError, ValueError):
-        # RQ lists an execution for longer than it keeps its record, and fails to delete one without a whole record.
-        job.connection.delete(f"rq:executions:{job.id}")
-        job.delete()
+def delete(job: Job, pipeline: Pipeline) -> None:
+    """Deletes a job, also one whose worker died, and its results, which `job_function` would take for a later job's."""
+    # RQ lists an execution for longer than it keeps its record, and fails to delete one without a whole record.
+    job.connection.delete(job.execution_registry.key)
+    job.delete(pipeline=pipeline)
+    pipeline.delete(Result.get_key(job.id))

@@ -182,8 +182,10 @@ class Queues:
                 send_stop_job_command(self.redis, job_id)
             elif status in OPEN_STATES:
                 # It may have begun before: what it has done lies on the machine of its worker.
-                self.redis.set(Keys.afresh(project_id), 1)
-                delete(job)
+                with self.redis.pipeline() as pipeline:
+                    pipeline.set(Keys.afresh(project_id), 1)
+                    delete(job, pipeline)
+                    pipeline.execute()
             return status in OPEN_STATES
 
     def begins_afresh(self, project_id: int) -> bool:

@@ -17,9 +17,10 @@ from typing import Any
 from redis import Redis
 from rq import Queue
 from rq.job import Job
+from rq.results import Result
 from rq.utils import as_text
 
-from backend.queues.job_records import OPEN_STATES
+from backend.queues.job_records import OPEN_STATES, delete
 from backend.queues.queues import QUEUES
 
 KEY_PATTERN = "drape:*"
@@ -57,6 +58,8 @@ def write_state(redis: Redis, lines: Iterable[str]) -> int:
         # A queue that no longer exists has no worker.
         elif record["queue"] in queues:
             fields = {name: _decode(value) for name, value in record["fields"].items()}
+            # A job of this id may have succeeded since: the restored one would take that for its own success.
+            redis.delete(Result.get_key(record["job"]))
             redis.hset(Job.key_for(record["job"]), mapping=fields)
             queues[record["queue"]].enqueue_job(Job.fetch(record["job"], connection=redis))
             jobs += 1
@@ -103,9 +106,11 @@ def _delete_all(redis: Redis) -> None:
         )
         ids = {job_id for registry in registries for job_id in registry.get_job_ids(cleanup=False)}
         ids |= {*queue.get_job_ids(), *queue.intermediate_queue.get_job_ids()}
-        for job in Job.fetch_many(sorted(ids), connection=redis):
-            if job is not None:
-                job.delete()
+        with redis.pipeline() as pipeline:
+            for job in Job.fetch_many(sorted(ids), connection=redis):
+                if job is not None:
+                    delete(job, pipeline)
+            pipeline.execute()
         redis.delete(queue.key, queue.intermediate_queue_key, *(registry.key for registry in registries))
     for key in redis.scan_iter(KEY_PATTERN):
         redis.delete(key)

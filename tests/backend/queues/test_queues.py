@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -123,6 +124,37 @@ def test_a_training_that_waits_again_after_its_worker_died_can_be_cancelled(queu
     queues.redis.zadd("rq:executions:train-7", {"gone": 2**31})
     assert queues.cancel_training(7)
     assert not waiting(queues, TRAIN) and not queues.has_training(7)
+
+
+def test_a_training_that_redis_lost_while_it_ran_is_queued_anew(queues: Queues) -> None:
+    """Its progress, saved once more before its worker died, is a part of a record; RQ took it for the whole."""
+    assert queues.enqueue_training(7, reason="asked")
+    (job,) = waiting(queues, TRAIN)
+    queues.redis.flushall()
+    job.save_meta()
+    assert not queues.has_training(7)
+    assert queues.enqueue_training(7, reason="asked again")
+    assert len(waiting(queues, TRAIN)) == 1 and queues.has_training(7)
+
+
+def test_who_was_slow_to_see_that_a_training_has_ended_does_not_delete_the_next(
+    queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert queues.enqueue_training(7, reason="asked")
+    (job,) = waiting(queues, TRAIN)
+    Queue(TRAIN, connection=queues.redis).remove(job)
+    job.set_status(JobStatus.FINISHED)
+    delete = Job.delete
+
+    def then_another_asks(self: Job, *args: Any, **kwargs: Any) -> None:
+        monkeypatch.setattr(Job, "delete", delete)
+        assert queues.enqueue_training(7, reason="another")
+        delete(self, *args, **kwargs)
+
+    monkeypatch.setattr(Job, "delete", then_another_asks)
+    assert not queues.enqueue_training(7, reason="slow")
+    (next_one,) = waiting(queues, TRAIN)
+    assert next_one.args == (7, "another")
 
 
 def test_asking_who_works_leaves_the_patience_with_redis_as_it_is(queues: Queues, redis_address: str) -> None:

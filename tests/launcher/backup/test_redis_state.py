@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 from rq import Queue, SimpleWorker
 from rq.job import Job, JobStatus
+from rq.results import Result
 
 from backend.predict.sticky_words import KEY as STICKY_WORDS
 from backend.queues.backlog import waiting_tasks
@@ -82,4 +83,29 @@ def test_what_is_written_is_what_was_read(redis_address: str) -> None:
         f"{TRAIN}-{project}" for project in range(3)
     }
     assert waiting_tasks(queues.redis, "embed") == {str(project): 99 for project in range(3)}
+    queues.redis.close()
+
+
+def test_a_restored_training_runs_though_a_later_one_has_succeeded(redis_address: str) -> None:
+    """Both have the project's one id; the results of the later one belong to what the restore replaces."""
+    queues = Queues(Settings(redis_url=redis_address))
+    queues.enqueue_training(7, reason="asked")
+    before = list(read_state(queues.redis))
+    job = Job.fetch("train-7", connection=queues.redis)
+    for record_is_there in (True, False):
+        Result.create(job, Result.Type.SUCCESSFUL, 3600, return_value={})
+        if not record_is_there:
+            queues.redis.delete(job.key)
+        assert write_state(queues.redis, before) == 1
+        assert job.latest_result() is None
+    queues.redis.close()
+
+
+def test_jobs_of_a_worker_that_died_are_replaced(redis_address: str) -> None:
+    queues = Queues(Settings(redis_url=redis_address))
+    queues.enqueue_training(7, reason="asked")
+    # RQ lists a run for longer than it keeps its record.
+    queues.redis.zadd("rq:executions:train-7", {"gone": 2**31})
+    assert write_state(queues.redis, []) == 0
+    assert not has_data(queues.redis)
     queues.redis.close()
