@@ -66,11 +66,13 @@ def prepare(
         if existing is not None:
             return existing
         check_weights(version)
+        # One that is stored already cannot be read, and must not stay.
+        is_first = not any(path.startswith(f"{PREPARED}/") for path in version.files.digests())
         with staging_folder(target) as staging:
             started = time.monotonic()
             preparation = _prepare(version, images, truth, device, staging)
             (staging / RECORD_FILE).write_text(json.dumps(asdict(preparation), indent=1))
-            version.files.put_folder(PREPARED, staging, first=True)
+            version.files.put_folder(PREPARED, staging, first=is_first)
     # If another machine was first, its preparation counts.
     preparation = read_preparation(version) or preparation
     logger.info(

@@ -11,7 +11,14 @@ import pytest
 
 from backend.detector.clusters import find_clusters, load_clusters
 from backend.detector.detector_pool import DetectorPool, load_detector
-from backend.detector.preparation import CLUSTERS_FILE, OPENVINO_FILE, RECORD_FILE, preparation_folder, read_preparation
+from backend.detector.preparation import (
+    CLUSTERS_FILE,
+    OPENVINO_FILE,
+    PREPARED,
+    RECORD_FILE,
+    preparation_folder,
+    read_preparation,
+)
 from backend.detector.prepare import prepare
 from backend.domain import Image, LabelledMask
 from backend.registry.registry import Registry, Version
@@ -100,6 +107,16 @@ def test_without_garments_nothing_can_be_verified(tmp_path: Path, starter: Path)
     made = prepare(version, [blank], device="cpu")
     assert (made.runtime, made.map_torch) == ("torch", None)
     assert load_detector(version, device="cpu").clusters is not None
+
+
+def test_a_preparation_that_cannot_be_read_is_replaced(tmp_path: Path, starter: Path) -> None:
+    version = Registry(tmp_path).add(
+        1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
+    )
+    # As a release of Drape that knows other runtimes would store it.
+    version.files.put({f"{PREPARED}/{RECORD_FILE}": b'{"runtime": "other", "note": ""}'})
+    made = prepare(version, [Image(np.full((80, 120, 3), 127, np.uint8), "k", "s")], device="cpu")
+    assert read_preparation(version) == made
 
 
 def test_what_is_damaged_is_not_used(
