@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
 from backend.errors import StorageError, StorageUnavailableError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_atomically, create_atomically, write_atomically
@@ -24,6 +26,8 @@ from backend.storage.retry import retrying_writes
 S3_SCHEME = "s3://"
 # Short, since a reader has copies to continue with; a writer has no alternative and retries.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
+# How often a file is written anew if its folder is deleted meanwhile.
+FOLDER_ATTEMPTS = 10
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -127,13 +131,11 @@ class Folder:
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Writes the file beside its place, and moves it there."""
-        path = self._folder / name
         with self._storage_errors("written to"):
-            if isinstance(content, Path):
-                copy_atomically(content, path, durable=True)
-            else:
-                write_atomically(path, content, durable=True)
-            return _stored_file(path)
+            # Another process may delete the folder meanwhile, as empty or as left by an addition that was broken off.
+            return Retrying(
+                retry=retry_if_exception_type(FileNotFoundError), stop=stop_after_attempt(FOLDER_ATTEMPTS), reraise=True
+            )(_write, self._folder / name, content)
 
     def create(self, name: str, content: bytes) -> bool:
         """Creates the file by a hard link."""
@@ -282,6 +284,14 @@ def open_storage(settings: Settings) -> Storage | None:
     if url.startswith(S3_SCHEME):
         return Bucket(url)
     return Folder(Path(unquote(urlsplit(url).path) if url.startswith("file://") else url))
+
+
+def _write(path: Path, content: bytes | Path) -> StoredObject:
+    if isinstance(content, Path):
+        copy_atomically(content, path, durable=True)
+    else:
+        write_atomically(path, content, durable=True)
+    return _stored_file(path)
 
 
 def _raise_unless_missing(error: OSError) -> None:
