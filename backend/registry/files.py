@@ -14,8 +14,8 @@ from pathlib import Path
 
 from backend.errors import ModelError
 from backend.registry.index import Index, Indexes, delete_copies
-from backend.storage.atomic_files import staging_folder
-from backend.storage.store import Storage
+from backend.storage.atomic_files import staging_folder, sync
+from backend.storage.store import Folder, Storage
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.pt"
@@ -53,11 +53,8 @@ class ModelFiles:
             self.storage.write(self.prefix + self.location(project_id, version, path, digests[path]), content)
         return digests
 
-    def fetch(self, project_id: int, version: str, path: str, digest: str, *, again: bool = False) -> Path:
-        """Returns the path of this machine's copy, which is fetched and checked if it is missing.
-
-        Args:
-            again: replaces a copy that is damaged.
+    def fetch(self, project_id: int, version: str, path: str, digest: str) -> Path:
+        """Returns the path of this machine's copy, which is compared with its hash, and fetched if missing or damaged.
 
         Raises:
             FileNotFoundError: the file was removed.
@@ -66,11 +63,12 @@ class ModelFiles:
         """
         location = self.location(project_id, version, path, digest)
         copy = self.copies / location
-        if again or not copy.is_file():
+        if not copy.is_file() or sha256_of(copy) != digest:
             with staging_folder(copy) as half:
                 self.storage.fetch(self.prefix + location, half / copy.name)
                 if sha256_of(half / copy.name) != digest:
                     raise ModelError(f"{path} of model version '{version}' was changed after it was stored.")
+                sync(half / copy.name)
                 (half / copy.name).replace(copy)
         return copy
 
@@ -83,7 +81,12 @@ class ModelFiles:
         for name in self.storage.list_under(f"{self.prefix}{project_id}"):
             if index.is_gone(name.removeprefix(self.prefix).split("/")[1]):
                 self.storage.remove(name)
-        delete_copies(self.copies / str(project_id), index)
+        folders = {self.copies}
+        if isinstance(self.storage, Folder):
+            # No listing shows the files of a process that was killed while it wrote them.
+            folders.add(Path(self.storage.url, self.prefix))
+        for folder in folders:
+            delete_copies(folder / str(project_id), index)
 
 
 @dataclass(frozen=True)
@@ -108,12 +111,12 @@ class VersionFiles:
         """
         return _files_of(self.all.indexes.read(self.project_id), self.version)
 
-    def fetch(self, path: str, *, again: bool = False) -> Path:
+    def fetch(self, path: str) -> Path:
         """Returns the path of this machine's copy of a file; raises what `ModelFiles.fetch` raises."""
         digest = self.digests().get(path)
         if digest is None:
             raise FileNotFoundError(f"Model version {self.version} has no {path}.")
-        return self.all.fetch(self.project_id, self.version, path, digest, again=again)
+        return self.all.fetch(self.project_id, self.version, path, digest)
 
     def fetch_folder(self, path: str) -> Path:
         """Returns the path of this machine's copy of a folder that `put_folder` stored.
@@ -164,6 +167,7 @@ class VersionFiles:
 
         Raises:
             FileNotFoundError: the version was removed.
+            ModelError: no index may name such a path, for example because it begins with a dot.
             OSError, StorageError: the files cannot be stored.
         """
         self.digests()  # Nothing is stored for a version that is gone.

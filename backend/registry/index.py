@@ -18,10 +18,10 @@ from typing import Annotated
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from backend.errors import StorageError, StorageUnavailableError, first_line
+from backend.errors import ModelError, StorageError, StorageUnavailableError, first_line
 from backend.storage.atomic_files import write_atomically
 from backend.storage.retry import retrying_writes
-from backend.storage.store import Storage
+from backend.storage.store import Folder, Storage
 
 logger = logging.getLogger(__name__)
 
@@ -98,16 +98,29 @@ class Indexes:
                 the change was stored. So it must leave an index alone that has its change already.
 
         Raises:
+            ModelError: the changed index has a name that no reader accepts.
             StorageError: the storage is unreachable, or refuses the change.
         """
+        return self._change(project_id, edit)[1]
+
+    def _change(self, project_id: int, edit: Callable[[Index], Index]) -> tuple[int, Index]:
+        """Returns the changed index, and the number of its file."""
         while True:
             number, index = retrying_writes()(self._latest, project_id)
             changed = edit(index)
-            if changed == index or self._write(project_id, number + 1, changed):
-                return changed
+            if changed == index:
+                return number, index
+            if self._write(project_id, number + 1, changed):
+                return number + 1, changed
 
     def _write(self, project_id: int, number: int, index: Index) -> bool:
-        if not self._storage.create(self._file(project_id, number), INDEX_JSON.dump_json(index)):
+        content = INDEX_JSON.dump_json(index)
+        try:
+            INDEX_JSON.validate_json(content)
+        except ValidationError as e:
+            # Stored, it would be taken for damaged, and none of the project's versions could be used.
+            raise ModelError(f"'{e.errors()[0]['input']}' is no name that can be stored among the models.") from e
+        if not self._storage.create(self._file(project_id, number), content):
             return False
         numbers = self._numbers(project_id)
         if max(numbers) >= number + KEPT:
@@ -149,6 +162,15 @@ class Indexes:
         return f"{self._prefix}{project_id}/{INDEX}/{number}.json"
 
 
+@dataclass(frozen=True)
+class _Known:
+    """An index as it was read at `read_at` (monotonic, in seconds), and the number of its file; 0 if unknown."""
+
+    read_at: float
+    number: int
+    index: Index
+
+
 class SharedIndexes(Indexes):
     """Indexes in a storage that may be slow or unreachable: then the last known index is used.
 
@@ -161,8 +183,7 @@ class SharedIndexes(Indexes):
         super().__init__(storage, prefix)
         self._copies = copies
         self._report = report
-        # Project → monotonic time of reading in seconds, and the index.
-        self._known: dict[int, tuple[float, Index]] = {}
+        self._known: dict[int, _Known] = {}
         self._lock = threading.Lock()
         self._away_until = 0.0
 
@@ -170,10 +191,10 @@ class SharedIndexes(Indexes):
         """Returns the projects in the storage; if it is unreachable, those whose indexes are saved here."""
         if time.monotonic() >= self._away_until:
             try:
-                return super().project_ids()
+                return self._stored_ids()
             except StorageError as e:
                 self._pause(e)
-        return sorted(int(path.parent.name) for path in self._copies.glob(f"*/{SAVED_INDEX}"))
+        return self._saved_ids()
 
     def read(self, project_id: int, *, anew: bool = False) -> Index:
         """Returns the project's index as it was at most `FRESH_S` ago, or the last known one.
@@ -182,44 +203,80 @@ class SharedIndexes(Indexes):
             StorageError: the storage is unreachable, and this machine does not know the index.
         """
         now, known = time.monotonic(), self._known.get(project_id)
-        is_recent = known is not None and not anew and (now - known[0] < FRESH_S or self._lock.locked())
+        is_recent = known is not None and not anew and (now - known.read_at < FRESH_S or self._lock.locked())
         if known is not None and (is_recent or now < self._away_until):
-            return known[1]
+            return known.index
         with self._lock:
             known = self._known.get(project_id)
-            if known is None or known[0] < now:  # Otherwise another thread has read it meanwhile.
-                index = self._ask(project_id, known[1] if known is not None else None)
-                known = self._known[project_id] = time.monotonic(), index
-        return known[1]
+            if known is None or known.read_at < now:  # Otherwise another thread has read it meanwhile.
+                number, index = self._ask(project_id, known)
+                known = self._known[project_id] = _Known(time.monotonic(), number, index)
+        return known.index
 
     def change(self, project_id: int, edit: Callable[[Index], Index]) -> Index:
         """Changes the index in the storage, and remembers it; raises what `Indexes.change` raises."""
-        index = super().change(project_id, edit)
+        number, index = self._change(project_id, edit)
         with self._lock:
-            self._save(project_id, index)
-            self._known[project_id] = time.monotonic(), index
+            known = self._known.get(project_id)
+            if known is None or known.number <= number:  # Otherwise another thread knows a later change.
+                self._save(project_id, index)
+                self._known[project_id] = _Known(time.monotonic(), number, index)
         return index
 
-    def _ask(self, project_id: int, known: Index | None) -> Index:
+    def _latest(self, project_id: int) -> tuple[int, Index]:
+        number, index = super()._latest(project_id)
+        if not number:
+            self._stored_ids()
+        return number, index
+
+    def _stored_ids(self) -> list[int]:
+        """Returns the projects in the storage.
+
+        Raises:
+            StorageUnavailableError: it is a folder without any project that this machine knows versions of. So it is
+                not mounted: versions that were stored in it now would be hidden later, and their numbers given twice.
+        """
+        ids = super().project_ids()
+        known = {project_id for project_id in self._saved_ids() if (self._saved(project_id) or Index()).last_number}
+        if known and known.isdisjoint(ids) and isinstance(self._storage, Folder):
+            raise StorageUnavailableError(
+                f"{self._storage.url} (STORAGE_URL) has none of the models that were in it. Mount it; if it is a new "
+                f"folder, delete {self._copies}."
+            )
+        return ids
+
+    def _saved_ids(self) -> list[int]:
+        return sorted(int(path.parent.name) for path in self._copies.glob(f"*/{SAVED_INDEX}"))
+
+    def _saved(self, project_id: int) -> Index | None:
+        """Returns the index that is saved on this machine; None if there is none that can be read."""
+        try:
+            return INDEX_JSON.validate_json((self._copies / str(project_id) / SAVED_INDEX).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def _ask(self, project_id: int, known: _Known | None) -> tuple[int, Index]:
         if time.monotonic() >= self._away_until:
             try:
-                index = super().read(project_id)
+                number, index = self._latest(project_id)
             except StorageError as e:
                 self._pause(e)
             else:
                 if self._away_until:
                     logger.info("%s answers again", self._storage.url)
                     self._away_until = 0.0
-                if index != known:
+                if known is None or index != known.index:
                     self._save(project_id, index)
-                return index
-        try:
-            return known or INDEX_JSON.validate_json((self._copies / str(project_id) / SAVED_INDEX).read_bytes())
-        except (OSError, ValidationError) as e:
+                return number, index
+        if known is not None:
+            return known.number, known.index
+        saved = self._saved(project_id)
+        if saved is None:
             raise StorageUnavailableError(
                 f"{self._storage.url} (STORAGE_URL) cannot be reached, and this machine has no copy of the models of "
                 f"project {project_id}."
-            ) from e
+            )
+        return 0, saved
 
     def _pause(self, error: StorageError) -> None:
         if not self._away_until:

@@ -289,9 +289,9 @@ def check_weights(version: Version) -> None:
         StorageError: the weights are not on this machine, and the storage is unreachable.
     """
     try:
-        for again in (False, True):  # Again, because only this machine's copy may be damaged.
-            if sha256_of(version.files.fetch(WEIGHTS, again=again)) == version.weights_sha256:
-                return
+        version.files.fetch(WEIGHTS)
+        if version.files.digests()[WEIGHTS] == version.weights_sha256:
+            return
     except OSError as e:
         raise ModelError(f"The weights of model version '{version.name}' are missing.") from e
     raise ModelError(f"The weights of model version '{version.name}' are not those that its manifest names.")

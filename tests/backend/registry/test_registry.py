@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,27 @@ def test_a_process_that_starts_later_reads_the_same(tmp_path: Path, weights: Pat
     # Nothing unfinished remains, and nothing but the files themselves.
     names = {path.name for path in (tmp_path / "models").rglob("*") if path.is_file()}
     assert names == {"weights.pt", "manifest.json", "1.json"}
+
+
+def test_additions_at_once_all_succeed_although_each_deletes_what_others_began(tmp_path: Path) -> None:
+    def add_some(number: int) -> list[Version]:
+        weights = tmp_path / f"{number}.pt"
+        weights.write_bytes(bytes([number]) * 2_000_000)
+        return [add(Registry(tmp_path / "models"), weights) for _ in range(8)]
+
+    with ThreadPoolExecutor(4) as pool:
+        added = [version for some in pool.map(add_some, range(4)) for version in some]
+    added.sort(key=lambda version: version.number)
+    assert Registry(tmp_path / "models").versions(7) == added
+    assert [version.number for version in added] == list(range(1, 33))
+
+
+def test_a_file_whose_name_no_index_may_have_does_not_spoil_the_index(registry: Registry, weights: Path) -> None:
+    version = add(registry, weights)
+    with pytest.raises(ModelError, match=r"'exports/\.hidden' is no name"):
+        version.files.put({"exports/.hidden": b"a"})
+    registry.look_anew(7)
+    assert registry.versions(7) == [version]
 
 
 def test_weights_that_were_changed_are_not_loaded(tmp_path: Path, weights: Path) -> None:

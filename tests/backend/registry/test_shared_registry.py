@@ -221,6 +221,14 @@ def test_leftovers_of_one_machine_are_deleted_and_a_version_that_is_being_added_
     assert {path.name for path in folder.iterdir()} == {"index", first.name, "yolo11n-seg-v2-abcdef"}
 
 
+def test_a_file_that_was_half_written_to_a_shared_folder_is_deleted_with_its_version(tmp_path: Path) -> None:
+    half = tmp_path / "shared" / "models" / str(PROJECT) / "yolo11n-seg-v1-abcdef" / "0a" / ".weights.pt.1-0a1b2c3d"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    first = add(machine(Folder(tmp_path / "shared"), tmp_path, "one"), b"first", tmp_path)
+    assert {path.name for path in half.parents[2].iterdir()} == {"index", first.name}
+
+
 def test_a_copy_of_a_removed_version_is_deleted(shared: Storage, tmp_path: Path) -> None:
     one, other = machine(shared, tmp_path, "one"), machine(shared, tmp_path, "other")
     first, second = add(one, b"first", tmp_path), add(one, b"second", tmp_path)
@@ -241,6 +249,14 @@ def test_a_damaged_copy_is_fetched_again_and_damaged_weights_are_refused(shared:
     shared.write(f"models/{version.weights.relative_to(one.root)}", b"others")
     with pytest.raises(ModelError, match="was changed"):
         check_weights(machine(shared, tmp_path, "other").version(PROJECT, version.name))
+
+
+def test_a_damaged_copy_of_a_manifest_is_fetched_again(shared: Storage, tmp_path: Path) -> None:
+    version = add(machine(shared, tmp_path, "one"), b"weights", tmp_path)
+    assert machine(shared, tmp_path, "other").versions(PROJECT) == [version]
+    (copy,) = (tmp_path / "other").rglob("manifest.json")
+    copy.write_bytes(b"")
+    assert machine(shared, tmp_path, "other").versions(PROJECT) == [version]
 
 
 def test_a_champion_that_is_asked_for_often_costs_no_look_each_time(tmp_path: Path) -> None:
@@ -264,6 +280,46 @@ class Raced(Folder):
         before, self.before = self.before, lambda: None
         before()
         return super().create(name, content)
+
+
+class Overtaken(Folder):
+    """A folder in which another thread changes an index just after one was written."""
+
+    after: Callable[[], object] = staticmethod(lambda: None)
+
+    def create(self, name: str, content: bytes) -> bool:
+        created = super().create(name, content)
+        after, self.after = self.after, lambda: None
+        after()
+        return created
+
+
+def test_of_two_changes_by_one_machine_the_later_is_remembered(tmp_path: Path) -> None:
+    overtaken = Overtaken(tmp_path / "shared")
+    one = machine(overtaken, tmp_path, "one")
+    version = add(one, b"first", tmp_path)
+    overtaken.after = lambda: write_facts(version, "later.json", {"a": 2})
+    version.files.put({"earlier.json": b"{}"})
+    assert {"earlier.json", "later.json"} <= set(version.files.digests())
+
+
+@pytest.mark.parametrize("is_mount_point", [False, True])
+def test_a_folder_that_is_not_mounted_is_not_taken_for_empty(is_mount_point: bool, tmp_path: Path) -> None:
+    mounted, said = tmp_path / "shared", list[str]()
+    one = machine(Folder(mounted), tmp_path, "one", said)
+    assert one.champion(PROJECT + 1) is None
+    one.promote(PROJECT, add(one, b"first", tmp_path).name)
+    champion = one.champion(PROJECT)
+    mounted.rename(tmp_path / "away")
+    if is_mount_point:
+        mounted.mkdir()
+    for registry in (one, machine(Folder(mounted), tmp_path, "one", said)):
+        registry.look_anew(PROJECT)
+        assert registry.champion(PROJECT) == champion and PROJECT in registry.project_ids()
+    assert len(said) == 2 and "Mount it" in said[0]
+    with pytest.raises(StorageError, match="Mount it"):
+        one.promote(PROJECT + 1, "yolo11n-seg-v1-abcdef")
+    assert not list(mounted.rglob("*"))
 
 
 def test_a_version_that_is_removed_as_it_is_promoted_and_promoted_as_it_is_removed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -259,11 +260,14 @@ def test_a_champion_that_is_followed_while_it_is_copied_is_not_named(tmp_path: P
     assert index.champion == second.name and set(index.versions) == {second.name}
 
 
-def test_a_version_with_a_lost_file_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
+def test_a_version_with_a_lost_or_damaged_file_is_left_out_and_named(
+    harm: Callable[[Path], object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     registry = Registry(tmp_path / "models")
     fill(registry, tmp_path, "kept", projects=(1,))
     first, second = registry.versions(1)
-    second.weights.unlink()
+    harm(second.weights)
     with create_archive(tmp_path / "kept.tar.gz", lambda size: None) as archive:
         write_versions(registry.files, archive)
     assert second.name in caplog.text
