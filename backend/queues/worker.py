@@ -74,10 +74,15 @@ class _DrapeWorker(BaseWorker):
         return super().work(*args, **kwargs)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Handles SIGTERM and SIGINT: ends the running job."""
+        """Handles SIGTERM and SIGINT: ends the running job, and soon this process, whatever job and Redis do."""
         wait_no_longer(self.connection)
+        # RQ puts a job back that still runs then, once its signs of life stay away.
+        _later(GIVE_BACK_S, os._exit, 0)
         super().request_stop(signum, frame)
         self._end_job()
+
+    def set_shutdown_requested_date(self) -> None:
+        """Tells Redis nothing: while it does not answer, RQ would not come to the end of the job."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Sends the heartbeat with the whole worker record, which Redis drops while a machine sleeps."""
@@ -139,8 +144,6 @@ class ResidentWorker(_DrapeWorker, SimpleWorker):
             ended.set()
 
     def _end_job(self) -> None:
-        # Whatever still runs then: RQ puts the job back once its signs of life stay away.
-        _later(GIVE_BACK_S, os._exit, 0)
         raise PutBack
 
     def _beat(self, ended: threading.Event) -> None:

@@ -40,12 +40,18 @@ WORK = (
 )
 
 
-def test_three_methods_of_rq_are_overridden_and_are_as_they_were() -> None:
+def test_five_methods_of_rq_are_overridden_and_are_as_they_were() -> None:
     """A new RQ that renames or changes one of them must fail here: `work` is RQ's documented entry."""
     own = (*GarmentWorker.__mro__, *ResidentWorker.__mro__)
     named = {name for kind in own if kind.__module__ == "backend.queues.worker" for name in vars(kind)}
     overridden = {name for name in named if callable(getattr(BaseWorker, name, None)) and not name.startswith("__")}
-    assert overridden == {"work", "request_stop", "heartbeat", "get_heartbeat_ttl"}
+    assert overridden == {
+        "work",
+        "request_stop",
+        "set_shutdown_requested_date",
+        "heartbeat",
+        "get_heartbeat_ttl",
+    }
     assert list(signature(BaseWorker.request_stop).parameters) == ["self", "signum", "frame"]
     assert list(signature(BaseWorker.heartbeat).parameters) == ["self", "timeout", "pipeline"]
     assert list(signature(BaseWorker.get_heartbeat_ttl).parameters) == ["self", "job"]
@@ -367,3 +373,41 @@ def test_who_stops_a_worker_does_not_wait_for_redis(redis_address: str, connecti
         finally:
             worker.kill()
             worker.wait()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is the process, which may be nobody's child."""
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("kind", ["ResidentWorker", "GarmentWorker"])
+def test_a_worker_that_is_stopped_without_redis_leaves_no_job_running(
+    redis_address: str, connection: Redis, tmp_path: Path, kind: str, silent: bool
+) -> None:
+    """A training that went on alone would be trained a second time by the worker that takes it over."""
+    port, queue = free_port(), Queue("jobs", connection=connection)
+    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORK, redis_url(port, "test"), kind], cwd=ROOT, start_new_session=True
+        )
+        pid = 0
+        try:
+            function = "tests.backend.queues.test_worker.work_for_long"
+            job = queue.enqueue(function, 600, str(tmp_path / "seen"), retry=Retry(max=3))
+            wait_for(lambda: running(job))
+            pid = job.get_meta()["pid"]
+            if silent:
+                proxy.delay_s = 600
+            else:
+                proxy.refuses = True
+                proxy.drop()
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(PATIENCE_S)
+            wait_for(lambda: not is_alive(pid))
+        finally:
+            worker.kill()
+            worker.wait()
+            if pid and is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
