@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
-from rq import SimpleWorker, Worker, worker_registration
+from rq import Queue, SimpleWorker, Worker, worker_registration
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
 from rq.worker import BaseWorker, WorkerStatus
@@ -116,6 +116,7 @@ class _DrapeWorker(BaseWorker):
         raise NotImplementedError
 
     def _horse_killed(self, job: Job, *_: Any) -> None:
+        _no_longer_taken(job)
         if self._stop_requested:
             _put_back(job)
 
@@ -169,6 +170,8 @@ def retry_only_lost_jobs(job: Job, kind: type[BaseException], error: BaseExcepti
     Returns:
         True: RQ then calls its other handlers.
     """
+    if issubclass(kind, PutBack | AbandonedJobError):
+        _no_longer_taken(job)
     if issubclass(kind, PutBack):
         _put_back(job)
     elif not issubclass(kind, AbandonedJobError):
@@ -185,6 +188,11 @@ def _later(wait_s: float, function: Callable[..., object], *args: object) -> Non
     timer = threading.Timer(wait_s, function, args)
     timer.daemon = True
     timer.start()
+
+
+def _no_longer_taken(job: Job) -> None:
+    # RQ removes it there as it begins. Of a job that ended before, it would put what is left into the queue once more.
+    Queue(job.origin, connection=job.connection).intermediate_queue.remove(job.id)
 
 
 def _put_back(job: Job) -> None:

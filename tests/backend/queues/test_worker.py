@@ -16,6 +16,7 @@ from typing import cast
 import pytest
 from redis import Redis
 from rq import Queue, Retry, Worker
+from rq.exceptions import StopRequested
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.worker import BaseWorker
@@ -259,6 +260,38 @@ def test_a_job_is_not_lost_with_a_worker_that_had_just_taken_it(
     start("ResidentWorker")
     wait_for(lambda: job.get_status() == JobStatus.FINISHED)
     assert open_ids(queue) == []
+
+
+class LosesItsHorse(GarmentWorker):
+    """Its job's process is killed before that could tell that the job runs."""
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class LosesItself(GarmentWorker):
+    """Has told that it runs a job, and ends before the job's process is there."""
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        raise StopRequested
+
+
+@pytest.mark.parametrize("kind", [LosesItsHorse, LosesItself])
+def test_a_job_that_is_tried_again_waits_once(connection: Redis, kind: type[GarmentWorker]) -> None:
+    """Two of a project's trainings would run at the same time."""
+    queue = Queue("jobs", connection=connection)
+    job = queue.enqueue(os.getpid, retry=Retry(max=3))
+    kind("jobs", connection=connection, lost_after_s=3).work(burst=True, max_jobs=1)
+    for entry in connection.zrange(queue.started_job_registry.key, 0, -1):
+        # As after a long silence.
+        connection.zadd(queue.started_job_registry.key, {entry: 1})
+    another = GarmentWorker("jobs", connection=connection, lost_after_s=3)
+    for _ in range(2):
+        another.clean_registries()
+        # As if RQ had seen the job a minute ago.
+        connection.set(queue.intermediate_queue.get_first_seen_key(job.id), time.time() - 61)
+    another.clean_registries()
+    assert queue.job_ids == [job.id]
 
 
 @pytest.mark.parametrize("ahead_s", [-100, 100])
