@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker, Worker, worker_registration
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.worker import BaseWorker, WorkerStatus
 
 from backend.errors import QueueError
@@ -123,6 +124,30 @@ class _DrapeWorker(BaseWorker):
 
 class GarmentWorker(_DrapeWorker, Worker):
     """Runs each job in its own process, which ends with the job: for trainings, which take hours and all memory."""
+
+    def maintain_heartbeats(self, job: Job) -> None:
+        """Gives signs of life; ends the job where another worker has it by now, as this one was silent for too long."""
+        if self._is_anothers(job):
+            self.kill_horse()
+        super().maintain_heartbeats(job)
+
+    def handle_job_failure(
+        self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry | None = None, exc_string: str = ""
+    ) -> None:
+        """Records that a job failed, but for a job that another worker has by now."""
+        if self._is_anothers(job):
+            logger.warning("Job %s is left to another worker, as this one was silent for too long", job.id)
+            self.execution = None
+            self.set_current_job_id(None)
+        else:
+            super().handle_job_failure(job, queue, started_job_registry, exc_string)
+
+    def _is_anothers(self, job: Job) -> bool:
+        if self.execution is None:
+            return False
+        ours = self.connection.zscore(job.started_job_registry.key, self.execution.composite_key) is not None
+        # A Redis that has lost everything lists no run, and has no job that another could run.
+        return not ours and bool(self.connection.hexists(job.key, "status"))
 
     def _end_job(self) -> None:
         if self.horse_pid:

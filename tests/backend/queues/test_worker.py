@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import cast
 
 import pytest
 from redis import Redis
-from rq import Queue, Retry, Worker
+from rq import Queue, Retry
 from rq.exceptions import StopRequested
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
@@ -25,23 +25,12 @@ from backend.errors import QueueError
 from backend.queues.job_records import open_ids
 from backend.queues.worker import GarmentWorker, ResidentWorker
 from backend.telemetry.problems import Problems
-from benchmarks.faults.proxy import Proxy
-from launcher.stack.redis_server import redis_url
-from launcher.stack.supervisor import free_port
+from tests.backend.queues.conftest import LOST_AFTER_S, PATIENCE_S, ROOT, running, wait_for
 
 pytestmark = pytest.mark.services
-ROOT = Path(__file__).parent.parent.parent.parent
-# Far less than what the jobs here take; a busy machine is slow to start an interpreter.
-PATIENCE_S = 50
-LOST_AFTER_S = 3
-WORK = (
-    "import sys; from redis import Redis; from backend.queues import worker;"
-    f"work = getattr(worker, sys.argv[2])('jobs', connection=Redis.from_url(sys.argv[1]), lost_after_s={LOST_AFTER_S});"
-    "work.work()"
-)
 
 
-def test_five_methods_of_rq_are_overridden_and_are_as_they_were() -> None:
+def test_seven_methods_of_rq_are_overridden_and_are_as_they_were() -> None:
     """A new RQ that renames or changes one of them must fail here: `work` is RQ's documented entry."""
     own = (*GarmentWorker.__mro__, *ResidentWorker.__mro__)
     named = {name for kind in own if kind.__module__ == "backend.queues.worker" for name in vars(kind)}
@@ -52,44 +41,15 @@ def test_five_methods_of_rq_are_overridden_and_are_as_they_were() -> None:
         "set_shutdown_requested_date",
         "heartbeat",
         "get_heartbeat_ttl",
+        "maintain_heartbeats",
+        "handle_job_failure",
     }
     assert list(signature(BaseWorker.request_stop).parameters) == ["self", "signum", "frame"]
     assert list(signature(BaseWorker.heartbeat).parameters) == ["self", "timeout", "pipeline"]
     assert list(signature(BaseWorker.get_heartbeat_ttl).parameters) == ["self", "job"]
-
-
-@pytest.fixture
-def connection(redis_address: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_address) as opened:
-        yield opened
-
-
-@pytest.fixture
-def start(redis_address: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts workers; what is left of them is killed at the end."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def one(kind: str = "GarmentWorker") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", WORK, redis_address, kind]
-        started.append(subprocess.Popen(command, cwd=ROOT, start_new_session=True))
-        return started[-1]
-
-    yield one
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def running(job: Job) -> bool:
-    return job.get_status() == JobStatus.STARTED and bool(job.get_meta().get("pid"))
+    assert list(signature(BaseWorker.maintain_heartbeats).parameters) == ["self", "job"]
+    failure = ["self", "job", "queue", "started_job_registry", "exc_string"]
+    assert list(signature(BaseWorker.handle_job_failure).parameters) == failure
 
 
 def work_for_long(seconds: float, path: str) -> None:
@@ -228,13 +188,6 @@ def test_a_job_that_kills_every_worker_is_given_up_and_the_next_one_runs(
     assert f"The job {deadly.id} is given up: each worker that ran it died" in problem.text
 
 
-def forgotten(connection: Redis) -> bool:
-    """Whether no worker is known once their records were deleted: what one still had to tell comes back."""
-    for known in Worker.all(connection=connection):
-        connection.delete(known.key)
-    return not Worker.all(connection=connection)
-
-
 class DiesTooSoon(ResidentWorker):
     """Is killed when it has taken a job, and before it could tell that it runs."""
 
@@ -282,7 +235,7 @@ def test_a_job_that_is_tried_again_waits_once(connection: Redis, kind: type[Garm
     queue = Queue("jobs", connection=connection)
     job = queue.enqueue(os.getpid, retry=Retry(max=3))
     kind("jobs", connection=connection, lost_after_s=3).work(burst=True, max_jobs=1)
-    for entry in connection.zrange(queue.started_job_registry.key, 0, -1):
+    for entry in cast(list[bytes], connection.zrange(queue.started_job_registry.key, 0, -1)):
         # As after a long silence.
         connection.zadd(queue.started_job_registry.key, {entry: 1})
     another = GarmentWorker("jobs", connection=connection, lost_after_s=3)
@@ -351,96 +304,3 @@ def work_until(go_on: str) -> None:
         time.sleep(0.05)
     with Path(f"{go_on}-ended").open("a") as file:
         file.write(".")
-
-
-@pytest.mark.parametrize("kind", ["GarmentWorker", "ResidentWorker"])
-def test_a_job_that_ends_while_redis_is_away_is_done_once_it_is_back(
-    connection: Redis, redis_address: str, tmp_path: Path, kind: str
-) -> None:
-    """RQ's own workers end then, and the job is run again by another."""
-    port, go_on = free_port(), tmp_path / "go-on"
-    queue = Queue("jobs", connection=connection)
-    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
-        command = [sys.executable, "-c", WORK, redis_url(port, "test"), kind]
-        worker = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-        try:
-            job = queue.enqueue("tests.backend.queues.test_worker.work_until", str(go_on), retry=Retry(max=3))
-            wait_for(lambda: job.get_status() == JobStatus.STARTED)
-            proxy.refuses = True
-            proxy.drop()
-            go_on.touch()
-            # redis-py alone gives up after some seconds.
-            time.sleep(9)
-            proxy.heal()
-            wait_for(lambda: job.get_status() == JobStatus.FINISHED)
-            assert worker.poll() is None
-            wait_for(lambda: not queue.started_job_registry.get_job_ids(cleanup=False))
-            assert Path(f"{go_on}-ended").read_text() == "."
-            # Redis has nothing of it any more, as after a long silence: with the next job it is known again.
-            wait_for(lambda: forgotten(connection))
-            later = queue.enqueue("tests.backend.queues.test_worker.work_until", str(go_on))
-            wait_for(lambda: later.get_status() == JobStatus.FINISHED)
-            (known,) = Worker.all(connection=connection)
-            assert (known.pid, known.queue_names()) == (worker.pid, ["jobs"])
-            worker.send_signal(signal.SIGTERM)
-            assert worker.wait(PATIENCE_S) == 0
-        finally:
-            worker.kill()
-            worker.wait()
-
-
-@pytest.mark.parametrize("kind", ["ResidentWorker", "GarmentWorker"])
-def test_who_stops_a_worker_does_not_wait_for_redis(redis_address: str, connection: Redis, kind: str) -> None:
-    port = free_port()
-    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORK, redis_url(port, "test"), kind], cwd=ROOT, start_new_session=True
-        )
-        try:
-            wait_for(lambda: len(Worker.all(connection=connection)) == 1)
-            proxy.refuses = True
-            proxy.drop()
-            time.sleep(1)
-            worker.send_signal(signal.SIGTERM)
-            worker.wait(PATIENCE_S)
-        finally:
-            worker.kill()
-            worker.wait()
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is the process, which may be nobody's child."""
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
-
-
-@pytest.mark.parametrize("silent", [False, True])
-@pytest.mark.parametrize("kind", ["ResidentWorker", "GarmentWorker"])
-def test_a_worker_that_is_stopped_without_redis_leaves_no_job_running(
-    redis_address: str, connection: Redis, tmp_path: Path, kind: str, silent: bool
-) -> None:
-    """A training that went on alone would be trained a second time by the worker that takes it over."""
-    port, queue = free_port(), Queue("jobs", connection=connection)
-    with Proxy(port, to=int(redis_address.rpartition(":")[2].partition("/")[0])) as proxy:
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORK, redis_url(port, "test"), kind], cwd=ROOT, start_new_session=True
-        )
-        pid = 0
-        try:
-            function = "tests.backend.queues.test_worker.work_for_long"
-            job = queue.enqueue(function, 600, str(tmp_path / "seen"), retry=Retry(max=3))
-            wait_for(lambda: running(job))
-            pid = job.get_meta()["pid"]
-            if silent:
-                proxy.delay_s = 600
-            else:
-                proxy.refuses = True
-                proxy.drop()
-            worker.send_signal(signal.SIGTERM)
-            worker.wait(PATIENCE_S)
-            wait_for(lambda: not is_alive(pid))
-        finally:
-            worker.kill()
-            worker.wait()
-            if pid and is_alive(pid):
-                os.kill(pid, signal.SIGKILL)
