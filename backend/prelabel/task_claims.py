@@ -9,19 +9,23 @@ from dataclasses import dataclass
 
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.job import Job
 from rq.utils import as_text
 
 logger = logging.getLogger(__name__)
 
 # Longer than a job may run; a claim that is not released expires after it.
 CLAIM_S = 2 * 3600
-# Claims keys that are free, or that an earlier run of the job holds, whose worker is lost; returns the positions of
-# both, and those of the latter.
+# Claims keys that are free, or whose holder's worker is lost: an earlier run of the job, or of a job that was given up,
+# as a job that fails by itself releases its claims. Returns the positions of all, and of those that had a holder.
 CLAIM = """
+local function given_up(holder)
+  return redis.call('HGET', ARGV[4] .. string.match(holder, '[^:]*'), 'status') == 'failed'
+end
 local taken, inherited = {}, {}
 for place, key in ipairs(KEYS) do
   local holder = redis.call('GET', key)
-  if not holder or string.sub(holder .. ':', 1, #ARGV[1]) == ARGV[1] then
+  if not holder or string.sub(holder .. ':', 1, #ARGV[1]) == ARGV[1] or given_up(holder) then
     redis.call('SET', key, ARGV[1] .. ARGV[2], 'EX', ARGV[3])
     taken[#taken + 1] = place
     if holder then inherited[#inherited + 1] = place end
@@ -71,10 +75,10 @@ class TaskClaims:
         self._redis = redis
 
     def take(self, project_id: int, version: str, task_ids: Sequence[int], *, holder: Holder) -> Claimed:
-        """Claims the tasks that no other job holds; a later run of the same job may take them over."""
+        """Claims the tasks that no other job holds, and those of an earlier run, or of a job that was given up."""
         keys = [_claim_key(project_id, version, task_id) for task_id in task_ids]
         try:
-            places = self._redis.eval(CLAIM, len(keys), *keys, f"{holder.job}:", holder.run, CLAIM_S)
+            places = self._redis.eval(CLAIM, len(keys), *keys, f"{holder.job}:", holder.run, CLAIM_S, Job.key_for(""))
         except RedisError:
             return Claimed(frozenset(task_ids))
         return Claimed(*(frozenset(task_ids[place - 1] for place in found) for found in places))

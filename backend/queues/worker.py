@@ -120,6 +120,8 @@ class _DrapeWorker(BaseWorker):
         _no_longer_taken(job)
         if self._stop_requested:
             _put_back(job)
+        elif job.retries_left == 0:
+            _report_given_up(job)
 
 
 class GarmentWorker(_DrapeWorker, Worker):
@@ -202,11 +204,15 @@ def retry_only_lost_jobs(job: Job, kind: type[BaseException], error: BaseExcepti
     elif not issubclass(kind, AbandonedJobError):
         job.retries_left = 0
     elif job.retries_left == 0:
-        Problems(job.connection).report(
-            f"The job {job.id} is given up: each worker that ran it died, most likely for lack of memory.",
-            project_id=next((arg for arg in job.args if isinstance(arg, int)), None),
-        )
+        _report_given_up(job)
     return True
+
+
+def _report_given_up(job: Job) -> None:
+    Problems(job.connection).report(
+        f"The job {job.id} is given up: each worker that ran it died, most likely for lack of memory.",
+        project_id=next((arg for arg in job.args if isinstance(arg, int)), None),
+    )
 
 
 def _later(wait_s: float, function: Callable[..., object], *args: object) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from redis import Redis
+from rq import Queue
+from rq.job import JobStatus
 
 from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import prelabel
-from backend.prelabel.task_claims import Holder, TaskClaims
+from backend.prelabel.task_claims import Claimed, Holder, TaskClaims
 from backend.prelabel.task_marks import TaskMarks
 from tests.backend.prelabel.conftest import Project
 
@@ -50,3 +53,17 @@ def test_a_run_that_was_given_up_leaves_its_tasks_to_a_later_run(
     assert claims.take(project.number, version.name, taken, holder=Holder.of("another job")).taken == set()
     assert prelabel(project.number, version.name, project.tasks)["written"] == 3
     assert [len(ones) for ones in project.predictions(version.name).values()] == [1, 1, 1, 1]
+
+
+def test_claims_of_a_job_that_was_given_up_are_taken_over(redis_address: str) -> None:
+    """Its tasks would count as done, without a prediction, until its claims expire."""
+    with Redis.from_url(redis_address) as redis:
+        claims, job = TaskClaims(redis), Queue("jobs", connection=redis).enqueue(print)
+        assert claims.take(7, "v1", [1, 2], holder=Holder.of(job.id)).taken == {1, 2}
+        later = Holder.of("later")
+        for status in (JobStatus.QUEUED, JobStatus.STARTED):
+            job.set_status(status)
+            assert claims.take(7, "v1", [1, 2, 3], holder=later).taken == {3}
+        job.set_status(JobStatus.FAILED)
+        # Its worker may have been cut off, and still write.
+        assert claims.take(7, "v1", [1, 2, 4], holder=later) == Claimed(frozenset({1, 2, 4}), frozenset({1, 2}))

@@ -270,6 +270,8 @@ def test_a_job_whose_process_was_killed_is_tried_again(
     wait_for(lambda: job.get_status() == JobStatus.FAILED)
     assert worker.poll() is None
     assert tried.read_text() == "...."
+    (problem,) = Problems(connection).recent(5)
+    assert f"The job {job.id} is given up" in problem.text
     again = queue.enqueue(
         "tests.backend.queues.test_worker.work_for_long", 600, str(tmp_path / "seen"), retry=Retry(max=3)
     )
