@@ -137,11 +137,18 @@ class Backlog:
 
     @redis_errors()
     def progress(self, *, since: datetime) -> Progress:
-        """How far the work is; reasons are those of jobs that were queued and failed after `since`."""
+        """How far the work is; reasons are those of jobs that were queued and failed after `since`.
+
+        Queues a job where tasks wait and none does: after one that failed before it queued the next, none would come.
+        """
+        open_jobs = self._open_jobs()
+        if not open_jobs:
+            self.queue_next()
+            open_jobs = self._open_jobs()
         failures = self._queue.failed_job_registry.get_job_ids(cleanup=False)
         failed = [job for job in self._of_this_work(failures) if job.enqueued_at and job.enqueued_at >= since]
         done, failed_tasks = (int(count or 0) for count in self._redis.hmget(self._counts_key, "done", "failed"))
-        left = int(self._redis.zcard(self._key)) + sum(map(tasks_left, self._open_jobs()))
+        left = int(self._redis.zcard(self._key)) + sum(map(tasks_left, open_jobs))
         return Progress(left, done, failed_tasks, tuple(filter(None, map(failure_reason, failed))))
 
     def _enqueue(self, task_ids: list[int], pipeline: Pipeline) -> Job:

@@ -141,6 +141,18 @@ def test_progress_and_why_jobs_failed(redis: Redis) -> None:
     assert backlog.progress(since=now() + timedelta(seconds=1)).reasons == ()
 
 
+def test_who_waits_for_the_end_sees_it_though_a_job_failed_before_it_queued_the_next(redis: Redis) -> None:
+    backlog = backlog_of(redis, 1)
+    backlog.add(range(15))
+    (job,) = queued(redis)
+    Queue(PRELABEL, connection=redis).remove(job)
+    job.set_status(JobStatus.FAILED)
+    assert backlog.progress(since=now()).left == 5
+    work(redis)
+    assert ran == [(1, list(range(10, 15)))]
+    assert backlog.progress(since=now()).left == 0
+
+
 def test_a_backlog_that_is_dropped_is_gone(redis: Redis) -> None:
     backlog = backlog_of(redis, 1)
     backlog.add(range(25))
