@@ -97,9 +97,7 @@ def _tasks() -> GaugeMetricFamily:
 
 
 def _workers() -> GaugeMetricFamily:
-    return GaugeMetricFamily(
-        "drape_workers", "Workers by queue that they work on; one may count for several", labels=["queue"]
-    )
+    return GaugeMetricFamily("drape_workers", "Workers by queue that they work on", labels=["queue"])
 
 
 def _timers() -> GaugeMetricFamily:
