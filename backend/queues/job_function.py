@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
 from rq import get_current_job
 from rq.results import Result
 
+from backend.errors import first_line
 from backend.telemetry.request_ids import job_context
+
+logger = logging.getLogger(__name__)
 
 _Arguments = ParamSpec("_Arguments")
 _Value = TypeVar("_Value")
@@ -30,6 +34,11 @@ def job_function(function: Callable[_Arguments, _Value]) -> Callable[_Arguments,
             last = job.latest_result()
             if last is not None and last.type == Result.Type.SUCCESSFUL:
                 return cast(_Value, last.return_value)
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except Exception as e:
+                # RQ logs the whole of it afterwards, without the request's id.
+                logger.error("The job failed: %s: %s", type(e).__name__, first_line(e))
+                raise
 
     return run

@@ -165,8 +165,11 @@ def test_the_id_goes_from_the_request_to_the_log_of_the_job(settings: Settings, 
             answer = running.client.post("/webhook", json=recorded(name), headers={"X-Request-ID": GIVEN})
         assert answer.status_code == 201 and answer.headers["X-Request-ID"] == GIVEN
         deadline = time.monotonic() + 120
-        # What the job says itself, or RQ of what it raised: here no Label Studio answers.
-        said = {CHECKS: ("backend.prelabel.jobs", "has no model yet"), TRAIN: ("rq.worker", "LabelStudio")}[queue]
+        # What the job says itself, or what is said of what it raised: here no Label Studio answers.
+        said = {
+            CHECKS: ("backend.prelabel.jobs", "has no model yet"),
+            TRAIN: ("backend.queues.job_function", "LabelStudio"),
+        }[queue]
         while not any(one["logger"] == said[0] and said[1] in json.dumps(one) for one in _of_request(log)):
             assert time.monotonic() < deadline and worker.poll() is None, log.read_text()
             time.sleep(0.2)
