@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from backend.detector.preparation import preparation_folder
+from backend.detector.preparation import PREPARED
 from backend.label_studio.client import LabelStudio
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
@@ -59,6 +58,6 @@ def project_of_figures(
 def promote_starter(registry: Registry, project_id: int, starter: Path, prepared: Path) -> Version:
     """Makes the starter model, with its preparation, the project's current version."""
     version = add_starter(registry, project_id, starter)
-    shutil.copytree(prepared, preparation_folder(version))
+    version.files.put_folder(PREPARED, prepared)
     registry.promote(project_id, version.name)
     return version
