@@ -58,8 +58,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Progress:
-    """Tasks that are `left`; tasks that are `done` and that `failed` in jobs that ended; why whole jobs failed."""
+    """Tasks that are `left`; tasks that are `done` and that `failed` in jobs that ended; why whole jobs failed.
 
+    `ended` says that no job is open: only then are all tasks counted, as a job counts its own at its end.
+    """
+
+    ended: bool
     left: int
     done: int
     failed: int
@@ -149,7 +153,8 @@ class Backlog:
         failed = [job for job in self._of_this_work(failures) if job.enqueued_at and job.enqueued_at >= since]
         done, failed_tasks = (int(count or 0) for count in self._redis.hmget(self._counts_key, "done", "failed"))
         left = int(self._redis.zcard(self._key)) + sum(map(tasks_left, open_jobs))
-        return Progress(left, done, failed_tasks, tuple(filter(None, map(failure_reason, failed))))
+        ended = not left and not open_jobs
+        return Progress(ended, left, done, failed_tasks, tuple(filter(None, map(failure_reason, failed))))
 
     def _enqueue(self, task_ids: list[int], pipeline: Pipeline) -> Job:
         return self._queue.enqueue(

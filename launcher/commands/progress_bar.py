@@ -14,13 +14,13 @@ POLL_S = 1.0
 
 
 def show_progress(poll: Callable[[], BacklogProgress], *, total: int, title: str, console: Console) -> BacklogProgress:
-    """Shows a bar until no task is left, and returns the last state. Ctrl-C ends the bar, not the jobs."""
+    """Shows a bar until the work has ended, and returns the last state. Ctrl-C ends the bar, not the jobs."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total)
         while True:
             progress = poll()
             bar.update(task, completed=total - min(progress.left, total))
-            if not progress.left:
+            if progress.ended:
                 return progress
             time.sleep(POLL_S)

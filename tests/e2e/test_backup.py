@@ -108,7 +108,7 @@ def test_a_restored_flywheel_goes_on_where_it_was(running: Flywheel, tmp_path: P
     running.wait(lambda: is_predicted(running, project_id), what="pre-annotation", timeout_s=240)
     queues = Queues(Settings(redis_url=running.facts["redis_url"]))
     asked = queues.prelabelling(project_id, version=champion.name, asked=True)
-    running.wait(lambda: not asked.progress(since=begun_at).left, what="the job", timeout_s=60)
+    running.wait(lambda: asked.progress(since=begun_at).ended, what="the job", timeout_s=60)
     assert asked.progress(since=begun_at).done == 1
     queues.redis.close()
     assert not running.status()["queues"]["failed"]

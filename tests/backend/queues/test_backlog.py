@@ -136,7 +136,7 @@ def test_progress_and_why_jobs_failed(redis: Redis) -> None:
     assert backlog.progress(since=begun_at).left == 16
     work(redis)
     progress = backlog.progress(since=begun_at)
-    assert (progress.left, progress.done, progress.failed) == (0, 10, 0)
+    assert (progress.ended, progress.left, progress.done, progress.failed) == (True, 0, 10, 0)
     assert progress.reasons == ("ValueError: This task cannot be done.",)
     assert backlog.progress(since=now() + timedelta(seconds=1)).reasons == ()
 
@@ -151,6 +151,20 @@ def test_who_waits_for_the_end_sees_it_though_a_job_failed_before_it_queued_the_
     work(redis)
     assert ran == [(1, list(range(10, 15)))]
     assert backlog.progress(since=now()).left == 0
+
+
+def test_work_has_not_ended_before_its_last_job_has_counted(redis: Redis) -> None:
+    """The bar's last line would say that nothing was done."""
+    backlog = backlog_of(redis, 1)
+    backlog.add([1, 2])
+    (job,) = queued(redis)
+    job.meta["done"] = 2
+    job.save_meta()
+    progress = backlog.progress(since=now())
+    assert (progress.ended, progress.left, progress.done) == (False, 0, 0)
+    work(redis)
+    progress = backlog.progress(since=now())
+    assert (progress.ended, progress.left, progress.done) == (True, 0, 2)
 
 
 def test_a_backlog_that_is_dropped_is_gone(redis: Redis) -> None:
