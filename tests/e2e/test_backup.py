@@ -10,10 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
+from rq import Queue
 from rq.suspension import suspend
 from rq.utils import now
+from rq.worker import WorkerStatus
 
-from backend.queues.queues import Queues
+from backend.queues.queues import QUEUES, Queues
+from backend.queues.redis_connection import workers_of
 from backend.registry.registry import Registry, check_weights
 from backend.settings import Settings
 from label_studio_config.demo.write import write_images
@@ -73,6 +76,14 @@ def test_a_restored_flywheel_goes_on_where_it_was(running: Flywheel, tmp_path: P
     # From here on jobs wait: an upload is to be predicted, and one image again, as somebody asks.
     redis = Redis.from_url(running.facts["redis_url"])
     suspend(redis)
+    # A worker that waits for a job notices it only after the next one.
+    for name in QUEUES:
+        Queue(name, connection=redis).enqueue("os.getpid")
+    running.wait(
+        lambda: {worker.get_state() for worker in workers_of(redis)} == {WorkerStatus.SUSPENDED},
+        what="the workers' pause",
+        timeout_s=60,
+    )
     write_images(tmp_path / "more", [900])
     upload(running.facts["label_studio_url"], running.bearer, project_id, next((tmp_path / "more").iterdir()))
     queues = Queues(Settings(redis_url=running.facts["redis_url"]))

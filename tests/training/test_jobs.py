@@ -32,7 +32,7 @@ def test_prelabel_writes_once_and_goes_on_past_what_fails(workplace: Workplace) 
     assert champion is not None
     assert prelabel(project_id, champion.name, everything) == {"written": 3, "accepted": 0, "skipped": 0, "failed": 2}
     said = {problem.task_id: problem.text for problem in workplace.problems.recent(10)}
-    assert "gone" in said[999_999]
+    assert "deleted" in said[999_999]
     assert "broken.jpg" in said[workplace.tasks[-1]]
     assert workplace.label_studio.project(project_id).model_version == champion.name
     assert prelabel(project_id, champion.name, everything)["written"] == 0
