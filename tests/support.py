@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,14 @@ def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     return float(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
 
 
-def add_starter(registry: Registry, project_id: int, weights: Path, *, parent: str | None = None) -> Version:
+def add_starter(
+    registry: Registry,
+    project_id: int,
+    weights: Path,
+    *,
+    parent: str | None = None,
+    beside: Mapping[str, str] | None = None,
+) -> Version:
     """Adds the starter's weights to the registry, as a version of the project that is not promoted."""
     return registry.add(
         project_id,
@@ -60,4 +69,13 @@ def add_starter(registry: Registry, project_id: int, weights: Path, *, parent: s
         annotations={},
         image_size_px=256,
         origin="starter",
+        beside=beside,
     )
+
+
+def wait_for(ready: Callable[[], bool], *, timeout_s: float = 120, what: str = "") -> None:
+    """Waits until something has come about; `what` says what, if it does not."""
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)

@@ -22,7 +22,7 @@ from label_studio_config.provision import Backend, connect_backend, ensure_local
 from tests.backend.conftest import PASSWORD, SECRET, USER, served
 from tests.conftest import ARTEFACTS, Studio
 from tests.e2e.annotator import Annotator, browser_page
-from tests.flows.test_app_sam3 import wait_for
+from tests.support import wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.browser, pytest.mark.timeout(900)]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from backend.settings import Settings
 from benchmarks.random_weights import random_sam3, small_sam3
 from label_studio_config.demo.figures import draw_figure
 from tests.backend.conftest import Served, served
-from tests.support import recorded
+from tests.support import recorded, wait_for
 
 pytestmark = pytest.mark.services
 
@@ -55,13 +54,6 @@ def backend(with_sam3: Settings) -> Iterator[Served]:
     with served(with_sam3) as running:
         wait_for(lambda: running.client.get("/health").json()["segmenter"] == "sam3")
         yield running
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "It did not come about in time."
-        time.sleep(0.05)
 
 
 def put_figure(folder: Path, seed: int) -> str:

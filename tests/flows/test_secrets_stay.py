@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from launcher.stack.stack import child_environment
 from launcher.stack.supervisor import Program, Supervisor, free_port
 from tests.conftest import ROOT, Studio
 from tests.projects import project_of_figures, promote_starter, write_broken_image
+from tests.support import wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 REDIS, BASIC, HOOK = "leaky-redis-5b1d", "leaky-basic-88e0", "leaky-hook-c4f7"
@@ -56,13 +56,6 @@ class RunningStack:
 
     def found_in(self, text: bytes) -> list[bytes]:
         return [one for one in self.secrets if one in text]
-
-
-def wait_for(ready: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not ready():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +98,13 @@ def stack(
         # Nothing is approved: it fails, and RQ keeps why.
         queues.enqueue_training(project_id, reason="to see it fail")
         failed = Queue("train", connection=queues.redis).failed_job_registry
-        wait_for(lambda: bool(failed.get_job_ids()), "the training does not fail")
-        wait_for(lambda: len(studio.waiting_task_ids(project_id, version=version.name)) <= 3, "nothing is predicted")
-        wait_for(lambda: len(Problems(queues.redis).recent(9)) >= 3, "no image fails")
+        wait_for(lambda: bool(failed.get_job_ids()), what="the training does not fail")
+        wait_for(
+            lambda: len(studio.waiting_task_ids(project_id, version=version.name)) <= 3,
+            timeout_s=PATIENCE_S,
+            what="nothing is predicted",
+        )
+        wait_for(lambda: len(Problems(queues.redis).recent(9)) >= 3, what="no image fails")
         yield found
     finally:
         supervisor.stop()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 import pytest
@@ -25,6 +25,7 @@ from backend.settings import Settings
 from launcher.stack.stack import child_environment
 from launcher.stack.supervisor import free_port
 from tests.conftest import ROOT
+from tests.support import wait_for
 from tests.training.conftest import SEEDS, Workplace
 from training.jobs import check_approvals, train
 
@@ -211,13 +212,13 @@ def test_a_training_is_cancelled(workplace: Workplace) -> None:
     worker = subprocess.Popen(command, cwd=ROOT, env=child_environment(settings))
     folder = settings.data_dir / "training" / str(project_id)
     try:
-        wait_for(lambda: (folder / "run" / "last.pt").is_file())
+        wait_for(lambda: (folder / "run" / "last.pt").is_file(), timeout_s=300)
         (job,) = [Queue(TRAIN, connection=queues.redis).fetch_job(f"train-{project_id}")]
         assert job is not None and job.get_meta()["epochs"] == 500
         ended = run_drape("train", "--project", str(project_id), "--cancel")
         assert f"The training of project {project_id} is cancelled." in ended
-        wait_for(lambda: not folder.exists())
-        wait_for(lambda: not queues.cancel_training(project_id))
+        wait_for(lambda: not folder.exists(), timeout_s=300)
+        wait_for(lambda: not queues.cancel_training(project_id), timeout_s=300)
     finally:
         worker.terminate()
         worker.wait(30)
@@ -235,10 +236,3 @@ def run_drape(*arguments: str) -> str:
         check=True,
     )
     return done.stdout
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,13 +43,6 @@ def start(redis_address: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def running(job: Job) -> bool:

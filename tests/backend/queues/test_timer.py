@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,19 +18,13 @@ from benchmarks.faults.proxy import Proxy
 from launcher.stack.redis_server import redis_url
 from launcher.stack.supervisor import free_port
 from tests.conftest import ROOT
+from tests.support import wait_for
 
 pytestmark = pytest.mark.services
 TIMER = (
     "import sys; from redis import Redis; from backend.queues.timer import timer;"
     "timer(Redis.from_url(sys.argv[1]), every_s=1).start()"
 )
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("away_in_the_end", [False, True])

@@ -25,7 +25,8 @@ from backend.errors import QueueError
 from backend.queues.job_records import open_ids
 from backend.queues.worker import GarmentWorker, ResidentWorker
 from backend.telemetry.problems import Problems
-from tests.backend.queues.conftest import LOST_AFTER_S, PATIENCE_S, ROOT, running, wait_for
+from tests.backend.queues.conftest import LOST_AFTER_S, PATIENCE_S, ROOT, running
+from tests.support import wait_for
 
 pytestmark = pytest.mark.services
 

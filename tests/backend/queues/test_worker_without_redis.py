@@ -18,7 +18,8 @@ from rq.job import JobStatus
 from benchmarks.faults.proxy import Proxy
 from launcher.stack.redis_server import redis_url
 from launcher.stack.supervisor import free_port
-from tests.backend.queues.conftest import PATIENCE_S, ROOT, WORK, is_alive, running, wait_for
+from tests.backend.queues.conftest import PATIENCE_S, ROOT, WORK, is_alive, running
+from tests.support import wait_for
 
 pytestmark = pytest.mark.services
 

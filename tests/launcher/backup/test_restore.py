@@ -20,7 +20,6 @@ from backend.registry.records import read_text
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.status.audits import Audits
-from label_studio_config.palette_xml import GARMENTS
 from launcher.backup.restore import restore as restore_backup
 from launcher.backup.sources import own_redis, sources_of
 from launcher.cli import app
@@ -28,6 +27,7 @@ from launcher.errors import LauncherError
 from launcher.stack.label_studio_server import EMAIL
 from launcher.stack.secret_files import Secrets
 from tests.conftest import ROOT, STUDIO_VENV
+from tests.support import add_starter
 
 pytestmark = pytest.mark.services
 
@@ -60,17 +60,7 @@ def fill(data: Path, starter: Path, *, word: str) -> None:
         database.execute("INSERT INTO task VALUES (?)", (word,))
     registry = Registry(data / "models")
     for parent in (None, "first"):
-        version = registry.add(
-            1,
-            weights=starter,
-            classes=GARMENTS,
-            parent=parent,
-            metrics={},
-            annotations={},
-            image_size_px=256,
-            origin="starter",
-            beside={"report.html": word},
-        )
+        version = add_starter(registry, 1, starter, parent=parent, beside={"report.html": word})
     registry.promote(1, version.name)
     (data / "made").mkdir()
     (data / "made" / "openvino.xml").write_text("of this machine")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from backend.errors import ModelError
 from backend.settings import Settings
 from tests.conftest import ROOT
+from tests.support import wait_for
 from tests.training.dataset.test_build import approved, build
 from tests.training.finetuning.trainers_on_cpu import Endless, OnCpu, OutOfMemory
 from training.dataset.build import Dataset
@@ -117,17 +117,12 @@ def test_a_training_that_is_ended_leaves_no_process_behind(dataset: Dataset, sta
         assert len({os.getsid(one.pid) for one in family}) == 3
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        wait_for(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+        wait_for(
+            lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family), timeout_s=180
+        )
     finally:
         process.kill()
         process.wait()
         for one in family:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 180
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
