@@ -1,5 +1,6 @@
 """The generated pages of `docs/`, the check of the built site, and the audit of known vulnerabilities.
 
+- `generated_page`: pages with a part that is written by hand and a part that is made from the code
 - `settings_page`: docs/reference/settings.md
 - `cli_page`: docs/reference/command-line.md
 - `http_page`: docs/reference/http.md

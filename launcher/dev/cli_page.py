@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer
 from typer.cli import get_docs_for_click
 
 from launcher.cli import app
+from launcher.dev.generated_page import DOCS, markdown_table, with_generated_part
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "command-line.md"
-HEAD = """\
-# Command line
-
-This page lists every `drape` command with its arguments and options. It is made by
-`python -m launcher.dev.cli_page` from `launcher/commands/`; do not edit by hand.
-
-`make up` installs the program as `.venv/bin/drape`; in the containers it is on the PATH. After an expected failure it
-prints one sentence and exits with status 1.
-
-| command | what it does |
-| --- | --- |
-"""
+PAGE = DOCS / "reference" / "command-line.md"
 
 
 def command_line_page() -> str:
     """The page as Markdown: a table of all commands, then a section for each."""
     commands = list(_commands(typer.main.get_command(app), "drape"))
-    rows = [f"| [`{name}`](#{name.replace(' ', '-')}) | {_first_paragraph(command)} |" for name, command in commands]
+    rows = [(f"[`{name}`](#{name.replace(' ', '-')})", _first_paragraph(command)) for name, command in commands]
     sections = [_section(name, command) for name, command in commands]
-    return HEAD + "\n".join(rows) + "\n\n" + "\n".join(sections)
+    return with_generated_part(PAGE, "\n".join([markdown_table(("command", "what it does"), rows), *sections]))
 
 
 def _commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:

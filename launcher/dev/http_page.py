@@ -9,35 +9,10 @@ from typing import Any
 
 from backend.app import create_app
 from backend.settings import Settings
-from backend.web.authentication import LIVE, WEBHOOK
+from backend.web.authentication import LIVE
+from launcher.dev.generated_page import DOCS, markdown_table, with_generated_part
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "http.md"
-HEAD = f"""\
-# HTTP routes
-
-This page lists every route of the backend. It is made by `python -m launcher.dev.http_page` from the service's OpenAPI
-document; do not edit by hand.
-
-`{LIVE}` needs no credentials. All other routes need HTTP Basic with `BASIC_AUTH_USER` and `BASIC_AUTH_PASS`;
-`POST {WEBHOOK}` accepts the header `X-Drape-Secret` with `WEBHOOK_SECRET` instead. If `BASIC_AUTH_USER` is not set, no
-route needs credentials. The service does not serve the OpenAPI document itself.
-
-| status | when |
-| --- | --- |
-| 401 | credentials are missing or wrong |
-| 403 | another site's page sent the request |
-| 404 | the requested version or file does not exist |
-| 413 | the body is larger than `REQUEST_MAX_BYTES` |
-| 422 | the body or a parameter is invalid; the answer names the field and the rule |
-| 503 | too many requests at once, with `Retry-After`; or a model, Redis or Label Studio is unavailable |
-
-Errors are JSON: `{{"detail": "a sentence"}}`. If `POST /predict` cannot answer an annotator's prompt, it answers 200
-with the reason in a text region, because Label Studio's page does not show errors. Each answer has the header
-`X-Request-ID`.
-
-| route | open | body or parameters | what it does |
-| --- | --- | --- | --- |
-"""
+PAGE = DOCS / "reference" / "http.md"
 
 
 def document() -> dict[str, Any]:
@@ -51,13 +26,17 @@ def http_page() -> str:
     """The page as Markdown: a row for each route and method, in the order of the application."""
     openapi = document()
     rows = [
-        f"| `{method.upper()} {path}` | {'yes' if path == LIVE else ''} | "
-        f"{', '.join(f'`{name}`' for name in _parameters(operation, openapi))} | "
-        f"{' '.join(operation.get('description', '').split())} |"
+        (
+            f"`{method.upper()} {path}`",
+            "yes" if path == LIVE else "",
+            ", ".join(f"`{name}`" for name in _parameters(operation, openapi)),
+            " ".join(operation.get("description", "").split()),
+        )
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     ]
-    return HEAD + "\n".join(rows) + "\n"
+    columns = ("route", "open", "body or parameters", "what it does")
+    return with_generated_part(PAGE, markdown_table(columns, rows))
 
 
 def _parameters(operation: Mapping[str, Any], openapi: Mapping[str, Any]) -> Iterator[str]:

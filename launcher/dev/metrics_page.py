@@ -5,36 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from backend.queues.queue_metrics import QueueMetrics
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
+from launcher.dev.generated_page import DOCS, markdown_table, with_generated_part
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "metrics.md"
-HEAD = """\
-# Metrics
-
-This page lists every metric. It is made by `python -m launcher.dev.metrics_page` from `backend/telemetry/metrics.py`
-and `backend/queues/queue_metrics.py`; do not edit by hand.
-
-`GET /metrics` returns them in Prometheus' format, and needs the same credentials as the other routes:
-
-```yaml
-scrape_configs:
-  - job_name: drape
-    static_configs: [{targets: ["backend:9090"]}]
-    basic_auth: {username: label-studio, password_file: /etc/prometheus/drape-password}
-```
-
-The metrics of queues, workers and problems are read from Redis at each scrape, and are missing while Redis is
-unavailable. All other metrics count what that backend did since it started. [alerts.yml](../alerts.yml) has example
-alerting rules for Prometheus.
-
-| metric | kind | labels | what it measures |
-| --- | --- | --- | --- |
-"""
+PAGE = DOCS / "reference" / "metrics.md"
 
 
 @dataclass(frozen=True)
@@ -61,14 +39,14 @@ def _rows_of(collector: Any) -> Iterator[MetricRow]:
         yield MetricRow(name, family.type, tuple(labels), family.documentation)
 
 
-def metrics_table() -> str:
+def metrics_page() -> str:
     """The page as Markdown: one row a metric."""
     rows = [
-        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels)} | {row.description}. |"
+        (f"`{row.name}`", row.kind, ", ".join(f"`{label}`" for label in row.labels), f"{row.description}.")
         for row in metric_rows()
     ]
-    return HEAD + "\n".join(rows) + "\n"
+    return with_generated_part(PAGE, markdown_table(("metric", "kind", "labels", "what it measures"), rows))
 
 
 if __name__ == "__main__":
-    PAGE.write_text(metrics_table())
+    PAGE.write_text(metrics_page())

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from backend.project_settings import PROJECT_SETTING_NAMES
 from backend.settings import Settings
+from launcher.dev.generated_page import DOCS, markdown_table, with_generated_part
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "settings.md"
-HEAD = """\
-# Settings
-
-This page lists every setting. It is made by `python -m launcher.dev.settings_page` from `backend/settings.py` and
-`backend/installation_settings.py`; do not edit by hand.
-
-Drape reads each setting from an environment variable, else from a `.env` file in the working directory, else from a
-file of its name in `/run/secrets`. Every setting has a default that works.
-
-A setting marked `yes` may have another value in one project. The YAML file that `PROJECT_SETTINGS` names holds these
-values. Drape reads that file again at each job and request:
-
-```yaml
-projects:
-  7: {retrain_after: 200, auto_accept: calibrated}
-  8: {model_score_threshold: 0.4, train_image_size_px: 1024}
-```
-
-With a mistake in the file the processes do not start; a later mistake stops only the project that it is in. The status
-page, `GET /status` and `drape doctor` show it. A project's `MODEL_SCORE_THRESHOLD` applies to pre-annotation; words
-that an annotator asks SAM 3 for use the installation's value.
-
-| setting | default | per project | what it does |
-| --- | --- | --- | --- |
-"""
+PAGE = DOCS / "reference" / "settings.md"
 
 
-def settings_table() -> str:
+def settings_page() -> str:
     """The page as Markdown: one row a setting, in the order of the class."""
     rows = [
-        f"| {_names(name, field)} | {_default(field)} | {'yes' if name in PROJECT_SETTING_NAMES else ''} "
-        f"| {field.description} |"
+        (_names(name, field), _default(field), "yes" if name in PROJECT_SETTING_NAMES else "", str(field.description))
         for name, field in Settings.model_fields.items()
     ]
-    return HEAD + "\n".join(rows) + "\n"
+    return with_generated_part(PAGE, markdown_table(("setting", "default", "per project", "what it does"), rows))
 
 
 def _names(name: str, field: FieldInfo) -> str:
@@ -59,4 +32,4 @@ def _default(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(settings_table())
+    PAGE.write_text(settings_page())

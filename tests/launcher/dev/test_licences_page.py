@@ -6,12 +6,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from launcher.dev.licences_page import HEAD, PAGE, ROOT, direct_requirements, installed_packages, licences_table
+from launcher.dev.generated_page import MARK
+from launcher.dev.licences_page import PAGE, REQUIREMENTS, direct_requirements, installed_packages, licences_page
 
 
 def asked() -> list[Requirement]:
     """Every line of requirements.txt, for whatever Python and machine."""
-    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    lines = (line.split("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines())
     return [Requirement(line) for line in lines if line]
 
 
@@ -19,7 +20,7 @@ def rows() -> dict[str, list[str]]:
     """The page's rows by normalised name: package, version, licence, whether we name it, home page."""
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in PAGE.read_text().removeprefix(HEAD).splitlines()
+        for line in PAGE.read_text().partition(MARK)[2].strip().splitlines()[2:]
     ]
     return {canonicalize_name(row[0]): row for row in cells}
 
@@ -44,7 +45,7 @@ def test_every_package_has_a_licence_and_a_home() -> None:
 @pytest.mark.slow
 def test_what_is_installed_is_told_the_same_way_each_time() -> None:
     found = installed_packages()
-    assert licences_table() == licences_table()
+    assert licences_page() == licences_page()
     assert [one.name for one in found] == sorted((one.name for one in found), key=str.lower)
     assert {canonicalize_name(one.name) for one in found if one.direct} == direct_requirements().keys()
     # What is brought along, as well; and nothing that only the tests need.

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from backend.queues.queues import QUEUES
-from launcher.dev.metrics_page import PAGE, metric_rows, metrics_table
+from launcher.dev.metrics_page import PAGE, metric_rows, metrics_page
 
 ALERTS = Path(__file__).parent.parent.parent.parent / "docs" / "alerts.yml"
 # What a histogram is asked for by.
@@ -25,7 +25,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def test_the_page_in_the_docs_is_that_of_the_classes() -> None:
-    assert PAGE.read_text() == metrics_table()
+    assert PAGE.read_text() == metrics_page()
 
 
 def test_every_metric_is_described_once() -> None:
