@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,7 +28,9 @@ IMPORT_TIMEOUT_S = 600
 # The address of an upload in Label Studio: `/data/upload/<project>/<8 hex digits>-<name>`.
 UPLOAD_URL = re.compile(r"/data/upload/\d+/[0-9a-f]{8}-(?P<name>[^/]+)$")
 # Label Studio truncates the path of an upload at 100 characters.
-MAX_NAME_LENGTH = 64
+MAX_NAME_LENGTH, DIGEST_LENGTH = 64, 12
+# The end of a long name that surely survives, behind the digest and its separator.
+FILE_PART_LENGTH = MAX_NAME_LENGTH - DIGEST_LENGTH - 4
 # A storage that only serves files: its filter matches no file name, so that synchronising it imports nothing.
 SERVING_TITLE = "Imported sets"
 MATCH_NOTHING = r"^$"
@@ -43,14 +46,22 @@ class Upload:
 
 
 def upload_name(relative: Path | PurePosixPath) -> str:
-    """The name that Label Studio gives an uploaded file, without its random prefix.
+    """The name to upload a file under: Label Studio keeps it, behind a random prefix, and no other path has it.
 
-    A name that is too long becomes a digest of the whole name, followed by its end.
+    Label Studio drops characters (brackets, many vowel signs) and makes spaces underscores, so that several names would
+    become one. Of a path that does not survive this unchanged, or is too long, the end is kept, behind a digest.
     """
-    joined = re.sub(r"[^-\w.]", "", "__".join(relative.parts).replace(" ", "_"))
-    if len(joined) <= MAX_NAME_LENGTH:
-        return joined
-    return f"{hashlib.sha256(joined.encode()).hexdigest()[:12]}_{joined[-MAX_NAME_LENGTH + 13 :]}"
+    joined = "__".join(relative.parts)
+    kept = re.sub(r"[^-\w.]", "", joined.replace(" ", "_"))
+    if kept == joined and kept.split("__") == list(relative.parts) and len(kept) <= MAX_NAME_LENGTH:
+        return kept
+    digest = hashlib.sha256(os.fsencode(relative)).hexdigest()[:DIGEST_LENGTH]
+    return f"{digest}__{kept[-MAX_NAME_LENGTH + DIGEST_LENGTH + 2 :]}"
+
+
+def file_part(name: str) -> str:
+    """What an upload's name keeps of the file's own name: the same for uploads of a file from different folders."""
+    return name.rpartition("__")[2][-FILE_PART_LENGTH:]
 
 
 def image_name(url: str) -> str:
@@ -122,8 +133,12 @@ def upload(
     # The SDK has no call that uploads files.
     with ExitStack() as open_files:
         files: list[tuple[str, tuple[str, IO[bytes] | bytes]]] = [
-            (name, (name, source if isinstance(source, bytes) else open_files.enter_context(source.open("rb"))))
-            for name, source in named
+            # Of several files in one field of the form, Label Studio takes the last alone.
+            (
+                f"file{number}",
+                (name, content if isinstance(content, bytes) else open_files.enter_context(content.open("rb"))),
+            )
+            for number, (name, content) in enumerate(named)
         ]
         answer = label_studio.send(
             "POST", f"/api/projects/{project_id}/import", params=query, files=files, timeout_s=UPLOAD_TIMEOUT_S
@@ -131,7 +146,10 @@ def upload(
     if not answer.is_success:
         error_type = LabelStudioUnavailableError if answer.status_code >= 500 else LabelStudioError
         raise error_type(f"Label Studio refused the images ({answer.status_code}): {answer.text[:200]}")
-    return [int(upload_id) for upload_id in answer.json().get("file_upload_ids") or []]
+    upload_ids = [int(upload_id) for upload_id in answer.json().get("file_upload_ids") or []]
+    if len(upload_ids) != len(named):
+        raise LabelStudioError(f"Label Studio took {len(upload_ids)} of {len(named)} images: {answer.text[:200]}")
+    return upload_ids
 
 
 def uploads(label_studio: LabelStudio, *, project_id: int, upload_ids: Sequence[int] | None = None) -> list[Upload]:

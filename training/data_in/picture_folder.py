@@ -38,6 +38,10 @@ class SetPicture:
         """False where the set names an image that it does not contain."""
         return bool(self.file or self.encoded or self.url)
 
+    def content(self) -> bytes:
+        """Returns the bytes of the file; empty where there is none."""
+        return self.file.read_bytes() if self.file is not None else self.encoded or b""
+
     def size_wh(self) -> tuple[int, int] | None:
         """Returns the upright width and height in pixels, from the file's header; None for an address.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from backend.domain import Prediction
 from backend.label_studio.client import LabelStudio
@@ -15,6 +16,7 @@ from backend.label_studio.payloads import image_in
 from backend.label_studio.uploads import (
     UPLOAD_URL,
     ensure_served,
+    file_part,
     image_name,
     import_tasks,
     local_address,
@@ -32,8 +34,8 @@ UPLOAD_BATCH = 10
 # An arbitrary constant that makes an import's ids differ from those of other programs.
 NAMESPACE = uuid.UUID("b1a3f5de-93c2-4b5e-8a55-6f0b0a8f8f0c")
 
-# A local file's path or an address; for an upload its name, and its size in bytes where that is known.
-Key = str | tuple[str, int | None]
+# An upload's name, or a part of it, and its size in bytes; Label Studio does not report the size in some clouds.
+UploadKey = tuple[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class ProjectTasks:
         """
         self._label_studio, self._settings = label_studio, settings
         self._project_id, self._image_key = project_id, image_key
-        self._by_image: dict[Key, int] = {}
+        self._by_image: dict[str, int] = {}
         self._annotated: set[int] = set()
         files_root = settings.local_files_root
         folder = None if root is None or files_root is None else served_path(root, files_root)
@@ -80,19 +82,29 @@ class ProjectTasks:
         if self._folder is not None and files_root is not None and not dry_run:
             # Before the tasks are read, because synchronising a storage may add tasks.
             ensure_served(label_studio, project_id=project_id, folder=files_root.absolute() / self._folder)
-        sizes = {uploaded.address: uploaded.bytes for uploaded in uploads(label_studio, project_id=project_id)}
         # An import that stopped between uploading files and making their tasks need not upload the files again.
-        self._uploaded = {_key(address, sizes): address for address in sizes}
+        self._by_name: dict[UploadKey, list[str]] = defaultdict(list)
+        self._by_file_part: dict[UploadKey, list[str]] = defaultdict(list)
+        for uploaded in uploads(label_studio, project_id=project_id):
+            name = image_name(uploaded.address)
+            self._by_name[name, uploaded.bytes].append(uploaded.address)
+            self._by_file_part[file_part(name), uploaded.bytes].append(uploaded.address)
         for task in label_studio.all_tasks(project_id):
             address = image_in(task["data"], image_key)
             if isinstance(address, str):
-                self._by_image[_key(address, sizes)] = int(task["id"])
+                self._by_image[_key(address)] = int(task["id"])
             if task["total_annotations"]:
                 self._annotated.add(int(task["id"]))
 
     def find(self, picture: SetPicture) -> int | None:
-        """Returns the task that shows a picture: its path identifies a local file, its name and size an upload."""
-        return next((self._by_image[key] for key in self._keys(picture) if key in self._by_image), None)
+        """Returns the task that shows a picture: its path identifies a local file; for uploads see `_upload_of`."""
+        if picture.url:
+            return self._by_image.get(_key(picture.url))
+        served = self._served(picture.file) if picture.file is not None else None
+        if served is not None and str(served) in self._by_image:
+            return self._by_image[str(served)]
+        uploaded = self._upload_of(picture)
+        return self._by_image.get(uploaded) if uploaded is not None else None
 
     def is_annotated(self, task_id: int) -> bool:
         """Whether a task has an annotation, whoever made it."""
@@ -141,9 +153,7 @@ class ProjectTasks:
             if served is not None:
                 addresses[name] = local_address(served)
             elif file is not None or arrival.picture.encoded is not None:
-                earlier_upload = next(
-                    (self._uploaded[key] for key in self._keys(arrival.picture) if key in self._uploaded), None
-                )
+                earlier_upload = self._upload_of(arrival.picture)
                 if earlier_upload is not None:
                     addresses[name] = earlier_upload
                 else:
@@ -166,20 +176,28 @@ class ProjectTasks:
         served = served_path(file, self._settings.local_files_root)
         return served if served is not None and served.is_relative_to(self._folder) else None
 
-    def _keys(self, picture: SetPicture) -> Iterator[Key]:
-        if picture.url:
-            uploaded = UPLOAD_URL.search(unquote(picture.url))
-            yield (uploaded["name"], None) if uploaded else image_name(picture.url)
-            return
-        served = self._served(picture.file) if picture.file is not None else None
-        if served is not None:
-            yield str(served)
+    def _upload_of(self, picture: SetPicture) -> str | None:
+        """Returns the address of the upload that holds a picture: the only one of its name and size.
+
+        Files that were uploaded by other programs, or from another folder, have other names: among those that may be
+        the same file, and have its size, the content decides.
+        """
         name = upload_name(PurePosixPath(picture.name))
-        yield name, picture.file.stat().st_size if picture.file is not None else len(picture.encoded or b"")
-        # Label Studio does not report the size of a file that it stores in some clouds.
-        yield name, None
+        bytes_ = picture.file.stat().st_size if picture.file is not None else len(picture.encoded or b"")
+        named = [address for size in (bytes_, None) for address in self._by_name.get((name, size), [])]
+        if len(named) == 1:
+            return named[0]
+        part = file_part(name)
+        alike = [address for size in (bytes_, None) for address in self._by_file_part.get((part, size), [])]
+        same = [address for address in named or alike if self._content(address) == picture.content()]
+        return next((address for address in same if address in self._by_image), same[0] if same else None)
+
+    def _content(self, address: str) -> bytes | None:
+        answer = self._label_studio.send("GET", quote(address), follow_redirects=True)
+        return answer.content if answer.is_success else None
 
 
-def _key(address: str, sizes: dict[str, int | None]) -> Key:
+def _key(address: str) -> str:
+    """An upload's address without the server's, a local file's path, else the whole address."""
     uploaded = UPLOAD_URL.search(unquote(address))
-    return (uploaded["name"], sizes.get(unquote(address))) if uploaded else image_name(address)
+    return uploaded[0] if uploaded else image_name(address)

@@ -20,6 +20,7 @@ from pycocotools import mask as pycocotools_mask
 
 from backend.domain import LabelledMask, Mask, Outlining
 from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.uploads import upload_name
 from backend.regions.encode import encode
 from backend.regions.polygons import outline_to_mask
 from label_studio_config.palette_xml import palette
@@ -343,7 +344,7 @@ def photographs(folder: Path) -> Set:
     """Images in folders."""
     save(folder / "a b.jpg", 0)
     save(folder / "below" / "c.png", 1)
-    return Set(folder, "photographs", {"a_b.jpg": [], "below__c.png": []}, {})
+    return Set(folder, "photographs", {upload_name(Path("a b.jpg")): [], "below__c.png": []}, {})
 
 
 SETS: tuple[Callable[[Path], Set], ...] = (

@@ -20,7 +20,7 @@ from backend.domain import Mask
 from backend.errors import DatasetError, LabelStudioError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
-from backend.label_studio.uploads import image_name, upload, uploads
+from backend.label_studio.uploads import image_name, upload, upload_name, uploads
 from backend.settings import Settings
 from label_studio_config.provision import ensure_local_files, ensure_project
 from launcher.cli import app
@@ -81,6 +81,11 @@ class Place:
 
     def tasks(self) -> list[dict[str, Any]]:
         return self.label_studio.tasks(self.project_id, self.label_studio.task_ids(self.project_id))
+
+    def contents(self) -> list[bytes]:
+        """The image of each task, as Label Studio serves it."""
+        addresses = [str(task["data"]["image"]) for task in self.tasks()]
+        return [self.label_studio.send("GET", address).content for address in addresses]
 
     def approved(self) -> dict[str, list[tuple[str, Mask]]]:
         """By image, the label and the mask of each garment that is approved, as a training sees them."""
@@ -302,10 +307,36 @@ def test_files_that_were_sent_come_no_second_time(place: Place, tmp_path: Path) 
     made = photographs(tmp_path / "set")
     source = tmp_path / "set" / "a b.jpg"
     project_id = place.project_id
-    upload(place.label_studio, project_id=project_id, named=[("a_b.jpg", source)], as_tasks=False)
+    name = upload_name(Path(source.name))
+    upload(place.label_studio, project_id=project_id, named=[(name, source)], as_tasks=False)
     assert place.bring(made.path).tally.new == 2
     assert len(uploads(place.label_studio, project_id=project_id)) == 2
     assert {image_name(task["data"]["image"]) for task in place.tasks()} == made.garments.keys()
+
+
+def test_uploads_whose_names_label_studio_makes_one_stay_apart(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    files = [folder / name for name in ("saree (1).bmp", "saree_1.bmp", "सूट.bmp", "सेट.bmp")]
+    for number, file in enumerate(files):
+        save(file, number)
+    # All are of one size, so that only the name or the content tells them apart.
+    assert len({file.stat().st_size for file in files}) == 1
+    assert place.bring(folder).tally.new == 4
+    assert sorted(place.contents()) == sorted(file.read_bytes() for file in files)
+    assert place.bring(folder).tally.skipped == 4
+    # A part of the same folder holds no other images, and another folder's of the same name and size are others.
+    save(tmp_path / "set" / "below" / "saree_2.bmp", 5)
+    save(tmp_path / "other" / "saree_2.bmp", 6)
+    assert place.bring(folder).tally.new == 1
+    assert place.bring(folder / "below").tally.skipped == 1
+    assert place.bring(tmp_path / "other").tally.new == 1
+
+
+def test_an_image_that_a_person_uploaded_is_the_same(place: Place, tmp_path: Path) -> None:
+    """Label Studio's page sends the file's own name, which Label Studio changes."""
+    file = save(tmp_path / "set" / "saree (1).jpg", 1)
+    upload(place.label_studio, project_id=place.project_id, named=[(file.name, file)], as_tasks=True)
+    assert place.bring(tmp_path).tally.skipped == 1
 
 
 def test_numbers_without_names_are_asked_for(place: Place, tmp_path: Path) -> None:
