@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from backend.detector.detector_pool import DetectorPool
 from backend.domain import Prediction
 from backend.errors import DrapeError, OverloadedError, QueueError
 from backend.images.fetch import ImageStore
-from backend.label_studio.label_config import LabelConfig, config_of, parse_label_config, parse_label_configs
+from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import PredictRequest, Task, WebhookEvent
 from backend.predict.batch import Batch
 from backend.predict.interactive import LOADING_TIMEOUT_S, Interactive
@@ -122,14 +121,11 @@ class Service:
             OverloadedError: a prompt waited too long for its turn.
             LabelStudioError: Label Studio, which serves the images, is unreachable (batch only).
         """
-        configs = parse_label_configs(request.label_config)
+        config = parse_label_config(request.label_config)
         if request.context and request.tasks:
-            # `result` is a list: `request.context` is None otherwise.
-            regions = [region for region in request.context["result"] if isinstance(region, dict)]
-            config = config_of(configs, regions)
             return [_as_result(self._answer_prompt(request, config))]
         left_s = self.connections.settings.predict_deadline_s if deadline_s is None else deadline_s
-        return self._predict_batch(request, configs, deadline_s=left_s)
+        return self._predict_batch(request, config, deadline_s=left_s)
 
     def explain_refusal(self, request: PredictRequest, reason: str) -> dict[str, Any]:
         """The entry that shows an annotator why a prompt was not answered.
@@ -137,7 +133,7 @@ class Service:
         Raises:
             LabelConfigError: the label config cannot be served.
         """
-        return _as_result(self.interactive.explain_refusal(reason, parse_label_configs(request.label_config)[0]))
+        return _as_result(self.interactive.explain_refusal(reason, parse_label_config(request.label_config)))
 
     def _answer_prompt(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         task, project_id = request.tasks[0], request.project_id
@@ -154,19 +150,19 @@ class Service:
                 self.prewarmer.task_opened(project_id, task, config)
 
     def _predict_batch(
-        self, request: PredictRequest, configs: Sequence[LabelConfig], *, deadline_s: float
+        self, request: PredictRequest, config: LabelConfig, *, deadline_s: float
     ) -> list[dict[str, Any] | list[Any]]:
         project_id = request.project_id
         if project_id is None:
             return [[] for _ in request.tasks]
         if len(request.tasks) == 1:
             # Label Studio asks for a single task when somebody opens it.
-            self.prewarmer.task_opened(project_id, request.tasks[0], configs[0])
+            self.prewarmer.task_opened(project_id, request.tasks[0], config)
         model = self.batch.active_model(project_id) if self.connections.registry.champion(project_id) else None
         if model is None:
-            return self._predict_without_model(project_id, request.tasks, configs[0])
+            return self._predict_without_model(project_id, request.tasks, config)
         answers: dict[int, dict[str, Any] | list[Any]] = {}
-        for outcome in self.batch.predict(request.tasks, configs, model, deadline_s=deadline_s):
+        for outcome in self.batch.predict(request.tasks, config, model, deadline_s=deadline_s):
             answers[outcome.task_id] = _as_result(outcome.prediction) if outcome.prediction else []
             if outcome.problem:
                 self.connections.problems.report(outcome.problem, project_id=project_id, task_id=outcome.task_id)

@@ -9,11 +9,11 @@ control tag. Drape adds two: `prompt` on a `<Label>`, the words that SAM 3 looks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 from lxml import etree
 
@@ -30,6 +30,8 @@ MAX_CONTROLS = 200
 # Limits images times control tags, as each control may belong to each image.
 MAX_TAGS = 2_000
 MESSAGE_NAME = "message"
+# The most characters of a config's own text that a message quotes.
+MAX_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class _Control:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What a label config allows for one of its images.
+    """What a label config allows: Drape serves one image of a task, the one in which something can be drawn.
 
     Attributes:
         has_message_tag: whether it has a `<TextArea>` for messages to the annotator, named `MESSAGE_NAME`.
@@ -178,19 +180,11 @@ class LabelConfig:
 
 
 def parse_label_config(xml: str) -> LabelConfig:
-    """Reads a label config for the first image in which anything can be drawn.
+    """Reads a label config for the image in which something can be drawn; other images are there to be looked at.
 
     Raises:
-        LabelConfigError: as `parse_label_configs`.
-    """
-    return parse_label_configs(xml)[0]
-
-
-def parse_label_configs(xml: str) -> tuple[LabelConfig, ...]:
-    """Reads a label config, for each image in which anything can be drawn.
-
-    Raises:
-        LabelConfigError: it is not XML, exceeds a limit, or lacks a usable image or label tag; the message says which.
+        LabelConfigError: it is not XML, exceeds a limit, lacks a usable image or label tag, or draws in several images;
+            the message says which.
     """
     if len(xml) > MAX_CHARACTERS:
         raise LabelConfigError(f"The label config is longer than {MAX_CHARACTERS:,} characters.")
@@ -206,16 +200,15 @@ def parse_label_configs(xml: str) -> tuple[LabelConfig, ...]:
             "The label config has no labels to draw: it needs <PolygonLabels>, <BrushLabels>, <BitmaskLabels> or "
             "<RectangleLabels>, or a <Labels> palette with a bare <Polygon>, <Brush>, <Bitmask> or <Rectangle>."
         )
-    if max(len(config.labels) for config in configs) > MAX_LABELS:
+    if len(configs) > 1:
+        names = ", ".join(f"'{config.image_tag}'" for config in configs)[:MAX_SHOWN_CHARACTERS]
+        raise LabelConfigError(
+            f"The label config draws in {len(configs)} images of a task ({names}), and Drape serves one. Let "
+            "the toName of all drawing tags name one image, or give each image a task of its own."
+        )
+    if len(configs[0].labels) > MAX_LABELS:
         raise LabelConfigError(f"The label config has more than {MAX_LABELS:,} labels.")
-    return configs
-
-
-def config_of(configs: Sequence[LabelConfig], result: Iterable[Mapping[str, Any]]) -> LabelConfig:
-    """The config of the image that regions or prompts belong to; the first image's if they name no image."""
-    # A list, since a request may hold any value there, even one that a set cannot hold.
-    named = [region.get("to_name") for region in result]
-    return next((config for config in configs if config.image_tag in named), configs[0])
+    return configs[0]
 
 
 def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> LabelConfig:

@@ -37,6 +37,8 @@ def parse_context(
         value = region.get("value")
         if not isinstance(value, dict):
             continue
+        if region.get("to_name") not in (None, config.image_tag):
+            raise PromptError(f"The label config draws nothing in this image: ask in the image '{config.image_tag}'.")
         region_id = str(region.get("id", number))
         label = _chosen_label(value)
         if example_tag in (label, region.get("from_name")):

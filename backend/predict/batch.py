@@ -10,9 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import attrgetter
+from dataclasses import dataclass
 
 from backend.detector.clusters import Clusters
 from backend.detector.detector_pool import DetectorPool
@@ -37,7 +35,7 @@ IMAGES_AHEAD = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result for one task: a prediction, the reason why there is none, or both where some of its images failed."""
+    """The result for one task: a prediction, or the reason why there is none."""
 
     task_id: int
     prediction: Prediction | None = None
@@ -50,7 +48,7 @@ class ActiveModel:
 
     Attributes:
         version: name of the model version.
-        detector: returns the detector for one image's label config; a trained detector is the same for every config.
+        detector: returns the detector for a label config; a trained detector is the same for every config.
         classes: the classes that the detector knows; None where it looks for the words of the label config.
         number: the version's number in the project; 0 where SAM 3's words answer.
         clusters: None where the version has none.
@@ -69,10 +67,9 @@ class ActiveModel:
 
 @dataclass(frozen=True)
 class _View:
-    """One image of a task: its label config, and the image or the reason why it cannot be loaded."""
+    """A task with its image, or with the reason why it cannot be loaded."""
 
     task: Task
-    config: LabelConfig
     image: Image | str
 
 
@@ -123,7 +120,7 @@ class Batch:
     def predict(
         self,
         tasks: Sequence[Task],
-        configs: Sequence[LabelConfig],
+        config: LabelConfig,
         model: ActiveModel,
         *,
         deadline_s: float | None = None,
@@ -133,24 +130,13 @@ class Batch:
         Ends early once `deadline_s` seconds have passed; the caller handles the tasks that have no outcome.
 
         Args:
-            configs: one label config for each image of a task.
             model: the model that predicts, from `active_model`; it stays in use even if another is promoted meanwhile.
 
         Raises:
             LabelStudioError: Label Studio does not answer; outcomes yielded before that are valid.
         """
         deadline = None if deadline_s is None else time.monotonic() + deadline_s
-        views = _before_deadline(deadline, self._views(tasks, configs, model.side_px), views_per_task=len(configs))
-        parts: list[Outcome] = []
-        # Consecutive images with one config share a run of the detector: all of them, where each task has one image.
-        for config, group in groupby(views, key=attrgetter("config")):
-            for part in self._outcomes(group, model, config):
-                parts.append(part)
-                if len(parts) == len(configs):
-                    yield _merge(parts)
-                    parts = []
-
-    def _outcomes(self, views: Iterable[_View], model: ActiveModel, config: LabelConfig) -> Iterator[Outcome]:
+        views = _before_deadline(deadline, self._views(tasks, config, model.side_px))
         threshold = model.settings.model_score_threshold
         waiting: deque[_View] = deque()
 
@@ -184,13 +170,13 @@ class Batch:
             cluster = model.clusters.number(scene.features, version=model.number)
         return Prediction(regions, image_score(label_scores), model.version, tuple(label_scores), cluster)
 
-    def _views(self, tasks: Sequence[Task], configs: Sequence[LabelConfig], side_px: int | None) -> Iterator[_View]:
-        """Yields each task's images, in order, and loads some ahead."""
+    def _views(self, tasks: Sequence[Task], config: LabelConfig, side_px: int | None) -> Iterator[_View]:
+        """Yields each task's image, in order, and loads some ahead."""
         with ThreadPoolExecutor(FETCH_THREADS, initializer=set_request_id, initargs=(request_id(),)) as pool:
             ahead: deque[Future[_View]] = deque()
             try:
                 for task in tasks:
-                    ahead.extend(pool.submit(self._view, task, config, side_px) for config in configs)
+                    ahead.append(pool.submit(self._view, task, config, side_px))
                     while len(ahead) > IMAGES_AHEAD:
                         yield ahead.popleft().result()
                 while ahead:
@@ -201,9 +187,9 @@ class Batch:
 
     def _view(self, task: Task, config: LabelConfig, side_px: int | None) -> _View:
         try:
-            return _View(task, config, load_image(self.images, task, config, side_px=side_px))
+            return _View(task, load_image(self.images, task, config, side_px=side_px))
         except ImageError as e:
-            return _View(task, config, str(e))
+            return _View(task, str(e))
 
 
 def image_score(label_scores: Sequence[LabelScore]) -> float:
@@ -222,10 +208,10 @@ def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
     return min(thresholds, default=default_threshold)
 
 
-def _before_deadline(deadline: float | None, views: Iterable[_View], *, views_per_task: int) -> Iterator[_View]:
-    """Yields the views of whole tasks until `deadline`; the first task is never cut off."""
+def _before_deadline(deadline: float | None, views: Iterable[_View]) -> Iterator[_View]:
+    """Yields views until `deadline`; the first is never cut off."""
     for number, view in enumerate(views):
-        if number and number % views_per_task == 0 and deadline is not None and time.monotonic() > deadline:
+        if number and deadline is not None and time.monotonic() > deadline:
             return
         yield view
 
@@ -234,21 +220,3 @@ def _problems(waiting: deque[_View]) -> Iterator[Outcome]:
     """Removes views without an image from the head of `waiting`, and yields their outcomes."""
     while waiting and isinstance(reason := waiting[0].image, str):
         yield Outcome(task_id=waiting.popleft().task.id, problem=reason)
-
-
-def _merge(parts: Sequence[Outcome]) -> Outcome:
-    """Joins the outcomes of a task's images into one."""
-    if len(parts) == 1:
-        return parts[0]
-    predictions = [part.prediction for part in parts if part.prediction]
-    problem = " ".join(part.problem for part in parts if part.problem) or None
-    if not predictions:
-        return Outcome(parts[0].task_id, problem=problem)
-    label_scores = tuple(garment for prediction in predictions for garment in prediction.label_scores)
-    joined = replace(
-        predictions[0],
-        regions=[region for prediction in predictions for region in prediction.regions],
-        label_scores=label_scores,
-        score=image_score(label_scores),
-    )
-    return Outcome(parts[0].task_id, joined, problem)

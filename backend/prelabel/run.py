@@ -20,7 +20,7 @@ from backend.domain import Prediction
 from backend.errors import DrapeError, LabelStudioError, LabelStudioUnavailableError
 from backend.images.sample import sample_images
 from backend.label_studio.client import Project
-from backend.label_studio.label_config import LabelConfig, parse_label_configs
+from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
 from backend.predict.batch import ActiveModel, Outcome
 from backend.prelabel.task_claims import Holder
@@ -95,8 +95,8 @@ class Prelabelling:
             later = pool.submit(models.connections.label_studio.project, self.project_id)
             tasks = models.connections.label_studio.unpredicted_tasks(self.project_id, self.task_ids, version=version)
             project = later.result()
-        configs = parse_label_configs(project.label_config)
-        self._report_unknown_labels(current, configs)
+        config = parse_label_config(project.label_config)
+        self._report_unknown_labels(current, config)
         not_waiting = set(self.task_ids) - {int(task["id"]) for task in tasks}
         if not_waiting:
             self.had.update(models.connections.label_studio.task_ids(self.project_id, among=sorted(not_waiting)))
@@ -109,7 +109,7 @@ class Prelabelling:
         # Closes the generator even after an error: it holds the detector, which a retry needs.
         with (
             ThreadPoolExecutor(1, initializer=set_request_id, initargs=(request_id(),)) as writer,
-            closing(self._outcomes(waiting, configs, current)) as outcomes,
+            closing(self._outcomes(waiting, config, current)) as outcomes,
         ):
             ready: list[Outcome] = []
             pending: Future[None] | None = None
@@ -119,29 +119,25 @@ class Prelabelling:
                 if len(ready) >= WRITE_TASKS and (pending is None or pending.done()):
                     if pending is not None:
                         pending.result()
-                    pending = writer.submit(self._write, ready, configs, annotated, version)
+                    pending = writer.submit(self._write, ready, config, annotated, version)
                     ready = []
             if pending is not None:
                 pending.result()
-            self._write(ready, configs, annotated, version)
+            self._write(ready, config, annotated, version)
         self._delete_second_predictions(version)
         models.marks.failed(self.project_id, self.asked or models.version(self.project_id), self.failed)
         self._finish(project, version)
         self._show_progress()
 
     def _outcomes(
-        self, tasks: Sequence[Task], configs: Sequence[LabelConfig], current: ActiveModel
+        self, tasks: Sequence[Task], config: LabelConfig, current: ActiveModel
     ) -> Generator[Outcome, None, None]:
         """Yields the outcomes that have a prediction; reports all problems."""
         with closing(self._in_groups(tasks)) as groups:
-            for outcome in (each for group in groups for each in self.models.batch.predict(group, configs, current)):
+            for outcome in (each for group in groups for each in self.models.batch.predict(group, config, current)):
                 if outcome.prediction is None:
                     self._fail(outcome.task_id, outcome.problem or "Nothing answered.")
                     continue
-                if outcome.problem:
-                    self.models.connections.problems.report(
-                        outcome.problem, project_id=self.project_id, task_id=outcome.task_id
-                    )
                 yield outcome
 
     def _in_groups(self, tasks: Sequence[Task]) -> Generator[Sequence[Task], None, None]:
@@ -168,7 +164,7 @@ class Prelabelling:
             job.meta.pop(IN_HAND, None)
             self._show_progress()
 
-    def _gated(self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int]) -> list[Outcome]:
+    def _gated(self, outcomes: list[Outcome], config: LabelConfig, annotated: set[int]) -> list[Outcome]:
         """Accepts predictions that pass the gate, and adds to others a note why not; the caller stores all predictions.
 
         Accepts before they are stored: if the job dies in between, its retry finds no prediction and comes here again.
@@ -187,7 +183,7 @@ class Prelabelling:
                 if decision == "accept":
                     self._accept(outcome.task_id, prediction)
                 elif decision == "review":
-                    note = message(gate.review_note(prediction.label_scores), configs[0])
+                    note = message(gate.review_note(prediction.label_scores), config)
                     outcome = replace(outcome, prediction=replace(prediction, regions=[*prediction.regions, *note]))
             gated.append(outcome)
         return gated
@@ -208,10 +204,8 @@ class Prelabelling:
                 task_id=task_id,
             )
 
-    def _write(
-        self, outcomes: list[Outcome], configs: Sequence[LabelConfig], annotated: set[int], version: str
-    ) -> None:
-        gated = self._gated(self._without_lost(outcomes), configs, annotated)
+    def _write(self, outcomes: list[Outcome], config: LabelConfig, annotated: set[int], version: str) -> None:
+        gated = self._gated(self._without_lost(outcomes), config, annotated)
         answered = self.models.marks.recently_answered(self.project_id, version, [outcome.task_id for outcome in gated])
         pairs = [
             (outcome.task_id, outcome.prediction)
@@ -310,12 +304,12 @@ class Prelabelling:
         )
         prepare(version, images, device=prepare_device(self.models.connections.settings))
 
-    def _report_unknown_labels(self, current: ActiveModel, configs: Sequence[LabelConfig]) -> None:
+    def _report_unknown_labels(self, current: ActiveModel, config: LabelConfig) -> None:
         """Reports, once a day per version, labels that the model does not know; logs its classes that are no labels."""
         if current.classes is None or not self.models.marks.first_time(f"{self.project_id}:{current.version}:labels"):
             return
-        unknown = sorted({label for config in configs for label in unknown_labels(config, current.classes)})
-        unused = sorted(set.intersection(*(set(unused_classes(config, current.classes)) for config in configs)))
+        unknown = sorted(unknown_labels(config, current.classes))
+        unused = sorted(unused_classes(config, current.classes))
         if unknown:
             self.models.connections.problems.report(
                 f"The model {current.version} does not know {', '.join(map(repr, unknown))}: draw them by hand until "

@@ -97,6 +97,24 @@ def test_a_config_that_cannot_be_served_says_what_is_missing(xml: str, said: str
         parse_label_config(xml)
 
 
+SEVERAL_IMAGES = (
+    '<View><Image name="front" value="$front"/><Image name="back" value="$back"/>'
+    '<PolygonLabels name="p" toName="{}"><Label value="saree"/></PolygonLabels>'
+    '<RectangleLabels name="r" toName="{}"><Label value="blouse"/></RectangleLabels></View>'
+)
+
+
+@pytest.mark.parametrize(("first", "second"), [("front", "back"), ("front,back", "front")])
+def test_a_config_that_draws_in_several_images_is_refused_by_their_names(first: str, second: str) -> None:
+    with pytest.raises(LabelConfigError, match=r"draws in 2 images of a task \('front', 'back'\), and Drape"):
+        parse_label_config(SEVERAL_IMAGES.format(first, second))
+
+
+def test_an_image_to_look_at_stands_beside_the_one_that_is_drawn_in() -> None:
+    config = parse_label_config(SEVERAL_IMAGES.format("back", "back"))
+    assert (config.image_tag, config.label_values) == ("back", ("saree", "blouse"))
+
+
 NAMED = """<View><Image name="i" value="$i"/><PolygonLabels name="p" toName="i">
   <Label value="saree" alias="sari"/><Label value="saree border" prompt="gold border"/><Label value="Blouse"/>
 </PolygonLabels></View>"""

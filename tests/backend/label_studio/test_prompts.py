@@ -67,6 +67,7 @@ REFUSED = [
     ([click(x=None)], "no valid position"),
     ([click(x=float("nan"))], "no valid position"),
     ([click(labels=["turban"])], "turban"),
+    ([click() | {"to_name": "reference"}], "draws nothing in this image: ask in the image 'image'"),
     ([{"id": "b", "type": "rectangle", "value": {"x": 5, "y": 5, "width": 0, "height": 9}}], "too small"),
 ]
 

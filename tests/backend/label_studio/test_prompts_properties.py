@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import PromptError
-from backend.label_studio.label_config import config_of, parse_label_config, parse_label_configs
+from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.prompts import parse_context
 from label_studio_config.palette_xml import GARMENTS, palette
-from tests.backend.junk import ANY_JSON, CONTEXTS, REGIONS
+from tests.backend.junk import ANY_JSON, CONTEXTS
 
 CONFIG = parse_label_config(palette(GARMENTS))
 
@@ -27,12 +27,6 @@ def test_a_context_is_a_prompt_or_is_not(context: dict[str, Any], width: int, he
         assert all(0 <= point.x <= width and 0 <= point.y <= height for point in prompt.points)
         for box in prompt.boxes + prompt.examples:
             assert 0 <= box.x_min < box.x_max <= width and 0 <= box.y_min < box.y_max <= height
-
-
-@given(st.lists(REGIONS, max_size=4))
-def test_regions_belong_to_an_image(regions: list[dict[str, Any]]) -> None:
-    configs = parse_label_configs(palette(GARMENTS))
-    assert config_of(configs, regions) in configs
 
 
 @pytest.mark.parametrize("x", [10**400, -(10**400), 1e300, True, "5", [5]])

@@ -14,7 +14,7 @@ from backend.detector.clusters import Clusters
 from backend.detector.detector_pool import DetectorPool
 from backend.domain import Detection, Image, LabelScore, Scene
 from backend.images.fetch import ImageStore
-from backend.label_studio.label_config import parse_label_configs
+from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
 from backend.predict.batch import ActiveModel, Batch, Outcome, image_score
 from backend.regions.decode import decode
@@ -22,14 +22,9 @@ from backend.registry.registry import Registry
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
 
-CONFIGS = parse_label_configs(
+CONFIG = parse_label_config(
     '<View><Image name="image" value="$image"/><PolygonLabels name="p" toName="image"><Label value="saree"/>'
     "</PolygonLabels></View>"
-)
-FRONT_AND_BACK = parse_label_configs(
-    '<View><Image name="front" value="$front"/><Image name="back" value="$back"/>'
-    '<PolygonLabels name="p" toName="front"><Label value="saree"/></PolygonLabels>'
-    '<RectangleLabels name="r" toName="back"><Label value="blouse"/></RectangleLabels></View>'
 )
 
 
@@ -77,7 +72,7 @@ def predict(
     batch: Batch, tasks: list[dict[str, str]], detector: Recording | None = None, *, deadline_s: float | None = None
 ) -> list[Outcome]:
     wanted = [Task(id=number, data=data) for number, data in enumerate(tasks)]
-    return list(batch.predict(wanted, CONFIGS, current(detector or Recording()), deadline_s=deadline_s))
+    return list(batch.predict(wanted, CONFIG, current(detector or Recording()), deadline_s=deadline_s))
 
 
 def test_outcomes_come_in_the_order_of_the_tasks_whatever_fails(batch: Batch, files: tuple[str, Path]) -> None:
@@ -118,7 +113,7 @@ def test_each_project_has_its_own_threshold(batch: Batch, files: tuple[str, Path
     found = {}
     for project in (7, 8):
         asked = current(Recording(), settings=settings.for_project(project))
-        (outcome,) = batch.predict([Task(id=1, data={"image": "/a.png"})], CONFIGS, asked)
+        (outcome,) = batch.predict([Task(id=1, data={"image": "/a.png"})], CONFIG, asked)
         found[project] = len(outcome.prediction.regions) if outcome.prediction else None
     assert found == {7: 0, 8: 1}
 
@@ -127,7 +122,7 @@ def test_regions_of_a_reduced_image_have_the_photographs_size(batch: Batch, file
     put(files, "large.png", size_wh=(900, 600))
     detector = Recording()
     task = Task(id=1, data={"image": "/large.png"})
-    (outcome,) = batch.predict([task], CONFIGS, current(detector, side_px=90))
+    (outcome,) = batch.predict([task], CONFIG, current(detector, side_px=90))
     assert detector.seen[0].size_wh == (90, 60)
     assert outcome.prediction is not None
     (mask,), _ = decode(outcome.prediction.regions)
@@ -140,24 +135,3 @@ def test_the_deadline_ends_it_after_the_first(batch: Batch, files: tuple[str, Pa
     tasks = [{"image": "/a.png"}] * 6
     assert [outcome.task_id for outcome in predict(batch, tasks, deadline_s=0.0)] == [0]
     assert len(predict(batch, tasks, deadline_s=60.0)) == 6
-
-
-@pytest.mark.parametrize("missing", ["front", "back"])
-def test_both_images_of_a_task_are_predicted_and_one_missing_loses_nothing(
-    batch: Batch, files: tuple[str, Path], missing: str
-) -> None:
-    assert [config.image_tag for config in FRONT_AND_BACK] == ["front", "back"]
-    put(files, "a.png", "b.png")
-    whole = {"front": "/a.png", "back": "/b.png"}
-    tasks = [Task(id=1, data=whole), Task(id=2, data=whole | {missing: "/none.png"}), Task(id=3, data=whole)]
-    first, second, third = batch.predict(tasks, FRONT_AND_BACK, current(Recording()))
-    for outcome in (first, third):
-        assert outcome.prediction is not None and outcome.problem is None
-        where = [(region["to_name"], region["from_name"]) for region in outcome.prediction.regions]
-        assert where == [("front", "p"), ("back", "r")]
-        assert outcome.prediction.label_scores == (LabelScore("saree", 0.45), LabelScore("blouse", 0.8))
-        assert outcome.prediction.score == 0.45
-    assert second.prediction is not None and "none.png" in (second.problem or "")
-    assert {region["to_name"] for region in second.prediction.regions} == {"front", "back"} - {missing}
-    (late,) = batch.predict(tasks, FRONT_AND_BACK, current(Recording()), deadline_s=0.0)
-    assert late.task_id == 1 and late.prediction is not None
