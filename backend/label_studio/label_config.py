@@ -4,13 +4,16 @@ Attributes of the label config that Label Studio's own YOLO backend defined mean
 `<Label>` (model classes that count as this label, separated by commas), `model_score_threshold` and `model_skip` on a
 control tag. Drape adds two: `prompt` on a `<Label>`, the words that SAM 3 looks for, and `exclusive="true"` on a
 `<Label>` or the tag around it, so that its new regions take no pixel of existing ones.
+
+Label Studio writes a label's `alias` in place of its value into regions and prompts, and reads either. Here a label is
+known by its value: `LabelConfig.label_of` reads the name in a region, `OutputTag.name_of` is the name to write.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Literal
@@ -22,6 +25,9 @@ from backend.errors import LabelConfigError
 Kind = Literal["polygon", "brush", "bitmask", "rectangle"]
 # In order of preference: polygons can be edited, rectangles hold no shape.
 KINDS: tuple[Kind, ...] = ("polygon", "brush", "bitmask", "rectangle")
+PALETTES = ("Labels", *(f"{kind.capitalize()}Labels" for kind in KINDS))
+# Tags whose labels are read for their names only: those of prompts, and of regions that Drape reads but does not draw.
+NAMING_TAGS = ("KeyPointLabels", "EllipseLabels")
 MAX_CHARACTERS = 1_000_000
 MAX_LABELS = 1_000
 # Counts a label once per tag that contains it.
@@ -39,6 +45,7 @@ class Label:
     """One label: `value` as the config spells it; `predicted_values` in lower case; `prompt` the words for it.
 
     Attributes:
+        alias: the name that regions of its tag have in place of the value; empty for none.
         exclusive: whether a new region of this label takes no pixel of existing regions.
     """
 
@@ -59,6 +66,8 @@ class OutputTag:
     """A control tag that regions are written to.
 
     Attributes:
+        labels: the values of its labels.
+        aliases: label value → its name in the tag's regions.
         labels_tag: name of the `<Labels>` palette that labels the regions of a bare tag; None for a `…Labels` tag.
     """
 
@@ -66,9 +75,14 @@ class OutputTag:
     to_name: str
     kind: Kind
     labels: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
     labels_tag: str | None = None
     score_threshold: float | None = None
     skip: bool = False
+
+    def name_of(self, label: str) -> str:
+        """The name of a label in the tag's regions: its alias, as Label Studio writes it, else its value."""
+        return self.aliases.get(label, label)
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ class _Control:
     Attributes:
         targets: names of the image tags that it belongs to.
         kind: the kind of region that it draws; None if it draws nothing.
-        labels: the labels that it contains; `values` are their values.
+        labels: the labels that it contains.
     """
 
     tag: str
@@ -86,7 +100,6 @@ class _Control:
     targets: frozenset[str]
     kind: Kind | None
     labels: tuple[Label, ...]
-    values: tuple[str, ...]
     smart_only: bool
     score_threshold: float | None
     skip: bool
@@ -102,6 +115,7 @@ class LabelConfig:
     """What a label config allows: Drape serves one image of a task, the one in which something can be drawn.
 
     Attributes:
+        names: name in a region or a prompt (value or alias) → label value, of all tags of the image.
         has_message_tag: whether it has a `<TextArea>` for messages to the annotator, named `MESSAGE_NAME`.
     """
 
@@ -109,6 +123,7 @@ class LabelConfig:
     image_key: str
     labels: tuple[Label, ...]
     outputs: tuple[OutputTag, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
     has_message_tag: bool = False
 
     @property
@@ -135,6 +150,10 @@ class LabelConfig:
                 best.setdefault(label, output)
         return best
 
+    def label_of(self, name: str) -> str:
+        """The label that a name in a region or a prompt stands for; the name itself if the config does not have it."""
+        return self.names.get(name, name)
+
     def label_for(self, class_name: str) -> str | None:
         """The label that a model's class counts as, regardless of case; None if there is no such label.
 
@@ -144,10 +163,15 @@ class LabelConfig:
         for label in self.labels:
             if folded in label.predicted_values:
                 return label.value
-        for label in self.labels:
-            if folded in (_folded(label.value), _folded(label.alias)):
-                return label.value
-        return None
+        return self._labels_by_folded_name.get(folded)
+
+    @cached_property
+    def _labels_by_folded_name(self) -> dict[str, str]:
+        by_name = {_folded(value): value for value in reversed(self.label_values)}
+        for name, value in self.names.items():
+            if value in self.label_values:
+                by_name.setdefault(_folded(name), value)
+        return by_name
 
     def label_named(self, phrase: str) -> str | None:
         """The label that the annotator's words name, regardless of case; None if they name none.
@@ -158,12 +182,21 @@ class LabelConfig:
         folded = _folded(phrase).split()
         best: tuple[int, int, str] | None = None
         for label in self.labels:
-            for name in (label.value, label.alias, label.prompt):
+            for name in (label.value, *self._aliases.get(label.value, ()), label.prompt):
                 words = _folded(name).split()
                 for end in range(len(words), len(folded) + 1) if words else ():
                     if folded[end - len(words) : end] == words and (best is None or (end, len(words)) > best[:2]):
                         best = (end, len(words), label.value)
         return best[2] if best else None
+
+    @cached_property
+    def _aliases(self) -> dict[str, list[str]]:
+        """The names of each label other than its value."""
+        aliases: dict[str, list[str]] = {}
+        for name, value in self.names.items():
+            if name != value:
+                aliases.setdefault(value, []).append(name)
+        return aliases
 
     def is_exclusive(self, label: str) -> bool:
         """Whether a new region of `label` takes no pixel of existing regions."""
@@ -220,13 +253,13 @@ def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> Label
     palettes = [
         palette for palette in {c.name: c for c in image_controls if c.tag == "Labels"}.values() if palette.labels
     ]
-    outputs = [_output(control, control.values, image_tag) for control in drawing if control.labels]
+    outputs = [_output(control, control.labels, image_tag) for control in drawing if control.labels]
     outputs += [
-        _output(control, palette.values, image_tag, labels_tag=palette.name) for control in bare for palette in palettes
+        _output(control, palette.labels, image_tag, labels_tag=palette.name) for control in bare for palette in palettes
     ]
     drawable = {value for output in outputs for value in output.labels}
     by_value: dict[str, Label] = {}
-    for label in (label for control in image_controls for label in control.labels):
+    for label in (label for control in image_controls if control.tag in PALETTES for label in control.labels):
         if label.value in drawable:
             by_value.setdefault(label.value, label)
 
@@ -235,8 +268,32 @@ def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> Label
         image_key=image_key,
         labels=tuple(by_value.values()),
         outputs=tuple(outputs),
+        names=_names([label for control in image_controls for label in control.labels]),
         has_message_tag=any(c.tag == "TextArea" and c.name == MESSAGE_NAME for c in image_controls),
     )
+
+
+def _names(labels: Sequence[Label]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for label in labels:
+        for name in filter(None, (label.value, label.alias)):
+            if names.setdefault(name, label.value) != label.value:
+                raise LabelConfigError(
+                    f"In the label config '{name}' names both '{names[name]}' and '{label.value}'. Give each label a "
+                    "value and an alias of its own: regions hold nothing else."
+                )
+    return names
+
+
+def choice_names(xml: str, control: str, choice: str) -> frozenset[str]:
+    """The names that a `<Choice>` of the `<Choices>` tag `control` may have in annotations: its value and its alias.
+
+    Raises:
+        LabelConfigError: it is not XML.
+    """
+    tags = [tag for tag in _parse_xml(xml).iter("Choices") if tag.get("name") == control]
+    choices = [each for tag in tags for each in tag.iter("Choice") if each.get("value") == choice]
+    return frozenset([choice, *(each.get("alias") or choice for each in choices)])
 
 
 def _parse_xml(xml: str) -> etree._Element:
@@ -254,15 +311,15 @@ def _parse_xml(xml: str) -> etree._Element:
 
 def _controls(root: etree._Element, *, images: int) -> list[_Control]:
     """The control tags, palettes and text areas in the document's order; refuses too many before it reads any."""
-    palettes = ("Labels", *(f"{kind.capitalize()}Labels" for kind in KINDS))
-    tags = list(root.iter(*palettes, *(kind.capitalize() for kind in KINDS), "TextArea"))
+    label_tags = (*PALETTES, *NAMING_TAGS)
+    tags = list(root.iter(*label_tags, *(kind.capitalize() for kind in KINDS), "TextArea"))
     if len(tags) > MAX_CONTROLS or images * len(tags) > MAX_TAGS:
         raise LabelConfigError(f"The label config has too many tags: {images:,} images and {len(tags):,} controls.")
     # A label counts in every tag that contains it.
     counted = islice((label for tag in tags for label in tag.iter("Label")), MAX_LABELS_OF_ALL_TAGS + 1)
     if sum(1 for _ in counted) > MAX_LABELS_OF_ALL_TAGS:
         raise LabelConfigError(f"The label config has more than {MAX_LABELS_OF_ALL_TAGS:,} labels in all its tags.")
-    return [_control(tag, _labels_of(tag) if tag.tag in palettes else ()) for tag in tags]
+    return [_control(tag, _labels_of(tag) if tag.tag in label_tags else ()) for tag in tags]
 
 
 def _control(tag: etree._Element, labels: tuple[Label, ...]) -> _Control:
@@ -273,21 +330,24 @@ def _control(tag: etree._Element, labels: tuple[Label, ...]) -> _Control:
         targets=frozenset(name.strip() for name in (tag.get("toName") or "").split(",")),
         kind=kind if kind in KINDS else None,
         labels=labels,
-        values=tuple(label.value for label in labels),
         smart_only=_flag(tag, "smartOnly"),
         score_threshold=_threshold(tag) if kind in KINDS else None,
         skip=_flag(tag, "model_skip"),
     )
 
 
-def _output(control: _Control, labels: tuple[str, ...], image_tag: str, *, labels_tag: str | None = None) -> OutputTag:
+def _output(
+    control: _Control, labels: tuple[Label, ...], image_tag: str, *, labels_tag: str | None = None
+) -> OutputTag:
     if control.kind is None:
         raise ValueError(f"Nothing can be drawn with <{control.tag}>.")
     return OutputTag(
         name=control.name,
         to_name=image_tag,
         kind=control.kind,
-        labels=labels,
+        labels=tuple(label.value for label in labels),
+        # Of a label that is listed twice, the first counts: Label Studio looks for it in this order.
+        aliases={label.value: label.alias or label.value for label in reversed(labels)},
         labels_tag=labels_tag,
         score_threshold=control.score_threshold,
         skip=control.skip,

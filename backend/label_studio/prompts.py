@@ -40,7 +40,7 @@ def parse_context(
         if region.get("to_name") not in (None, config.image_tag):
             raise PromptError(f"The label config draws nothing in this image: ask in the image '{config.image_tag}'.")
         region_id = str(region.get("id", number))
-        label = _chosen_label(value)
+        label = _chosen_label(value, config)
         if example_tag in (label, region.get("from_name")):
             examples.add(region_id)
         if label != example_tag:
@@ -77,11 +77,11 @@ def _kind(region: dict[str, Any]) -> str:
     return str(region.get("type", "")).removesuffix("labels")
 
 
-def _chosen_label(value: dict[str, Any]) -> str | None:
+def _chosen_label(value: dict[str, Any], config: LabelConfig) -> str | None:
     for key in LABEL_KEYS:
         labels = value.get(key)
         if isinstance(labels, list) and labels:
-            return str(labels[0])
+            return config.label_of(str(labels[0]))
     return None
 
 

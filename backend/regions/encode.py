@@ -110,6 +110,7 @@ def _regions(
 ) -> list[dict[str, Any]]:
     """Returns the regions of one garment's parts; those after the first are children of the first."""
     regions: list[dict[str, Any]] = []
+    names = [output.name_of(label)]
     for value in values:
         common: dict[str, Any] = {
             "id": new_region_id(),
@@ -126,10 +127,10 @@ def _regions(
             common["parentID"] = regions[0]["id"]
         is_bare = output.labels_tag is not None
         kind = output.kind if is_bare else f"{output.kind}labels"
-        shape = value if is_bare else {**value, kind: [label]}
+        shape = value if is_bare else {**value, kind: names}
         regions.append({**common, "type": kind, "from_name": output.name, "value": shape})
         if is_bare:
-            labels = {**value, "labels": [label]}
+            labels = {**value, "labels": names}
             regions.append({**common, "type": "labels", "from_name": output.labels_tag, "value": labels})
     return regions
 

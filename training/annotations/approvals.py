@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from backend.auto_accept.marks import accepted_by, was_auto_accepted
+from backend.label_studio.label_config import choice_names
 from backend.regions.content_hash import content_hash
 from backend.settings import Settings
 
@@ -48,15 +49,34 @@ class Approved:
     shown_hash: str | None = None
 
 
-def rule_of(settings: Settings) -> Rule:
-    """Returns the setting `approval` as a test of whether a person's annotation, if not skipped, is approved."""
+def accepting_choices(settings: Settings, label_config: Callable[[], str]) -> frozenset[str]:
+    """Returns the names in annotations of the choice that approves: its value and its alias; empty for other rules.
+
+    Args:
+        label_config: returns the project's label config; called for `APPROVAL=choice` only.
+
+    Raises:
+        LabelConfigError: the label config is not XML.
+    """
+    if settings.approval != "choice":
+        return frozenset()
+    name, choice = _choice(settings)
+    return choice_names(label_config(), name, choice)
+
+
+def rule_of(settings: Settings, choices: Collection[str]) -> Rule:
+    """Returns the setting `approval` as a test of whether a person's annotation, if not skipped, is approved.
+
+    Args:
+        choices: see `accepting_choices`.
+    """
     if settings.approval == "ground_truth":
         return lambda annotation: bool(annotation.get("ground_truth"))
     if settings.approval == "reviewed":
         return _is_accepted
     if settings.approval == "choice":
-        name, _, choice = settings.approval_choice.partition("=")
-        return lambda annotation: _chose(annotation, name.strip(), choice.strip())
+        name, _ = _choice(settings)
+        return lambda annotation: _chose(annotation, name, choices)
     return _is_submitted
 
 
@@ -142,10 +162,18 @@ def _is_accepted(annotation: Mapping[str, Any]) -> bool:
     return annotation.get("last_action") in ACCEPTING
 
 
-def _chose(annotation: Mapping[str, Any], name: str, choice: str) -> bool:
+def _choice(settings: Settings) -> tuple[str, str]:
+    """Returns the name of the tag, and the value of the choice in it, that approve."""
+    name, _, choice = settings.approval_choice.partition("=")
+    return name.strip(), choice.strip()
+
+
+def _chose(annotation: Mapping[str, Any], name: str, choices: Collection[str]) -> bool:
     return any(
-        region.get("from_name") == name and choice in ((region.get("value") or {}).get("choices") or [])
+        chosen in choices
         for region in annotation.get("result") or []
+        if region.get("from_name") == name
+        for chosen in (region.get("value") or {}).get("choices") or []
     )
 
 

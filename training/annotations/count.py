@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from backend.connections import Connections
 from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
 from backend.storage.atomic_files import write_atomically
-from training.annotations.approvals import Approved, approved_annotations, auto_accepted_times, rule_of
+from training.annotations.approvals import (
+    Approved,
+    accepting_choices,
+    approved_annotations,
+    auto_accepted_times,
+    rule_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +66,23 @@ class ApprovalCounter:
         self._label_studio = label_studio
         self._project_id = project_id
         self._path = settings.data_dir / "approvals" / f"{project_id}.json"
-        self._rule = (settings.approval, settings.approval_choice, str(settings.train_on_auto_accepted))
+
+    @cached_property
+    def _choices(self) -> tuple[str, ...]:
+        def label_config() -> str:
+            return self._label_studio.project(self._project_id).label_config
+
+        return tuple(sorted(accepting_choices(self._settings, label_config)))
+
+    @property
+    def _rule(self) -> tuple[str, ...]:
+        settings = self._settings
+        return (
+            settings.approval,
+            settings.approval_choice,
+            str(settings.train_on_auto_accepted),
+            *self._choices,
+        )
 
     def recount(self) -> Count:
         """Counts all approved annotations, from all annotated tasks in Label Studio.
@@ -100,7 +123,9 @@ class ApprovalCounter:
 
     def _approved_in(self, tasks: Sequence[Mapping[str, Any]]) -> list[Approved]:
         return approved_annotations(
-            tasks, rule=rule_of(self._settings), with_auto_accepted=self._settings.train_on_auto_accepted
+            tasks,
+            rule=rule_of(self._settings, self._choices),
+            with_auto_accepted=self._settings.train_on_auto_accepted,
         )
 
     def _store(

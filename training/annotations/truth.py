@@ -59,10 +59,10 @@ def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> 
 def label_facts(config: LabelConfig) -> list[Any]:
     """Returns what `truth_of` reads from a label config, for cache keys: if it changes, so may the garments."""
     labels = [
-        [label.value, label.alias, sorted(label.predicted_values), label.exclusive, config.output_for(label.value).kind]
+        [label.value, sorted(label.predicted_values), label.exclusive, config.output_for(label.value).kind]
         for label in config.labels
     ]
-    return [labels, config.image_tag]
+    return [labels, sorted(config.names.items()), config.image_tag]
 
 
 def _own_regions(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[dict[str, Any]]:
@@ -76,6 +76,7 @@ def _own_regions(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> li
 
 def _current_label(label: str, config: LabelConfig) -> str | None:
     """Returns the config's label with that name, alias or predicted value; None if there is none."""
+    label = config.label_of(label)
     return label if label in config.label_values else config.label_for(label)
 
 

@@ -15,8 +15,7 @@ from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
-from backend.settings import Settings
-from training.annotations.approvals import Approved, approved_annotations, rule_of
+from training.annotations.approvals import Approved, Rule, accepting_choices, approved_annotations, rule_of
 from training.data_out.coco import write_coco
 from training.data_out.cutouts import write_cutouts
 from training.data_out.garment_images import garment_images
@@ -67,9 +66,10 @@ def export_data(
     """
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder} is not empty. Give a new or empty folder.")
-    config = parse_label_config(connections.label_studio.project(project_id).label_config)
-    config = _restrict_labels(config, selection.labels)
-    approved = _select(connections.label_studio.annotated_tasks(project_id), connections.settings, selection)
+    label_config = connections.label_studio.project(project_id).label_config
+    config = _restrict_labels(parse_label_config(label_config), selection.labels)
+    rule = rule_of(connections.settings, accepting_choices(connections.settings, lambda: label_config))
+    approved = _select(connections.label_studio.annotated_tasks(project_id), rule, selection)
     if not approved:
         raise DatasetError(f"Project {project_id} has no annotation to export with these options.")
     images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
@@ -93,8 +93,9 @@ def export_data(
 
 
 def _restrict_labels(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
-    """Returns the config with only the wanted labels, in its own order."""
-    unknown = sorted(set(labels) - set(config.label_values))
+    """Returns the config with only the wanted labels, named by value or alias, in its own order."""
+    labels = {config.label_of(label) for label in labels}
+    unknown = sorted(labels - set(config.label_values))
     if unknown:
         raise DatasetError(f"The project has no label {', '.join(unknown)}. It has: {', '.join(config.label_values)}.")
     if not labels:
@@ -102,8 +103,8 @@ def _restrict_labels(config: LabelConfig, labels: Collection[str]) -> LabelConfi
     return replace(config, labels=tuple(label for label in config.labels if label.value in labels))
 
 
-def _select(tasks: Sequence[dict[str, object]], settings: Settings, selection: Selection) -> list[Approved]:
-    approved = approved_annotations(tasks, rule=rule_of(settings), with_auto_accepted=selection.by != "person")
+def _select(tasks: Sequence[dict[str, object]], rule: Rule, selection: Selection) -> list[Approved]:
+    approved = approved_annotations(tasks, rule=rule, with_auto_accepted=selection.by != "person")
     by_person = selection.by == "person"
     return [
         replace(annotation, result=_drop_low_scores(annotation, selection.min_score))

@@ -97,6 +97,35 @@ def test_a_config_that_cannot_be_served_says_what_is_missing(xml: str, said: str
         parse_label_config(xml)
 
 
+# Label Studio writes the alias of the tag that a region or a prompt comes from.
+ALIASES = """<View><Image name="i" value="$i"/>
+  <KeyPointLabels name="k" toName="i" smart="true"><Label value="saree" alias="point at it"/></KeyPointLabels>
+  <PolygonLabels name="p" toName="i"><Label value="saree" alias="sr"/><Label value="blouse"/></PolygonLabels>
+  <BrushLabels name="b" toName="i"><Label value="skirt" alias="sk"/><Label value="skirt" alias="2nd"/></BrushLabels>
+</View>"""
+
+
+def test_a_label_is_known_by_its_value_whatever_its_alias_in_a_tag_is() -> None:
+    config = parse_label_config(ALIASES)
+    assert config.label_values == ("saree", "blouse", "skirt")
+    assert [config.label_of(name) for name in ("point at it", "sr", "saree")] == ["saree"] * 3
+    assert config.label_of("turban") == "turban"
+    assert [config.output_for(label).name_of(label) for label in config.label_values] == ["sr", "blouse", "sk"]
+    assert [config.label_for(name) for name in ("SR", "Point at it", "blouse", "sari")] == [
+        "saree",
+        "saree",
+        "blouse",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("alias", ["blouse", "bl"])
+def test_a_name_of_two_labels_is_refused(alias: str) -> None:
+    xml = ALIASES.replace('alias="sr"', f'alias="{alias}"').replace('value="blouse"', 'value="blouse" alias="bl"')
+    with pytest.raises(LabelConfigError, match=f"'{alias}' names both 'saree' and 'blouse'"):
+        parse_label_config(xml)
+
+
 SEVERAL_IMAGES = (
     '<View><Image name="front" value="$front"/><Image name="back" value="$back"/>'
     '<PolygonLabels name="p" toName="{}"><Label value="saree"/></PolygonLabels>'

@@ -93,6 +93,25 @@ def test_a_lone_label_needs_no_choosing() -> None:
     assert prompt.label == "x"
 
 
+ALIASES = parse_label_config(
+    """<View><Image name="i" value="$i"/>
+    <KeyPointLabels name="k" toName="i"><Label value="saree" alias="sr"/><Label value="example" alias="ex"/>
+    </KeyPointLabels><PolygonLabels name="p" toName="i"><Label value="saree" alias="S"/><Label value="x"/>
+    </PolygonLabels></View>"""
+)
+
+
+@pytest.mark.parametrize("chosen", ["sr", "S", "saree"])
+def test_a_chosen_alias_is_its_label(chosen: str) -> None:
+    prompt = parse_context({"result": [click(labels=[chosen])]}, ALIASES, size_wh=SIZE_WH)
+    assert prompt.label == "saree"
+
+
+def test_an_example_is_known_by_the_alias_of_its_label() -> None:
+    region = {"id": "a", "type": "rectanglelabels", "value": {**BOX, "rectanglelabels": ["ex"]}}
+    assert parse_context({"result": [region]}, ALIASES, size_wh=(100, 100)).examples == (Box(10, 10, 30, 40),)
+
+
 BOX = {"x": 10, "y": 10, "width": 20, "height": 30}
 
 

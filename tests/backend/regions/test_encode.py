@@ -16,6 +16,7 @@ from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.support import config_xml, iou, recorded, shapes
 
+PALETTE = "<Labels name='l' toName='i'>{}</Labels><Polygon name='t' toName='i'/>"
 SHAPES = sorted(shapes().items())
 
 
@@ -25,6 +26,15 @@ def config_for(kind: str) -> LabelConfig:
         '<View><Image name="image" value="$image"/>'
         f'<{tag} name="t" toName="image"><Label value="saree"/></{tag}></View>'
     )
+
+
+@pytest.mark.parametrize("tags", ["<PolygonLabels name='t' toName='i'>{}</PolygonLabels>", PALETTE])
+def test_a_region_bears_the_alias_that_label_studio_would_write(tags: str) -> None:
+    label = '<Label value="saree" alias="sr"/>'
+    config = parse_label_config(f'<View><Image name="i" value="$i"/>{tags.format(label)}</View>')
+    regions = encode(LabelledMask(shapes()["disk"], "saree"), config, outlining=Outlining(), model_version="m")
+    (found,), problems = decode(regions)
+    assert (found.label, problems) == ("sr", [])
 
 
 def there_and_back(mask: Mask, config: LabelConfig) -> Mask:

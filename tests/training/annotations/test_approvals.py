@@ -9,7 +9,13 @@ from backend.auto_accept.marks import accepted_regions
 from backend.regions.content_hash import content_hash
 from backend.settings import Settings
 from tests.support import recorded
-from training.annotations.approvals import approved_annotations, auto_accepted_times, new_annotations, rule_of
+from training.annotations.approvals import (
+    accepting_choices,
+    approved_annotations,
+    auto_accepted_times,
+    new_annotations,
+    rule_of,
+)
 
 
 def task(number: int, *annotations: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +59,7 @@ RULES = [
     ("reviewed", {"last_action": "fixed_and_accepted"}, True),
     ("reviewed", {"last_action": "rejected"}, False),
     ("choice", {"result": [verdict("good", "approved")]}, True),
+    ("choice", {"result": [verdict("ok")]}, True),
     ("choice", {"result": [verdict("approved", name="other")]}, False),
     ("choice", {"result": [verdict("again")]}, False),
     ("choice", {"result": [{"id": "r", "from_name": "verdict"}]}, False),
@@ -61,7 +68,7 @@ RULES = [
 
 @pytest.mark.parametrize(("approval", "changes", "counts"), RULES)
 def test_what_counts_is_what_the_setting_says(approval: Any, changes: dict[str, Any], counts: bool) -> None:
-    rule = rule_of(Settings(approval=approval, approval_choice="verdict=approved"))
+    rule = rule_of(Settings(approval=approval, approval_choice="verdict=approved"), {"approved", "ok"})
     found = approved_annotations([task(1, {**annotation(11), **changes})], rule=rule)
     assert [one.annotation_id for one in found] == ([11] if counts else [])
 
@@ -73,7 +80,7 @@ def test_the_one_with_ground_truth_goes_before_the_latest() -> None:
 
 
 def test_of_those_that_are_not_approved_none_stands_in_for_one_that_is() -> None:
-    rule = rule_of(Settings(approval="ground_truth"))
+    rule = rule_of(Settings(approval="ground_truth"), ())
     starred = {**annotation(11, at="2026-11-20T09:00:00Z"), "ground_truth": True}
     assert [one.annotation_id for one in approved_annotations([task(1, starred, annotation(12))], rule=rule)] == [11]
     accepted = {**annotation(13), "result": accepted_regions(annotation(13)["result"], "v1")}
@@ -133,6 +140,16 @@ def test_what_the_service_alone_has_annotated() -> None:
     assert auto_accepted_times(tasks) == {"1": "2026-11-19T08:00:00Z", "3": "2026-11-19T08:00:00Z"}
     (one,) = approved_annotations(tasks[:1], with_auto_accepted=True)
     assert (one.by_person, one.from_prediction, one.lead_time_s) == (False, False, None)
+
+
+def test_the_choice_that_approves_is_known_by_its_alias_too() -> None:
+    config = (
+        '<View><Choices name="verdict" toName="i"><Choice value="approved" alias="ok"/></Choices>'
+        '<Choices name="other" toName="i"><Choice value="approved" alias="yes"/></Choices></View>'
+    )
+    choosing = Settings(approval="choice", approval_choice="verdict=approved")
+    assert accepting_choices(choosing, lambda: config) == {"approved", "ok"}
+    assert accepting_choices(Settings(), lambda: config) == set()
 
 
 def test_a_choice_must_be_named() -> None:

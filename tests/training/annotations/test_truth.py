@@ -16,7 +16,6 @@ XML = """<View>
   <PolygonLabels name="p" toName="image"><Label value="saree" alias="sari"/><Label value="blouse"/></PolygonLabels>
   <BrushLabels name="b" toName="image"><Label value="kurta" exclusive="true"/></BrushLabels>
   <RectangleLabels name="r" toName="image"><Label value="saree"/><Label value="belt"/></RectangleLabels>
-  <PolygonLabels name="q" toName="back"><Label value="saree"/></PolygonLabels>
 </View>"""
 CONFIG = parse_label_config(XML)
 WIDTH, HEIGHT = 40, 20
