@@ -1,4 +1,4 @@
-"""A version's score thresholds for accepting regions, label by label, and the evidence for them.
+"""A version's score thresholds for accepting images, and the evidence for them.
 `training.auto_accept.calibrate` computes them; this module stores them with the version."""
 
 from __future__ import annotations
@@ -15,44 +15,75 @@ FILE = "calibration.json"
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence for one label's threshold, from approved labels of held-out images.
+    """What the test says about one label.
 
     Attributes:
-        threshold: regions with at least this score are accepted; None where the evidence is too weak.
-        regions: number of held-out regions at or above the threshold; all regions of the label without a threshold.
+        threshold: an image is accepted only if its regions of this label have at least this score; None where images
+            with the label are left to people.
+        regions: number of the label's regions in the accepted test images; without a threshold, in all
+            held-out images.
         right: how many of these regions were right.
-        bound: lower limit of the share of right regions, in `[0, 1]`, at 95 % confidence.
     """
 
     label: str
     threshold: float | None
     regions: int
     right: int
-    bound: float
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A version's thresholds.
+    """A version's thresholds, and their test on approved held-out images that had no part in choosing them.
+
+    The promise is about the regions of accepted images, of all labels together.
 
     Attributes:
         precision: the promise: at least this share of the accepted regions is right.
         iou: a region is right if its IoU with the approved region is at least this.
         images: number of held-out images.
-        images_accepted, regions_accepted: share of the held-out images, and of their regions, that would be accepted.
+        test_images: number of held-out images that tested the thresholds; the others chose them.
+        needed_images: the fewest accepted test images, with nothing wrong in them, that prove `precision`.
+        accepted_images, accepted_regions: number of the test images that the thresholds accept, and of their regions.
+            Where the test failed: of those that the most promising thresholds would have accepted.
+        right_regions: how many of these regions are right.
+        bound: lower limit of the share of right regions among accepted ones, in `[0, 1]`, at 95 % confidence.
+        labels: no label has a threshold where the test failed.
     """
 
     precision: float
     iou: float
     images: int
+    test_images: int
+    needed_images: int
+    accepted_images: int
+    accepted_regions: int
+    right_regions: int
+    bound: float
     labels: tuple[Evidence, ...]
-    images_accepted: float
-    regions_accepted: float
 
     @property
     def thresholds(self) -> dict[str, float]:
         """Label → threshold, for the labels that have a threshold."""
         return {evidence.label: evidence.threshold for evidence in self.labels if evidence.threshold is not None}
+
+    @property
+    def images_accepted(self) -> float:
+        """The share of the test images that is accepted, in `[0, 1]`."""
+        return self.accepted_images / max(self.test_images, 1) if self.thresholds else 0.0
+
+    @property
+    def test_result(self) -> str:
+        """The result of the test in words, for people."""
+        accepted = f"{self.accepted_images} of {self.test_images} held-out images"
+        if self.accepted_images < self.needed_images:
+            return (
+                f"only {accepted} would be accepted in the test, and {100 * self.precision:.4g} % needs at least "
+                f"{self.needed_images}. Approve more images; the next training tests again."
+            )
+        return (
+            f"{accepted} would be accepted in the test, with {self.right_regions} of {self.accepted_regions} regions "
+            f"right: that proves {100 * self.bound:.1f} %, not {100 * self.precision:.4g} %."
+        )
 
 
 _JSON = TypeAdapter(Calibration)

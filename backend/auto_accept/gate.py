@@ -106,7 +106,7 @@ def closed_reason(version: Version, settings: Settings) -> str | None:
     if (calibration.precision, calibration.iou) != (settings.auto_accept_precision, settings.auto_accept_iou):
         return "AUTO_ACCEPT_PRECISION or AUTO_ACCEPT_IOU was changed: the next training calibrates its model."
     if not calibration.thresholds:
-        return f"{calibration.images} held-out images are not enough evidence for any label."
+        return f"Nothing is accepted: {calibration.test_result}"
     return None
 
 

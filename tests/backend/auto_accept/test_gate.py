@@ -77,7 +77,18 @@ def add(registry: Registry, weights: Path) -> Version:
     )
 
 
-CALIBRATION = Calibration(0.98, 0.8, 300, (Evidence("saree", 0.7, 400, 398, 0.981),), 0.4, 0.5)
+CALIBRATION = Calibration(
+    precision=0.98,
+    iou=0.8,
+    images=600,
+    test_images=400,
+    needed_images=149,
+    accepted_images=320,
+    accepted_regions=330,
+    right_regions=329,
+    bound=0.986,
+    labels=(Evidence("saree", 0.7, 330, 329),),
+)
 
 
 def test_settings_and_calibration_make_the_gate(version: Version) -> None:
@@ -87,7 +98,7 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert not gate_of(version, calibrated).is_open
     assert "not calibrated" in (closed_reason(version, calibrated) or "")
     write_calibration(version, replace(CALIBRATION, labels=()))
-    assert "not enough evidence" in (closed_reason(version, calibrated) or "")
+    assert "Nothing is accepted: 320 of 400" in (closed_reason(version, calibrated) or "")
     write_calibration(version, CALIBRATION)
     assert closed_reason(version, calibrated) is None
     assert read_calibration(version) == CALIBRATION
