@@ -4,13 +4,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from backend.registry.records import read_record, write_facts
 from backend.registry.registry import Version
+from backend.settings import Settings
 
 FILE = "calibration.json"
+# Settings that decide what is promised, what is found, and what is stored of it.
+CONDITIONS = (
+    "auto_accept_precision",
+    "auto_accept_iou",
+    "model_score_threshold",
+    "max_regions",
+    "polygon_tolerance_px",
+    "polygon_parts",
+    "speck_percent",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,7 @@ class Calibration:
         right_regions: how many of these regions are right.
         bound: lower limit of the share of right regions among accepted ones, in `[0, 1]`, at 95 % confidence.
         labels: no label has a threshold where the test failed.
+        conditions: the settings for which this holds, from `conditions`.
     """
 
     precision: float
@@ -60,6 +73,7 @@ class Calibration:
     right_regions: int
     bound: float
     labels: tuple[Evidence, ...]
+    conditions: dict[str, Any]
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -84,6 +98,11 @@ class Calibration:
             f"{accepted} would be accepted in the test, with {self.right_regions} of {self.accepted_regions} regions "
             f"right: that proves {100 * self.bound:.1f} %, not {100 * self.precision:.4g} %."
         )
+
+
+def conditions(settings: Settings) -> dict[str, Any]:
+    """The settings that a calibration depends on, by name."""
+    return {name: getattr(settings, name) for name in CONDITIONS}
 
 
 _JSON = TypeAdapter(Calibration)

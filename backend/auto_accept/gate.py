@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.auto_accept.calibration import read_calibration
+from backend.auto_accept.calibration import conditions, read_calibration
 from backend.domain import LabelScore
 from backend.errors import StorageError
 from backend.registry.records import read_text, write_text
@@ -103,8 +103,12 @@ def closed_reason(version: Version, settings: Settings) -> str | None:
     calibration = read_calibration(version)
     if calibration is None:
         return "This version is not calibrated. The next training calibrates its model."
-    if (calibration.precision, calibration.iou) != (settings.auto_accept_precision, settings.auto_accept_iou):
-        return "AUTO_ACCEPT_PRECISION or AUTO_ACCEPT_IOU was changed: the next training calibrates its model."
+    now = conditions(settings).items()
+    changed = [name.upper() for name, value in now if calibration.conditions.get(name) != value]
+    if changed:
+        return (
+            f"Changed since this version was calibrated: {', '.join(changed)}. The next training calibrates its model."
+        )
     if not calibration.thresholds:
         return f"Nothing is accepted: {calibration.test_result}"
     return None

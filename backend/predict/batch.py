@@ -22,8 +22,7 @@ from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
-from backend.regions.encode import encode
-from backend.regions.selection import select_garments
+from backend.predict.garments import lowest_threshold, stored_garments
 from backend.segmenters.base import Segmenter, WordReader
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_id, set_request_id
@@ -137,7 +136,6 @@ class Batch:
         """
         deadline = None if deadline_s is None else time.monotonic() + deadline_s
         views = _before_deadline(deadline, self._views(tasks, config, model.side_px))
-        threshold = model.settings.model_score_threshold
         waiting: deque[_View] = deque()
 
         def images() -> Iterator[Image]:
@@ -146,7 +144,7 @@ class Batch:
                 if isinstance(view.image, Image):
                     yield view.image
 
-        min_score = lowest_threshold(config, default_threshold=threshold)
+        min_score = lowest_threshold(config, model.settings)
         for scene in model.detector(config).detect(images(), min_score=min_score):
             yield from _problems(waiting)
             view = waiting.popleft()
@@ -157,18 +155,13 @@ class Batch:
     def _prediction(
         self, scene: Scene, model: ActiveModel, config: LabelConfig, original_wh: tuple[int, int] | None
     ) -> Prediction:
-        threshold, max_regions = model.settings.model_score_threshold, model.settings.max_regions
-        outlining = model.settings.outlining
-        label_scores, regions = [], []
-        for garment in select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions):
-            encoded = encode(garment, config, outlining=outlining, model_version=model.version, original_wh=original_wh)
-            if encoded:
-                regions += encoded
-                label_scores.append(LabelScore(garment.label, garment.score or 0.0))
+        garments = stored_garments(scene, config, model.settings, model_version=model.version, original_wh=original_wh)
+        label_scores = tuple(garment.label_score for garment in garments)
+        regions: list[dict[str, object]] = [region for garment in garments for region in garment.regions]
         cluster = None
         if model.clusters is not None and scene.features is not None:
             cluster = model.clusters.number(scene.features, version=model.number)
-        return Prediction(regions, image_score(label_scores), model.version, tuple(label_scores), cluster)
+        return Prediction(regions, image_score(label_scores), model.version, label_scores, cluster)
 
     def _views(self, tasks: Sequence[Task], config: LabelConfig, side_px: int | None) -> Iterator[_View]:
         """Yields each task's image, in order, and loads some ahead."""
@@ -198,14 +191,6 @@ def image_score(label_scores: Sequence[LabelScore]) -> float:
     Label Studio's uncertainty sampling serves the lowest score first: the image most likely to need a person.
     """
     return min((garment.score for garment in label_scores), default=0.0)
-
-
-def lowest_threshold(config: LabelConfig, *, default_threshold: float) -> float:
-    """The lowest threshold of all labels of the config: the least score that the detector has to report."""
-    thresholds = [
-        config.threshold_for(label, default_threshold) for label in config.label_values if not config.skips(label)
-    ]
-    return min(thresholds, default=default_threshold)
 
 
 def _before_deadline(deadline: float | None, views: Iterable[_View]) -> Iterator[_View]:

@@ -15,12 +15,13 @@ from functools import cached_property
 
 import numpy as np
 
-from backend.auto_accept.calibration import Calibration, Evidence
+from backend.auto_accept.calibration import Calibration, Evidence, conditions
 from backend.auto_accept.gate import Gate
-from backend.detector.yolo11 import Detector
-from backend.domain import LabelScore
+from backend.detector.yolo11 import ImageDetector
+from backend.domain import LabelledMask, LabelScore
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.selection import select_garments
+from backend.predict.garments import StoredGarment, lowest_threshold, stored_garments
+from backend.regions.decode import decode
 from backend.settings import Settings
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound_over_images
@@ -49,14 +50,16 @@ class _Image:
 
 
 def calibrate(
-    detections: Sequence[MatchedDetection], labels: Sequence[str], *, images: int, precision: float, iou: float
+    detections: Sequence[MatchedDetection], labels: Sequence[str], *, images: int, settings: Settings
 ) -> Calibration:
     """Chooses thresholds and tests them.
 
     Args:
         detections: every region found on `images` held-out images, each image's index being in `range(images)`.
         labels: the labels of the label config.
+        settings: say what is promised.
     """
+    precision = settings.auto_accept_precision
     choosing, testing = _split(detections)
     ranked = sorted(
         _gates(choosing, labels, precision),
@@ -74,7 +77,8 @@ def calibrate(
         passed = True
     return Calibration(
         precision=precision,
-        iou=iou,
+        iou=settings.auto_accept_iou,
+        conditions=conditions(settings),
         images=images,
         test_images=images - len(range(0, images, CHOOSING)),
         needed_images=math.ceil(math.log(1 - CONFIDENCE) / math.log(precision)),
@@ -149,22 +153,24 @@ def _evidence(
 
 
 def calibration_on(
-    held_out: Sequence[HeldOut], detector: Detector, config: LabelConfig, settings: Settings
+    held_out: Sequence[HeldOut], detector: ImageDetector, config: LabelConfig, settings: Settings
 ) -> Calibration:
-    """Calibrates a detector's thresholds on held-out images; see `calibrate`."""
+    """Calibrates a detector's thresholds on held-out images; see `calibrate`.
+
+    The evidence is about the regions as they are stored: polygons may be less than their masks.
+    """
     detections: list[MatchedDetection] = []
     scenes = detector.detect(
-        (held_out_image.image for held_out_image in held_out), min_score=settings.model_score_threshold
+        (held_out_image.image for held_out_image in held_out), min_score=lowest_threshold(config, settings)
     )
     for number, (held_out_image, scene) in enumerate(zip(held_out, scenes, strict=True)):
-        regions = select_garments(
-            scene.detections, config, default_threshold=settings.model_score_threshold, max_regions=settings.max_regions
-        )
-        detections += match(number, regions, held_out_image.truth, iou=settings.auto_accept_iou)
-    return calibrate(
-        detections,
-        config.label_values,
-        images=len(held_out),
-        precision=settings.auto_accept_precision,
-        iou=settings.auto_accept_iou,
-    )
+        size_hw = held_out_image.image.pixels.shape[:2]
+        garments = [_shown(garment, size_hw) for garment in stored_garments(scene, config, settings, model_version="")]
+        detections += match(number, garments, held_out_image.truth, iou=settings.auto_accept_iou)
+    return calibrate(detections, config.label_values, images=len(held_out), settings=settings)
+
+
+def _shown(garment: StoredGarment, size_hw: tuple[int, ...]) -> LabelledMask:
+    """Returns the garment as all its regions show it, `bool (H, W)`."""
+    masks = [np.zeros(size_hw, bool), *(region.mask for region in decode(garment.regions)[0])]
+    return LabelledMask(np.logical_or.reduce(masks), garment.label_score.label, garment.label_score.score)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.auto_accept.calibration import FILE, Calibration, Evidence, read_calibration, write_calibration
+from backend.auto_accept.calibration import FILE, Calibration, Evidence, conditions, read_calibration, write_calibration
 from backend.auto_accept.gate import OFF_FILE, Gate, closed_reason, gate_of, switch_off, switch_off_reason
 from backend.auto_accept.marks import accepted_by, accepted_regions, annotation_id
 from backend.domain import LabelScore
@@ -88,6 +88,7 @@ CALIBRATION = Calibration(
     right_regions=329,
     bound=0.986,
     labels=(Evidence("saree", 0.7, 330, 329),),
+    conditions=conditions(Settings()),
 )
 
 
@@ -104,9 +105,20 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert read_calibration(version) == CALIBRATION
     gate = gate_of(version, calibrated)
     assert (gate.threshold("saree"), gate.threshold("blouse"), gate.audit_share) == (0.7, None, 0.05)
-    # It was found under another promise, or of other masks.
-    for changed in ({"auto_accept_precision": 0.99}, {"auto_accept_iou": 0.9}, {"refine_with_sam": True}):
-        assert not gate_of(version, calibrated.model_copy(update=changed)).is_open
+    # It was found under another promise, of other masks, of other finds, or of other polygons.
+    for name, value in [
+        ("auto_accept_precision", 0.99),
+        ("auto_accept_iou", 0.9),
+        ("refine_with_sam", True),
+        ("model_score_threshold", 0.5),
+        ("max_regions", 3),
+        ("polygon_parts", "largest"),
+        ("polygon_tolerance_px", 9.0),
+        ("speck_percent", 1.0),
+    ]:
+        other = calibrated.model_copy(update={name: value})
+        assert not gate_of(version, other).is_open
+        assert name.upper() in (closed_reason(version, other) or "")
     write_text(version, FILE, '{"precision": 0.98')
     assert not gate_of(version, calibrated).is_open
 
