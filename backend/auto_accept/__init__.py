@@ -1,6 +1,6 @@
 """Auto-accept: which predictions are accepted without a person, how they are marked, and how they are withdrawn.
 
-- `calibration`: a version's score thresholds, and the evidence for them
+- `calibration`: a version's score thresholds, which `training/auto_accept/calibrate.py` finds
 - `gate`: decides: accept, leave for review, or leave for audit
 - `marks`: marks accepted annotations; whether a person has changed one since
 - `withdraw`: deletes the annotations that a version had accepted

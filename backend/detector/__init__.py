@@ -4,7 +4,7 @@
 - `detector_pool`: the loaded detectors of the projects
 - `sam_detectors`: SAM instead of a detector, or SAM's masks for a detector's boxes
 - `preparation`: the record of a version's preparation: runtime, clusters
-- `prepare`: prepares a version, and verifies the runtime
+- `prepare`: prepares a version: chooses and verifies its runtime, finds clusters of images
 - `clusters`: groups of similar images
 - `average_precision`: COCO's average precision, of masks and boxes
 - `runtimes`: the engines that compute the network

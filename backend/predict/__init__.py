@@ -1,8 +1,8 @@
-"""Answers `/predict`, stage by stage.
+"""Answers `/predict`, stage by stage. `backend/web/admission.py` limits how many requests are answered at once.
 
-- `interactive`: answers prompts; the file to read first
+- `interactive`: answers prompts, or tells the annotator why not; the file to read first
 - `batch`: predicts whole images
 - `garments`: from what a detector found to the garments that are stored
-- `prewarm`: encodes images before the first prompt
+- `prewarm`: encodes the images of the opened task and of the next tasks before the first prompt
 - `sticky_words`: the phrase that last found something in a project
 """

@@ -5,5 +5,5 @@
 - `files`: the files of versions, stored by the hash of their content
 - `records`: small JSON files and a report that are stored with a version
 - `scores`: a version's metrics on held-out images
-- `verdict`: whether a version became the champion, and why
+- `verdict`: whether a version became the champion, and why; `training/evaluation/promotion.py` decides
 """

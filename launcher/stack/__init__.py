@@ -3,7 +3,7 @@
 - `leftovers`: deletes what killed processes of Drape left incomplete
 - `stack`: everything that it starts, in order
 - `supervisor`: child processes: restarted when they die, ended together
-- `siblings`: several programs that run and stop as one
+- `siblings`: several programs that stop together
 - `redis_server`: the Redis that it runs
 - `label_studio_server`: the Label Studio that it runs
 - `health`: whether the backend, a worker or the timer runs
