@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from typing import Any
 
 
@@ -40,26 +41,15 @@ def quiet_ultralytics() -> Any:
 
 
 @contextmanager
-def captured_warnings() -> Iterator[list[str]]:
+def captured_warnings() -> Iterator[list[logging.LogRecord]]:
     """Yields a list that gets Ultralytics' warnings in place of the terminal; suppresses Python's own warnings."""
-    messages: list[str] = []
-    logger, handler = logging.getLogger("ultralytics"), _MessageHandler(messages)
+    logger, handler = logging.getLogger("ultralytics"), BufferingHandler(sys.maxsize)
     handlers, propagate = list(logger.handlers), logger.propagate
     logger.handlers, logger.propagate = [handler], False
     try:
         with warnings.catch_warnings():
             # Ultralytics exports with torch's tracer, which is deprecated and warns of it.
             warnings.simplefilter("ignore")
-            yield messages
+            yield handler.buffer
     finally:
         logger.handlers, logger.propagate = handlers, propagate
-
-
-class _MessageHandler(logging.Handler):
-    def __init__(self, messages: list[str]) -> None:
-        super().__init__()
-        self._messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Stores the message."""
-        self._messages.append(record.getMessage())

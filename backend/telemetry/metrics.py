@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -40,54 +41,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        timing = partial(Histogram, buckets=LATENCY_BUCKETS_S, registry=self.registry)
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_RECENT))
-        self.predict_seconds = Histogram(
+        self.predict_seconds = timing(
             "drape_predict_seconds",
             "Time to answer /predict, in seconds: `interactive` for an annotator's prompt, else `batch`",
             ["kind"],
-            buckets=LATENCY_BUCKETS_S,
-            registry=self.registry,
         )
-        self.webhooks = Counter(
-            "drape_webhooks", "Webhooks received, by Label Studio's action", ["action"], registry=self.registry
-        )
-        self.failures = Counter(
-            "drape_predict_failures", "/predict answered with an error status", ["kind"], registry=self.registry
-        )
-        self.shed = Counter(
-            "drape_predict_shed",
-            "/predict refused, because of too many requests at once",
-            ["kind"],
-            registry=self.registry,
-        )
-        self.in_flight = Gauge(
-            "drape_predict_in_flight", "/predict being answered, or waiting for it", ["kind"], registry=self.registry
-        )
-        self.encode_seconds = Histogram(
-            "drape_encode_seconds",
-            "Time to encode an image, in seconds",
-            buckets=LATENCY_BUCKETS_S,
-            registry=self.registry,
-        )
-        self.decode_seconds = Histogram(
+        self.webhooks = counter("drape_webhooks", "Webhooks received, by Label Studio's action", ["action"])
+        self.failures = counter("drape_predict_failures", "/predict answered with an error status", ["kind"])
+        self.shed = counter("drape_predict_shed", "/predict refused, because of too many requests at once", ["kind"])
+        self.in_flight = gauge("drape_predict_in_flight", "/predict being answered, or waiting for it", ["kind"])
+        self.encode_seconds = timing("drape_encode_seconds", "Time to encode an image, in seconds")
+        self.decode_seconds = timing(
             "drape_decode_seconds",
             "Time from an embedding to masks, in seconds, by SAM's head: `clicks` or `concept` (words, examples)",
             ["head"],
-            buckets=LATENCY_BUCKETS_S,
-            registry=self.registry,
         )
-        self.embedding_lookups = Counter(
-            "drape_embedding_lookups",
-            "Embeddings asked for, by the tier that had them, or `miss`",
-            ["outcome"],
-            registry=self.registry,
+        self.embedding_lookups = counter(
+            "drape_embedding_lookups", "Embeddings asked for, by the tier that had them, or `miss`", ["outcome"]
         )
-        self.embedding_evictions = Counter(
-            "drape_embedding_evictions", "Embeddings that a tier evicted", ["tier"], registry=self.registry
-        )
-        self.embedding_bytes = Gauge(
-            "drape_embedding_bytes", "Size of the cached embeddings, in bytes", ["tier"], registry=self.registry
-        )
+        self.embedding_evictions = counter("drape_embedding_evictions", "Embeddings that a tier evicted", ["tier"])
+        self.embedding_bytes = gauge("drape_embedding_bytes", "Size of the cached embeddings, in bytes", ["tier"])
 
     def watch_in_flight(self, kind: str, count: Callable[[], int]) -> None:
         """Exports how many requests of that kind are in flight; `count` is called whenever metrics are read."""

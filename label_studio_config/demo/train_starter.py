@@ -5,13 +5,13 @@ The model knows only drawn figures; it is not a model for photographs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import shutil
 from pathlib import Path
 
 import torch
+import typer
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from label_studio_config.demo.figures import LABELS
@@ -26,7 +26,15 @@ OUT = Path(__file__).parent.parent / "weights" / "starter.pt"
 
 
 def train_starter(
-    *, images: int, val_images: int, epochs: int, image_size_px: int, batch: int, device: str, work: Path, out: Path
+    *,
+    images: int = 1500,
+    val_images: int = 150,
+    epochs: int = 24,
+    image_size_px: int = 256,
+    batch: int = 16,
+    device: str = "cpu",
+    work: Path = Path("var/starter"),
+    out: Path = OUT,
 ) -> None:
     """Draws the figures, trains, validates on figures of other seeds, writes half-precision weights and their facts.
 
@@ -101,32 +109,6 @@ def train_starter(
     )
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=1500)
-    parser.add_argument("--val-images", type=int, default=150)
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--image-size", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--work", type=Path, default=Path("var/starter"), help="folder of the figures and the run; kept"
-    )
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train_starter(
-        images=args.images,
-        val_images=args.val_images,
-        epochs=args.epochs,
-        image_size_px=args.image_size,
-        batch=args.batch,
-        device=args.device,
-        work=args.work,
-        out=args.out,
-    )
-
-
 if __name__ == "__main__":
-    main()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    typer.run(train_starter)

@@ -25,7 +25,7 @@ from launcher.errors import LauncherError
 
 PartName = Literal["redis", "database", "uploads", "models"]
 DatabaseKind = Literal["sqlite", "postgresql", "none"]
-# Version of the archive's layout. In format 1 the jobs have other names, in format 2 the files of models.
+# Version of the archive's layout.
 FORMAT = 3
 MANIFEST = "manifest.json"
 # The manifest is read into memory. A longer one is cut off here, and then counts as damaged.
@@ -237,10 +237,9 @@ def _unexpected_member(name: str, member: str) -> LauncherError:
 def _read_manifest(fields: Any, name: str) -> BackupManifest:
     if fields is None:
         raise LauncherError(f"{name} has no manifest: it is cut short or not a backup. Use another backup.")
-    if fields["format"] > FORMAT:
-        raise LauncherError(f"{name} was made by Drape {fields['drape']}. Restore it with that version or a later one.")
-    if fields["format"] < FORMAT:
+    if fields["format"] != FORMAT:
         raise LauncherError(
-            f"{name} was made by Drape {fields['drape']}, which is too old for this version. Restore it with that one."
+            f"{name} was made by Drape {fields['drape']}, whose backups this version cannot read. Restore it with that "
+            "version."
         )
     return BackupManifest(**{**fields, "parts": tuple(Part(**part) for part in fields["parts"])})

@@ -16,7 +16,6 @@ from redis import Redis
 
 from backend.label_studio.connection import fetch_version
 from backend.queues.redis_connection import redis_errors, workers_of
-from backend.registry.registry import Registry
 from backend.settings import Settings
 from launcher.backup.archive import DatabaseKind
 from launcher.backup.label_studio_database import PostgresDatabase, SqliteDatabase
@@ -55,11 +54,6 @@ class BackupSources:
     def redis(self) -> Path:
         """Folder of the Redis that `drape up` runs."""
         return self.data / "redis"
-
-    @property
-    def registry(self) -> Registry:
-        """The registry of the model versions."""
-        return Registry.of(self.settings)
 
     @property
     def database_kind(self) -> DatabaseKind:

@@ -12,6 +12,7 @@ import rich.progress
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from backend.registry.registry import Registry
 from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
@@ -107,7 +108,7 @@ def _next_steps(sources: BackupSources) -> Iterator[str]:
         yield "Start it again with `make up`."
     else:
         yield "Start Label Studio, the backend, the workers and the timer again."
-    project_ids = " ".join(map(str, sources.registry.project_ids()))
+    project_ids = " ".join(map(str, Registry.of(sources.settings).project_ids()))
     if project_ids:
         yield (
             "If this is another machine, or has other secrets, run `drape connect --project N` for each project "

@@ -9,14 +9,12 @@ from typing import Annotated
 
 import typer
 from rich.table import Column, Table
-from rich.text import Text
 
 from backend.registry.records import has_report, report_path
 from backend.registry.registry import Registry, Version
 from backend.registry.scores import read_scores
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
-from backend.telemetry.printable import one_line
 from launcher.commands.options import Project
 from launcher.commands.score_table import show_scores
 from launcher.commands.terminal import Terminal
@@ -71,13 +69,6 @@ def show(project: Project, name: Name) -> None:
     compared = read_scores(version)
     if compared is not None:
         show_scores(compared, console)
-        return
-    # Versions that were evaluated before metrics were stored: only their verdict has numbers.
-    table = Table("label", "garments", "AP50-95", "champion's")
-    for label in verdict.labels:
-        champions = "" if label.champion is None else f"{label.champion:.3f}"
-        table.add_row(Text(one_line(label.label)), str(label.instances), f"{label.challenger:.3f}", champions)
-    console.print(table)
 
 
 @app.command()

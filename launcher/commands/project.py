@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rq.utils import now
@@ -14,6 +14,9 @@ from launcher.commands.options import Mapping, Project, Wait, label_config_for, 
 from launcher.commands.run import console, start_logs
 from launcher.errors import LauncherError
 from launcher.stack.saved_settings import saved_settings
+
+if TYPE_CHECKING:
+    from backend.queues.backlog import Backlog, Progress
 
 
 def palettes() -> None:
@@ -73,7 +76,6 @@ def prelabel(
     from backend.prelabel.task_marks import TaskMarks
     from backend.queues.queues import Queues
     from backend.registry.registry import Registry
-    from launcher.commands.progress_bar import show_progress
 
     settings = saved_settings()
     queues, registry = Queues(settings), Registry.of(settings)
@@ -84,17 +86,10 @@ def prelabel(
     TaskMarks(queues.redis).forgive(project, name)
     task_ids = _task_ids(tasks) or LabelStudio(settings).waiting_task_ids(project, version=name)
     backlog = queues.prelabelling(project, version=name, asked=bool(version))
-    backlog.begin_counts()
-    begun_at = now()
-    backlog.add(task_ids)
-    if not wait:
-        console.print(f"{len(task_ids)} images are queued.")
-        return
-    progress = show_progress(
-        lambda: backlog.progress(since=begun_at), total=len(task_ids), title="Pre-annotating", console=console
-    )
-    console.print(f"{progress.done} images are pre-annotated, {progress.failed} failed (see /status).")
-    _show_failures(progress.reasons)
+    progress = _queue_tasks(backlog, task_ids, wait=wait, title="Pre-annotating")
+    if progress is not None:
+        console.print(f"{progress.done} images are pre-annotated, {progress.failed} failed (see /status).")
+        _show_failures(progress.reasons)
 
 
 def withdraw(
@@ -123,6 +118,21 @@ def _task_ids(text: str) -> list[int]:
     return list(map(int, numbers))
 
 
+def _queue_tasks(backlog: Backlog, task_ids: Sequence[int], *, wait: bool, title: str) -> Progress | None:
+    """Queues the tasks; with `wait`, shows a progress bar until they are done, and returns the last progress."""
+    from launcher.commands.progress_bar import show_progress
+
+    backlog.begin_counts()
+    begun_at = now()
+    backlog.add(task_ids)
+    if wait:
+        return show_progress(
+            lambda: backlog.progress(since=begun_at), total=len(task_ids), title=title, console=console
+        )
+    console.print(f"{len(task_ids)} images are queued.")
+    return None
+
+
 def _show_failures(reasons: Sequence[str]) -> None:
     """Prints each reason why jobs failed as a whole, once; exits with status 1 if there is any."""
     for reason in dict.fromkeys(reasons):
@@ -131,29 +141,17 @@ def _show_failures(reasons: Sequence[str]) -> None:
         raise typer.Exit(1)
 
 
-def embed(
-    project: Project,
-    wait: Wait = True,
-) -> None:
+def embed(project: Project, wait: Wait = True) -> None:
     """Encodes every image of a project for SAM in advance; can run again, and skips images that are encoded."""
     from backend.label_studio.client import LabelStudio
     from backend.queues.queues import Queues
-    from launcher.commands.progress_bar import show_progress
 
     settings = saved_settings()
-    queues, task_ids = Queues(settings), LabelStudio(settings).task_ids(project)
-    backlog = queues.encoding(project)
-    backlog.begin_counts()
-    begun_at = now()
-    backlog.add(task_ids)
-    if not wait:
-        console.print(f"{len(task_ids)} images are queued.")
-        return
-    progress = show_progress(
-        lambda: backlog.progress(since=begun_at), total=len(task_ids), title="Encoding", console=console
-    )
-    console.print(f"{progress.done} images are encoded, {progress.failed} could not be read (see /status).")
-    _show_failures(progress.reasons)
+    task_ids = LabelStudio(settings).task_ids(project)
+    progress = _queue_tasks(Queues(settings).encoding(project), task_ids, wait=wait, title="Encoding")
+    if progress is not None:
+        console.print(f"{progress.done} images are encoded, {progress.failed} could not be read (see /status).")
+        _show_failures(progress.reasons)
 
 
 def evaluate(

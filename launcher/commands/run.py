@@ -21,7 +21,7 @@ from launcher.stack.leftovers import delete_all_leftovers
 from launcher.stack.saved_settings import complete, read_settings, saved_settings
 
 console = Terminal()
-# These libraries log every request; those for S3, at DEBUG, also its headers, which hold a session token.
+# These libraries log every request; at DEBUG, those for S3 also log its headers, which hold a session token.
 VERBOSE_LOGGERS = ("httpx", "botocore", "aiobotocore", "s3fs")
 
 # How long a request may still run when the backend stops.
@@ -110,7 +110,7 @@ def serve(
     settings.check_projects()
     start_logs(settings.log_level, log_format=settings.log_format)
     delete_all_leftovers(settings)
-    # A webhook takes Python's global lock a dozen times, and each time waits behind the threads that compute.
+    # A webhook needs Python's global lock a dozen times, and each time it waits for the threads that compute.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Each click runs in its own thread; with a heap for each, threads would hold memory that they no longer use.
     limit_heaps()

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from logging import LogRecord
 from subprocess import SubprocessError
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
@@ -79,7 +80,7 @@ def find_format(name: str, *, half: bool, device: str) -> EngineFormat:
     return EngineFormat(name, title, device if cuda and on_gpu else "cpu", name in ANY_SHAPE)
 
 
-def missing_packages(warnings: Sequence[str], error: BaseException) -> str | None:
+def missing_packages(warnings: Sequence[LogRecord], error: BaseException) -> str | None:
     """Returns a sentence that names the missing packages; None where the error has another cause.
 
     Args:
@@ -89,7 +90,10 @@ def missing_packages(warnings: Sequence[str], error: BaseException) -> str | Non
     if not isinstance(error, ImportError):
         return None
     packages = [
-        package for line in warnings for listed in MISSING.findall(line) for package in ast.literal_eval(listed)
+        package
+        for record in warnings
+        for listed in MISSING.findall(record.getMessage())
+        for package in ast.literal_eval(listed)
     ]
     if not packages:
         return f"The Python package of the module '{error.name}' is missing."

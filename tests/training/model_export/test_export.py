@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from dataclasses import asdict
 from functools import partial
 from operator import itemgetter
@@ -121,7 +122,9 @@ def test_a_package_that_ultralytics_does_not_name_is_named_by_its_module() -> No
     assert missing_packages([], ModuleNotFoundError("No module named 'x'", name="x")) == (
         "The Python package of the module 'x' is missing."
     )
-    assert missing_packages(["Ultralytics requirement ['ncnn'] not found, …"], RuntimeError("other")) is None
+    warning = logging.makeLogRecord({"msg": "Ultralytics requirement ['ncnn'] not found, …"})
+    assert missing_packages([warning], RuntimeError("other")) is None
+    assert missing_packages([warning], ImportError("other")) == "Packages are missing: pip install ncnn"
 
 
 def test_an_export_that_disagrees_is_kept_and_said(
