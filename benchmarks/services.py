@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +26,32 @@ from label_studio_config.provision import WEIGHTS
 from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
 from launcher.stack.redis_server import redis_answers, redis_program, redis_url
 from launcher.stack.secret_files import Secrets
-from launcher.stack.stack import child_environment
+from launcher.stack.stack import Stack, child_environment
 from launcher.stack.supervisor import Supervisor, free_port
 
 STUDIO_VENV = Path(".venv-label-studio")
 WORKER_TIMEOUT_S = 60.0
+WATCH_EVERY_S = 0.1
 # What a command says → which part it is.
 PARTS = {"redis-server": "Redis", "label-studio": "Label Studio", "launcher.cli worker": "worker"}
+
+
+@contextmanager
+def watched(programs: Supervisor | Stack) -> Iterator[None]:
+    """Restarts programs that die while the block runs."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(WATCH_EVERY_S):
+            programs.watch()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from backend.queues.queues import PRELABEL, QUEUES, Queues
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from benchmarks.faults.proxy import Proxy
-from benchmarks.services import STUDIO_VENV
+from benchmarks.services import STUDIO_VENV, watched
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import (
@@ -44,7 +44,7 @@ CHECK_EVERY_S = 10
 # Longer than any fault, so that only a worker that died counts as dead.
 WORKER_LOST_AFTER_S = 8
 TRAINING_EPOCHS = 1
-WATCH_EVERY_S = 0.1
+POLL_S = 0.1
 # How long a process may take to restart.
 RESTART_TIMEOUT_S = 150.0
 # A process is begun anew with a clock that is off, and once more to set it right: libfaketime moves the clock that only
@@ -142,7 +142,7 @@ class Rig:
         """
         with ExitStack() as stack:
             settings, proxied_settings = self._start(stack)
-            stack.enter_context(self._supervisor.watched(every_s=WATCH_EVERY_S))
+            stack.enter_context(watched(self._supervisor))
             yield settings, self._provision(settings, proxied_settings)
 
     def _start(self, stack: ExitStack) -> tuple[Settings, Settings]:
@@ -292,7 +292,7 @@ class Rig:
         """Waits until a process other than `before` runs under this name, or the timeout is over."""
         deadline = time.monotonic() + RESTART_TIMEOUT_S
         while self._supervisor.processes().get(name) in (None, before) and time.monotonic() < deadline:
-            time.sleep(WATCH_EVERY_S)
+            time.sleep(POLL_S)
 
     def _signal(self, name: str, number: signal.Signals) -> int:
         pid = self._supervisor.processes()[name]

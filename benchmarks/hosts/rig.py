@@ -16,7 +16,7 @@ from backend.label_studio.client import LabelStudio
 from backend.queues.queues import CHECKS, PRELABEL
 from backend.settings import Settings
 from benchmarks.hosts.network import Network, network
-from benchmarks.services import STUDIO_VENV
+from benchmarks.services import STUDIO_VENV, watched
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import Backend, connect_backend, ensure_project, give_starter_model
@@ -37,7 +37,6 @@ CHECK_EVERY_S = 20
 WORKER_LOST_AFTER_S = 6
 # Of processes on the hosts, with one answer of Label Studio; and of this one.
 HOST_TIMEOUT_S, OWN_TIMEOUT_S = 15, 120
-WATCH_EVERY_S = 0.2
 # On a machine that others use too.
 START_TIMEOUT_S = 600
 ROOT = Path(__file__).parent.parent.parent
@@ -127,7 +126,7 @@ def host_rig(folder: Path, *, chunk: int) -> Iterator[HostRig]:
         settings = _start_services(folder, net, supervisor, chunk=chunk)
         rig = HostRig(folder, net, supervisor, settings)
         _start_backends(rig)
-        stack.enter_context(supervisor.watched(every_s=WATCH_EVERY_S))
+        stack.enter_context(watched(supervisor))
         _provision(rig)
         _start_workers(rig)
         yield rig

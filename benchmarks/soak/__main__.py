@@ -37,6 +37,7 @@ from backend.telemetry.problems import Problems
 from benchmarks.command import exit_on_known_errors
 from benchmarks.interactive import iou
 from benchmarks.invariants import Invariants
+from benchmarks.services import watched
 from benchmarks.soak.hooks import sending_webhooks
 from benchmarks.soak.load import GARMENTS_CLICKED, Click, Load, Site, context_of, polygons
 from benchmarks.soak.overload import Overload, overload
@@ -58,7 +59,6 @@ FIGURES = 40
 IMPORT_AT_ONCE = 50
 IMAGE_SIZE_PX = 256
 CHECK_EVERY_S = 60
-WATCH_EVERY_S = 0.3
 MEMORY_EVERY_S = 5.0
 HOOK_EVERY_S = 0.5
 IDLE_TIMEOUT_S = 900.0
@@ -174,7 +174,7 @@ def run(size: Size, console: Console) -> Report:
         options = Options(studio_port=free_port(), redis_port=free_port(), figures=FIGURES)
         console.print("Starting Redis, Label Studio, the backend and its workers …")
         stack = Stack(settings, options)
-        with stack.running() as ready, stack.watched():
+        with stack.running() as ready, watched(stack):
             return _soak(size, stack, ready, console)
 
 

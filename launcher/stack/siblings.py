@@ -1,4 +1,4 @@
-"""Runs several programs as one: they stop together."""
+"""Runs several programs that stop together."""
 
 from __future__ import annotations
 

@@ -117,11 +117,9 @@ class Stack:
                 with stop_signals(signal.SIG_IGN):
                     self._supervisor.stop()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Restarts processes that die, as `wait` does, while the block runs."""
-        with self._supervisor.watched(every_s=WATCH_EVERY_S):
-            yield
+    def watch(self) -> None:
+        """Checks every process once, and restarts those that died."""
+        self._supervisor.watch()
 
     def processes(self) -> dict[str, int]:
         """Program name → process id, of the programs that run."""
@@ -136,7 +134,7 @@ class Stack:
         with stop_signals():
             try:
                 while True:
-                    self._supervisor.watch()
+                    self.watch()
                     time.sleep(WATCH_EVERY_S)
             except StopRequested:
                 logger.info("Stopping")

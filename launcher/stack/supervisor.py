@@ -9,10 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 DEATHS_ALLOWED = 5
 # Deaths that are further apart than this do not count together.
 DEATHS_WINDOW_S = 300.0
-# A program that keeps dying is left alone for so long, while the others go on.
+# A program that keeps dying is not started for this long, while the others continue.
 PARKED_S = 600.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
@@ -36,14 +35,14 @@ LAST_STOP_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 1.0
 LOG_TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
-# What every program of ours needs to know of the machine: where certificates and proxies are, and temporary files.
+# The variables that every program needs from this machine: where certificates, proxies and temporary files are.
 INHERITED = (
     *("PATH", "HOME", "LANG", "TMPDIR", "CUDA_VISIBLE_DEVICES"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 LOOPBACK_HOSTS = "127.0.0.1,localhost"
-# What programs write is for this account alone: databases and logs hold passwords and tokens.
+# Only this account may read what programs write: databases and logs hold passwords and tokens.
 PRIVATE_UMASK = 0o077
 
 
@@ -102,23 +101,6 @@ class Supervisor:
         """Path of a program's log."""
         return self._logs / f"{name}.log"
 
-    @contextmanager
-    def watched(self, *, every_s: float) -> Iterator[None]:
-        """Checks every process at this interval while the block runs, and restarts those that died."""
-        stop = threading.Event()
-
-        def watch() -> None:
-            while not stop.wait(every_s):
-                self.watch()
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
     def processes(self) -> dict[str, int]:
         """Program name → process id, of the programs that run."""
         return {child.program.name: child.process.pid for child in self._children if child.process.poll() is None}
@@ -126,7 +108,7 @@ class Supervisor:
     def watch(self) -> None:
         """Checks every child once, and restarts a child that died, after a pause that doubles with each death.
 
-        A child that died five times within five minutes is parked for ten; the others go on.
+        A child that died five times within five minutes is parked for ten minutes; the others continue.
         """
         now = time.monotonic()
         for child in self._children:
@@ -147,7 +129,7 @@ class Supervisor:
             self.watch()
             for child in self._children:
                 if child.is_parked:
-                    raise LauncherError(self._obituary(child.program.name))
+                    raise LauncherError(self._death_report(child.program.name))
             if time.monotonic() > deadline:
                 raise LauncherError(f"{what} did not start within {timeout_s:.0f} s. Its log is in {self._logs}.")
             time.sleep(0.2)
@@ -168,7 +150,7 @@ class Supervisor:
         name = child.program.name
         if len(child.deaths) >= self._deaths_allowed:
             child.deaths, child.start_at, child.is_parked = [], now + PARKED_S, True
-            logger.error("%s\nIt is started again in %.0f minutes.", self._obituary(name), PARKED_S / 60)
+            logger.error("%s\nIt is started again in %.0f minutes.", self._death_report(name), PARKED_S / 60)
             self._on_parked(f"{name} died {self._deaths_allowed} times and rests for a while. Its log says why.")
             return
         # The exponent is limited, because after hundreds of deaths the power would not fit into a float.
@@ -176,7 +158,7 @@ class Supervisor:
         logger.warning("%s ended with status %s. It restarts in %.1f s.", name, child.process.returncode, pause_s)
         child.start_at = now + pause_s
 
-    def _obituary(self, name: str) -> str:
+    def _death_report(self, name: str) -> str:
         log = self.log_of(name)
         return f"{name} died {self._deaths_allowed} times. The end of {log}:\n{tail(log)}"
 
@@ -200,7 +182,7 @@ class Supervisor:
 
 def stop_with_parent() -> Callable[[], object] | None:
     """What a child runs before its program, so that it ends with its parent; None where only Linux could do this."""
-    # If the parent is killed outright, nobody is left to stop its children.
+    # A parent that is killed cannot stop its children itself.
     if sys.platform != "linux":
         return None
     # Loaded here, because a process must not load a library between fork and exec.

@@ -29,6 +29,7 @@ from backend.queues.queues import CHECKS, PRELABEL, Queues
 from backend.queues.timer import look_after
 from backend.registry.registry import Registry
 from backend.settings import Settings
+from benchmarks.services import watched
 from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
 from launcher.stack.redis_server import redis_answers, redis_program, redis_url
 from launcher.stack.secret_files import Secrets
@@ -66,9 +67,9 @@ class Site:
 
 
 @contextmanager
-def watched(supervisor: Supervisor) -> Iterator[None]:
+def watched_until_stopped(supervisor: Supervisor) -> Iterator[None]:
     try:
-        with supervisor.watched(every_s=0.2):
+        with watched(supervisor):
             yield
     finally:
         supervisor.stop()
@@ -87,7 +88,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, label_studio: Studio) -> Iter
     supervisor.start(
         studio_program(folder / "studio", venv=STUDIO_VENV, port=studio_port, password=password, files_root=files)
     )
-    with watched(supervisor):
+    with watched_until_stopped(supervisor):
         supervisor.wait_until(lambda: redis_answers(redis_url(redis_port, "test")), what="Redis", timeout_s=30)
         supervisor.wait_until(lambda: studio_answers(url), what="Label Studio", timeout_s=240)
         settings = Settings(
@@ -198,7 +199,7 @@ def workers(site: Site, tmp_path: Path) -> Iterator[Callable[[int], list[psutil.
             supervisor.start(worker_program(site, f"worker-{number}", PRELABEL))
         return [psutil.Process(child.process.pid) for child in supervisor._children[1:]]
 
-    with watched(supervisor):
+    with watched_until_stopped(supervisor):
         yield start
 
 
