@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.post("/setup")
     def setup(body: SetupRequest) -> dict[str, Any]:
-        """Checks a label config; returns the model version that Label Studio shall show."""
+        """Checks a label config; returns the model version for Label Studio to show."""
         return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
 
     @app.post(
@@ -160,7 +160,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/metrics")
     def prometheus() -> Response:
-        """Metrics in Prometheus' form."""
+        """Metrics in Prometheus' format."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app

@@ -1,6 +1,6 @@
 """OpenVINO without telemetry: import it from here.
 
-By itself it asks nobody, tells Google Analytics of every import and conversion, and keeps a number for this purpose in
+Otherwise OpenVINO reports every import and conversion to Google Analytics without asking, and stores an id for that in
 the user's home.
 """
 

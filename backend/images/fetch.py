@@ -28,8 +28,8 @@ MAX_REDIRECTS = 3
 # The path at which Label Studio redirects to an address that it has signed; its other redirects are not trusted.
 PRESIGN_PATH = re.compile(r"/(tasks|projects)/\d+/presign/$")
 MAX_KNOWN_IMAGES = 100_000
-# An image of another server may be replaced at its address: after this long it is fetched again. While that server does
-# not answer, the known image stays in use.
+# The image at an address of another server may be replaced: after this long it is fetched again. While that server
+# does not answer, the image that is known stays in use.
 MAX_AGE_S = 600.0
 UNAVAILABLE = (LabelStudioUnavailableError, ImageUnavailableError)
 
@@ -83,7 +83,7 @@ class ImageStore:
                 if known_stamp is None:
                     raise
                 logger.warning("%s The image is used as it was known before", e)
-                # Not asked for again at once: a server that hangs takes as long as its timeout.
+                # Not fetched again right away: each attempt at a server that hangs takes the whole timeout.
                 with self._lock:
                     self._known[url] = stamp, key, size_wh
         return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
@@ -266,7 +266,7 @@ class ImageStore:
                 for part in response.iter_raw():
                     body += part
                     if time.monotonic() > deadline:
-                        # httpx limits the time of each part only: a slow server could send parts for ever.
+                        # httpx limits only the time of each part: a slow server could go on sending parts without end.
                         raise ImageError(
                             f"The image '{source}' took longer than {self._settings.image_timeout_s:g} s "
                             "(IMAGE_TIMEOUT_S)."

@@ -21,7 +21,7 @@ from backend.status.survey import Survey
 from backend.telemetry.metrics import Latency
 from backend.telemetry.problems import Problem
 
-# Approved garments per label for a solid model, by the experience of people who train them: the least, and better.
+# Approved garments per label that people who train such models recommend: the minimum, and a good number.
 MIN_GARMENTS, GOOD_GARMENTS = 2000, 5000
 MAX_PROBLEMS = 10
 

@@ -33,7 +33,7 @@ def embed(project_id: int, task_ids: Sequence[int]) -> dict[str, int]:
     models = worker_models(Settings())
     connections = models.connections
     backlog = connections.queues.encoding(project_id)
-    # Before all else, whatever becomes of this job.
+    # First of all, so that the other tasks are worked on even if this job fails.
     backlog.queue_next()
     segmenter = models.batch.segmenter()
     if not isinstance(segmenter, ImageEncoder):

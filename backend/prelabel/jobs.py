@@ -86,7 +86,7 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
     """
     models = worker_models(Settings())
     backlog = models.connections.queues.prelabelling(project_id, version=version, asked=asked)
-    # Before all else, whatever becomes of this job.
+    # First of all, so that the other tasks are worked on even if this job fails.
     backlog.queue_next()
     models.connections.registry.look_anew(project_id)
     if not asked and (not models.answers(project_id) or models.version(project_id) != version):

@@ -19,13 +19,13 @@ from backend.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 RETRY_WAIT_S = 300.0
-# What stands for a segmenter's name if none can be loaded.
+# Shown in place of a segmenter's name if none could be loaded.
 FAILED = "failed"
 Load: TypeAlias = Callable[[Settings, Metrics], Segmenter]
 
 
 class SegmenterLoader:
-    """Loads what `choose` chooses in the background, and the better ones later; callers wait with a timeout."""
+    """Loads in the background what `choose` would load, and retries better ones; callers wait with a timeout."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class SegmenterLoader:
             raise ModelLoadingError("The model is still loading. Try again in a few seconds.") from e
 
     def close(self) -> None:
-        """Tries no better segmenter any more."""
+        """Stops the retries."""
         self._closing.set()
 
     def _load(self) -> None:
-        """Loads until the best is loaded: another program may leave the GPU's memory, or somebody put weights there."""
+        """Retries until the best is loaded: GPU memory may become free, or weights may be added, in the meantime."""
         better, reported = _candidates(self._settings), set[str]()
         while True:
             segmenter, failures = _load_best(better, self._metrics, self._settings)
@@ -86,7 +86,7 @@ class SegmenterLoader:
             reported |= failures.keys()
             if segmenter is not None or not self._future.done():
                 self._replace(segmenter, failures)
-            # Those that come before the loaded one; the others would be loaded for nothing.
+            # Only segmenters that are better than the loaded one are tried again.
             better = {name: load for name, load in better.items() if name in failures}
             if not better or self._closing.wait(self._retry_wait_s):
                 return

@@ -26,7 +26,7 @@ from backend.storage.retry import retrying_writes
 S3_SCHEME = "s3://"
 # Short, since a reader has copies to continue with; a writer has no alternative and retries.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
-# How often a file is written anew if its folder is deleted meanwhile.
+# How many times a file is written if its folder is deleted each time.
 FOLDER_ATTEMPTS = 10
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -132,7 +132,7 @@ class Folder:
     def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Writes the file beside its place, and moves it there."""
         with self._storage_errors("written to"):
-            # Another process may delete the folder meanwhile, as empty or as left by an addition that was broken off.
+            # Another process may delete the folder meanwhile, because it is empty or was left by an interrupted write.
             return Retrying(
                 retry=retry_if_exception_type(FileNotFoundError), stop=stop_after_attempt(FOLDER_ATTEMPTS), reraise=True
             )(_write, self._folder / name, content)

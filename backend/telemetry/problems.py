@@ -85,6 +85,6 @@ class Problems:
                 self._tried_again_at = time.monotonic() + RETRY_WAIT_S
                 return
             for problem in problems:
-                # It may have been pushed out meanwhile by a hundred others.
+                # A hundred newer problems may have pushed it out meanwhile.
                 with suppress(ValueError):
                     self._unsent.remove(problem)

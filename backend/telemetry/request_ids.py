@@ -1,4 +1,4 @@
-"""The id of the current request, or of the request that a job came from, for every log record and the answer.
+"""The id of the current request, or of the request that queued the current job: for log records and the answer.
 
 Label Studio's requests carry no id unless a proxy in front of the backend adds one; then the backend uses that id, so
 that both logs name the request in the same way.

@@ -1,6 +1,6 @@
 """Parses JSON bodies with pydantic alone, in half of FastAPI's time; large ones in another process.
 
-A thread would not do for them: pydantic holds Python's global lock until it is done, half a second for 40 MB.
+A thread would not help: pydantic holds Python's global lock until it is done, half a second for 40 MB.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Body = TypeVar("Body", bound=BaseModel)
 def json_body(model: type[Body]) -> Callable[[Request], Coroutine[Any, Any, Body]]:
     """Makes a dependency that parses a request's body.
 
-    It reads bodies of any content type: the route also needs `require_same_site`, as another site's page can send
-    anything that does not say that it is JSON.
+    It reads bodies of any content type. So the route also needs `require_same_site`: a browser lets other sites' pages
+    send any body whose content type is not JSON.
     """
 
     async def parse(request: Request) -> Body:

@@ -96,7 +96,7 @@ class PostgresDatabase:
     def restore(self, dump: Path) -> None:
         """Replaces everything in the database with a dump, in one transaction: a failure changes nothing.
 
-        `pg_restore --clean` would not do: it leaves objects that the dump lacks, and stops if they are in the way.
+        `pg_restore --clean` is not enough: it leaves objects that the dump lacks, and stops if they are in the way.
 
         Raises:
             LauncherError: the restore failed; the message quotes PostgreSQL.

@@ -1,9 +1,9 @@
 """The part of Redis that a backup holds: jobs that wait or run, and what only Redis has (audits, surveys, problems).
 
-Redis' own file would not do: it cannot be read over the network, depends on Redis' release, and holds workers, their
+Redis' own file is no backup: it cannot be read over the network, depends on Redis' release, and holds workers, their
 heartbeats and marks of work in progress, all of which would belong to dead processes. A backup stores a running job as
-a waiting job at the head of its queue, as after the death of its worker. Keys that expire are marks for seconds to
-hours, and are left out.
+a waiting job at the head of its queue, where it would be after the death of its worker. Keys that expire are left out:
+they are marks that hold for seconds or hours.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_state(redis: Redis, lines: Iterable[str]) -> int:
         # A queue that no longer exists has no worker.
         elif record["queue"] in queues:
             fields = {name: _decode(value) for name, value in record["fields"].items()}
-            # A job of this id may have succeeded since: the restored one would take that for its own success.
+            # A job of this id may have succeeded since the backup: the restored job would take its success for its own.
             redis.delete(Result.get_key(record["job"]))
             redis.hset(Job.key_for(record["job"]), mapping=fields)
             queues[record["queue"]].enqueue_job(Job.fetch(record["job"], connection=redis))
@@ -78,7 +78,7 @@ def _open_ids(redis: Redis) -> list[tuple[str, str]]:
         for queue in queues:
             pipeline.zrange(queue.started_job_registry.key, 0, -1)
             pipeline.zrange(queue.scheduled_job_registry.key, 0, -1)
-            # Jobs that a worker has taken and not yet begun.
+            # Jobs that a worker has taken but not started.
             pipeline.lrange(queue.intermediate_queue_key, 0, -1)
             pipeline.lrange(queue.key, 0, -1)
         answers = pipeline.execute()

@@ -107,7 +107,7 @@ def _check_address(settings: Settings, url: str, reached: bool) -> Iterator[Find
 
 
 def _ask(settings: Settings, url: str) -> tuple[_Answer, str]:
-    """What answers `GET /health` at the address, and a sentence on it."""
+    """Sends `GET /health` to the address; returns what answers there, and a sentence about it."""
     try:
         answer = httpx.get(
             f"{url.rstrip('/')}/health",

@@ -16,7 +16,7 @@ from backend.queues.redis_connection import workers_of
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, State, compare_clocks, run_check
 
-# An older one cannot keep a job that a worker takes off a queue and loses (LMOVE).
+# Older releases lack LMOVE: a job would be lost if its worker died while it took the job off the queue.
 OLDEST_VERSION = (6, 2)
 TIMEOUT_S = 3.0
 START_IT = (
