@@ -21,8 +21,9 @@
 - `detector`: YOLO11-seg over whole images
 - `auto_accept`: which predictions are accepted without a person
 - `predict`: the answers of `/predict`
-- `queues`: Redis and RQ: jobs, backlogs, workers, timer
+- `queues`: Redis and RQ: jobs, backlogs, workers
 - `prelabel`: the jobs that pre-annotate
 - `status`: the state of each project
+- `timer`: queues checks of every project at fixed intervals
 - `page`: the status page
 """

@@ -29,16 +29,25 @@ from backend.queues.redis_connection import REDIS_TIMEOUT_S
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.status.audits import Audits
+from backend.status.gone_projects import GoneProjects
 from backend.status.project_status import ProjectStatus
 from backend.status.survey import Surveys
 from backend.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-ANNOTATION_ACTIONS = frozenset(
-    {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED"}
+# After these, the project's labels are counted again.
+COUNTED_ACTIONS = frozenset(
+    {
+        "ANNOTATION_CREATED",
+        "ANNOTATIONS_CREATED",
+        "ANNOTATION_UPDATED",
+        "ANNOTATIONS_DELETED",
+        "TASKS_DELETED",
+        "PROJECT_UPDATED",
+    }
 )
-ACTIONS = ANNOTATION_ACTIONS | {"TASKS_CREATED", "START_TRAINING"}
+ACTIONS = COUNTED_ACTIONS | {"TASKS_CREATED", "START_TRAINING", "PROJECT_DELETED"}
 # Shorter than the time that a stopped process is given to end.
 CLOSE_TIMEOUT_S = 2.0
 
@@ -83,7 +92,12 @@ class Service:
             prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
             marks=TaskMarks(redis),
             project_status=ProjectStatus(
-                connections, segmenter=segmenter, surveys=Surveys(redis), audits=Audits(redis), pace=Pace(redis)
+                connections,
+                segmenter=segmenter,
+                surveys=Surveys(redis),
+                audits=Audits(redis),
+                gone_projects=GoneProjects(redis),
+                pace=Pace(redis),
             ),
             inbox=Inbox(connections.queues, connections.problems, leftovers=settings.data_dir / "events.json"),
             segmenter=segmenter,
@@ -210,15 +224,20 @@ class Service:
         project_id = event.project_id
         # Each counted name takes memory, so all unknown actions share one.
         self.metrics.webhooks.labels(action=event.action if event.action in ACTIONS else "other").inc()
-        if event.action == "TASKS_CREATED":
+        if event.action not in ACTIONS:
+            logger.info("Nothing to do for webhook action %s", event.action)
+            return "ignored"
+        if project_id is None or event.action == "PROJECT_DELETED":
+            # Deleting all tasks of a project does not name it, nor does a webhook that sends no payload.
+            work = EventWork("look", None)
+        elif event.action == "TASKS_CREATED":
             work = EventWork("prelabel", project_id, tuple(event.task_ids))
         elif event.action == "START_TRAINING":
             work = EventWork("train", project_id)
-        elif event.action in ANNOTATION_ACTIONS and not self._is_auto_accepted(event):
-            work = EventWork("check", project_id)
-        else:
-            logger.info("Nothing to do for webhook action %s", event.action)
+        elif self._is_auto_accepted(event):
             return "ignored"
+        else:
+            work = EventWork("check", project_id)
         self.inbox.put(work)
         return work.kind
 

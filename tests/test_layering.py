@@ -33,6 +33,7 @@ ORDER = {
         "connections",
         "prelabel",
         "status",
+        "timer",
         "service",
         "page",
         "app",

@@ -126,19 +126,30 @@ def _id_of_task(task: Any) -> Any:
 TaskId = Annotated[Number, BeforeValidator(_id_of_task, json_schema_input_type=dict[str, Any])]
 
 
+def _single(annotation: Any) -> Any:
+    # Label Studio sends a list where predictions became annotations.
+    return None if isinstance(annotation, list) else annotation
+
+
+Annotation = Annotated[
+    dict[str, Any] | None, BeforeValidator(_single, json_schema_input_type=dict[str, Any] | list[Any] | None)
+]
+
+
 class WebhookEvent(Payload):
     """`POST /webhook`, read only as a hint that something changed: Label Studio is then asked for the facts."""
 
     action: str
-    project: WebhookProject
+    # None where all tasks of a project are deleted, and from webhooks that send no payload.
+    project: WebhookProject | None = None
     # The ids alone: an import has tens of thousands of tasks.
     task_ids: list[TaskId] = Field(default_factory=list, alias="tasks")
-    annotation: dict[str, Any] | None = None
+    annotation: Annotation = None
 
     @property
-    def project_id(self) -> int:
-        """Id of the project."""
-        return self.project.id
+    def project_id(self) -> int | None:
+        """Id of the project; None where Label Studio does not name it."""
+        return self.project.id if self.project else None
 
 
 def image_in(data: Mapping[str, Any], key: str) -> Any:

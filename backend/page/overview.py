@@ -103,7 +103,7 @@ class Overview:
     """Everything on the page.
 
     Attributes:
-        projects: project id → title, of every project that has a survey or a model.
+        projects: project id → title, of every project that has a survey or a model, and that Label Studio has.
         survey: None until a worker has counted the project, and while Redis does not answer.
         jobs: None while Redis does not answer.
         own_settings: the project's own settings, `NAME=value` each, or the error in them.
@@ -127,11 +127,11 @@ class Overview:
 
 
 def overview(service: Service, project_id: int | None) -> Overview:
-    """Gathers the page's content; `project_id` None stands for the first project."""
-    surveys = service.project_status.latest_surveys()
-    numbers = sorted({*surveys, *service.connections.registry.project_ids()})
+    """Gathers the page's content; `project_id` None, or one that Label Studio no longer has, stands for the first."""
+    surveys, gone = service.project_status.latest_surveys(), service.project_status.gone()
+    numbers = sorted({*surveys, *service.connections.registry.project_ids()} - gone)
     projects = {number: surveys[number].title if number in surveys else f"Project {number}" for number in numbers}
-    if project_id is None:
+    if project_id is None or project_id in gone:
         project_id = next(iter(projects), None)
     survey = surveys.get(project_id) if project_id is not None else None
     models = _models(service, project_id) if project_id is not None else ()

@@ -7,7 +7,6 @@
 - `job_records`: RQ's job records: open jobs, tasks left, reasons, removing ended jobs
 - `job_progress`: the state of all queues, for the status page
 - `redis_connection`: timeouts and retries for Redis
-- `timer`: queues checks of every project at fixed intervals
 - `event_inbox`: webhook events that are acknowledged but not queued yet
 - `queue_metrics`: metrics of queues and workers for Prometheus
 """

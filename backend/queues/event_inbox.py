@@ -32,12 +32,14 @@ class EventWork:
     """The work that one event calls for.
 
     Attributes:
-        kind: `check` (count the approved labels), `prelabel` (predict the imported tasks) or `train`.
+        kind: `check` (count the approved labels), `prelabel` (predict the imported tasks), `train`, or `look` (after
+            all projects).
+        project_id: None for `look`.
         task_ids: the imported tasks.
     """
 
     kind: str
-    project_id: int
+    project_id: int | None
     task_ids: tuple[int, ...] = ()
     # The id of the request with the first event that called for this work.
     request: str = field(default_factory=request_id, compare=False)
@@ -49,13 +51,15 @@ class EventWork:
             QueueError: Redis does not answer.
             SettingsError: the project's own settings are wrong.
         """
-        match self.kind:
-            case "check":
-                queues.enqueue_check(self.project_id)
-            case "prelabel":
-                queues.enqueue_imported(self.project_id, self.task_ids)
-            case "train":
-                queues.enqueue_training(self.project_id, reason="Start training")
+        match self.kind, self.project_id:
+            case "check", int(project_id):
+                queues.enqueue_check(project_id)
+            case "prelabel", int(project_id):
+                queues.enqueue_imported(project_id, self.task_ids)
+            case "train", int(project_id):
+                queues.enqueue_training(project_id, reason="Start training")
+            case "look", None:
+                queues.enqueue_look()
             case _:
                 raise ValueError(f"No event calls for {self.kind!r}.")
 

@@ -40,6 +40,7 @@ KEEP_TRAINING_S = 3600
 class Jobs:
     """Dotted names of the functions that workers run; only the worker imports their modules."""
 
+    LOOK_AFTER = "backend.timer.look_after"
     PLAN = "backend.prelabel.jobs.plan"
     SHARE_OUT = "backend.prelabel.jobs.share_out"
     PRELABEL = "backend.prelabel.jobs.prelabel"
@@ -63,6 +64,9 @@ class Keys:
     def plan_pending(project_id: int) -> str:
         """Mark that a plan of the project's pre-annotation waits in the queue."""
         return f"drape:plan-pending:{project_id}"
+
+    # Mark that a look after all projects waits in the queue.
+    LOOK_PENDING = "drape:look-pending"
 
     @staticmethod
     def afresh(project_id: int) -> str:
@@ -137,6 +141,15 @@ class Queues:
         """Removes the mark as a count begins: a hint that arrives from now on queues another count."""
         with redis_errors():
             self.redis.delete(Keys.check_pending(project_id, full=full))
+
+    def enqueue_look(self) -> bool:
+        """Queues a look after all projects; False where one waits already, other than those of the timer."""
+        return self._enqueue_hint(Keys.LOOK_PENDING, Jobs.LOOK_AFTER, ())
+
+    def begin_look(self) -> None:
+        """Removes the mark as a look begins: a hint that arrives from now on queues another look."""
+        with redis_errors():
+            self.redis.delete(Keys.LOOK_PENDING)
 
     def enqueue_training(self, project_id: int, *, reason: str) -> bool:
         """Queues a training; False where a training of the project waits or runs already."""
@@ -225,7 +238,7 @@ class Queues:
             function,
             args=args,
             kwargs=dict(kwargs or {}),
-            job_id=f"{function.rpartition('.')[2]}-{args[0]}-{secrets.token_hex(8)}",
+            job_id="-".join([function.rpartition(".")[2], *map(str, args[:1]), secrets.token_hex(8)]),
             job_timeout=timeout_s,
             result_ttl=KEEP_RESULT_S,
             failure_ttl=KEEP_FAILURE_S,

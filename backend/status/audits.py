@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from redis import Redis
@@ -25,6 +26,12 @@ class Audits:
         result = {"version": version, "images": images, "regions": regions, "wrong": wrong}
         with redis_errors():
             self._redis.hset(KEY, str(project_id), json.dumps(result))
+
+    def forget(self, project_ids: Collection[int]) -> None:
+        """Removes the results of projects that are gone."""
+        if project_ids:
+            with redis_errors():
+                self._redis.hdel(KEY, *map(str, project_ids))
 
     def all(self) -> dict[str, dict[str, Any]]:
         """Project id → the result that `remember` stored last."""

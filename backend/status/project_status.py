@@ -17,6 +17,7 @@ from backend.registry.verdict import read_verdict
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.status.audits import Audits
+from backend.status.gone_projects import GoneProjects
 from backend.status.survey import Survey, Surveys
 
 
@@ -28,6 +29,7 @@ class ProjectStatus:
     segmenter: SegmenterLoader
     surveys: Surveys
     audits: Audits
+    gone_projects: GoneProjects
     pace: Pace
 
     def model_version(self, project_id: int | None) -> str:
@@ -54,6 +56,7 @@ class ProjectStatus:
 
     def projects(self) -> dict[str, dict[str, Any]]:
         """Project id → its models, its own settings and the state of its auto-accept gate."""
+        gone = self.gone()
         return {
             str(project_id): {
                 "model_version": self.model_version(project_id),
@@ -62,7 +65,15 @@ class ProjectStatus:
                 **self._settings(project_id),
             }
             for project_id in self.connections.registry.project_ids()
+            if project_id not in gone
         }
+
+    def gone(self) -> set[int]:
+        """Ids of projects whose models are stored, but that Label Studio no longer has; none while Redis is away."""
+        try:
+            return self.gone_projects.all()
+        except QueueError:
+            return set()
 
     def latest_surveys(self) -> dict[int, Survey]:
         """Project id → its last survey; empty while Redis does not answer."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,6 +115,12 @@ class Surveys:
         """Stores a project's survey in place of its previous one."""
         with redis_errors():
             self._redis.hset(KEY, str(project_id), _JSON.dump_json(survey))
+
+    def forget(self, project_ids: Collection[int]) -> None:
+        """Removes the surveys of projects that are gone."""
+        if project_ids:
+            with redis_errors():
+                self._redis.hdel(KEY, *map(str, project_ids))
 
     def all(self) -> dict[int, Survey]:
         """Project id → its last survey, ordered by id; skips unreadable surveys, which the next count replaces."""

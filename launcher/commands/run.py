@@ -173,7 +173,7 @@ def _work(queue: str, settings: Settings) -> None:
 def timer() -> None:
     """Checks every project at an interval (CHECK_EVERY_S), to find the changes whose webhooks were lost."""
     from backend.queues.queues import Queues
-    from backend.queues.timer import timer as make_timer
+    from backend.timer import timer as make_timer
 
     settings = saved_settings()
     start_logs(settings.log_level, log_format=settings.log_format)

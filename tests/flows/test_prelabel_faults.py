@@ -26,9 +26,9 @@ from backend.label_studio.client import LabelStudio
 from backend.prelabel.jobs import plan
 from backend.queues.job_records import open_ids
 from backend.queues.queues import CHECKS, PRELABEL, Queues
-from backend.queues.timer import look_after
 from backend.registry.registry import Registry
 from backend.settings import Settings
+from backend.timer import look_after
 from benchmarks.services import watched
 from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
 from launcher.stack.redis_server import redis_answers, redis_program, redis_url

@@ -17,11 +17,11 @@ from rq import Queue
 
 from backend.detector.detector_pool import load_detector
 from backend.queues.queues import CHECKS, TRAIN
-from backend.queues.timer import look_after, timer
 from backend.registry.records import read_text
 from backend.registry.registry import Registry
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
+from backend.timer import look_after, timer
 from launcher.stack.stack import child_environment
 from launcher.stack.supervisor import free_port
 from tests.conftest import ROOT

@@ -11,12 +11,15 @@ from rq import Queue
 from backend.connections import Connections
 from backend.prelabel.jobs import plan, prelabel
 from backend.queues.queues import CHECKS, PRELABEL, TRAIN
-from backend.queues.timer import look_after
 from backend.registry.records import has_report, report_path
 from backend.registry.scores import read_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
 from backend.settings import Settings
+from backend.status.audits import Audits
+from backend.status.gone_projects import GoneProjects
 from backend.status.survey import Surveys
+from backend.timer import look_after
+from tests.backend.status.test_survey import SURVEY
 from tests.support import add_starter
 from tests.training.conftest import Workplace
 from training.annotations.approvals import approved_annotations
@@ -148,13 +151,20 @@ def test_a_training_that_was_cancelled_while_it_waited_is_not_gone_on_with(workp
 
 
 def test_a_deleted_project_is_looked_after_no_more(workplace: Workplace) -> None:
-    """Its models are kept, and each of its jobs would fail, every ten minutes."""
-    champion, deleted = workplace.registry.champion(workplace.project_id), 999_999
+    """Its models are kept; each of its jobs would fail, every ten minutes, and it would stay on the status page."""
+    champion, deleted, redis = workplace.registry.champion(workplace.project_id), 999_999, workplace.queues.redis
     assert champion is not None
     add_starter(workplace.registry, deleted, champion.weights)
+    for project_id in (workplace.project_id, deleted):
+        Surveys(redis).remember(project_id, SURVEY)
+        Audits(redis).remember(project_id, version="v", images=1, regions=1, wrong=0)
     assert look_after() == {"projects": 1}
-    jobs = Queue(CHECKS, connection=workplace.queues.redis).jobs
+    jobs = Queue(CHECKS, connection=redis).jobs
     assert {job.args[0] for job in jobs} == {workplace.project_id}
+    assert GoneProjects(redis).all() == {deleted}
+    assert list(Surveys(redis).all()) == [workplace.project_id]
+    assert list(Audits(redis).all()) == [str(workplace.project_id)]
+    assert workplace.registry.versions(deleted)
 
 
 @pytest.mark.parametrize("moment", ["_store", "_evaluate"])

@@ -147,3 +147,18 @@ def test_reports_are_shown_where_they_are(backend: Served, versions: list[Versio
 def test_only_known_words_are_said(client: httpx.Client) -> None:
     page = client.get("/", params={"said": "Your password is needed"}, headers=PAGE).text
     assert "Your password" not in page
+
+
+def test_a_project_that_label_studio_no_longer_has_leaves_the_page(backend: Served, versions: list[Version]) -> None:
+    status = backend.service.project_status
+    status.surveys.remember(8, SURVEY)
+    assert "Project 7" in backend.client.get("/?project=7", headers=PAGE).text
+    status.gone_projects.remember({7})
+    for address in ("/", "/?project=7"):
+        page = backend.client.get(address, headers=PAGE).text
+        assert "Project 7" not in page and versions[-1].name not in page
+        assert SURVEY.title in page
+    assert backend.client.get("/status").json()["projects"] == {}
+    # It is there again, such as after Label Studio was restored from a backup.
+    status.gone_projects.remember(set())
+    assert "7" in backend.client.get("/status").json()["projects"]

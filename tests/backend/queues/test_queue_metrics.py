@@ -11,8 +11,8 @@ from rq import Queue
 from rq.utils import now
 
 from backend.queues.queues import CHECKS, PRELABEL, QUEUES, TRAIN
-from backend.queues.timer import timer
 from backend.queues.worker import ResidentWorker
+from backend.timer import timer
 from tests.backend.conftest import Served
 
 pytestmark = pytest.mark.services

@@ -26,4 +26,4 @@ def test_every_route_says_what_it_does() -> None:
 
 def test_a_body_names_its_fields() -> None:
     assert "| `POST /predict` |  | `tasks`, `label_config`, `[project]`, `[params]` |" in http_page()
-    assert "| `POST /webhook` |  | `action`, `project`, `[tasks]`, `[annotation]` |" in http_page()
+    assert "| `POST /webhook` |  | `action`, `[project]`, `[tasks]`, `[annotation]` |" in http_page()

@@ -13,9 +13,9 @@ from redis import Redis
 
 from backend.label_studio.client import LabelStudio
 from backend.queues.queues import QUEUES, Queues
-from backend.queues.timer import timer
 from backend.queues.worker import ResidentWorker
 from backend.settings import Settings
+from backend.timer import timer
 from label_studio_config.provision import Backend, connect_backend, give_starter_model
 from launcher.doctor.findings import Finding, State
 from launcher.doctor.run_checks import run_checks

@@ -11,8 +11,8 @@ from rq import Worker
 
 from backend.queues.queue_metrics import QueueMetrics
 from backend.queues.queues import Queues
-from backend.queues.timer import timer
 from backend.settings import Settings
+from backend.timer import timer
 from launcher.doctor.redis import check_redis
 from launcher.stack.health import backend_answers, timer_is_registered, worker_is_registered
 from tests.backend.conftest import files, served, settings

@@ -13,7 +13,7 @@ from redis import Redis
 from rq import Queue
 
 from backend.queues.queues import CHECKS
-from backend.queues.timer import look_after
+from backend.timer import look_after
 from benchmarks.faults.proxy import Proxy
 from launcher.stack.redis_server import redis_url
 from launcher.stack.supervisor import free_port
@@ -22,7 +22,7 @@ from tests.support import wait_for
 
 pytestmark = pytest.mark.services
 TIMER = (
-    "import sys; from redis import Redis; from backend.queues.timer import timer;"
+    "import sys; from redis import Redis; from backend.timer import timer;"
     "timer(Redis.from_url(sys.argv[1]), every_s=1).start()"
 )
 

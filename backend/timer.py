@@ -17,6 +17,9 @@ from backend.queues.queues import CHECK_RETRY_S, CHECK_TIMEOUT_S, CHECKS, Queues
 from backend.queues.redis_connection import retry_for_a_while, wait_for_redis, wait_no_longer
 from backend.registry.registry import Registry
 from backend.settings import Settings
+from backend.status.audits import Audits
+from backend.status.gone_projects import GoneProjects
+from backend.status.survey import Surveys
 from backend.storage.retry import retrying
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,8 @@ logger = logging.getLogger(__name__)
 def look_after() -> dict[str, int]:
     """The RQ job that queues, for every project, a count of approved labels and a plan of its pre-annotation.
 
-    Every project of Label Studio counts that has a model, or a webhook with Drape's secret.
+    Every project of Label Studio counts that has a model, or a webhook with Drape's secret. The others
+    leave the status page.
 
     Returns:
         The number of `projects`; 0 where Label Studio or the storage did not answer in time: the timer soon
@@ -39,6 +43,7 @@ def look_after() -> dict[str, int]:
     settings = Settings()
     queues = Queues(settings)
     retry_for_a_while(queues.redis)
+    queues.begin_look()
     try:
         # Retries end before the timer queues this job again: otherwise jobs would pile up.
         for attempt in retrying(timeout_s=min(settings.check_every_s, CHECK_RETRY_S)):
@@ -46,11 +51,15 @@ def look_after() -> dict[str, int]:
                 label_studio = LabelStudio(settings)
                 connected = label_studio.projects_with_webhook(settings.webhook_secret)
                 # The models of a deleted project are kept, but its jobs would fail every time.
-                with_models = label_studio.project_ids().intersection(Registry.of(settings).project_ids())
-                served = sorted({*with_models, *connected})
+                known, with_models = label_studio.project_ids(), set(Registry.of(settings).project_ids())
     except (LabelStudioUnavailableError, StorageUnavailableError) as e:
         logger.warning("%s The next look is due within %s s", e, settings.check_every_s)
         return {"projects": 0}
+    surveys, audits = Surveys(queues.redis), Audits(queues.redis)
+    GoneProjects(queues.redis).remember(with_models - known)
+    surveys.forget(set(surveys.all()) - known)
+    audits.forget(set(map(int, audits.all())) - known)
+    served = sorted({*(with_models & known), *connected})
     for project_id in served:
         queues.enqueue_check(project_id, full=True)
         queues.enqueue_plan(project_id)
