@@ -5,17 +5,23 @@ from __future__ import annotations
 from backend.domain import Image, Photo
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
+from backend.label_studio.data_keys import image_in
 from backend.label_studio.label_config import LabelConfig
-from backend.label_studio.payloads import Task, image_in
+from backend.label_studio.payloads import Task
 
 
 def image_url(task: Task, config: LabelConfig) -> str:
     """The address of the task's image, under the label config's data key.
 
     Raises:
-        ImageError: the task's data lack the key, or hold no text under it.
+        ImageError: the task's data lack the key, or hold no text or several addresses under it.
     """
     url = image_in(task.data, config.image_key)
+    if isinstance(url, list) and url:
+        raise ImageError(
+            f"Task {task.id} has {len(url)} images under the key '{config.image_key}': Label Studio does not store "
+            "which of them a region is drawn on. Give each image a task of its own."
+        )
     if not isinstance(url, str) or not url:
         raise ImageError(f"Task {task.id} has no image under the key '{config.image_key}' that the label config names.")
     return url

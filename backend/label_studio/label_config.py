@@ -21,6 +21,7 @@ from typing import Literal
 from lxml import etree
 
 from backend.errors import LabelConfigError
+from backend.label_studio.config_xml import parse_xml
 
 Kind = Literal["polygon", "brush", "bitmask", "rectangle"]
 # In order of preference: polygons can be edited, rectangles hold no shape.
@@ -115,6 +116,7 @@ class LabelConfig:
     """What a label config allows: Drape serves one image of a task, the one in which something can be drawn.
 
     Attributes:
+        image_key: the `value` of the image's tag, such as `$image`; see `data_keys`.
         names: name in a region or a prompt (value or alias) → label value, of all tags of the image.
         has_message_tag: whether it has a `<TextArea>` for messages to the annotator, named `MESSAGE_NAME`.
     """
@@ -221,13 +223,15 @@ def parse_label_config(xml: str) -> LabelConfig:
     """
     if len(xml) > MAX_CHARACTERS:
         raise LabelConfigError(f"The label config is longer than {MAX_CHARACTERS:,} characters.")
-    root = _parse_xml(xml)
-    images = [(tag.get("name", ""), (tag.get("value") or "").removeprefix("$")) for tag in root.iter("Image")]
-    images = [(name, key) for name, key in images if name and key]
+    root = parse_xml(xml)
+    images = [tag for tag in root.iter("Image") if tag.get("name") and (tag.get("value") or _has_value_list(tag))]
     if not images:
         raise LabelConfigError('The label config has no <Image> tag with a name and a value such as value="$image".')
     controls = _controls(root, images=len(images))
-    configs = tuple(config for name, key in images if (config := _read(name, key, controls)).labels)
+    drawn_in = [(tag, config) for tag in images if (config := _read(tag, controls)).labels]
+    for tag, config in drawn_in:
+        _check_is_one_image(tag, config.image_tag)
+    configs = [config for _, config in drawn_in]
     if not configs:
         raise LabelConfigError(
             "The label config has no labels to draw: it needs <PolygonLabels>, <BrushLabels>, <BitmaskLabels> or "
@@ -244,8 +248,24 @@ def parse_label_config(xml: str) -> LabelConfig:
     return configs[0]
 
 
-def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> LabelConfig:
+def _check_is_one_image(tag: etree._Element, name: str) -> None:
+    repeated = any(str(each.tag).lower() == "repeater" for each in tag.iterancestors())
+    if repeated or _has_value_list(tag):
+        what = "stands in a <Repeater>" if repeated else "has a valueList"
+        raise LabelConfigError(
+            f"The <Image> '{name[:MAX_SHOWN_CHARACTERS]}' {what}, so that a task has several images, and Drape serves "
+            'one. Give each image a task of its own, under a value such as value="$image".'
+        )
+
+
+def _has_value_list(tag: etree._Element) -> bool:
+    # Label Studio's page reads the names of attributes in lower case.
+    return any(str(name).lower() == "valuelist" for name in tag.keys())
+
+
+def _read(image: etree._Element, controls: Sequence[_Control]) -> LabelConfig:
     """What can be drawn in one image, which may be nothing."""
+    image_tag = image.get("name", "")
     image_controls = [control for control in controls if image_tag in control.targets]
     drawing = [control for control in image_controls if control.name and control.kind and not control.smart_only]
     bare = [control for control in drawing if control.is_bare]
@@ -265,7 +285,7 @@ def _read(image_tag: str, image_key: str, controls: Sequence[_Control]) -> Label
 
     return LabelConfig(
         image_tag=image_tag,
-        image_key=image_key,
+        image_key=image.get("value", ""),
         labels=tuple(by_value.values()),
         outputs=tuple(outputs),
         names=_names([label for control in image_controls for label in control.labels]),
@@ -283,30 +303,6 @@ def _names(labels: Sequence[Label]) -> dict[str, str]:
                     "value and an alias of its own: regions hold nothing else."
                 )
     return names
-
-
-def choice_names(xml: str, control: str, choice: str) -> frozenset[str]:
-    """The names that a `<Choice>` of the `<Choices>` tag `control` may have in annotations: its value and its alias.
-
-    Raises:
-        LabelConfigError: it is not XML.
-    """
-    tags = [tag for tag in _parse_xml(xml).iter("Choices") if tag.get("name") == control]
-    choices = [each for tag in tags for each in tag.iter("Choice") if each.get("value") == choice]
-    return frozenset([choice, *(each.get("alias") or choice for each in choices)])
-
-
-def _parse_xml(xml: str) -> etree._Element:
-    # Entities and DTDs are refused altogether: a config needs neither, and both have been used to exhaust parsers.
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        root = etree.fromstring(xml.encode(), parser)
-    except (etree.XMLSyntaxError, UnicodeEncodeError, LookupError) as e:
-        raise LabelConfigError(f"The label config is not valid XML: {e}") from e
-    # The parser knows, but the text may not show it: it may declare an encoding that spells a DTD another way.
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise LabelConfigError("The label config holds a document type definition, which is not allowed.")
-    return root
 
 
 def _controls(root: etree._Element, *, images: int) -> list[_Control]:

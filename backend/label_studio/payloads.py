@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
@@ -23,8 +22,6 @@ ProjectId = Annotated[Number | None, BeforeValidator(_project_number, json_schem
 
 # URL path of files that Label Studio serves from a folder.
 LOCAL_FILES = "/data/local-files/"
-# The data key of an image that was uploaded before the project had a label config.
-UNDEFINED_KEY = "$undefined$"
 
 
 class Payload(BaseModel):
@@ -150,8 +147,3 @@ class WebhookEvent(Payload):
     def project_id(self) -> int | None:
         """Id of the project; None where Label Studio does not name it."""
         return self.project.id if self.project else None
-
-
-def image_in(data: Mapping[str, Any], key: str) -> Any:
-    """The value in a task's data that should be its image's address; None if there is none."""
-    return data.get(key) or data.get(UNDEFINED_KEY)

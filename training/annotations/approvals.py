@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.auto_accept.marks import accepted_by, was_auto_accepted
-from backend.label_studio.label_config import choice_names
+from backend.label_studio.config_xml import choice_names
 from backend.regions.content_hash import content_hash
 from backend.settings import Settings
 

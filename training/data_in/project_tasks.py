@@ -11,8 +11,9 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 from backend.domain import Prediction
+from backend.errors import LabelConfigError
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.payloads import image_in
+from backend.label_studio.data_keys import image_in, plain_key
 from backend.label_studio.uploads import (
     UPLOAD_URL,
     ensure_served,
@@ -69,10 +70,20 @@ class ProjectTasks:
 
         Args:
             root: the folder that all of the set's files lie in or below.
+            image_key: the label config's, see `data_keys`.
             dry_run: whether nothing will be written; then Label Studio stays unchanged.
+
+        Raises:
+            LabelConfigError: no new task can be made, as the key is not a plain one such as `$image`.
         """
         self._label_studio, self._settings = label_studio, settings
-        self._project_id, self._image_key = project_id, image_key
+        new_task_key = plain_key(image_key)
+        if new_task_key is None:
+            raise LabelConfigError(
+                f"The label config reads the image under '{image_key}', and new tasks have it under one name. Import "
+                'into a project whose <Image> has a value such as value="$image".'
+            )
+        self._project_id, self._new_task_key = project_id, new_task_key
         self._by_image: dict[str, int] = {}
         self._annotated: set[int] = set()
         files_root = settings.local_files_root
@@ -124,7 +135,7 @@ class ProjectTasks:
         addresses = self._addresses(new)
         tasks: list[dict[str, Any]] = []
         for arrival in new:
-            task: dict[str, Any] = {"data": {self._image_key: addresses[arrival.picture.name]}}
+            task: dict[str, Any] = {"data": {self._new_task_key: addresses[arrival.picture.name]}}
             if arrival.result and kind == "annotations":
                 task["annotations"] = [{"result": arrival.result, "ground_truth": ground_truth}]
             elif arrival.result:

@@ -21,7 +21,7 @@ def test_the_recorded_configs(name: str, kind: str, tag: str, labels_tag: str | 
     config = parse_label_config(config_xml(name))
     output = config.output_for("saree")
     assert (output.kind, output.name, output.labels_tag, output.to_name) == (kind, tag, labels_tag, "image")
-    assert (config.image_tag, config.image_key) == ("image", "image")
+    assert (config.image_tag, config.image_key) == ("image", "$image")
     assert config.label_values[0] == "saree"
 
 
@@ -32,7 +32,7 @@ def test_a_config_with_one_kind_of_region_is_served_in_it(tag: str, kind: str) -
     xml = f'<View><Image name="i" value="$photo"/><{tag} name="t" toName="i"><Label value="saree"/></{tag}></View>'
     config = parse_label_config(xml)
     assert config.output_for("saree").kind == kind
-    assert config.image_key == "photo"
+    assert config.image_key == "$photo"
 
 
 def test_the_palette_holds_all_that_the_annotator_needs() -> None:
@@ -137,6 +137,30 @@ SEVERAL_IMAGES = (
 def test_a_config_that_draws_in_several_images_is_refused_by_their_names(first: str, second: str) -> None:
     with pytest.raises(LabelConfigError, match=r"draws in 2 images of a task \('front', 'back'\), and Drape"):
         parse_label_config(SEVERAL_IMAGES.format(first, second))
+
+
+LIST = '<Image name="i" valueList="$images"/>'
+POLYGONS = '<PolygonLabels name="p" toName="i"><Label value="saree"/></PolygonLabels>'
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        (LIST + POLYGONS, "'i' has a valueList"),
+        (LIST.replace("valueList", 'value="$image" valuelist') + POLYGONS, "'i' has a valueList"),
+        (f'<Repeater on="$images">{LIST.replace("valueList", "value")}{POLYGONS}</Repeater>', "'i' stands in a <Rep"),
+    ],
+)
+def test_an_image_tag_that_shows_many_images_is_refused_with_the_reason(inside: str, said: str) -> None:
+    with pytest.raises(LabelConfigError, match=f"{said}.* Give each image a task of its own"):
+        parse_label_config(f"<View>{inside}</View>")
+
+
+def test_many_images_to_look_at_hinder_nothing() -> None:
+    config = parse_label_config(
+        f'<View><Image name="r" valueList="$others"/><Image name="i" value="$a"/>{POLYGONS}</View>'
+    )
+    assert config.image_tag == "i"
 
 
 def test_an_image_to_look_at_stands_beside_the_one_that_is_drawn_in() -> None:

@@ -90,7 +90,7 @@ def test_outcomes_come_in_the_order_of_the_tasks_whatever_fails(batch: Batch, fi
 def test_tasks_without_an_image_alone_are_outcomes_too(batch: Batch, files: tuple[str, Path]) -> None:
     outcomes = predict(batch, [{"text": "a"}, {"image": "/none.png"}])
     assert [outcome.problem is not None for outcome in outcomes] == [True, True]
-    assert "no image under the key 'image'" in (outcomes[0].problem or "")
+    assert "no image under the key '$image'" in (outcomes[0].problem or "")
 
 
 def test_a_prediction_has_scores_a_cluster_and_only_known_labels(batch: Batch, files: tuple[str, Path]) -> None:

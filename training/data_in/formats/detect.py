@@ -44,7 +44,7 @@ class ReadOptions:
     images: Path | None = None
     classes: str = ""
     crowds: bool = False
-    image_key: str = "image"
+    image_key: str = "$image"
 
 
 def open_set(paths: Sequence[str], set_format: SetFormat | None, options: ReadOptions) -> tuple[SetFormat, Source]:

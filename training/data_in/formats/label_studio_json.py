@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.domain import LabelledMask
 from backend.errors import DatasetError
-from backend.label_studio.payloads import image_in
+from backend.label_studio.data_keys import image_in
 from backend.label_studio.uploads import image_name
 from backend.regions.decode import decode
 from backend.regions.polygons import Outline
