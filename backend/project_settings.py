@@ -42,8 +42,9 @@ PROJECT_SETTING_NAMES = frozenset(
         "train_image_size_px",
         "train_max_minutes",
         "train_on_auto_accepted",
-        "train_patience",
+        "train_patience_share",
         "train_timeout_s",
+        "train_updates",
         "yolo11_base",
     }
 )

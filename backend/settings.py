@@ -144,11 +144,20 @@ class Settings(InstallationSettings):
         description="Images with labels that occur in a smaller share of the images than this are drawn more often "
         "(repeat factors, as for LVIS). 0: all equally often.",
     )
-    train_epochs: int = Field(60, ge=1, description="Largest number of epochs of a fine-tuning.")
-    train_patience: int = Field(
-        20,
+    train_updates: int = Field(
+        2000,
         ge=1,
-        description="A training ends after this number of epochs without a better result on the held-out images.",
+        description="Weight updates of a fine-tuning, each from `TRAIN_BATCH` images: as many for few images as for "
+        "many. From about 800 images on there are more: each image is drawn at least 20 times.",
+    )
+    train_epochs: int = Field(
+        1000, ge=1, description="Largest number of epochs of a fine-tuning, whatever `TRAIN_UPDATES` asks for."
+    )
+    train_patience_share: float = Field(
+        0.33,
+        gt=0,
+        le=1,
+        description="A training ends after this share of its epochs without a better result on the held-out images.",
     )
     train_max_minutes: float = Field(
         0.0, ge=0, description="Minutes after which a training ends with its current epoch. 0: no limit."

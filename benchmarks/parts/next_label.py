@@ -188,6 +188,7 @@ def train(paths: Sequence[Path], seed: int, work: Path) -> Detector:
         scale=0.3,
         warmup_epochs=min(3.0, epochs / 4),
         patience=0,
+        overlap_mask=False,
     )
     network, classes = load_network(work / "run" / "weights" / "last.pt")
     export_openvino(network, work / "model.xml")

@@ -28,11 +28,13 @@ class Canvas:
     Attributes:
         pixels: `float32 (H, W, 3)`, RGB in `[0, 255]`.
         owner: `int16 (H, W)`: number of the garment in each pixel's topmost layer; 0 where there is none.
+        whole: number of a garment → `bool (H, W)`, where it is painted, also under later layers.
     """
 
     def __init__(self, background: npt.NDArray[np.float32]) -> None:
         self.pixels = background
         self.owner = np.zeros(background.shape[:2], np.int16)
+        self.whole: dict[int, npt.NDArray[np.bool_]] = {}
 
     def fill(self, outline: Points, fabric: Fabric, *, owner: int = 0, shade: float = 0.0) -> None:
         """Paints the closed `outline`, `(N, 2)` in pixels, x before y, in `fabric`, on top of all earlier layers.
@@ -59,6 +61,9 @@ class Canvas:
         weight = (alpha.astype(np.float32) / 255)[..., None]
         window += weight * (colour - window)
         self.owner[top:bottom, left:right][alpha >= 128] = owner
+        if owner:
+            whole = self.whole.setdefault(owner, np.zeros(self.owner.shape, bool))
+            whole[top:bottom, left:right] |= alpha >= 128
 
     def limb(self, joints: Points, widths: npt.NDArray[np.float64], fabric: Fabric, *, owner: int = 0) -> None:
         """Paints a tapering limb along `joints` `(N, 2)`; `widths` `(N,)` are its widths there, in pixels."""

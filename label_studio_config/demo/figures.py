@@ -1,13 +1,15 @@
-"""Whole pictures: people in layers of garments, with the exact visible mask of each garment."""
+"""Whole pictures: people in layers of garments, with the exact mask of each garment, visible and whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from backend.regions.polygons import outline_to_mask
 from label_studio_config.demo import garments
 from label_studio_config.demo.canvas import Canvas, Points, ellipse, smooth
 from label_studio_config.demo.fabric import Fabric, draw_fabric, plain
@@ -15,6 +17,10 @@ from label_studio_config.demo.pose import Pose, draw_pose
 from label_studio_config.demo.scene import draw_background, draw_furniture, draw_prop, light
 
 LABELS = ("saree", "blouse", "kurta", "bottoms", "jacket", "shawl", "dupatta", "top")
+# Parts of a saree, which lie on it: labels of their own in `Figure.layers` only.
+PARTS = ("pallu", "border")
+# The pallu's darker rim, which `Canvas.fill` paints that wide.
+BORDER_PX = 8
 SIZES_WH = ((480, 640), (540, 720), (512, 704), (600, 640), (720, 540), (640, 560))
 SKIN = ((241, 205, 178), (224, 180, 146), (198, 148, 112), (164, 114, 82), (122, 82, 58), (92, 60, 44))
 # A person would not label a garment that covers less than this share of the picture.
@@ -23,7 +29,7 @@ MIN_SHARE = 0.0012
 
 @dataclass(frozen=True)
 class Instance:
-    """The visible part of one garment: `bool (H, W)`, disjoint from all other garments of the picture."""
+    """One garment, or a part of one, and its mask: `bool (H, W)`."""
 
     label: str
     mask: npt.NDArray[np.bool_]
@@ -31,19 +37,28 @@ class Instance:
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture: `uint8 (H, W, 3)` RGB, its garments back to front, and the seed that it is drawn from."""
+    """One picture.
+
+    Attributes:
+        pixels: `uint8 (H, W, 3)`, RGB.
+        instances: the visible part of each garment, back to front; no two share a pixel.
+        layers: the same garments whole, also where others hide them, and each saree's `PARTS` after it; they overlap.
+        seed: what it is drawn from.
+    """
 
     pixels: npt.NDArray[np.uint8]
     instances: tuple[Instance, ...]
+    layers: tuple[Instance, ...]
     seed: int
 
 
 @dataclass
 class _Wardrobe:
-    """Paints garments on a canvas, and numbers them in that order."""
+    """Paints garments on a canvas, and numbers them in that order; `pallus`: number → outline of that saree's pallu."""
 
     canvas: Canvas
     labels: list[str] = field(default_factory=list)
+    pallus: dict[int, Points] = field(default_factory=dict)
 
     def wear(
         self,
@@ -76,7 +91,20 @@ def draw_figure(seed: int) -> Figure:
     least = MIN_SHARE * width * height
     masks = [(label, canvas.owner == number) for number, label in enumerate(wardrobe.labels, start=1)]
     instances = tuple(Instance(label, mask) for label, mask in masks if np.count_nonzero(mask) >= least)
-    return Figure(pixels=light(canvas.pixels, rng), instances=instances, seed=seed)
+    return Figure(pixels=light(canvas.pixels, rng), instances=instances, layers=_layers(wardrobe), seed=seed)
+
+
+def _layers(wardrobe: _Wardrobe) -> tuple[Instance, ...]:
+    layers = []
+    for number, label in enumerate(wardrobe.labels, start=1):
+        whole = wardrobe.canvas.whole[number]
+        layers.append(Instance(label, whole))
+        if number in wardrobe.pallus:
+            height, width = whole.shape
+            pallu = outline_to_mask(wardrobe.pallus[number], size_wh=(width, height))
+            inside = cv2.erode(pallu.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=BORDER_PX) > 0
+            layers += [Instance("pallu", pallu), Instance("border", pallu & ~inside)]
+    return tuple(layers)
 
 
 def _places(rng: np.random.Generator, *, width: int, height: int) -> list[tuple[float, float]]:
@@ -145,10 +173,11 @@ def _saree(wardrobe: _Wardrobe, pose: Pose, rng: np.random.Generator) -> None:
     wardrobe.wear("saree", pleats, parts)
     owner = len(wardrobe.labels)
     outlines = [garments.pallu(pose, rng, side=side)]
+    wardrobe.pallus[owner] = outlines[0]
     if rng.random() < 0.7:
         outlines.append(garments.pallu_tail(pose, rng, side=side))
     for outline in outlines:
-        wardrobe.canvas.fill(outline, sash, owner=owner, shade=8.0)
+        wardrobe.canvas.fill(outline, sash, owner=owner, shade=float(BORDER_PX))
     if rng.random() < 0.3:
         _arms(wardrobe.canvas, pose, skin, sides=(0 if side > 0 else 1,))
     if rng.random() < 0.15:

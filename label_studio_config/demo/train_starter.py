@@ -71,6 +71,7 @@ def train_starter(
         close_mosaic=max(1, epochs // 3),
         scale=0.3,
         erasing=0.0,
+        overlap_mask=False,
     )
     best = work / "run" / "weights" / "best.pt"
     metrics = ultralytics.YOLO(best).val(

@@ -50,6 +50,11 @@ class Dataset:
         """Returns the number of images on a side."""
         return sum(entry.side == side for entry in self.manifest.entries)
 
+    @property
+    def drawn(self) -> int:
+        """How many images an epoch of training draws; one that is drawn twice counts twice."""
+        return sum(entry.copies for entry in self.manifest.entries if entry.side == "train")
+
 
 def classes_for(config: LabelConfig, model_classes: Sequence[str]) -> tuple[str, ...]:
     """Returns the config's labels in a stable order: first those that the model knows, in its order, then the others.

@@ -1,6 +1,7 @@
 """Fine-tunes YOLO11-seg with Ultralytics.
 
 - `finetune`: runs a training, and resumes one that was killed
+- `schedule`: how long a training lasts
 - `ultralytics_args`: the arguments of a training
 - `multi_gpu`: trains on several GPUs, a process on each
 - `progress`: reports the progress of a training

@@ -11,19 +11,22 @@ from backend.compute.devices import pick_device
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.errors import ModelError, first_line
 from backend.settings import Settings
+from training.finetuning.schedule import plan_schedule
 
 # Arguments that `TRAIN_ARGS` may not set: each has its own setting, named here, or Drape relies on its value ('').
 RESERVED_ARGS = {
     "batch": "TRAIN_BATCH",
     "data": "",
     "device": "DEVICE_TRAIN",
-    "epochs": "TRAIN_EPOCHS",
+    "epochs": "TRAIN_UPDATES",
     "exist_ok": "",
     "imgsz": "TRAIN_IMAGE_SIZE_PX",
     "model": "YOLO11_BASE",
     "mode": "",
     "name": "",
-    "patience": "TRAIN_PATIENCE",
+    "nbs": "",
+    "overlap_mask": "",
+    "patience": "TRAIN_PATIENCE_SHARE",
     "project": "",
     "resume": "",
     "save": "",
@@ -32,44 +35,60 @@ RESERVED_ARGS = {
     "time": "TRAIN_MAX_MINUTES",
     "val": "",
 }
-# Ultralytics warms up for three epochs and at least 100 steps, which is too long for few images and epochs.
-MAX_WARMUP_EPOCHS = 3.0
-# The last epochs train on whole images, as the detector will see them: a tenth of Ultralytics' usual hundred epochs.
-MAX_EPOCHS_WITHOUT_MOSAIC = 10
 MAX_LOADER_WORKERS = 4
-# Two changes for few images. First, `nbs`: Ultralytics accumulates gradients over 64 images before it updates weights,
-# which with 24 images is once in three epochs. Second, frozen first layers: what they know of cloth is worth more than
-# what few images can teach them. Measured on drawn figures, another palette, 20 epochs, mask mAP50-95: with 30 images
-# 0.08 without both, 0.29 with the first, 0.34 with both; with 100 images 0.45 with the first, 0.49 with both.
-FEW_IMAGES = 500
-FROZEN_LAYERS, FROZEN_BELOW = 10, 200
+# Frozen first layers: what they know of cloth is worth more than what few images can teach them. Measured on drawn
+# figures, another palette, 20 epochs, mask mAP50-95: with 30 images 0.29 without and 0.34 with frozen layers, with 100
+# images 0.45 and 0.49. From 100 to 300 images one layer after the other is set free.
+FROZEN_LAYERS = 10
+ALL_FROZEN_IMAGES, NONE_FROZEN_IMAGES = 100, 300
 
 
 def training_args(
-    settings: Settings, *, data: Path, image_size_px: int, folder: Path, images: int, pretrained: bool
+    settings: Settings,
+    *,
+    data: Path,
+    image_size_px: int,
+    folder: Path,
+    images: int,
+    drawn: int,
+    classes: int,
+    pretrained: bool,
 ) -> dict[str, Any]:
     """Returns the arguments of `YOLO.train`, except the device.
 
     Args:
         folder: the folder that Ultralytics writes into.
         images: the number of training images.
+        drawn: how many of them an epoch draws; one that is drawn twice counts twice.
+        classes: the number of classes.
         pretrained: whether training starts from trained weights, not random ones.
 
     Raises:
         ModelError: `TRAIN_ARGS` has an argument that Ultralytics does not know, or that is in `RESERVED_ARGS`.
     """
     on_cpu = pick_device(settings.device) == "cpu"
+    schedule = plan_schedule(
+        drawn,
+        batch=settings.train_batch,
+        updates=settings.train_updates,
+        max_epochs=settings.train_epochs,
+        patience_share=settings.train_patience_share,
+    )
     chosen = {
         "data": str(data),
-        "epochs": settings.train_epochs,
+        "epochs": schedule.epochs,
         "imgsz": image_size_px,
         "batch": settings.train_batch,
-        "patience": settings.train_patience,
+        # Ultralytics would collect the gradients of 64 images before it updates weights.
+        "nbs": settings.train_batch,
+        "patience": schedule.patience,
         "project": str(folder.parent.resolve()),
         "name": folder.name,
         "exist_ok": True,
-        "warmup_epochs": min(MAX_WARMUP_EPOCHS, settings.train_epochs / 4),
-        "close_mosaic": min(MAX_EPOCHS_WITHOUT_MOSAIC, settings.train_epochs // 4),
+        "warmup_epochs": schedule.warmup_epochs,
+        "close_mosaic": schedule.epochs_without_mosaic,
+        # Otherwise a garment loses the pixels of smaller ones on top of it, in training and in evaluation.
+        "overlap_mask": False,
         "plots": False,
         "amp": False,
         "seed": 0,
@@ -78,11 +97,31 @@ def training_args(
         "val": True,
         "workers": 0 if on_cpu else min(MAX_LOADER_WORKERS, os.cpu_count() or 1),
     }
-    if images < FEW_IMAGES:
-        chosen["nbs"] = settings.train_batch
-    if pretrained and images < FROZEN_BELOW:
-        chosen["freeze"] = FROZEN_LAYERS
-    return {**chosen, **_user_args(settings.train_args)}
+    if pretrained and (frozen := frozen_layers(images)):
+        chosen["freeze"] = frozen
+    user_args = _user_args(settings.train_args)
+    if "optimizer" not in user_args:
+        chosen |= _optimizer_args(classes)
+    return {**chosen, **user_args}
+
+
+def frozen_layers(images: int) -> int:
+    """Returns how many first layers are not trained: `FROZEN_LAYERS` for few images, none for many."""
+    share = (NONE_FROZEN_IMAGES - images) / (NONE_FROZEN_IMAGES - ALL_FROZEN_IMAGES)
+    return round(FROZEN_LAYERS * min(1.0, max(0.0, share)))
+
+
+def _optimizer_args(classes: int) -> dict[str, Any]:
+    """Returns the optimiser and learning rate that Ultralytics' `optimizer=auto` chooses for a short training.
+
+    For a long one it would choose others, and which it is would depend on how often hard examples are drawn.
+    """
+    return {
+        "optimizer": "AdamW",
+        "lr0": round(0.002 * 5 / (4 + classes), 6),
+        "momentum": 0.9,
+        "warmup_bias_lr": 0.0,
+    }
 
 
 def _user_args(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backend.regions.polygons import outline_to_mask
-from label_studio_config.demo.figures import LABELS, draw_figure
+from label_studio_config.demo.figures import LABELS, PARTS, draw_figure
 from label_studio_config.demo.write import write_images, write_photographs, write_yolo_dataset, yolo_line
 from tests.support import iou
 
@@ -27,6 +27,26 @@ def test_masks_are_disjoint_not_empty_and_of_known_labels(seed: int) -> None:
         assert instance.mask.any()
         total += instance.mask
     assert total.max() == 1
+
+
+def test_layers_are_whole_garments_that_overlap() -> None:
+    figures = [draw_figure(seed) for seed in SEEDS]
+    for figure in figures:
+        layers = [layer for layer in figure.layers if layer.label not in PARTS]
+        assert [layer.label for layer in layers if layer.label in LABELS] == [layer.label for layer in layers]
+        # What is visible of a garment is part of it.
+        for instance in figure.instances:
+            assert any(layer.label == instance.label and not (instance.mask & ~layer.mask).any() for layer in layers), (
+                instance.label
+            )
+    hidden = {
+        (below.label, above.label)
+        for figure in figures
+        for number, below in enumerate(figure.layers)
+        for above in figure.layers[number + 1 :]
+        if np.count_nonzero(below.mask & above.mask) > 0.05 * np.count_nonzero(below.mask)
+    }
+    assert {("saree", "pallu"), ("pallu", "border"), ("kurta", "dupatta")} <= hidden
 
 
 def test_a_seed_draws_the_same_again_and_another_one_does_not() -> None:

@@ -17,7 +17,6 @@ from tests.training.dataset.test_build import approved, build
 from training.dataset.build import Dataset
 from training.finetuning.finetune import Trained, finetune
 from training.finetuning.progress import TrainingProgress
-from training.finetuning.ultralytics_args import training_args
 
 pytestmark = pytest.mark.slow
 
@@ -177,60 +176,3 @@ def test_weights_of_a_champion_that_do_not_load_are_said(dataset: Dataset, tmp_p
     broken.write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"broken\.pt do not load"):
         trained(dataset, tmp_path / "run", broken)
-
-
-def args(tmp_path: Path, **given: Any) -> dict[str, Any]:
-    return training_args(
-        settings(**given),
-        data=tmp_path / "data.yaml",
-        image_size_px=64,
-        folder=tmp_path / "run",
-        images=8,
-        pretrained=True,
-    )
-
-
-def test_every_argument_of_ultralytics_is_open(tmp_path: Path) -> None:
-    found = args(tmp_path, train_args="lr0=0.002 mosaic=0 cos_lr=True freeze=[0,1] optimizer=SGD amp=True")
-    chosen = {"lr0": 0.002, "mosaic": 0, "cos_lr": True, "freeze": [0, 1], "optimizer": "SGD", "amp": True}
-    assert chosen.items() <= found.items()
-    assert found["epochs"] == 2
-
-
-@pytest.mark.parametrize(
-    ("images", "pretrained", "expected"),
-    [
-        (24, True, {"nbs": 3, "freeze": 10}),
-        # Layers that know nothing have all to learn.
-        (24, False, {"nbs": 3}),
-        (300, True, {"nbs": 3}),
-        (5000, True, {}),
-    ],
-)
-def test_few_images_are_learnt_from_otherwise(
-    tmp_path: Path, images: int, pretrained: bool, expected: dict[str, int]
-) -> None:
-    found = training_args(
-        settings(),
-        data=tmp_path / "data.yaml",
-        image_size_px=64,
-        folder=tmp_path / "run",
-        images=images,
-        pretrained=pretrained,
-    )
-    assert {name: found[name] for name in ("nbs", "freeze") if name in found} == expected
-
-
-WRONG = [
-    ("lr=0.1", "'lr' is not a valid YOLO argument"),
-    ("mosaic=often", "mosaic"),
-    ("mosaic", "cannot be read"),
-    ("epochs=3", "set TRAIN_EPOCHS instead"),
-    ("project=/elsewhere", "Drape sets it"),
-]
-
-
-@pytest.mark.parametrize(("text", "said"), WRONG)
-def test_what_ultralytics_does_not_know_is_said(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ModelError, match=said):
-        args(tmp_path, train_args=text)
