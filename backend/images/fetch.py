@@ -18,6 +18,7 @@ from backend.domain import Image, Photo, Pixels
 from backend.errors import ImageError, ImageUnavailableError, LabelStudioUnavailableError
 from backend.images.decode import decode_image, shorten
 from backend.images.pinned_host import PinnedUrl, pin_host
+from backend.label_studio.data_url import describe, is_data_url, read_data_url, short_name
 from backend.label_studio.payloads import LOCAL_FILES
 from backend.settings import Settings
 
@@ -73,9 +74,9 @@ class ImageStore:
         Raises:
             ImageError, LabelStudioError: as `load`, for an image that was not read before.
         """
-        stamp = self._stamp(url, task_id)
+        stamp, name = self._stamp(url, task_id), short_name(url)
         with self._lock:
-            known_stamp, key, size_wh = self._known.get(url, (None, "", (0, 0)))
+            known_stamp, key, size_wh = self._known.get(name, (None, "", (0, 0)))
         if known_stamp != stamp:
             try:
                 return self.load(url, task_id=task_id)
@@ -85,8 +86,8 @@ class ImageStore:
                 logger.warning("%s The image is used as it was known before", e)
                 # Not fetched again right away: each attempt at a server that hangs takes the whole timeout.
                 with self._lock:
-                    self._known[url] = stamp, key, size_wh
-        return StoredImage(key, url, size_wh, lambda: self.load(url, task_id=task_id).pixels)
+                    self._known[name] = stamp, key, size_wh
+        return StoredImage(key, name, size_wh, lambda: self.load(url, task_id=task_id).pixels)
 
     def load(self, url: str, *, task_id: int) -> Image:
         """The decoded image at `url`, as the task names it; a cached image needs no network.
@@ -95,11 +96,11 @@ class ImageStore:
             ImageError: it is missing, refused, over a limit, or not an image.
             LabelStudioError: Label Studio, which serves it, is unreachable or refuses the credentials.
         """
-        stamp = self._stamp(url, task_id)
+        stamp, name = self._stamp(url, task_id), short_name(url)
         with self._lock:
-            cached_stamp, cached = self._cache.get(url, (None, None))
+            cached_stamp, cached = self._cache.get(name, (None, None))
             if cached is not None and cached_stamp == stamp:
-                self._cache.move_to_end(url)
+                self._cache.move_to_end(name)
                 return cached
         try:
             image = self._fetch_and_decode(url, task_id)
@@ -107,7 +108,7 @@ class ImageStore:
             if cached is None:
                 raise
             image = cached
-        self._cache_image(url, stamp, image)
+        self._cache_image(name, stamp, image)
         return image
 
     def load_reduced(self, url: str, *, task_id: int, side_px: int) -> Image:
@@ -123,6 +124,8 @@ class ImageStore:
 
     def _stamp(self, url: str, task_id: int) -> object:
         """Changes when another image may be at the address: a local file's time and size, else the time."""
+        if is_data_url(url):
+            return "never"
         try:
             file = self._local_file(self._address(url, task_id, source=shorten(url)))
             if file is not None:
@@ -135,7 +138,7 @@ class ImageStore:
         return int(time.monotonic() / MAX_AGE_S + hash(url) % 1000 / 1000)
 
     def _fetch_and_decode(self, url: str, task_id: int, side_px: int | None = None) -> Image:
-        source = shorten(url)
+        source = shorten(describe(url) if is_data_url(url) else url)
         return decode_image(
             self._read(url, task_id, source=source),
             source=source,
@@ -145,6 +148,8 @@ class ImageStore:
         )
 
     def _read(self, url: str, task_id: int, *, source: str) -> bytes:
+        if is_data_url(url):
+            return read_data_url(url, max_bytes=self._settings.image_max_bytes)
         try:
             address = self._address(url, task_id, source=source)
             file = self._local_file(address)
@@ -185,12 +190,12 @@ class ImageStore:
             raise ImageError(f"The image '{source}' is larger than {limit:,} bytes (IMAGE_MAX_BYTES).")
         return encoded
 
-    def _cache_image(self, url: str, stamp: object, image: Image) -> None:
+    def _cache_image(self, name: str, stamp: object, image: Image) -> None:
         with self._lock:
-            _, previous = self._cache.pop(url, (None, None))
+            _, previous = self._cache.pop(name, (None, None))
             self._cached_bytes += image.pixels.nbytes - (previous.pixels.nbytes if previous else 0)
-            self._cache[url] = stamp, image
-            self._known[url] = stamp, image.key, image.size_wh
+            self._cache[name] = stamp, image
+            self._known[name] = stamp, image.key, image.size_wh
             while len(self._known) > MAX_KNOWN_IMAGES:
                 self._known.popitem(last=False)
             while self._cached_bytes > self._settings.image_cache_bytes and self._cache:

@@ -7,6 +7,7 @@
 - `label_config`: a label config, read for what a model needs
 - `label_colours`: the colours of labels
 - `data_keys`: the image in a task's data
+- `data_url`: images that a task holds itself
 - `prompts`: Label Studio's context as points, boxes, words and the chosen label
 - `uploads`: addresses of images, uploads, imports of tasks
 """

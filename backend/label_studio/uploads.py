@@ -17,6 +17,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 
 from backend.errors import LabelStudioError, LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio
+from backend.label_studio.data_url import is_data_url, short_name
 from backend.label_studio.payloads import LOCAL_FILES
 
 # The file types that Label Studio accepts; one file of another type makes it refuse the whole request.
@@ -65,7 +66,9 @@ def file_part(name: str) -> str:
 
 
 def image_name(url: str) -> str:
-    """The stable part of an image's address: an upload's name, a local file's path, else the whole address."""
+    """The stable part of an image's address: an upload's name, a local file's path, else the address (`short_name`)."""
+    if is_data_url(url):
+        return short_name(url)
     uploaded = UPLOAD_URL.search(unquote(url))
     if uploaded:
         return uploaded["name"]

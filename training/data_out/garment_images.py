@@ -12,6 +12,7 @@ from backend.domain import LabelledMask, Pixels
 from backend.errors import ImageError
 from backend.images.fetch import ImageStore
 from backend.images.task_image import image_url, load_image
+from backend.label_studio.data_url import is_data_url
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
 from backend.regions.mask_size import resize_mask
@@ -73,6 +74,8 @@ def garment_images(approved: Iterable[Approved], config: LabelConfig, images: Im
 
 
 def _file_name(url: str) -> str:
+    if is_data_url(url):
+        return "image"
     # Handles `/data/local-files/?d=folder/image.jpg` as well as `https://host/image.jpg?signature=…`.
     path = url.split("?d=", 1)[-1].split("?", 1)[0]
     return file_name(PurePosixPath(unquote(path)).stem, otherwise="image")

@@ -272,12 +272,14 @@ ADDRESSES = [
     "s3://\ud800",
     "/\ud800",
     "data:image/png;base64," + "A" * 10**6,
+    "data:\ud800,\ud800",
+    "data:",
 ]
 
 
 @pytest.mark.parametrize("url", ADDRESSES)
 def test_an_address_that_is_none_is_said_in_a_line(url: str) -> None:
-    with pytest.raises(ImageError, match=r"invalid address|not http or https") as refused:
+    with pytest.raises(ImageError, match=r"invalid address|not http or https|not an image|is empty") as refused:
         store("http://127.0.0.1:1").load(url, task_id=1)
     assert len(str(refused.value).encode()) < 500
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import threading
@@ -377,3 +378,35 @@ def test_addresses_that_only_look_like_label_studios_get_nothing(address: str) -
         with pytest.raises(ImageError):
             images.load(address.format(studio=studio.removeprefix("http://")), task_id=1)
         assert seen == {}
+
+
+def data_url(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def test_an_image_in_the_address_is_read_without_asking_anybody(plain_settings: Settings) -> None:
+    images, url = (
+        store(plain_settings.model_copy(update={"label_studio_url": "http://127.0.0.1:9"})),
+        data_url(encoded()),
+    )
+    image = images.load(url, task_id=1)
+    assert image.pixels[0, 0].tolist() == [10, 200, 10]
+    assert image.source == "data:image/png;base64,…"
+    assert images.load(url, task_id=2) is image
+    known = images.open(url, task_id=3)
+    assert (known.key, known.size_wh) == (image.key, (30, 20))
+    assert len(known.source) < 200
+    # Another one is not taken for it.
+    assert images.open(data_url(encoded(size_wh=(9, 8))), task_id=3).size_wh == (9, 8)
+    assert images.load_reduced(url, task_id=1, side_px=15).size_wh == (15, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"no image", "not an image"), (bytes(6000), "larger than 5,000 bytes"), (encoded(size_wh=(2000, 10)), "pixels")],
+)
+def test_an_image_in_the_address_is_held_to_the_limits(plain_settings: Settings, content: bytes, said: str) -> None:
+    images = store(plain_settings.model_copy(update={"image_max_pixels": 10_000}))
+    with pytest.raises(ImageError, match=said) as refused:
+        images.load(data_url(content), task_id=1)
+    assert len(str(refused.value)) < 200

@@ -25,7 +25,7 @@ RECTANGLE = "rectangle, which is not an outline"
 UNREADABLE = "unreadable region"
 OTHER_SIZE = "region with another image size than the first region"
 OLDER = "older annotation of the same task"
-IMAGE_PREFIXES = ("/data/", "http://", "https://", "s3://", "gs://", "azure-blob://")
+IMAGE_PREFIXES = ("/data/", "http://", "https://", "s3://", "gs://", "azure-blob://", "data:image/")
 
 
 def read_label_studio(file: Path, pictures: PictureFolder, *, image_key: str) -> Source:
