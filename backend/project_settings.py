@@ -42,7 +42,6 @@ PROJECT_SETTING_NAMES = frozenset(
         "train_image_size_px",
         "train_max_minutes",
         "train_on_auto_accepted",
-        "train_patience_share",
         "train_timeout_s",
         "train_updates",
         "yolo11_base",

@@ -153,12 +153,6 @@ class Settings(InstallationSettings):
     train_epochs: int = Field(
         1000, ge=1, description="Largest number of epochs of a fine-tuning, whatever `TRAIN_UPDATES` asks for."
     )
-    train_patience_share: float = Field(
-        0.33,
-        gt=0,
-        le=1,
-        description="A training ends after this share of its epochs without a better result on the held-out images.",
-    )
     train_max_minutes: float = Field(
         0.0, ge=0, description="Minutes after which a training ends with its current epoch. 0: no limit."
     )
@@ -174,15 +168,15 @@ class Settings(InstallationSettings):
         0.0,
         ge=-1,
         le=1,
-        description="A new model is promoted if its mask mAP50-95 (0 to 1) on the held-out images exceeds the "
+        description="A new model is promoted if its mask mAP50-95 (0 to 1) on the held-out images probably exceeds the "
         "current model's by more than this. -1 promotes every new model.",
     )
     promote_class_drop: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Largest loss of average precision (0 to 1) with which a new model is promoted, on any label "
-        "with at least 10 held-out garments.",
+        description="A new model is not promoted if a label with at least 10 held-out garments certainly loses more of "
+        "its average precision (0 to 1) than this: if the 95 % interval of its change lies below.",
     )
     auto_accept: Literal["off", "calibrated"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "off",

@@ -70,10 +70,9 @@ def evaluate_model(
         images = _external_images(source, config, settings, side_px=side_px)
     else:
         images = _project_images(connections, project_id, config, source, side_px=side_px)
-    scores, _ = evaluate_detector(
+    return evaluate_detector(
         detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
-    )
-    return scores
+    ).scores
 
 
 def _project_images(

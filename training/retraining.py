@@ -31,7 +31,7 @@ from backend.images.task_image import load_image
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
 from backend.registry.registry import Version, check_weights
-from backend.registry.scores import Compared, Scores, write_scores
+from backend.registry.scores import Compared, write_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
 from backend.segmenters.base import WordReader
 from backend.segmenters.loader import choose
@@ -46,8 +46,8 @@ from training.dataset.manifest import DATASET_FILE, latest_manifest
 from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut, held_out_images
 from training.evaluation.promotion import decide_promotion, paired_bootstrap
-from training.evaluation.score import evaluate_detector
-from training.finetuning.finetune import Trained, finetune
+from training.evaluation.score import Evaluated, evaluate_detector
+from training.finetuning.finetune import WEIGHTS_FILE, Trained, finetune
 from training.finetuning.progress import TrainingProgress
 from training.runs import dataset_folder, run_folder
 
@@ -103,7 +103,7 @@ class Retraining:
         """Returns the champion at the start: the parent, if this training has already promoted its own version."""
         registry = self._connections.registry
         champion = registry.champion(self._project_id)
-        weights = self._folder / "run" / "best.pt"
+        weights = self._folder / "run" / WEIGHTS_FILE
         if champion is None or not weights.is_file() or _sha256(weights) != champion.weights_sha256:
             return champion
         return next(
@@ -196,24 +196,24 @@ class Retraining:
             The verdict, the held-out images, and the version's detections in them.
         """
         held_out, detector = self._prepare(version, dataset)
-        settings, truth = self._connections.settings, [held_out_image.truth for held_out_image in held_out]
-        own, detections = self._scored(version, detector, held_out)
-        predictor_name, champion_scores, gain_95 = champion.name if champion else None, None, None
+        settings = self._connections.settings
+        own = self._scored(version, detector, held_out)
+        predictor_name, champion_scores, gains = champion.name if champion else None, None, None
         predictor = self._current_predictor(champion)
         if predictor is not None:
             predictor_name = predictor[0]
-            champion_scores, champion_detections = self._scored(version, predictor[1], held_out)
-            gain_95 = paired_bootstrap(truth, detections, champion_detections)
-        compared = Compared(own, champion_scores)
+            of_champion = self._scored(version, predictor[1], held_out)
+            champion_scores, gains = of_champion.scores, paired_bootstrap(own.matches, of_champion.matches)
+        compared = Compared(own.scores, champion_scores)
         write_scores(version, compared)
         verdict = decide_promotion(
             compared,
-            gain_95,
+            gains,
             champion_name=predictor_name,
             margin=settings.promote_margin,
             max_class_drop=settings.promote_class_drop,
         )
-        return verdict, held_out, detections
+        return verdict, held_out, own.detections
 
     def _write_report(self, version: Version, held_out: Sequence[HeldOut], detections: CompactScenes) -> None:
         """Writes the version's report; if that fails, reports the problem and leaves the version unchanged."""
@@ -234,9 +234,7 @@ class Retraining:
         except DrapeError as e:
             connections.problems.report(str(e), project_id=self._project_id)
 
-    def _scored(
-        self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut]
-    ) -> tuple[Scores, CompactScenes]:
+    def _scored(self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut]) -> Evaluated:
         min_score = self._connections.settings.model_score_threshold
         return evaluate_detector(detector, held_out, self._config, labels=version.classes, min_score=min_score)
 

@@ -20,12 +20,14 @@ class LabelVerdict:
     Attributes:
         instances: number of garments of the label in the held-out images.
         champion: None if there was no champion to compare with.
+        gain_95: lower and upper end of the 95 % interval of the difference; None if there was nothing to compare with.
     """
 
     label: str
     instances: int
     challenger: float
     champion: float | None
+    gain_95: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@
 - `dataset`: data sets
 - `large_import`: a large import
 - `next_label`: which image to label next
+- `promotion`: wrong promotions, simulated
 - `coco`: COCO files as truth
 - `table`: rows of figures, and timing
 """

@@ -16,7 +16,7 @@ from training.jobs import train
 pytestmark = pytest.mark.services
 
 
-@pytest.mark.parametrize(("margin", "promoted"), [("0", True), ("1", False)])
+@pytest.mark.parametrize(("margin", "promoted"), [("-1", True), ("1", False)])
 def test_the_first_model_is_judged_beside_sam3(
     workplace: Workplace, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, margin: str, promoted: bool
 ) -> None:

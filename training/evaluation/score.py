@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backend.detector.average_precision import Precisions, instances, precision_curves
+from backend.detector.average_precision import (
+    LabelMatches,
+    Precisions,
+    instances,
+    match_instances,
+    precision_curves,
+)
 from backend.detector.yolo11 import Detector, ImageDetector
 from backend.domain import LabelledMask, Scene
 from backend.label_studio.label_config import LabelConfig
@@ -26,6 +32,15 @@ TIMED_IMAGES = 48
 MIN_CORRECT_IOU = 0.5
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A model's metrics on held-out images, its detections there, and these matched with the ground truth's masks."""
+
+    scores: Scores
+    detections: CompactScenes
+    matches: dict[str, LabelMatches]
+
+
 def compute_scores(
     truth: Sequence[Sequence[LabelledMask]],
     scenes: Sequence[Scene],
@@ -34,8 +49,8 @@ def compute_scores(
     labels: Sequence[str],
     min_score: float,
     ms_an_image: float | None,
-) -> Scores:
-    """Computes all metrics of a model; see `Scores`.
+) -> tuple[Scores, dict[str, LabelMatches]]:
+    """Computes all metrics of a model, see `Scores`; also returns its detections, matched by their masks.
 
     Average precision counts all detections, highest score first. All other metrics count those from `min_score` on.
     Precision and recall match each, highest score first, with the free garment of its label that has the highest IoU,
@@ -53,7 +68,8 @@ def compute_scores(
     # Here and below, the masks of one image at a time: the masks of all images would take gigabytes.
     detected = [instances(_label_detections(scene, labels, min_score=0.0)) for scene in scenes]
     boxes = precision_curves(expected, detected, iou_type="bbox")
-    masks = precision_curves(expected, detected, iou_type="segm")
+    mask_matches = match_instances(expected, detected, iou_type="segm")
+    masks = {label: label_matches.precisions() for label, label_matches in mask_matches.items()}
     matches = [
         detection
         for image, scene in enumerate(scenes)
@@ -69,7 +85,7 @@ def compute_scores(
         for label, of_pixels in zip(labels, pixels.labels, strict=True)
     )
     classes = (pixels.background, *pixels.labels)
-    return Scores(
+    scores = Scores(
         images=len(truth),
         box_map=_mean(row.box_map for row in rows),
         box_map50=_mean(row.box_map50 for row in rows),
@@ -85,6 +101,7 @@ def compute_scores(
         ms_an_image=ms_an_image,
         labels=rows,
     )
+    return scores, mask_matches
 
 
 def _row(
@@ -163,8 +180,8 @@ def evaluate_detector(
     *,
     labels: Sequence[str],
     min_score: float,
-) -> tuple[Scores, CompactScenes]:
-    """Evaluates a detector; returns its metrics and its detections.
+) -> Evaluated:
+    """Evaluates a detector on held-out images.
 
     A class that is an earlier or another name of a label counts as that label; other classes are ignored.
 
@@ -176,7 +193,7 @@ def evaluate_detector(
     detections = CompactScenes(_named(scene, config) for scene in scenes)
     # SAM 3 with words, the other kind of detector, takes a minute per image without a GPU: it is not run again.
     ms_an_image = detection_ms(held_out, detector, min_score=min_score) if isinstance(detector, Detector) else None
-    scores = compute_scores(
+    scores, matches = compute_scores(
         [held_out_image.truth for held_out_image in held_out],
         detections,
         sizes_wh=[held_out_image.image.size_wh for held_out_image in held_out],
@@ -184,7 +201,7 @@ def evaluate_detector(
         min_score=min_score,
         ms_an_image=ms_an_image,
     )
-    return scores, detections
+    return Evaluated(scores, detections, matches)
 
 
 def _named(scene: Scene, config: LabelConfig) -> Scene:

@@ -30,6 +30,8 @@ METRICS = {
     "metrics/mAP50-95(M)": "mask_map50_95",
     "metrics/mAP50(B)": "box_map50",
 }
+# The result's file in the folder of a training.
+WEIGHTS_FILE = "trained.pt"
 # Parts of PyTorch's messages when memory runs out, on a GPU and on a CPU.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError, UnpicklingError)
@@ -40,8 +42,8 @@ class Trained:
     """The result of a training.
 
     Attributes:
-        weights: the `.pt` file in the run's folder.
-        metrics: validation metrics in `[0, 1]`; see `METRICS`.
+        weights: the `.pt` file in the run's folder: the averaged weights (EMA) after the last epoch.
+        metrics: that epoch's validation metrics in `[0, 1]`; see `METRICS`.
         architecture: such as `yolo11n-seg`.
         curves: a CSV table of losses and metrics, one row per epoch.
     """
@@ -54,7 +56,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Run:
-    """The files of a training: Ultralytics' own, and copies of its checkpoints, which are never half written."""
+    """The files of a training: Ultralytics' own, and a copy of its last checkpoint, which is never half written."""
 
     folder: Path
 
@@ -72,8 +74,9 @@ class _Run:
         return self.folder / "last.pt"
 
     @property
-    def best(self) -> Path:
-        return self.folder / "best.pt"
+    def weights(self) -> Path:
+        """The result: the last checkpoint's averaged weights, without what only a training needs."""
+        return self.folder / WEIGHTS_FILE
 
     @property
     def progress_file(self) -> Path:
@@ -99,17 +102,15 @@ class _Run:
 
     def restore_checkpoint(self, epochs_done: int) -> None:
         """Resets Ultralytics' files to its last checkpoint: it may have been killed while it wrote more."""
-        copy_atomically(self.best, self.written / "weights" / "best.pt")
+        # Ultralytics evaluates this file at the end, if there is one.
+        (self.written / "weights" / "best.pt").unlink(missing_ok=True)
         # Ultralytics writes an epoch's row before its checkpoint, so there may be a row too many.
         if self.curves.is_file():
             rows = self.curves.read_text().splitlines(keepends=True)[: 1 + epochs_done]
             write_atomically(self.curves, "".join(rows))
 
-    def save_checkpoints(self, trainer: Any) -> None:
-        """Copies the checkpoints after each epoch."""
-        if trainer.best_fitness == trainer.fitness:
-            copy_atomically(trainer.best, self.best)
-        # After `best.pt`: if `last.pt` exists, the training resumes and needs `best.pt`.
+    def save_checkpoint(self, trainer: Any) -> None:
+        """Copies the checkpoint after each epoch."""
         copy_atomically(trainer.last, self.last)
 
 
@@ -123,6 +124,9 @@ def finetune(
     report: Callable[[TrainingProgress], None],
 ) -> Trained:
     """Trains in `folder`; if it holds the same training, which was killed, resumes after its last epoch.
+
+    The result is the last epoch's averaged weights, not the best epoch's: the best of many on the held-out images looks
+    better there than it is, and those images also decide on promotion.
 
     Args:
         initial: weights to start from; None for `YOLO11_BASE`, or random weights if those do not load.
@@ -165,7 +169,7 @@ def finetune(
         shutil.rmtree(folder, ignore_errors=True)
         raise ModelError(f"The training failed: {first_line(e)}") from e
     result = json.loads(run.result.read_text())
-    return Trained(weights=run.best, **result)
+    return Trained(weights=run.weights, **result)
 
 
 def _train(
@@ -179,7 +183,7 @@ def _train(
         if is_resumed:
             logger.info("The training resumes after epoch %s", epochs_done)
             run.restore_checkpoint(epochs_done)
-        model.add_callback("on_model_save", run.save_checkpoints)
+        model.add_callback("on_model_save", run.save_checkpoint)
         # `on_model_save` runs once per epoch; `on_fit_epoch_end` runs once more after the last.
         is_multi_gpu = len(parse_devices(settings.device_train)) > 1
         epoch_report = ProgressFile(run.progress_file) if is_multi_gpu else report
@@ -192,15 +196,12 @@ def _train(
             _train_on_gpus(model, {**args, "resume": is_resumed}, settings, run.progress_file, report)
         else:
             model.train(**args, resume=is_resumed, device=device)
-        # After a training in other processes this trainer has no metrics; the checkpoint contains them.
-        raw_metrics = model.trainer.metrics or model.ckpt["train_metrics"]
-    else:
-        raw_metrics = model.ckpt["train_metrics"]
-    if not run.best.is_file():
+    if not run.last.is_file():
         raise ModelError("The training produced no weights.")
-    quiet_ultralytics().utils.torch_utils.strip_optimizer(str(run.best))
+    # `last.pt` stays as it is: stripped, it could no longer say that all its epochs are done.
+    checkpoint = quiet_ultralytics().utils.torch_utils.strip_optimizer(str(run.last), str(run.weights))
     facts = {
-        "metrics": _metrics(raw_metrics),
+        "metrics": _metrics(checkpoint["train_metrics"]),
         "architecture": Path(model.model.yaml.get("yaml_file") or "yolo11n-seg.yaml").stem,
         "curves": run.curves.read_text() if run.curves.is_file() else "",
     }

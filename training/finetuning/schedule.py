@@ -20,14 +20,12 @@ class Schedule:
     Attributes:
         epochs: how often all images are drawn.
         steps: weight updates in an epoch.
-        patience: the training ends after this many epochs without a better result.
         warmup_epochs: the first epochs, in which the learning rate rises to its full value.
         epochs_without_mosaic: the last epochs, which train on whole images.
     """
 
     epochs: int
     steps: int
-    patience: int
     warmup_epochs: float
     epochs_without_mosaic: int
 
@@ -37,7 +35,7 @@ class Schedule:
         return self.epochs * self.steps
 
 
-def plan_schedule(drawn: int, *, batch: int, updates: int, max_epochs: int, patience_share: float) -> Schedule:
+def plan_schedule(drawn: int, *, batch: int, updates: int, max_epochs: int) -> Schedule:
     """Returns the schedule that comes to about `updates` weight updates: more by less than an epoch.
 
     A data set that needs more for `MIN_EPOCHS` gets more; `max_epochs` limits all. Every batch updates the weights.
@@ -45,14 +43,12 @@ def plan_schedule(drawn: int, *, batch: int, updates: int, max_epochs: int, pati
     Args:
         drawn: the number of images that an epoch draws; one that is drawn twice counts twice.
         batch: images in a batch.
-        patience_share: the share of the epochs, above 0 to 1, after which a training without progress ends.
     """
     steps = max(1, math.ceil(drawn / batch))
     epochs = min(max(math.ceil(updates / steps), MIN_EPOCHS), max_epochs)
     return Schedule(
         epochs=epochs,
         steps=steps,
-        patience=max(1, math.ceil(patience_share * epochs)),
         warmup_epochs=WARMUP_SHARE * epochs,
         epochs_without_mosaic=math.floor(WITHOUT_MOSAIC_SHARE * epochs),
     )

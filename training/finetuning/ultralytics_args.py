@@ -26,7 +26,7 @@ RESERVED_ARGS = {
     "name": "",
     "nbs": "",
     "overlap_mask": "",
-    "patience": "TRAIN_PATIENCE_SHARE",
+    "patience": "",
     "project": "",
     "resume": "",
     "save": "",
@@ -72,7 +72,6 @@ def training_args(
         batch=settings.train_batch,
         updates=settings.train_updates,
         max_epochs=settings.train_epochs,
-        patience_share=settings.train_patience_share,
     )
     chosen = {
         "data": str(data),
@@ -81,7 +80,8 @@ def training_args(
         "batch": settings.train_batch,
         # Ultralytics would collect the gradients of 64 images before it updates weights.
         "nbs": settings.train_batch,
-        "patience": schedule.patience,
+        # The held-out images only judge: they end no training early.
+        "patience": 0,
         "project": str(folder.parent.resolve()),
         "name": folder.name,
         "exist_ok": True,

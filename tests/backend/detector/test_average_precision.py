@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from backend.detector.average_precision import average_precisions, instances, mask_map
-from backend.domain import Detection, LabelledMask
+import numpy as np
+import numpy.typing as npt
+import pytest
+from faster_coco_eval import COCO, COCOeval_faster
+
+from backend.detector.average_precision import Instance, average_precisions, instances, mask_map, match_instances
+from backend.domain import Detection, LabelledMask, Mask
 
 
 def test_mask_map_counts_as_coco_does() -> None:
@@ -34,3 +39,75 @@ def test_each_label_counts_by_itself() -> None:
     found = [instances([Detection(left, "saree", 0.9), Detection(shorter, "blouse", 0.8)])]
     assert average_precisions(truth, found) == pytest.approx({"blouse": 0.7, "saree": 1.0})
     assert average_precisions(truth, [instances([Detection(left, "kurta", 0.9)])]) == {"blouse": 0.0, "saree": 0.0}
+
+
+def noisy_images(number: int) -> tuple[list[list[LabelledMask]], list[list[Detection]]]:
+    """Squares of two labels, several in an image and some overlapping; finds that are moved, missed or doubled."""
+    rng = np.random.default_rng(0)
+    truth, found = [], []
+    for _ in range(number):
+        squares = [
+            (int(rng.integers(0, 60)), int(rng.integers(0, 20)), str(rng.choice(["saree", "blouse"])))
+            for _ in range(rng.integers(0, 5))
+        ]
+        truth.append([LabelledMask(square(left, top), label) for left, top, label in squares])
+        moved = [(left + int(rng.integers(0, 6)), top, label) for left, top, label in squares * 2]
+        found.append(
+            [Detection(square(left, top), label, rng.random()) for left, top, label in moved if rng.random() < 0.6]
+        )
+    return truth, found
+
+
+def square(left: int, top: int) -> Mask:
+    mask = np.zeros((48, 90), bool)
+    mask[top : top + 20, left : left + 20] = True
+    return mask
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_matches_count_as_faster_coco_eval_counts(iou_type: Literal["segm", "bbox"]) -> None:
+    truth, found = ([instances(masks) for masks in images] for images in noisy_images(40))
+    matches = match_instances(truth, found, iou_type=iou_type)
+    draws = np.random.default_rng(1).multinomial(40, np.full(40, 1 / 40), 5)
+    resampled = np.stack([matches[label].average_precisions(draws) for label in ("blouse", "saree")])
+    for number, draw in enumerate([np.ones(40, np.int64), *draws]):
+        chosen = np.repeat(np.arange(40), draw)
+        expected = by_faster_coco_eval([truth[image] for image in chosen], [found[image] for image in chosen], iou_type)
+        if number:
+            assert resampled[:, number - 1] == pytest.approx(expected.mean(axis=(0, 1)), abs=0.005)
+        else:
+            for column, label in enumerate(("blouse", "saree")):
+                assert matches[label].precisions() == pytest.approx(expected[:, :, column], abs=1e-9)
+    # The noise is such that it says something.
+    assert 0.1 < resampled.min() and resampled.max() < 0.9
+
+
+def by_faster_coco_eval(
+    truth: Sequence[Sequence[Instance]], found: Sequence[Sequence[Instance]], iou_type: str
+) -> npt.NDArray[np.float64]:
+    """Returns the precision by IoU, recall and label: `float64 (10, 101, 2)`."""
+
+    def rows(images: Sequence[Sequence[Instance]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": 1 + (instance.label == "saree"),
+                "iscrowd": 0,
+                "score": instance.score,
+                "segmentation": instance.runs,
+                "area": float(instance.area_px),
+                "bbox": list(instance.box_xywh),
+            }
+            for number, (image, instance) in enumerate(
+                ((image, instance) for image, instances in enumerate(images) for instance in instances), start=1
+            )
+        ]
+
+    pictures = [{"id": image, "height": 48, "width": 90} for image in range(len(truth))]
+    labels = [{"id": 1, "name": "blouse"}, {"id": 2, "name": "saree"}]
+    coco = COCO({"images": pictures, "categories": labels, "annotations": rows(truth)})
+    evaluation = COCOeval_faster(coco, coco.loadRes(rows(found)), iou_type, print_function=str)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]

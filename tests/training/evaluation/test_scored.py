@@ -32,9 +32,11 @@ class Sees:
 def test_finds_count_under_the_names_of_labels_and_others_for_nothing() -> None:
     image = Image(np.zeros((20, 60, 3), np.uint8), "k", "s")
     truth = LabelledMask(mask(0), "kurta"), LabelledMask(mask(20), "saree")
-    scores, found = evaluate_detector(
+    evaluated = evaluate_detector(
         Sees(), [HeldOut(1, 2, image, truth)], CONFIG, labels=CONFIG.label_values, min_score=0.25
     )
-    assert [one.class_name for one in found[0].detections] == ["kurta", "saree"]
+    scores = evaluated.scores
+    assert [one.class_name for one in evaluated.detections[0].detections] == ["kurta", "saree"]
+    assert [len(matched.right[0]) for matched in evaluated.matches.values()] == [1, 1]
     assert (scores.mask_map, scores.precision, scores.recall) == (1.0, 1.0, 1.0)
     assert scores.ms_an_image is None

@@ -67,6 +67,24 @@ def test_the_same_twice_gives_the_same_model(dataset: Dataset, starter: Path, tm
     assert one.metrics == other.metrics
 
 
+def test_the_held_out_images_choose_no_epoch(
+    dataset: Dataset, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics.models.yolo.segment import SegmentationTrainer
+
+    def worse_each_epoch(self: Any) -> tuple[dict[str, float], float]:
+        metrics, _ = original(self)
+        return metrics, 1 / (self.epoch + 1)
+
+    original = SegmentationTrainer.validate
+    monkeypatch.setattr(SegmentationTrainer, "validate", worse_each_epoch)
+    result, _ = trained(dataset, tmp_path / "run", starter)
+    last = torch.load(tmp_path / "run" / "last.pt", weights_only=False)
+    averaged = last["ema"].state_dict()
+    assert all(torch.equal(tensor, averaged[name]) for name, tensor in weights(result.weights).items())
+    assert result.metrics["mask_map50_95"] == pytest.approx(last["train_metrics"]["metrics/mAP50-95(M)"], abs=1e-4)
+
+
 KILLED = """
 import json, sys, time
 from pathlib import Path

@@ -10,7 +10,7 @@ UPDATES, BATCH = 2000, 8
 
 
 def plan(drawn: int, *, max_epochs: int = 10_000) -> Schedule:
-    return plan_schedule(drawn, batch=BATCH, updates=UPDATES, max_epochs=max_epochs, patience_share=0.33)
+    return plan_schedule(drawn, batch=BATCH, updates=UPDATES, max_epochs=max_epochs)
 
 
 def test_few_images_get_as_many_updates_as_many() -> None:
@@ -36,8 +36,8 @@ def test_around_500_images_nothing_changes_whatever_their_weights(weight: float)
 def test_its_parts_are_shares_of_it() -> None:
     schedule = plan(267)
     assert (schedule.epochs, schedule.steps, schedule.updates) == (59, 34, 2006)
-    assert (schedule.patience, schedule.epochs_without_mosaic) == (20, 9)
+    assert schedule.epochs_without_mosaic == 9
     assert schedule.warmup_epochs == pytest.approx(2.95)
     short = plan(267, max_epochs=1)
-    assert (short.epochs, short.patience, short.epochs_without_mosaic) == (1, 1, 0)
+    assert (short.epochs, short.epochs_without_mosaic) == (1, 0)
     assert plan(0).steps == 1

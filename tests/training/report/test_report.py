@@ -78,7 +78,7 @@ def compared(images: list[HeldOut], *models: list[Scene]) -> Compared:
             labels=LABELS,
             min_score=0.25,
             ms_an_image=12.5,
-        )
+        )[0]
         for found in models
     )
     return Compared(own, champion)
