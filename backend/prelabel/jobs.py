@@ -97,16 +97,16 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
     holder = Holder.of(job.id if job else "by hand")
     claimed = models.claims.take(project_id, version, task_ids, holder=holder)
     claimed_ids = sorted(claimed.taken)
+    work = Prelabelling(
+        models,
+        project_id,
+        claimed_ids,
+        holder=holder,
+        queued_for=version,
+        asked=version if asked else "",
+        contested=set(claimed.inherited),
+    )
     try:
-        work = Prelabelling(
-            models,
-            project_id,
-            claimed_ids,
-            holder=holder,
-            queued_for=version,
-            asked=version if asked else "",
-            contested=set(claimed.inherited),
-        )
         for attempt in retrying():
             with attempt:
                 work.run()
@@ -116,6 +116,9 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         raise
     finally:
         models.claims.release(project_id, version, claimed_ids, holder=holder)
+        if work.accepted:
+            # The backend passes over the events of single ones, of which there may be thousands.
+            models.connections.queues.enqueue_check(project_id)
     counts = work.counts()
     counts["skipped"] += len(task_ids) - len(claimed_ids)
     backlog.count(done=len(task_ids) - counts["failed"], failed=counts["failed"])

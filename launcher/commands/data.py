@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from backend.errors import QueueError
+from backend.settings import Settings
 from launcher.commands.options import Mapping, Project, split_list
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
@@ -17,6 +19,17 @@ if TYPE_CHECKING:
     from training.data_in.annotated_image import AnnotatedImage
 
 console = Terminal()
+
+
+def have_counted(settings: Settings, project: int) -> None:
+    """Has a worker count the project's labels, of which a command wrote or deleted some; says so if Redis is away."""
+    from backend.queues.queues import Queues
+    from backend.queues.redis_connection import REDIS_TIMEOUT_S
+
+    try:
+        Queues(settings, answer_within_s=REDIS_TIMEOUT_S).enqueue_check(project)
+    except QueueError as e:
+        console.print(f"{e} The labels are counted once it does and the next look is due.", markup=False)
 
 
 def import_garments(
@@ -80,7 +93,12 @@ def import_garments(
     def tracked(annotated: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
         return track(annotated, "Reading" if dry_run else "Importing", total=count, console=console)
 
-    imported = import_data(LabelStudio(settings), settings, project, paths, options=wanted, track=tracked)
+    try:
+        imported = import_data(LabelStudio(settings), settings, project, paths, options=wanted, track=tracked)
+    finally:
+        # Also after an import that stopped: what it has written is there.
+        if not dry_run:
+            have_counted(settings, project)
     show_imported(imported, wanted=wanted, console=console)
     if imported.problem:
         console.print(imported.problem, style="red", markup=False, highlight=False)

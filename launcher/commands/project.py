@@ -10,6 +10,7 @@ import typer
 from rq.utils import now
 
 from launcher.commands import models
+from launcher.commands.data import have_counted
 from launcher.commands.options import Mapping, Project, Wait, label_config_for, split_list
 from launcher.commands.run import console, start_logs
 from launcher.errors import LauncherError
@@ -58,7 +59,9 @@ def connect(
         webhook_secret=settings.webhook_secret,
     )
     connect_backend(label_studio, project_id=project, backend=backend)
-    Queues(settings).enqueue_plan(project)
+    queues = Queues(settings)
+    queues.enqueue_plan(project)
+    queues.enqueue_check(project)
 
 
 def prelabel(
@@ -102,12 +105,16 @@ def withdraw(
     from backend.auto_accept.withdraw import withdraw as withdraw_accepted
     from backend.label_studio.client import LabelStudio
 
-    deleted = withdraw_accepted(
-        LabelStudio(saved_settings()),
-        project_id=project,
-        version=version,
-        tracked=lambda accepted: track(accepted, "Withdrawing", console=console),
-    )
+    settings = saved_settings()
+    try:
+        deleted = withdraw_accepted(
+            LabelStudio(settings),
+            project_id=project,
+            version=version,
+            tracked=lambda accepted: track(accepted, "Withdrawing", console=console),
+        )
+    finally:
+        have_counted(settings, project)
     console.print(f"{deleted} annotations of {version} are withdrawn. Their predictions can be reviewed again.")
 
 
