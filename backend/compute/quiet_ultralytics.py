@@ -8,7 +8,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
+from pickle import UnpicklingError
 from typing import Any
+
+# What Ultralytics and torch raise for weights that are missing, damaged, or of another kind.
+LOAD_ERRORS = (
+    *(OSError, RuntimeError, ValueError, KeyError, AttributeError, ImportError, EOFError, TypeError),
+    *(UnpicklingError, StopIteration),
+)
 
 
 def quiet_ultralytics() -> Any:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 
-from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
 from backend.domain import Photo, Prompt, Segment
 from backend.errors import ModelError, PromptError
 from backend.segmenters.embedding_cache import EmbeddingCache
@@ -128,7 +127,7 @@ def load_sam(weights: str, *, device: str, embeddings: EmbeddingCache, metrics: 
     try:
         predictor = kind(overrides=overrides)
         predictor.setup_model(verbose=False)
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, ImportError, EOFError, UnpicklingError) as e:
+    except LOAD_ERRORS as e:
         raise ModelError(f"SAM does not load from '{weights}': {e}.") from e
     name = Path(weights).stem
     weights_fingerprint = fingerprint(Path(weights)) if Path(weights).is_file() else name

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from backend.compute.malloc import trim_heap
-from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
 from backend.errors import ModelError, first_line
 from backend.segmenters.embedding_files import fingerprint
 
@@ -101,7 +100,7 @@ class EncodedBackbone(torch.nn.Module):
 def _check_is_checkpoint(weights: Path) -> None:
     try:
         content = _load_mapped(weights)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as e:
+    except LOAD_ERRORS as e:
         raise ModelError(f"'{weights}' is not a SAM 3 checkpoint: it cannot be read. {DOWNLOAD_HINT}") from e
     nested = content.get("model") if isinstance(content, dict) else None
     keys = nested if isinstance(nested, dict) else content

@@ -206,15 +206,15 @@ class Bucket:
 
     def write(self, name: str, content: bytes | Path) -> StoredObject:
         """Uploads an object, a large one in parts: S3 shows it once it is complete."""
-        key = self._key(name)
-        for attempt in retrying_writes():
-            with attempt, self._storage_errors("written to", writing=True):
-                if isinstance(content, Path):
-                    self._s3.put_file(str(content), key)
-                else:
-                    self._s3.pipe_file(key, content)
-                return _stored_object(self._s3.info(key, refresh=True))
-        raise StorageError(f"{self.url} cannot be written to.")
+        return retrying_writes()(self._write, self._key(name), content)
+
+    def _write(self, key: str, content: bytes | Path) -> StoredObject:
+        with self._storage_errors("written to", writing=True):
+            if isinstance(content, Path):
+                self._s3.put_file(str(content), key)
+            else:
+                self._s3.pipe_file(key, content)
+            return _stored_object(self._s3.info(key, refresh=True))
 
     def create(self, name: str, content: bytes) -> bool:
         """Uploads with If-None-Match, which S3 has supported since 2024."""

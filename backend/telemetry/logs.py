@@ -13,15 +13,6 @@ from backend.telemetry.request_ids import job_id, request_id
 LogFormat = Literal["text", "json"]
 
 
-class WithIds(logging.Filter):
-    """Adds `request_id` and `job_id` to each record, and drops none. For handlers, which see all loggers' records."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Adds the ids; always returns True."""
-        record.request_id, record.job_id = request_id(), job_id()
-        return True
-
-
 class TextLines(logging.Formatter):
     """Formats a record as `time LEVEL logger: message [request id, job id]`; a traceback follows on its own lines."""
 
@@ -30,7 +21,7 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The record as one line."""
-        id_values = {"request": getattr(record, "request_id", ""), "job": getattr(record, "job_id", "")}
+        id_values = {"request": request_id(), "job": job_id()}
         ids = ", ".join(f"{what} {value}" for what, value in id_values.items() if value)
         # A message may quote text that somebody has sent: a line break in it could fake a further record.
         line = one_line(super().formatMessage(record))
@@ -51,8 +42,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            "request_id": getattr(record, "request_id", ""),
-            "job_id": getattr(record, "job_id", ""),
+            "request_id": request_id(),
+            "job_id": job_id(),
             "exception": self.formatException(record.exc_info) if record.exc_info else "",
         }
         # JSON allows characters at which some collectors end a line; as escapes they mean the same.
@@ -63,5 +54,4 @@ def make_log_handler(log_format: LogFormat) -> logging.Handler:
     """A handler that writes to standard error in that format."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
-    handler.addFilter(WithIds())
     return handler

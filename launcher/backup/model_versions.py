@@ -21,7 +21,7 @@ from backend.registry.registry import MODELS, Registry
 from backend.settings import Settings
 from backend.storage.store import Folder, open_storage
 from launcher.backup.archive import ArchiveWriter
-from launcher.backup.replace_files import Replacement, inherit_owner
+from launcher.backup.replace_files import inherit_owner
 from launcher.errors import LauncherError
 
 logger = logging.getLogger(__name__)
@@ -52,11 +52,6 @@ def open_models(settings: Settings, temporary: Path) -> ModelFiles:
 def are_shared(models: ModelFiles) -> bool:
     """Returns whether the versions are in a storage that several machines share."""
     return bool(models.prefix)
-
-
-def replacement_of(models: ModelFiles) -> Replacement | None:
-    """Returns the folder that a restore replaces; None if `upload` and `finish` restore the versions."""
-    return None if are_shared(models) else Replacement(models.copies)
 
 
 def size_bytes(models: ModelFiles) -> int:

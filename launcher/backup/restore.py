@@ -21,7 +21,7 @@ from backend.registry.registry import MODELS, Registry
 from launcher.backup.archive import BackupManifest, PartName, read_archive
 from launcher.backup.back_up import STATE
 from launcher.backup.label_studio_database import JOURNALS, PostgresDatabase, SqliteDatabase, check_sqlite, set_password
-from launcher.backup.model_versions import are_shared, check_versions, finish, open_models, replacement_of, upload
+from launcher.backup.model_versions import are_shared, check_versions, finish, open_models, upload
 from launcher.backup.redis_state import has_data, write_state
 from launcher.backup.replace_files import Replacement, delete, inherit_owner, recover, replace_all
 from launcher.backup.sources import BackupSources, exclusive_access, own_redis
@@ -57,7 +57,8 @@ class _Staging:
 
     def __post_init__(self) -> None:
         self.versions = open_models(self.sources.settings, self.folder)
-        models = replacement_of(self.versions)
+        # A storage gets its versions by `upload` and `finish`.
+        models = None if are_shared(self.versions) else Replacement(self.versions.copies)
         self.models = models.new if models is not None else self.folder / "models"
         self.redis = Replacement(self.sources.redis)
         self.replacements = [Replacement(self.sources.data / name, remove_only=True) for name in DERIVED_FOLDERS]

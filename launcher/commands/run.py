@@ -182,10 +182,9 @@ def timer() -> None:
 
 def healthy(what: Annotated[Literal["worker", "timer"], typer.Argument(help="What runs in this container.")]) -> None:
     """Exits with 1 unless Redis lists this machine's worker or timer; for the health checks of containers."""
-    from launcher.stack.health import timer_is_registered, worker_is_registered
+    from launcher.stack.health import is_registered
 
-    is_registered = worker_is_registered if what == "worker" else timer_is_registered
-    if not is_registered(saved_settings()):
+    if not is_registered(what, saved_settings()):
         raise LauncherError(f"Redis lists no {what} of this machine, or does not answer.")
 
 

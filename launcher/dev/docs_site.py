@@ -1,4 +1,4 @@
-"""Checks the built documentation: `make docs`. It uses only the standard library.
+"""Checks the built documentation: `make docs`.
 
 It reports broken links and anchors, pages that the navigation does not name, and everything that a page loads from
 another server, and then exits with 1.
@@ -11,27 +11,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from lxml import html
+
 ROOT = Path(__file__).parent.parent.parent
-# Elements, and the attribute whose address a browser loads with the page, without a click.
-LOADING_ATTRIBUTES = {
-    "audio": "src",
-    "embed": "src",
-    "iframe": "src",
-    "image": "href",
-    "img": "src",
-    "input": "src",
-    "object": "data",
-    "script": "src",
-    "source": "src",
-    "track": "src",
-    "use": "href",
-    "video": "src",
-}
+# Attributes whose address a browser loads with the page, without a click, unless the element is `<a>`.
+LOADING_ATTRIBUTES = {"src", "href", "data", "background"}
 # Values of `<link rel=…>` whose address a browser does not load.
 NOT_LOADED_RELS = {"alternate", "author", "canonical", "license", "next", "prev"}
 # Its links begin at the root of a server.
@@ -41,46 +30,29 @@ MARKDOWN_LINK = re.compile(r"\]\(([^)\s]+)\)")
 STYLE_URL = re.compile(r"@import\s+[\"']([^\"']+)|url\(\s*[\"']?([^)\"'\s]+)")
 
 
-class Page(HTMLParser):
+class Page:
     """The links of a built page, what it loads, and its anchors."""
 
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.anchors: set[str] = {""}
+    def __init__(self, text: str) -> None:
+        root: Any = html.document_fromstring(text or "<html>")
+        self.anchors: set[str] = {"", *root.xpath("//@id | //@name")}
         self.links: list[str] = []
+        # The theme's links: the navigation, and the previous and next page.
         self.navigation: list[str] = []
         self.loads: list[str] = []
-        self._in_style = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Reads an element."""
-        attributes = {name: value or "" for name, value in attrs}
-        classes = attributes.get("class", "").split()
-        self.anchors |= {attributes[name] for name in ("id", "name") if name in attributes}
-        if tag == "a" and "href" in attributes:
-            # The theme's links: the navigation, and the previous and next page.
-            is_navigation = any(name.startswith("md-") for name in classes)
-            (self.navigation if is_navigation else self.links).append(attributes["href"])
-        if LOADING_ATTRIBUTES.get(tag) in attributes:
-            self.loads.append(attributes[LOADING_ATTRIBUTES[tag]])
-        if tag == "link" and not set(attributes.get("rel", "").split()) & NOT_LOADED_RELS:
-            self.loads.append(attributes.get("href", ""))
-        self.loads += [part.split()[0] for part in attributes.get("srcset", "").split(",") if part.split()]
-        self.loads += style_urls(attributes.get("style", ""))
+        for element, attribute, address, _ in root.iterlinks():
+            if element.tag == "a":
+                is_navigation = any(name.startswith("md-") for name in element.get("class", "").split())
+                (self.navigation if is_navigation else self.links).append(address)
+            elif attribute in LOADING_ATTRIBUTES and not NOT_LOADED_RELS & set(element.get("rel", "").split()):
+                self.loads.append(address)
+        for style in root.xpath("//style/text() | //@style"):
+            self.loads += style_urls(style)
+        for sources in root.xpath("//@srcset"):
+            self.loads += [part.split()[0] for part in sources.split(",") if part.split()]
         # The theme loads the library that draws these diagrams from another server.
-        if "mermaid" in classes:
+        if root.find_class("mermaid"):
             self.loads.append("https://unpkg.com/mermaid")
-        self._in_style = tag == "style"
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leaves an element."""
-        self._in_style = False
-
-    def handle_data(self, data: str) -> None:
-        """Reads text: a style sheet within the page may load something."""
-        if self._in_style:
-            self.loads += style_urls(data)
 
 
 def style_urls(style: str) -> list[str]:

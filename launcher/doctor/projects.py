@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import Enum, auto
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -29,6 +28,8 @@ ALLOW_PRIVATE_ADDRESSES = (
     "address and connect it with that: `drape connect --url`."
 )
 START_BACKEND = "Start it: `drape serve`, or `make up`."
+# What answers at an address.
+Answer = Literal["nothing", "another program", "backend that refuses", "backend without segmenter", "backend"]
 
 
 def connected_projects(settings: Settings) -> tuple[tuple[int, ...], list[Finding]]:
@@ -72,41 +73,31 @@ def check_backend(settings: Settings, reached: Mapping[str, bool]) -> list[Findi
     return findings + run_check("ports", lambda: _check_port(settings, local_url), remedy="Choose another port: PORT=…")
 
 
-class _Answer(Enum):
-    """What answers at an address."""
-
-    NOTHING = auto()
-    ANOTHER_PROGRAM = auto()
-    REFUSES = auto()
-    WITHOUT_SEGMENTER = auto()
-    BACKEND = auto()
-
-
 def _check_address(settings: Settings, url: str, reached: bool) -> Iterator[Finding]:
     answer, message = _ask(settings, url)
     state: State = "failed"
     match answer:
-        case _Answer.NOTHING if reached:
+        case "nothing" if reached:
             # For example, both run in containers, and this command runs outside of them.
             state, message = "warning", f"{message} Label Studio reaches it."
             remedy = "Run `drape doctor` on the backend's machine or in its container."
-        case _Answer.NOTHING:
+        case "nothing":
             remedy = START_BACKEND
-        case _Answer.REFUSES:
+        case "backend that refuses":
             remedy = "Run this command with the BASIC_AUTH_USER and BASIC_AUTH_PASS that the backend was started with."
-        case _Answer.ANOTHER_PROGRAM:
+        case "another program":
             remedy = f"Find out which program listens there, or choose another port. {START_BACKEND}"
-        case _Answer.WITHOUT_SEGMENTER:
+        case "backend without segmenter":
             remedy = "Its log says why. Check SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS."
-        case _Answer.BACKEND if not settings.basic_auth_user:
+        case "backend" if not settings.basic_auth_user:
             state, message = "warning", f"{message} It does not ask for credentials."
             remedy = "Set BASIC_AUTH_USER and BASIC_AUTH_PASS, and connect the projects again."
-        case _Answer.BACKEND:
+        case "backend":
             state, remedy = "ok", ""
     yield Finding("backend", state, message, remedy)
 
 
-def _ask(settings: Settings, url: str) -> tuple[_Answer, str]:
+def _ask(settings: Settings, url: str) -> tuple[Answer, str]:
     """Sends `GET /health` to the address; returns what answers there, and a sentence about it."""
     try:
         answer = httpx.get(
@@ -115,16 +106,16 @@ def _ask(settings: Settings, url: str) -> tuple[_Answer, str]:
             timeout=settings.label_studio_timeout_s,
         )
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            return _Answer.REFUSES, f"The backend at {url} refuses the credentials."
+            return "backend that refuses", f"The backend at {url} refuses the credentials."
         health = answer.json()
         if answer.is_success and health["model_class"] == "GarmentModel":
-            kind = _Answer.WITHOUT_SEGMENTER if health["segmenter"] == FAILED else _Answer.BACKEND
+            kind: Answer = "backend without segmenter" if health["segmenter"] == FAILED else "backend"
             return kind, f"It answers at {url}. Segmenter: {health['segmenter']}."
     except (httpx.HTTPError, httpx.InvalidURL) as e:
-        return _Answer.NOTHING, f"It does not answer at {url} from this machine ({type(e).__name__})."
+        return "nothing", f"It does not answer at {url} from this machine ({type(e).__name__})."
     except (ValueError, KeyError, TypeError):
-        return _Answer.ANOTHER_PROGRAM, f"The program that answers at {url} is not Drape's backend."
-    return _Answer.ANOTHER_PROGRAM, f"The program that answers at {url} is not Drape's backend ({answer.status_code})."
+        return "another program", f"The program that answers at {url} is not Drape's backend."
+    return "another program", f"The program that answers at {url} is not Drape's backend ({answer.status_code})."
 
 
 def _check_port(settings: Settings, local_url: str) -> Iterator[Finding]:
@@ -132,7 +123,7 @@ def _check_port(settings: Settings, local_url: str) -> Iterator[Finding]:
         yield Finding("ports", "ok", f"Port {settings.port} (PORT) is free on this machine: no backend runs on it.")
         return
     answer, _ = _ask(settings, local_url)
-    if answer in (_Answer.NOTHING, _Answer.ANOTHER_PROGRAM):
+    if answer in ("nothing", "another program"):
         message = f"Port {settings.port} (PORT) of this machine is in use by another program."
         remedy = "End that program, or choose another port (PORT=…) and connect the projects again."
         yield Finding("ports", "failed", message, remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Literal
 
 import httpx
 from redis.exceptions import RedisError
@@ -23,18 +24,11 @@ def backend_answers(url: str) -> bool:
         return False
 
 
-def worker_is_registered(settings: Settings) -> bool:
-    """Whether Redis lists a worker of this host; Redis drops a worker's record when its heartbeats stop."""
+def is_registered(what: Literal["worker", "timer"], settings: Settings) -> bool:
+    """Whether Redis lists a worker or a timer of this host; Redis drops such a record when its heartbeats stop."""
+    redis = Queues(settings).redis
     try:
-        return any(worker.hostname == socket.gethostname() for worker in workers_of(Queues(settings).redis))
-    except RedisError:
-        return False
-
-
-def timer_is_registered(settings: Settings) -> bool:
-    """Whether Redis lists a timer of this host; Redis drops a timer's record when its heartbeats stop."""
-    try:
-        timers = CronScheduler.all(Queues(settings).redis, cleanup=False)
-        return any(timer.hostname == socket.gethostname() for timer in timers)
+        records = workers_of(redis) if what == "worker" else CronScheduler.all(redis, cleanup=False)
+        return any(record.hostname == socket.gethostname() for record in records)
     except RedisError:
         return False

@@ -150,8 +150,9 @@ class Supervisor:
         name = child.program.name
         if len(child.deaths) >= self._deaths_allowed:
             child.deaths, child.start_at, child.is_parked = [], now + PARKED_S, True
-            logger.error("%s\nIt is started again in %.0f minutes.", self._death_report(name), PARKED_S / 60)
-            self._on_parked(f"{name} died {self._deaths_allowed} times and rests for a while. Its log says why.")
+            minutes = f"{PARKED_S / 60:.0f} minutes"
+            logger.error("%s\nIt restarts in %s.", self._death_report(name), minutes)
+            self._on_parked(f"{name} died {self._deaths_allowed} times. It restarts in {minutes}; its log says why.")
             return
         # The exponent is limited, because after hundreds of deaths the power would not fit into a float.
         pause_s = min(FIRST_PAUSE_S * 2 ** min(len(child.deaths) - 1, 10), self._longest_pause_s)

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from backend.compute.devices import parse_devices, prepare_device
-from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
 from backend.errors import ModelError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_atomically, write_atomically
@@ -34,7 +33,6 @@ METRICS = {
 WEIGHTS_FILE = "trained.pt"
 # Parts of PyTorch's messages when memory runs out, on a GPU and on a CPU.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError, UnpicklingError)
 
 
 @dataclass(frozen=True)

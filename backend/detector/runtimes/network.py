@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
 from backend.errors import ModelError, first_line
 
 
@@ -55,16 +54,6 @@ def load_network(weights: Path) -> tuple[GarmentNetwork, tuple[str, ...]]:
         yolo = quiet_ultralytics().YOLO(weights, task="segment")
         names = tuple(str(yolo.names[number]) for number in range(len(yolo.names)))
         return GarmentNetwork(yolo.model), names
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        AttributeError,
-        KeyError,
-        EOFError,
-        TypeError,
-        UnpicklingError,
-        StopIteration,
-    ) as e:
+    except LOAD_ERRORS as e:
         name = "/".join(weights.parts[-3:])
         raise ModelError(f"The weights {name} do not load: {first_line(e)}") from e

@@ -19,7 +19,7 @@ from backend.registry.registry import MODELS, Registry, Version, check_weights
 from backend.settings import Settings
 from backend.storage.store import Folder, Storage, StoredObject, open_storage
 from launcher.backup.archive import create_archive
-from launcher.backup.model_versions import finish, replacement_of, upload, write_versions
+from launcher.backup.model_versions import are_shared, finish, upload, write_versions
 from launcher.cli import app
 from launcher.stack.supervisor import free_port
 
@@ -280,9 +280,8 @@ def test_a_version_with_a_lost_or_damaged_file_is_left_out_and_named(
 
 def test_of_versions_that_lie_here_the_whole_folder_is_replaced(tmp_path: Path) -> None:
     here = Registry(tmp_path / "here")
-    replacement = replacement_of(here.files)
-    assert replacement is not None and replacement.path == here.root
-    assert replacement_of(shared_files(Folder(tmp_path))) is None
+    assert not are_shared(here.files) and here.files.copies == here.root
+    assert are_shared(shared_files(Folder(tmp_path)))
 
 
 def test_what_cannot_be_listed_is_not_taken_for_nothing(shared: Storage, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from backend.queues.queues import Queues
 from backend.settings import Settings
 from backend.timer import timer
 from launcher.doctor.redis import check_redis
-from launcher.stack.health import backend_answers, timer_is_registered, worker_is_registered
+from launcher.stack.health import backend_answers, is_registered
 from tests.backend.conftest import files, served, settings
 
 __all__ = ["files", "settings"]
@@ -30,25 +30,25 @@ def test_a_backend_answers_while_it_runs(settings: Settings) -> None:
 
 @pytest.mark.services
 def test_a_worker_is_registered_while_it_works(settings: Settings) -> None:
-    assert not worker_is_registered(settings)
+    assert not is_registered("worker", settings)
     worker = Worker(["checks"], connection=Queues(settings).redis)
     worker.register_birth()
     assert worker.hostname == socket.gethostname()
-    assert worker_is_registered(settings)
+    assert is_registered("worker", settings)
     worker.register_death()
-    assert not worker_is_registered(settings)
-    assert not worker_is_registered(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    assert not is_registered("worker", settings)
+    assert not is_registered("worker", settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
 
 
 @pytest.mark.services
 def test_a_timer_is_registered_while_it_works(settings: Settings) -> None:
-    assert not timer_is_registered(settings)
+    assert not is_registered("timer", settings)
     scheduler = timer(Queues(settings).redis, every_s=60)
     scheduler.register_birth()
-    assert timer_is_registered(settings)
+    assert is_registered("timer", settings)
     scheduler.register_death()
-    assert not timer_is_registered(settings)
-    assert not timer_is_registered(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    assert not is_registered("timer", settings)
+    assert not is_registered("timer", settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
 
 
 @pytest.mark.services

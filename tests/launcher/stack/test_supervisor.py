@@ -70,7 +70,7 @@ def test_a_program_that_keeps_dying_is_parked_and_the_others_go_on(
             assert time.monotonic() < deadline
             supervisor.watch()
             time.sleep(0.01)
-        assert parked[0] == "child died 5 times and rests for a while. Its log says why."
+        assert parked[0] == "child died 5 times. It restarts in 0 minutes; its log says why."
         assert set(supervisor.processes()) == {"other"} and len(pids(tmp_path)) == 1
     finally:
         supervisor.stop()
