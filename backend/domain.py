@@ -26,7 +26,7 @@ class Image:
 
     Attributes:
         pixels: `uint8 (H, W, 3)`, RGB, upright.
-        key: SHA-256 of the encoded bytes, 64 hex digits: the name under which its embedding is cached.
+        key: SHA-256 of the encoded bytes, 64 hex digits; the same for a reduced copy.
         source: the address in the task that it came from; for messages only.
         original_wh: width and height of the upright photograph if `pixels` is a reduced copy of it; else None.
     """
@@ -43,7 +43,7 @@ class Image:
 
 
 class Photo(Protocol):
-    """An image whose pixels may not be decoded yet: a cached embedding of its `key` makes them unnecessary.
+    """An image whose pixels may not be decoded yet: a cached embedding makes them unnecessary.
 
     Attributes: as in `Image`. Reading `pixels` raises `ImageError` or `LabelStudioError` if the image cannot be read.
     """

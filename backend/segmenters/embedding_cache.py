@@ -1,7 +1,8 @@
 """Caches embeddings of images in tiers: on the device, in the host's memory, on disk, in a shared storage.
 
-An embedding is a dictionary of named tensors. Its key names the image's content, the model, its precision and the head
-that reads it, so that a changed image or model never gets another's embedding. An image is encoded once, however many
+An embedding is a dictionary of named tensors. Its key names the image's content and size, the model, its precision and
+the head that reads it, so that a changed image or model never gets another's embedding, nor a photograph that of a
+reduced copy. An image is encoded once, however many
 callers ask for it, and a caller whose embedding is cached never waits for another image's encoding.
 """
 
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 
 from safetensors import SafetensorError
 
+from backend.domain import Photo
 from backend.segmenters.embedding_files import Tensors
 from backend.segmenters.embedding_tiers import SHARED, DiskTier, MemoryTier, SharedTier, Tier
 from backend.settings import Settings
@@ -25,6 +27,16 @@ from backend.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 MAX_UNWRITTEN = 4
+
+
+def embedding_name(image: Photo, *model: str) -> str:
+    """Returns the name of an image's embedding.
+
+    Args:
+        model: what identifies the model's weights and precision.
+    """
+    width, height = image.size_wh
+    return "-".join([image.key, f"{width}x{height}", *model])
 
 
 class EncoderTurns:

@@ -11,7 +11,7 @@ import numpy as np
 from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
 from backend.domain import Photo, Prompt, Segment
 from backend.errors import ModelError, PromptError
-from backend.segmenters.embedding_cache import EmbeddingCache
+from backend.segmenters.embedding_cache import EmbeddingCache, embedding_name
 from backend.segmenters.embedding_files import Tensors, fingerprint
 from backend.telemetry.metrics import Metrics
 
@@ -77,7 +77,7 @@ class SamSegmenter:
         self._embeddings.wait_until_written()
 
     def _image_name(self, image: Photo) -> str:
-        return f"{image.key}-{self._fingerprint}"
+        return embedding_name(image, self._fingerprint)
 
     def _embedding(self, image: Photo, *, urgent: bool = True) -> Any:
         tensors = self._embeddings.get(self._image_name(image), CLICKS, lambda: self._encode(image), urgent=urgent)

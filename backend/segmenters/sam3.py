@@ -18,7 +18,7 @@ import torch.nn.functional as functional
 
 from backend.domain import Box, Image, Photo, Point, Prompt, Segment
 from backend.errors import PromptError
-from backend.segmenters.embedding_cache import EmbeddingCache
+from backend.segmenters.embedding_cache import EmbeddingCache, embedding_name
 from backend.segmenters.embedding_files import Tensors
 from backend.segmenters.sam3_checkpoint import Sam3
 from backend.telemetry.metrics import Metrics
@@ -96,7 +96,7 @@ class Sam3Segmenter:
         self._instances(features[CONCEPT], size_wh, "garment", (), min_score=self._min_score)
 
     def _image_name(self, image: Photo) -> str:
-        return f"{image.key}-{self._sam3.fingerprint}-{self._precision}"
+        return embedding_name(image, self._sam3.fingerprint, self._precision)
 
     def _embedding(self, image: Photo, head: str, *, urgent: bool = True) -> Tensors:
         name = self._image_name(image)
@@ -141,16 +141,16 @@ class Sam3Segmenter:
 
         The result depends only on the prompts and their order: cached logits of earlier clicks only save time.
         """
-        previous = None
+        name, previous = self._image_name(image), None
         if points and (len(points) > 1 or boxes):
-            earlier = (image.key, points[:-1], boxes)
+            earlier = (name, points[:-1], boxes)
             with self._logits_lock:
                 previous = self._logits.get(earlier)
             if previous is None:
                 previous, _ = self._refine(image, features, points[:-1], boxes)
         logits, score = self._decode(features, image.size_wh, points, boxes, previous)
         with self._logits_lock:
-            self._logits[image.key, points, boxes] = logits
+            self._logits[name, points, boxes] = logits
             while len(self._logits) > MAX_CACHED_LOGITS:
                 self._logits.popitem(last=False)
         return logits, score

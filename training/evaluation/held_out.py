@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from backend.domain import Image, LabelledMask
 from backend.errors import ImageError
@@ -21,12 +22,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """An image, no larger than the detector sees it, with the ground truth at the image's size."""
+    """An image, no larger than the detector sees it, with the ground truth at the image's size.
+
+    Attributes:
+        load_whole: loads the image at its full resolution; raises `ImageError` or `LabelStudioError`. None if there is
+            no other than `image`.
+    """
 
     task_id: int
     annotation_id: int
     image: Image
     truth: tuple[LabelledMask, ...]
+    load_whole: Callable[[], Image] | None = None
 
 
 def held_out_images(
@@ -38,13 +45,18 @@ def held_out_images(
         LabelStudioError: Label Studio, which serves the images, is unreachable.
     """
     for annotation in approved:
+        task = Task(id=annotation.task_id, data=annotation.data)
         try:
-            image = load_image(images, Task(id=annotation.task_id, data=annotation.data), config, side_px=side_px)
+            image = load_image(images, task, config, side_px=side_px)
         except ImageError as e:
             logger.warning("Held-out task %s is skipped: %s", annotation.task_id, e)
             continue
         garments = truth_of(annotation.result, config).garments
         truth = [replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in garments]
         yield HeldOut(
-            annotation.task_id, annotation.annotation_id, image, tuple(mask for mask in truth if mask.mask.any())
+            annotation.task_id,
+            annotation.annotation_id,
+            image,
+            tuple(mask for mask in truth if mask.mask.any()),
+            partial(load_image, images, task, config),
         )

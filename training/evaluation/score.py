@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +17,19 @@ from backend.detector.average_precision import (
     match_instances,
     precision_curves,
 )
+from backend.detector.sam_detectors import WordsDetector
 from backend.detector.yolo11 import Detector, ImageDetector
-from backend.domain import LabelledMask, Scene
+from backend.domain import Image, LabelledMask, Scene
+from backend.errors import ImageError
 from backend.label_studio.label_config import LabelConfig
+from backend.regions.mask_size import resize_mask
 from backend.registry.scores import LabelScores, Scores
 from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut
 from training.metrics.matching import MatchedDetection, match
 from training.metrics.pixel_metrics import ClassPixels, LabelMap, label_map, pixel_scores
+
+logger = logging.getLogger(__name__)
 
 # Average precision counts all detections, highest score first; detections below this score do not change it.
 MIN_EVALUATED_SCORE = 0.01
@@ -183,14 +189,23 @@ def evaluate_detector(
 ) -> Evaluated:
     """Evaluates a detector on held-out images.
 
+    SAM 3's words look at whole photographs, as they do in production.
+
     A class that is an earlier or another name of a label counts as that label; other classes are ignored.
 
     Args:
         labels: the labels to evaluate, in order.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
-    scenes = detector.detect((held_out_image.image for held_out_image in held_out), min_score=MIN_EVALUATED_SCORE)
-    detections = CompactScenes(_named(scene, config) for scene in scenes)
+    sees_whole = isinstance(detector, WordsDetector)
+    scenes = detector.detect(
+        (_whole(held_out_image) if sees_whole else held_out_image.image for held_out_image in held_out),
+        min_score=MIN_EVALUATED_SCORE,
+    )
+    detections = CompactScenes(
+        _resized(_named(scene, config), held_out_image.image.size_wh)
+        for scene, held_out_image in zip(scenes, held_out, strict=True)
+    )
     # SAM 3 with words, the other kind of detector, takes a minute per image without a GPU: it is not run again.
     ms_an_image = detection_ms(held_out, detector, min_score=min_score) if isinstance(detector, Detector) else None
     scores, matches = compute_scores(
@@ -207,3 +222,19 @@ def evaluate_detector(
 def _named(scene: Scene, config: LabelConfig) -> Scene:
     named = [(detection, config.label_for(detection.class_name)) for detection in scene.detections]
     return replace(scene, detections=tuple(replace(detection, class_name=label) for detection, label in named if label))
+
+
+def _whole(held_out_image: HeldOut) -> Image:
+    """Returns the image at its full resolution; if it can no longer be read, as it was read before."""
+    try:
+        return held_out_image.load_whole() if held_out_image.load_whole else held_out_image.image
+    except ImageError as e:
+        logger.warning("Task %s is evaluated on a reduced copy: %s", held_out_image.task_id, e)
+        return held_out_image.image
+
+
+def _resized(scene: Scene, size_wh: tuple[int, int]) -> Scene:
+    return replace(
+        scene,
+        detections=tuple(replace(found, mask=resize_mask(found.mask, size_wh)) for found in scene.detections),
+    )

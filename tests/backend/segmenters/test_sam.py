@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ def test_one_click_chooses_among_readings_and_encodes_once(sam: SamSegmenter, mo
     assert [segment.score for segment in segments] == sorted((segment.score for segment in segments), reverse=True)
     sam.segment(image, Prompt(points=(Point(210, 300),)))
     assert len(encoded) == 1
+    # A reduced copy of the same file is another picture.
+    sam.segment(replace(image, pixels=np.ascontiguousarray(image.pixels[::2, ::2])), Prompt(points=(Point(100, 150),)))
+    assert len(encoded) == 2
 
 
 def test_threads_never_get_another_images_mask(sam: SamSegmenter) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +330,10 @@ def test_encoded_in_bfloat16_an_image_has_the_same_masks_and_takes_less_memory(
 
 def test_warming_up_answers_each_kind_of_prompt(sam3: Sam3Segmenter) -> None:
     sam3.warm_up()
+
+
+def test_a_photograph_never_gets_the_embedding_of_its_reduced_copy(sam3: Sam3Segmenter) -> None:
+    whole = upright(4)
+    sam3.prepare(replace(whole, pixels=np.ascontiguousarray(whole.pixels[::2, ::2])))
+    with pytest.raises(ImageError):
+        sam3.segment(gone(whole), Prompt(points=(CLICK,)))

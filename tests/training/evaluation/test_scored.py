@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from backend.domain import Detection, Image, LabelledMask, Scene
+from backend.detector.sam_detectors import WordsDetector
+from backend.domain import Detection, Image, LabelledMask, Photo, Prompt, Scene, Segment
+from backend.errors import ImageError
 from backend.label_studio.label_config import parse_label_config
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import evaluate_detector
@@ -40,3 +42,44 @@ def test_finds_count_under_the_names_of_labels_and_others_for_nothing() -> None:
     assert [len(matched.right[0]) for matched in evaluated.matches.values()] == [1, 1]
     assert (scores.mask_map, scores.precision, scores.recall) == (1.0, 1.0, 1.0)
     assert scores.ms_an_image is None
+
+
+class Reader:
+    """Finds every phrase in the left third of the picture that it is given."""
+
+    name = "reader"
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
+        raise AssertionError("It is asked for words alone.")
+
+    def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
+        self.seen.append(image.size_wh)
+        width, height = image.size_wh
+        drawn = np.zeros((height, width), bool)
+        drawn[:, : width // 3] = True
+        return [Segment(drawn, 0.9, words) for words in phrases]
+
+
+def test_words_see_the_photograph_as_they_do_in_production() -> None:
+    drawn = np.zeros((20, 60), bool)
+    drawn[:, :20] = True
+    reduced, whole = (Image(np.zeros((side, 3 * side, 3), np.uint8), "k", "s") for side in (20, 200))
+    truth = tuple(LabelledMask(drawn, label) for label in CONFIG.label_values)
+
+    def gone() -> Image:
+        raise ImageError("It is gone.")
+
+    reader = Reader()
+    evaluated = evaluate_detector(
+        WordsDetector(reader, CONFIG),
+        [HeldOut(1, 2, reduced, truth, lambda: whole), HeldOut(3, 4, reduced, truth, gone)],
+        CONFIG,
+        labels=CONFIG.label_values,
+        min_score=0.25,
+    )
+    assert reader.seen == [(600, 200), (60, 20)]
+    assert {found.mask.shape for scene in evaluated.detections for found in scene.detections} == {(20, 60)}
+    assert evaluated.scores.mask_map == 1.0
