@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).parent / "weights"
 BACKEND_TITLE = "Drape"
 STORAGE_TITLE = "Photographs"
-IMAGE_FILES = r".*\.(jpe?g|png|webp|bmp|tiff?|JPE?G|PNG)$"
+IMAGE_FILES = r"(?i).*\.(jpe?g|png|webp|bmp|tiff?)$"
 # Label Studio waits one to three seconds for a backend that it connects; one that has just started may need more.
 ATTEMPTS, RETRY_WAIT_S = 6, 2.0
 

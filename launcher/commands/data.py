@@ -40,7 +40,16 @@ def import_garments(
     project: Project,
     form: Annotated[
         Literal[
-            "auto", "coco", "deepfashion2", "imaterialist", "masks", "parquet", "yolo", "label-studio", "photographs"
+            "auto",
+            "coco",
+            "deepfashion2",
+            "imaterialist",
+            "label-studio",
+            "labelme",
+            "masks",
+            "parquet",
+            "photographs",
+            "yolo",
         ],
         typer.Option("--format", help="Format of the data set; `auto` recognises it."),
     ] = "auto",
@@ -52,7 +61,11 @@ def import_garments(
     ground_truth: Annotated[bool, typer.Option("--ground-truth", help="Star the annotations.")] = False,
     mapping: Mapping = None,
     classes: Annotated[
-        str, typer.Option(help="Class names of the numbers in masks: atr, lip, or a text file with one name per line.")
+        str,
+        typer.Option(
+            help="Class names of the numbers in masks or YOLO files: atr, lip, or a text file with one name per line. "
+            "Line 1 names number 0: in masks the background, in YOLO files the first class."
+        ),
     ] = "",
     crowds: Annotated[bool, typer.Option("--crowds", help="Import COCO's crowds (iscrowd) as garments.")] = False,
     min_area: Annotated[int, typer.Option(min=0, help="Leave out garments of fewer pixels.")] = 0,

@@ -10,6 +10,7 @@ import typer
 from label_studio_config.palette_xml import palette as palette_of
 from label_studio_config.palettes import PALETTES
 from launcher.errors import LauncherError
+from training.data_in.text_files import read_text
 
 Project = Annotated[int, typer.Option(help="Project id in Label Studio.")]
 DataDir = Annotated[Path | None, typer.Option(help="Data directory. Default: var.")]
@@ -30,15 +31,13 @@ def label_config_for(*, palette: str, labels: str, config: Path | None) -> str |
     """Returns the XML for a shipped palette, for comma-separated labels or from a file; None if no option is given.
 
     Raises:
-        LauncherError: more than one option is given, the palette does not exist, or the file cannot be read.
+        LauncherError: more than one option is given, or the palette does not exist.
+        DatasetError: the file cannot be read, or is not UTF-8 text.
     """
     if sum(map(bool, (palette, labels, config))) > 1:
         raise LauncherError("Give only one of --palette, --labels and --config.")
     if config is not None:
-        try:
-            return config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as e:
-            raise LauncherError(f"{config} cannot be read: {e}") from e
+        return read_text(config)
     if palette:
         if palette not in PALETTES:
             raise LauncherError(f"There is no palette '{palette}'. The palettes are: {', '.join(PALETTES)}.")

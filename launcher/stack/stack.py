@@ -256,6 +256,8 @@ class Stack:
             give_starter_model(project_id, settings)
         # Connected before the images arrive, because their arrival starts the pre-annotation.
         connect_backend(label_studio, project_id=project_id, backend=backend)
+        if self.options.images is not None:
+            warn_of_contents(self.options.images, project_id)
         if self._own_studio:
             ensure_local_files(label_studio, project_id=project_id, folder=images)
         else:
@@ -297,6 +299,27 @@ def linked_images(folder: Path, images: Path) -> Path:
     if not link.is_symlink():
         link.symlink_to(source, target_is_directory=True)
     return link
+
+
+def warn_of_contents(folder: Path, project_id: int) -> None:
+    """Logs a warning if a folder holds annotations, which `drape up` does not read, or images that nobody would see."""
+    # Only here, because it loads the readers of all formats.
+    from training.data_in.formats.annotation_files import in_words
+    from training.data_in.formats.detect import annotated_format
+    from training.data_in.picture_folder import is_picture, pictures_below
+
+    others = [file for file in pictures_below(folder.expanduser()) if not is_picture(file)]
+    if others:
+        names = in_words(others, folder.expanduser())
+        logger.warning("Browsers do not show images of these types: %s. Convert them to JPEG or PNG", names)
+    if found := annotated_format(folder.expanduser()):
+        logger.warning(
+            "%s holds %s: its images come in without annotations. `drape import --project %s %s` adds them",
+            folder,
+            found,
+            project_id,
+            folder,
+        )
 
 
 def _raise_stop_requested(number: int, frame: FrameType | None) -> None:

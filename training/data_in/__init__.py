@@ -8,6 +8,7 @@
 - `picture_folder`: finds a data set's images
 - `project_tasks`: a project's tasks, identified by their images
 - `evaluation_set`: a data set that models are evaluated on
+- `text_files`: reads text and JSON, in UTF-8 or UTF-16
 - `tally`: counts what is imported and what is left out
 - `formats`: one module for each format
 """

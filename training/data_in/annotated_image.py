@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from backend.domain import Mask
 from backend.regions.polygons import Outline, outline_to_mask
 from training.data_in.picture_folder import SetPicture
+
+WHOLE_NUMBER = re.compile(r"^(-?\d+)\.0+$")
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,16 @@ class Source:
     Attributes:
         name: the set's name in messages, and in the recorded origin of its garments.
         root: the folder that all image files lie in or below; None where the images are not files.
-        count: how many images there are.
+        count: how many images there are, or a few more.
         images: yields one image at a time; raises `DatasetError` where the set is damaged.
+        left_out: how often something that belongs to no image is left out, by reason and an example.
     """
 
     name: str
     root: Path | None
     count: int
     images: Iterator[AnnotatedImage]
+    left_out: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def outline_of(numbers: object) -> Outline | None:
@@ -78,3 +83,10 @@ def outline_of(numbers: object) -> Outline | None:
     if flat.size < 6 or flat.size % 2 or not (np.abs(flat) < 1e6).all():
         return None
     return flat.reshape(-1, 2)
+
+
+def id_text(number: object) -> str:
+    """Returns an id, or a class's number, as text that is the same for `1`, `1.0`, `"1"` and `"1.000000"`."""
+    if isinstance(number, float) and number.is_integer():
+        return str(int(number))
+    return WHOLE_NUMBER.sub(r"\1", str(number))

@@ -9,6 +9,7 @@ import yaml
 
 from backend.errors import DatasetError
 from backend.label_studio.label_config import LabelConfig
+from training.data_in.text_files import read_text
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def read_mapping(file: Path | None, config: LabelConfig) -> ClassMapping:
     if file is None:
         return ClassMapping(config)
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        entries = yaml.safe_load(read_text(file)) or {}
+    except yaml.YAMLError as e:
         raise DatasetError(f"The mapping {file} cannot be read: {e}") from e
     if not isinstance(entries, dict):
         raise DatasetError(f"The mapping {file} is not a list of `their class: our label`.")

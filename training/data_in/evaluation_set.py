@@ -33,6 +33,8 @@ def evaluation_images(
     Raises:
         DatasetError: the set is damaged.
     """
+    for (reason, example), count in source.left_out.items():
+        logger.warning("Left out %s times: %s (%s)", count, reason, example)
     for number, annotated in enumerate(source.images, 1):
         try:
             image = _decoded(annotated.picture, settings, side_px)

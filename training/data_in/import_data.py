@@ -11,7 +11,7 @@ from backend.settings import Settings
 from training.data_in.annotated_image import AnnotatedImage
 from training.data_in.class_mapping import ClassMapping, read_mapping
 from training.data_in.formats.detect import SetFormat, open_set
-from training.data_in.importer import Importer, ImportOptions
+from training.data_in.importer import MISSING, Importer, ImportOptions
 from training.data_in.project_tasks import ProjectTasks
 from training.data_in.tally import Tally
 
@@ -24,7 +24,8 @@ class ImportResult:
         version: the model version under which Label Studio has the imported predictions.
         shown_version: the version whose predictions Label Studio shows in that project; empty for all.
         unknown_classes: classes that the mapping names and the set lacks; empty where some images were not read.
-        problem: a sentence where the set has garments and none of them maps to a label of the project; else empty.
+        problem: a sentence where no image comes in, or where the set has garments and none of them maps to a label of
+            the project; else empty.
     """
 
     set_format: SetFormat
@@ -66,6 +67,8 @@ def import_data(
         label_studio, settings, project_id, image_key=config.image_key, root=source.root, dry_run=options.dry_run
     )
     importer = Importer(tasks, config, mapping, options, version)
+    for (reason, example), count in source.left_out.items():
+        importer.tally.note([reason] * count, example)
     for image in track(source.images, source.count):
         importer.add(image)
     importer.flush()
@@ -87,6 +90,11 @@ def _unknown_classes(tally: Tally, mapping: ClassMapping) -> tuple[str, ...]:
 
 
 def _problem(tally: Tally, config: LabelConfig) -> str:
+    if not (tally.new or tally.updated or tally.skipped):
+        remedy = (
+            "Name the folder of the images with --images." if MISSING in tally.reasons else "The reasons are above."
+        )
+        return f"No image comes in. {remedy}"
     if tally.garments or not tally.unmapped:
         return ""
     names = ", ".join(name for name, _ in tally.unmapped.most_common(5))

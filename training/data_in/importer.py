@@ -31,7 +31,7 @@ OUTLINING = Outlining(tolerance_px=0.8, parts="each", speck_percent=0.0)
 SHAPE_TOLERANCE = 0.01
 
 MISSING = "missing image"
-UNSUPPORTED = "image of a type that Label Studio does not accept"
+UNSUPPORTED = "image of a type that Label Studio does not accept: convert it to JPEG or PNG"
 UNREADABLE = "unreadable image"
 WRONG_PROPORTIONS = "annotation whose proportions differ from its image's (EXIF rotation?)"
 TOO_SMALL = "garment without pixels, or below the minimum area"

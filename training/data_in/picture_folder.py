@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 import warnings
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
@@ -18,6 +21,11 @@ from backend.label_studio.uploads import UPLOADABLE
 
 ORIENTATION, TURNED = 0x0112, range(5, 9)
 AMBIGUOUS = Path()
+# Types of images that Label Studio, or a browser, does not show.
+OTHER_PICTURES = frozenset(
+    {".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".ppm", ".psd", ".tga", ".tif", ".tiff"}
+    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
+)
 
 
 @dataclass(frozen=True)
@@ -64,22 +72,39 @@ class SetPicture:
 class PictureFolder:
     """The images in a folder and below it, found by the names that a data set uses for them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, masks: Collection[Path] = ()) -> None:
+        """Opens a folder.
+
+        Args:
+            masks: files that are not photographs, besides those in folders with a mask folder's name.
+        """
         if not root.is_dir():
             raise DatasetError(f"The image folder {root} does not exist.")
         self.root = root
+        self._masks = frozenset(masks)
 
     def find_by_name(self, name: str) -> SetPicture:
-        """Finds the image called `name`: at that path, else the only file of that name; never outside the folder."""
-        pure = PurePosixPath(name.replace("\\", "/"))
-        direct = self.root / pure
-        if not pure.is_absolute() and ".." not in pure.parts and direct.is_file() and is_picture(direct):
-            return SetPicture(name, direct)
-        return SetPicture(name, self._unique(self._by_name, pure.name))
+        """Finds the image called `name`: at that path, else the only file of that name; never outside the folder.
+
+        Names are also found if the set has them as part of an address (`a%20b.jpg`), or composes letters otherwise.
+        """
+        for spelling in dict.fromkeys((name, unquote(name))):
+            pure = PurePosixPath(spelling.replace("\\", "/"))
+            direct = self.root / pure
+            if (
+                not pure.is_absolute()
+                and ".." not in pure.parts
+                and direct.is_file()
+                and is_picture_of_any_kind(direct)
+            ):
+                return SetPicture(name, direct)
+            if (file := self._unique(self._by_name, _composed(pure.name))) is not None:
+                return SetPicture(name, file)
+        return SetPicture(name)
 
     def find_by_stem(self, stem: str) -> SetPicture:
         """Finds the only image whose name without extension is `stem`."""
-        file = self._unique(self._by_stem, stem)
+        file = self._unique(self._by_stem, _composed(stem))
         return SetPicture(stem) if file is None else self.picture(file)
 
     def picture(self, file: Path) -> SetPicture:
@@ -89,19 +114,17 @@ class PictureFolder:
 
     @cached_property
     def _by_name(self) -> dict[str, Path]:
-        by_name: dict[str, Path] = {}
-        for file in pictures_below(self.root):
-            by_name[file.name] = AMBIGUOUS if file.name in by_name else file
-        return by_name
+        return _index((_composed(file.name), file) for file in pictures_below(self.root))
 
     @cached_property
     def _by_stem(self) -> dict[str, Path]:
-        by_name: dict[str, Path] = {}
-        for file in pictures_below(self.root):
-            # A mask is not a photograph, even if it has a photograph's name.
-            if not any(is_mask_folder(part) for part in file.relative_to(self.root).parts[:-1]):
-                by_name[file.stem] = AMBIGUOUS if file.stem in by_name else file
-        return by_name
+        # A mask is not a photograph, even if it has a photograph's name.
+        return _index(
+            (_composed(file.stem), file)
+            for file in pictures_below(self.root)
+            if file not in self._masks
+            and not any(is_mask_folder(part) for part in file.relative_to(self.root).parts[:-1])
+        )
 
     def _unique(self, by_name: dict[str, Path], name: str) -> Path | None:
         file = by_name.get(name)
@@ -112,18 +135,43 @@ class PictureFolder:
         return file
 
 
+def _index(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Returns each name's file, `AMBIGUOUS` for several; types that Label Studio accepts go before others."""
+    index: dict[str, Path] = {}
+    for name, file in named:
+        known = index.get(name)
+        if known is None or (is_picture(file) and known is not AMBIGUOUS and not is_picture(known)):
+            index[name] = file
+        elif is_picture(file) or not (known is AMBIGUOUS or is_picture(known)):
+            index[name] = AMBIGUOUS
+    return index
+
+
+def _composed(name: str) -> str:
+    """Returns the name in Unicode's composed form: some systems store `é` as `e` and an accent."""
+    return unicodedata.normalize("NFC", name)
+
+
 def pictures_below(root: Path) -> list[Path]:
-    """Lists the image files in a folder and below it, in the order of their paths; follows no links to folders."""
+    """Lists the image files in a folder and below it, in the order of their paths; follows no links to folders.
+
+    Types that Label Studio does not accept are among them, so that they can be named.
+    """
     files = []
     for folder, below, names in os.walk(root):
         below.sort()
-        files += [file for name in sorted(names) if is_picture(file := Path(folder) / name)]
+        files += [file for name in sorted(names) if is_picture_of_any_kind(file := Path(folder) / name)]
     return files
 
 
 def is_picture(file: Path) -> bool:
     """Whether a file's name is that of an image that Label Studio accepts."""
     return file.suffix.lower() in UPLOADABLE and not file.name.startswith(".")
+
+
+def is_picture_of_any_kind(file: Path) -> bool:
+    """Whether a file's name is that of an image, whether Label Studio accepts it or not."""
+    return file.suffix.lower() in (UPLOADABLE | OTHER_PICTURES) and not file.name.startswith(".")
 
 
 def is_mask_folder(name: str) -> bool:

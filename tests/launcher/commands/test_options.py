@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from backend.errors import DatasetError
 from backend.label_studio.label_config import parse_label_config
 from label_studio_config.palettes import PALETTES, file_of
 from launcher.cli import app
@@ -31,7 +32,7 @@ def test_a_label_config_is_chosen_in_one_of_three_ways(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_chosen_is_said(palette: str, labels: str, config: Path | None, said: str) -> None:
-    with pytest.raises(LauncherError, match=said):
+    with pytest.raises((LauncherError, DatasetError), match=said):
         label_config_for(palette=palette, labels=labels, config=config)
 
 

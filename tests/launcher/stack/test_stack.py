@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from backend.settings import Settings
-from launcher.stack.stack import Options, Stack, child_environment
+from launcher.stack.stack import Options, Stack, child_environment, warn_of_contents
 from launcher.stack.supervisor import Program, Supervisor
+from tests.training.data_in.sets import roboflow, save
 
 
 @pytest.fixture
@@ -65,3 +66,17 @@ def test_programs_know_the_certificates_and_proxies_of_the_machine(
     assert given.items() <= environment.items() and "UNRELATED" not in environment
     # Label Studio and the backend find each other on this machine, not behind the proxy.
     assert environment["NO_PROXY"] == environment["no_proxy"] == "inner.example,127.0.0.1,localhost"
+
+
+def test_a_folder_with_annotations_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plain, annotated = tmp_path / "plain", tmp_path / "annotated"
+    save(plain / "x.jpg", 1)
+    warn_of_contents(plain, 7)
+    assert not caplog.text
+    save(plain / "y.tif", 1)
+    warn_of_contents(plain, 7)
+    assert "Browsers do not show images of these types: y.tif. Convert them" in caplog.text
+    roboflow(annotated)
+    warn_of_contents(annotated, 7)
+    assert f"{annotated} holds a data set (coco): its images come in without annotations" in caplog.text
+    assert f"`drape import --project 7 {annotated}` adds them" in caplog.text

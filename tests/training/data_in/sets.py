@@ -340,6 +340,54 @@ def imaterialist(folder: Path) -> Set:
     return Set(folder / "train.csv", "imaterialist", garments, {}, ("attributes",))
 
 
+def roboflow(folder: Path) -> Set:
+    """`train`, `valid` and `test`, each with its images and its COCO file; all have an image of one name."""
+    garments = {}
+    for number, part in enumerate(("test", "train", "valid")):
+        save(folder / part / "x.jpg", number)
+        write_coco(folder / part / "_annotations.coco.json", ["x.jpg"], ["dress"], [(1, 0, [body(float(number))], 0)])
+        garments[f"{part}__x.jpg"] = [("dress", drawn(body(float(number))))]
+    return Set(folder, "coco", garments, {}, ("attributes",))
+
+
+def labelme(folder: Path) -> Set:
+    """`l1.json` beside `l1.jpg`, and an image that nobody annotated."""
+    for number, name in enumerate(("l1", "l2")):
+        save(folder / f"{name}.jpg", number)
+    shapes: list[dict[str, Any]] = [
+        {"label": "dress", "points": pairs(body(0.0)), "shape_type": "polygon", "group_id": None},
+        {"label": "top", "points": pairs(blob(20, 20)), "shape_type": "polygon", "group_id": 1},
+        {"label": "top", "points": pairs(blob(100, 60)), "shape_type": "polygon", "group_id": 1},
+        {"label": "hat", "points": [[1, 1], [5, 5]], "shape_type": "rectangle", "group_id": None},
+    ]
+    write_labelme(folder / "l1.json", shapes)
+    garments = [("dress", drawn(body(0.0))), ("top", drawn(blob(20, 20), blob(100, 60)))]
+    return Set(folder, "labelme", {"l1.jpg": garments, "l2.jpg": []}, {}, ("rectangle",))
+
+
+def pairs(polygon: Polygon) -> list[list[float]]:
+    """The points of an outline, one by one."""
+    return np.array(polygon).reshape(-1, 2).tolist()
+
+
+def write_labelme(file: Path, shapes: Sequence[Mapping[str, Any]], **facts: Any) -> None:
+    """labelme's keys, in its order."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    whole: dict[str, Any] = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": f"{file.stem}.jpg"}
+    size = {"imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    file.write_text(json.dumps({**whole, **size, **facts}))
+
+
+def flat_yolo(folder: Path) -> Set:
+    """`z1.txt` beside `z1.jpg`, and `classes.txt`."""
+    for number, name in enumerate(("z1", "z2")):
+        save(folder / f"{name}.jpg", number)
+    line = [1, *(np.array(body(3.0)).reshape(-1, 2) / SIZE).ravel()]
+    (folder / "z1.txt").write_text(" ".join(map(str, line)))
+    (folder / "classes.txt").write_text("hat\npants\n")
+    return Set(folder, "yolo", {"z1.jpg": [("pants", drawn(body(3.0)))], "z2.jpg": []}, {})
+
+
 def photographs(folder: Path) -> Set:
     """Images in folders."""
     save(folder / "a b.jpg", 0)
@@ -356,6 +404,9 @@ SETS: tuple[Callable[[Path], Set], ...] = (
     yolo,
     label_studio,
     imaterialist,
+    roboflow,
+    labelme,
+    flat_yolo,
     photographs,
 )
 

@@ -38,6 +38,7 @@ from tests.training.data_in.sets import (
     fashionpedia,
     parquet,
     photographs,
+    roboflow,
     save,
     write_coco,
 )
@@ -337,6 +338,42 @@ def test_an_image_that_a_person_uploaded_is_the_same(place: Place, tmp_path: Pat
     file = save(tmp_path / "set" / "saree (1).jpg", 1)
     upload(place.label_studio, project_id=place.project_id, named=[(file.name, file)], as_tasks=True)
     assert place.bring(tmp_path).tally.skipped == 1
+
+
+@pytest.mark.parametrize("are_served", [False, True], ids=["uploaded", "served"])
+def test_a_part_of_a_set_brings_nothing_twice(
+    are_served: bool, place: Place, label_studio: Studio, tmp_path: Path
+) -> None:
+    files = label_studio.files if are_served else None
+    settings = place.settings.model_copy(update={"local_files_root": files})
+    made = roboflow((files or tmp_path) / tmp_path.name / "set")
+    assert place.bring(made.path, at=settings).tally.new == 3
+    again = place.bring(made.path / "train", at=settings).tally
+    assert (again.new, again.updated, again.skipped) == (0, 0, 1)
+    assert len(place.tasks()) == len(place.approved()) == 3
+
+
+def said_by(*arguments: str) -> tuple[int, str]:
+    told = CliRunner().invoke(app, ["import", *arguments])
+    return told.exit_code, " ".join(told.output.split())
+
+
+def test_an_import_that_brings_nothing_says_why(place: Place, tmp_path: Path) -> None:
+    project = str(place.project_id)
+    write_coco(tmp_path / "set" / "set.json", ["x.jpg"], ["dress"], [(1, 0, [body(0.0)], 0), (9, 0, [body(0.0)], 0)])
+    status, said = said_by("--project", project, str(tmp_path / "set"), "--dry-run")
+    assert status == 1
+    assert "No image comes in. Name the folder of the images with --images." in said
+    assert "Left out once: garment of an image that the file does not list (image_id 9)." in said
+    save(tmp_path / "photos" / "x.tif", 1)
+    status, said = said_by("--project", project, str(tmp_path / "photos"))
+    assert (
+        status == 1 and "image of a type that Label Studio does not accept: convert it to JPEG or PNG (x.tif)" in said
+    )
+    # Beside others, it is listed among what is left out.
+    save(tmp_path / "photos" / "y.jpg", 1)
+    status, said = said_by("--project", project, str(tmp_path / "photos"))
+    assert status == 0 and "1 images were imported." in said and "(x.tif)" in said
 
 
 def test_numbers_without_names_are_asked_for(place: Place, tmp_path: Path) -> None:

@@ -5,24 +5,27 @@ https://cocodataset.org/#format-data; https://github.com/cvdfoundation/fashionpe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ijson
 import numpy as np
 from faster_coco_eval import mask as rle
 
 from backend.domain import Mask
 from backend.errors import DatasetError
-from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
+from training.data_in.annotated_image import AnnotatedImage, Garment, Source, id_text, outline_of
 from training.data_in.formats.rows_by_image import RowsByImage
 from training.data_in.picture_folder import PictureFolder
+from training.data_in.text_files import json_items
 
 CROWD = "crowd (iscrowd): several garments in one outline (--crowds imports them)"
 ATTRIBUTES = "garment attributes, which regions cannot store"
 NO_OUTLINE = "garment with a box but no outline"
 UNREADABLE = "unreadable outline"
+UNLISTED = "garment of an image that the file does not list"
+SAME_ID = "image that has the id of another one"
 KEPT = ("image_id", "category_id", "segmentation", "iscrowd", "attribute_ids")
 
 
@@ -37,27 +40,23 @@ def read_coco(file: Path, pictures: PictureFolder, *, crowds: bool) -> Source:
     Raises:
         DatasetError: the file cannot be read, is not a whole COCO file, or lists no images.
     """
-    rows = RowsByImage()
+    rows, left_out = RowsByImage(), Counter[tuple[str, str]]()
     try:
-        for image in _items(file, "images.item"):
+        for image in json_items(file, "images.item"):
             facts = {key: image.get(key) for key in ("file_name", "width", "height")}
-            rows.add_image(image["id"], facts)
-        names = {str(category["id"]): str(category["name"]) for category in _items(file, "categories.item")}
-        for annotation in _items(file, "annotations.item"):
+            if not rows.add_image(image["id"], facts):
+                left_out[SAME_ID, str(facts["file_name"])] += 1
+        names = {id_text(category["id"]): str(category["name"]) for category in json_items(file, "categories.item")}
+        for annotation in json_items(file, "annotations.item"):
             rows.add_row(annotation["image_id"], {key: annotation[key] for key in KEPT if key in annotation})
-    except (ijson.JSONError, KeyError, TypeError, AttributeError) as e:
+    except (KeyError, TypeError, AttributeError) as e:
         raise DatasetError(f"{file} is not a complete COCO file: {type(e).__name__} {e}") from e
     if not len(rows):
         raise DatasetError(f"{file} is not a COCO file, or lists no images.")
-    return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures, crowds=crowds))
-
-
-def _items(file: Path, path: str) -> Iterator[dict[str, Any]]:
-    try:
-        with file.open("rb") as stream:
-            yield from ijson.items(stream, path, use_float=True)
-    except OSError as e:
-        raise DatasetError(f"{file} cannot be read: {e.strerror}.") from e
+    unlisted, image_id = rows.without_image()
+    if unlisted:
+        left_out[UNLISTED, f"image_id {image_id}"] = unlisted
+    return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures, crowds=crowds), left_out)
 
 
 def _images(
@@ -82,16 +81,19 @@ def _images(
 
 def _size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
     width, height = facts.get("width"), facts.get("height")
-    return (int(width), int(height)) if width and height else None
+    if not all(isinstance(side, int | float) and side > 0 for side in (width, height)):
+        return None
+    return int(facts["width"]), int(facts["height"])
 
 
 def _garment(instance: Mapping[str, Any], names: Mapping[str, str], size_wh: tuple[int, int] | None) -> Garment | str:
     """Returns the instance as a garment, or the reason why it cannot be read."""
-    name = names.get(str(instance.get("category_id")), str(instance.get("category_id")))
+    number = id_text(instance.get("category_id"))
+    name = names.get(number, number)
     shape = instance.get("segmentation")
     if not shape:
         return NO_OUTLINE
-    parts = [shape] if isinstance(shape, dict) else shape
+    parts = shape if isinstance(shape, list) else [shape]
     if all(isinstance(part, dict) for part in parts):
         masks = [run_lengths_to_mask(part, size_wh) for part in parts]
         read = [mask for mask in masks if mask is not None]

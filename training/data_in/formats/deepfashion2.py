@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from backend.errors import DatasetError
 from backend.label_studio.uploads import UPLOADABLE
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
 from training.data_in.picture_folder import PictureFolder, SetPicture
+from training.data_in.text_files import read_json
 
 NOT_KEPT = "item's landmarks, style, scale, occlusion, zoom and viewpoint, which regions cannot store"
 UNREADABLE = "item without a readable outline"
@@ -27,20 +29,25 @@ def _images(files: Sequence[Path], pictures: PictureFolder) -> Iterator[Annotate
     for file in files:
         picture = _picture(file, pictures)
         try:
-            facts = json.loads(file.read_bytes())
-            items = [(int(key[4:]), facts[key]) for key in facts if key.startswith("item") and key[4:].isdigit()]
-        except (OSError, ValueError, TypeError):
+            facts = read_json(file)
+            items = [(int(key[4:]), dict(facts[key])) for key in facts if key.startswith("item") and key[4:].isdigit()]
+        except (DatasetError, AttributeError, TypeError, ValueError):
             yield AnnotatedImage(picture, notes=(DAMAGED,))
             continue
         garments, notes = [], []
         for _, item in sorted(items, key=lambda pair: pair[0]):
-            outlines = [outline for part in item.get("segmentation") or [] if (outline := outline_of(part)) is not None]
+            outlines = [outline for part in _parts(item) if (outline := outline_of(part)) is not None]
             if outlines:
                 garments.append(Garment(str(item.get("category_name") or item.get("category_id")), tuple(outlines)))
                 notes.append(NOT_KEPT)
             else:
                 notes.append(UNREADABLE)
         yield AnnotatedImage(picture, tuple(garments), notes=tuple(notes))
+
+
+def _parts(item: Mapping[str, Any]) -> Sequence[Any]:
+    parts = item.get("segmentation")
+    return parts if isinstance(parts, list) else []
 
 
 def _picture(file: Path, pictures: PictureFolder) -> SetPicture:

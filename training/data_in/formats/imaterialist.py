@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 
 from backend.domain import Mask
 from backend.errors import DatasetError
-from training.data_in.annotated_image import AnnotatedImage, Garment, Source
+from training.data_in.annotated_image import AnnotatedImage, Garment, Source, id_text
 from training.data_in.formats.coco import ATTRIBUTES, UNREADABLE
 from training.data_in.formats.rows_by_image import RowsByImage
 from training.data_in.picture_folder import PictureFolder
+from training.data_in.text_files import open_text, read_json
 
 COLUMNS = ("ImageId", "EncodedPixels", "Height", "Width", "ClassId")
 DESCRIPTIONS = "label_descriptions.json"
@@ -32,19 +32,19 @@ def read_imaterialist(file: Path, pictures: PictureFolder) -> Source:
     # The run lengths of a large garment exceed Python's default limit.
     csv.field_size_limit(min(sys.maxsize, 1 << 30))
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
+        with open_text(file) as stream:
             for row in csv.DictReader(stream):
                 rows.add_image(row["ImageId"], {key: row[key] for key in ("ImageId", "Height", "Width")})
                 rows.add_row(row["ImageId"], {key: row[key] for key in row if key in (*COLUMNS, "AttributesIds")})
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as e:
+    except (csv.Error, KeyError) as e:
         raise DatasetError(f"{file} is not an iMaterialist table ({', '.join(COLUMNS)}): {e}") from e
     return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures))
 
 
 def _names(file: Path) -> Mapping[str, str]:
     try:
-        return {str(category["id"]): str(category["name"]) for category in json.loads(file.read_bytes())["categories"]}
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        return {id_text(category["id"]): str(category["name"]) for category in read_json(file)["categories"]}
+    except (KeyError, TypeError) as e:
         raise DatasetError(f"The class names cannot be read from {file}: {e}") from e
 
 
@@ -61,6 +61,7 @@ def _images(rows: RowsByImage, names: Mapping[str, str], pictures: PictureFolder
             if mask is None:
                 notes.append(UNREADABLE)
             else:
+                number = id_text(number)
                 garments.append(Garment(names.get(number, number), mask=mask))
         name = str(facts["ImageId"])
         yield AnnotatedImage(

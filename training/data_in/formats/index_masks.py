@@ -14,6 +14,7 @@ from backend.errors import DatasetError
 from backend.images.open_picture import open_picture
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source
 from training.data_in.picture_folder import PictureFolder
+from training.data_in.text_files import read_text
 
 # ATR: Liang et al. 2015, in the order of `mattmdjaga/human_parsing_dataset`. LIP: Gong et al. 2017.
 ATR = (
@@ -25,6 +26,13 @@ LIP = (
     "Jumpsuits", "Scarf", "Skirt", "Face", "Left-arm", "Right-arm", "Left-leg", "Right-leg", "Left-shoe", "Right-shoe",
 )  # fmt: skip
 KNOWN = {"atr": ATR, "lip": LIP}
+BACKGROUND = frozenset(
+    {"", "background", "bg", "null", "none", "nothing", "void", "unlabeled", "unlabelled", "no label"}
+)
+# Pascal VOC's number of pixels that nobody decided on, at the borders of objects.
+UNDECIDED = 255
+# Pillow's names.
+INDEX_MODES = frozenset({"1", "L", "P", "I", "I;16"})
 NO_MASK = "mask that is not an index image (it has colours, or cannot be read)"
 
 Index = npt.NDArray[np.integer]
@@ -34,11 +42,12 @@ def class_names(names_source: str, folders: Sequence[Path]) -> Mapping[int, str]
     """Returns the class names by number; empty where no file gives them.
 
     Args:
-        names_source: `atr`, `lip`, or the path of a text file with one name per line, the name of 0 first.
+        names_source: `atr`, `lip`, or the path of a text file with one name per line, that of 0, the background, first.
         folders: searched for such a file, `labels.txt` or `classes.txt`, where `names_source` is empty.
 
     Raises:
-        DatasetError: the file that `names_source` names does not exist.
+        DatasetError: the file that `names_source` names does not exist, cannot be read, or its first line does not name
+            the background, so that nobody can tell whether it names 0 or 1.
     """
     if names_source.lower() in KNOWN:
         return dict(enumerate(KNOWN[names_source.lower()]))
@@ -47,13 +56,25 @@ def class_names(names_source: str, folders: Sequence[Path]) -> Mapping[int, str]
         if names_source
         else [folder / name for folder in folders for name in ("labels.txt", "classes.txt")]
     )
-    for file in files:
-        if file.is_file():
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-            return {number: line for number, line in enumerate(lines) if line}
+    file = next((file for file in files if file.is_file()), None)
+    if file is not None:
+        return _names_in(file)
     if names_source:
         raise DatasetError(f"The file of class names {names_source} does not exist. Only 'atr' and 'lip' need no file.")
     return {}
+
+
+def _names_in(file: Path) -> Mapping[int, str]:
+    lines = [line.strip() for line in read_text(file).splitlines()]
+    # labelme's list begins with the class of pixels to ignore, which has no number.
+    if lines and lines[0].strip("_").casefold() == "ignore":
+        lines = lines[1:]
+    if lines and lines[0].strip("_ ").casefold() not in BACKGROUND:
+        raise DatasetError(
+            f"Line 1 of {file} is '{lines[0]}', but names number 0 in the masks, the background. If '{lines[0]}' is "
+            f"number 1, write a line 'background' above it; if it is number 0, write 'background' in its place."
+        )
+    return {number: line for number, line in enumerate(lines) if line}
 
 
 def read_index_masks(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, str]) -> Source:
@@ -67,7 +88,8 @@ def _images(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, 
         if index is None:
             yield AnnotatedImage(pictures.find_by_stem(file.stem), notes=(NO_MASK,))
         else:
-            yield AnnotatedImage(pictures.find_by_stem(file.stem), garments_in(index, names), _size_wh(index))
+            garments = garments_in(index, names, source=str(file))
+            yield AnnotatedImage(pictures.find_by_stem(file.stem), garments, _size_wh(index))
 
 
 def read_index(source: Path | bytes) -> Index | None:
@@ -86,11 +108,31 @@ def read_index(source: Path | bytes) -> Index | None:
     return index.astype(np.int64) if index.ndim == 2 else None
 
 
-def garments_in(index: Index, names: Mapping[int, str]) -> tuple[Garment, ...]:
-    """Returns a garment for each number but 0, with all pixels of that number; its regions are separated later."""
+def holds_numbers(file: Path) -> bool:
+    """Whether a PNG may be an index mask: it has a palette or one channel. Only its header is read."""
+    try:
+        with open_picture(file) as picture:
+            return picture.mode in INDEX_MODES
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return False
+
+
+def garments_in(index: Index, names: Mapping[int, str], *, source: str) -> tuple[Garment, ...]:
+    """Returns a garment for each number but 0, with all pixels of that number; its regions are separated later.
+
+    Raises:
+        DatasetError: there are names, but not as many as `source`, a mask's name in messages, has numbers.
+    """
+    numbers = [int(number) for number in np.unique(index)]
+    unnamed = [number for number in numbers if names and max(names) < number != UNDECIDED]
+    if unnamed:
+        raise DatasetError(
+            f"The mask {source} holds the number {unnamed[0]}, but the class names end with {max(names)}, "
+            f"'{names[max(names)]}'. Name the classes of this set with --classes; line 1 is number 0, the background."
+        )
     return tuple(
-        Garment(names.get(int(number), str(number)), mask=index == number, is_class_mask=True)
-        for number in np.unique(index)
+        Garment(names.get(number, str(number)), mask=index == number, is_class_mask=True)
+        for number in numbers
         if number
     )
 

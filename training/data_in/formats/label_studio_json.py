@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import ijson
 import numpy as np
 
 from backend.domain import LabelledMask
@@ -19,6 +18,7 @@ from training.annotations.approvals import approved_annotations
 from training.annotations.truth import parts_of_garments
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source
 from training.data_in.picture_folder import PictureFolder, SetPicture
+from training.data_in.text_files import json_events, json_items
 
 PREDICTIONS = "task with predictions but no annotation"
 RECTANGLE = "rectangle, which is not an outline"
@@ -41,24 +41,39 @@ def read_label_studio(file: Path, pictures: PictureFolder, *, image_key: str) ->
     """
     try:
         count = sum(1 for _ in _tasks(file))
-    except (ijson.JSONError, TypeError, ValueError) as e:
+    except (TypeError, ValueError) as e:
         raise DatasetError(f"{file} is not a complete JSON export of Label Studio: {e}") from e
     return Source(file.stem, pictures.root, count, _images(file, pictures, image_key))
 
 
 def _tasks(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with file.open("rb") as stream:
-            yield from ijson.items(stream, "item", use_float=True)
-    except OSError as e:
-        raise DatasetError(f"{file} cannot be read: {e.strerror}.") from e
+    """Yields the tasks of an export, or the only one of a file that holds one task."""
+    _, event, _ = next(json_events(file))
+    for task in json_items(file, "item" if event == "start_array" else ""):
+        if not isinstance(task, dict):
+            raise DatasetError(f"{file} is no JSON export of Label Studio: it does not list tasks.")
+        annotations = task.get("annotations") or []
+        if not _are_objects(annotations) or not all(_are_objects(one.get("result") or []) for one in annotations):
+            raise DatasetError(
+                f"{file} is no JSON export of Label Studio: a task's annotations are no lists of regions."
+            )
+        yield task
+
+
+def _are_objects(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, dict) for value in values)
 
 
 def _images(file: Path, pictures: PictureFolder, image_key: str) -> Iterator[AnnotatedImage]:
     for number, task in enumerate(_tasks(file), start=1):
-        url = _url(task.get("data") or {}, image_key)
+        data = task.get("data")
+        url = _url(data if isinstance(data, dict) else {}, image_key)
         if not url:
-            raise DatasetError(f"Task {number} of {file} has no image under the key '{image_key}'.")
+            keys = ", ".join(f"'{key}'" for key in (data if isinstance(data, dict) else task)) or "nothing"
+            raise DatasetError(
+                f"Task {number} of {file} has no image in `data` under the key '{image_key}', but {keys}. "
+                "Export the project as JSON (not JSON-MIN), and let the label config name the key."
+            )
         approved = approved_annotations([{**task, "id": number}], with_auto_accepted=True)
         submitted = [annotation for annotation in task.get("annotations") or [] if not annotation.get("was_cancelled")]
         notes = [OLDER] * (len(submitted) - 1)

@@ -55,7 +55,7 @@ def _image(name: str, image: bytes | None, mask: bytes | None, names: Mapping[in
     index = None if mask is None else read_index(mask)
     if index is None:
         return AnnotatedImage(picture, notes=(NO_MASK,))
-    return AnnotatedImage(picture, garments_in(index, names), (index.shape[1], index.shape[0]))
+    return AnnotatedImage(picture, garments_in(index, names, source=name), (index.shape[1], index.shape[0]))
 
 
 def _bytes(cell: Any) -> bytes | None:

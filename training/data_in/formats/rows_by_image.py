@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+from training.data_in.annotated_image import id_text
+
 
 class RowsByImage:
     """Stores rows on disk until their images are read, so that memory does not grow with the number of rows.
@@ -20,13 +22,25 @@ class RowsByImage:
         self._rows.execute("CREATE TABLE image (id PRIMARY KEY, body)")
         self._rows.execute("CREATE TABLE row (image, body)")
 
-    def add_image(self, image: object, facts: dict[str, Any]) -> None:
-        """Adds an image, unless its id was added before; images are read in the order in which they were added."""
-        self._rows.execute("INSERT OR IGNORE INTO image VALUES (?, ?)", (str(image), json.dumps(facts)))
+    def add_image(self, image: object, facts: dict[str, Any]) -> bool:
+        """Adds an image, unless its id was added before; images are read in the order in which they were added.
+
+        Returns:
+            Whether it was added.
+        """
+        added = self._rows.execute("INSERT OR IGNORE INTO image VALUES (?, ?)", (id_text(image), json.dumps(facts)))
+        return added.rowcount == 1
 
     def add_row(self, image: object, body: dict[str, Any]) -> None:
         """Adds a row of an image."""
-        self._rows.execute("INSERT INTO row VALUES (?, ?)", (str(image), json.dumps(body)))
+        self._rows.execute("INSERT INTO row VALUES (?, ?)", (id_text(image), json.dumps(body)))
+
+    def without_image(self) -> tuple[int, str]:
+        """Returns how many rows belong to no image that was added, and the id of such an image."""
+        count, image = self._rows.execute(
+            "SELECT count(*), min(image) FROM row WHERE image NOT IN (SELECT id FROM image)"
+        ).fetchone()
+        return int(count), str(image)
 
     def __len__(self) -> int:
         return int(self._rows.execute("SELECT count(*) FROM image").fetchone()[0])
