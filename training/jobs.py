@@ -12,6 +12,7 @@ from backend.errors import DrapeError, LabelStudioUnavailableError, StorageUnava
 from backend.label_studio.client import Project
 from backend.queues.job_function import job_function
 from backend.queues.queues import CHECK_RETRY_S
+from backend.registry.registry import Version
 from backend.registry.verdict import read_verdict
 from backend.settings import Settings
 from backend.status.audits import Audits
@@ -124,39 +125,57 @@ def _survey(connections: Connections, project: Project, count: Count, *, new: in
 
 
 def _audit(connections: Connections, project_id: int, approved: Sequence[Approved]) -> None:
-    """Audits the champion on the images drawn for audit; switches auto-accept off for it if it breaks the promise."""
-    settings, version = connections.settings, connections.registry.champion(project_id)
-    if version is None:
-        return
-    gate = gate_of(version, settings)
-    # Annotations that the version was trained on are no evidence of its precision on new images.
-    new = [
-        annotation
-        for annotation in approved
-        if annotation.by_person and str(annotation.annotation_id) not in version.annotations
-    ]
-    audited = [annotation for annotation in new if gate.is_audited(annotation.task_id)]
-    if not gate.is_open or not audited:
-        return
-    tasks = connections.label_studio.tasks(project_id, [annotation.task_id for annotation in audited])
-    predictions = {
-        int(task["id"]): prediction["result"]
-        for task in tasks
-        for prediction in task.get("predictions") or []
-        if prediction.get("model_version") == version.name
+    """Audits the champion and its predecessors; switches auto-accept off for those that break the promise."""
+    settings = connections.settings
+    versions = _open_versions(connections, project_id)
+    gates = [gate_of(version, settings) for version in versions]
+    audited = [one for one in approved if one.by_person and any(gate.is_audited(one.task_id) for gate in gates)]
+    # Annotations that a version was trained on are no evidence of its precision on new images.
+    unseen = {
+        one.task_id: {version.name for version in versions if str(one.annotation_id) not in version.annotations}
+        for one in audited
     }
-    result = audit(audited, predictions, gate, precision=settings.auto_accept_precision, iou=settings.auto_accept_iou)
-    Audits(connections.queues.redis).remember(
-        project_id, version=version.name, images=result.images, regions=result.regions, wrong=result.wrong
+    wanted = [task_id for task_id, names in unseen.items() if names]
+    if not wanted:
+        return
+    predictions = {
+        int(task["id"]): {
+            str(prediction["model_version"]): prediction["result"]
+            for prediction in task.get("predictions") or []
+            if prediction.get("model_version") in unseen[int(task["id"])]
+        }
+        for task in connections.label_studio.tasks(project_id, wanted)
+    }
+    result = audit(
+        audited, predictions, gates[::-1], precision=settings.auto_accept_precision, iou=settings.auto_accept_iou
     )
-    if result.breaks_promise:
-        reason = (
-            f"Auto-accept is switched off for {version.name}: {result.summary}, more than the promised "
-            f"{100 * (1 - result.precision):.0f} %. What it has accepted can be withdrawn: "
-            f"drape withdraw --project {project_id} --version {version.name}"
-        )
-        switch_off(version, reason)
-        connections.problems.report(reason, project_id=project_id)
+    Audits(connections.queues.redis).remember(
+        project_id, version=versions[0].name, images=len(result.images), regions=result.regions, wrong=result.wrong
+    )
+    names = result.breach([version.name for version in versions])
+    for version in versions:
+        if version.name in names:
+            reason = (
+                f"Auto-accept is switched off for {version.name}: {result.of(names).summary}, more than the promised "
+                f"{100 * (1 - result.precision):.0f} %. What it has accepted can be withdrawn: "
+                f"drape withdraw --project {project_id} --version {version.name}"
+            )
+            switch_off(version, reason)
+            connections.problems.report(reason, project_id=project_id)
+
+
+def _open_versions(connections: Connections, project_id: int) -> list[Version]:
+    """Returns the champion and the champions before it, newest first, as far back as each has an open gate.
+
+    A version is audited for longer than it is the champion: its audits are approved in their own time.
+    """
+    by_name = {version.name: version for version in connections.registry.versions(project_id)}
+    version = connections.registry.champion(project_id)
+    versions: list[Version] = []
+    while version is not None and gate_of(version, connections.settings).is_open:
+        versions.append(version)
+        version = by_name.get(version.parent or "")
+    return versions
 
 
 def _trained_annotations(connections: Connections, project_id: int) -> dict[str, str]:

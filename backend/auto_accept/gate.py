@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal
 
 from backend.auto_accept.calibration import conditions, read_calibration
@@ -52,9 +53,27 @@ class Gate:
         )
 
     def is_audited(self, task_id: int) -> bool:
-        """Whether the task is left to people whatever its scores: a random choice, fixed for version and task."""
-        digest = hashlib.sha256(f"{self.version}/{task_id}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") < self.audit_share * 2**64
+        """Whether the task is left to people whatever its scores: a random choice, the same for every version.
+
+        So a version's audits do not end with the next version, which may be sure of other images.
+        """
+        return _random(f"audit/{task_id}") < self.audit_share
+
+    def audit_score(self, task_id: int, reviewed: Sequence[float]) -> float:
+        """The score under which an audited image is stored: a random place among those that people see soon.
+
+        Label Studio serves low scores first. Under its own score an audited image would come last, when other versions
+        have long replaced this one.
+
+        Args:
+            reviewed: the scores of images that are left for review; the places are those of the lowest quarter.
+        """
+        place = _random(f"{self.version}/{task_id}")
+        front = sorted(reviewed)[: max(len(reviewed) // 4, 1)]
+        if front:
+            return front[int(place * len(front))]
+        lowest = min([*self.thresholds.values(), *([] if self.default is None else [self.default])], default=0.0)
+        return place * lowest
 
     def decide(self, task_id: int, label_scores: Sequence[LabelScore]) -> Decision:
         """Returns the decision about a task's prediction."""
@@ -63,23 +82,23 @@ class Gate:
         return "audit" if self.is_audited(task_id) else "accept"
 
     def review_note(self, label_scores: Sequence[LabelScore]) -> str:
-        """Tells the annotator why a prediction is left for review; '' where the gate accepts nothing anyway."""
+        """Tells the annotator what to look at in a prediction; '' where the gate accepts nothing anyway.
+
+        It is the same for review and audit: who knows that an image is audited looks at it in another way.
+        """
         if not self.is_open:
             return ""
         if not label_scores:
             return "For review: nothing was found here."
-        thresholds = [(garment, self.threshold(garment.label)) for garment in label_scores]
-        manual = sorted({garment.label for garment, threshold in thresholds if threshold is None})
-        if manual:
-            return f"For review: '{', '.join(manual)}' is always left to people."
-        worst, threshold = min(
-            ((garment, threshold) for garment, threshold in thresholds if threshold is not None),
-            key=lambda pair: pair[0].score - pair[1],
-        )
-        return f"For review: '{worst.label}' has a score of {worst.score:.2f}, below {threshold:.2f}."
+        return f"For review: the model is least sure of '{min(label_scores, key=attrgetter('score')).label}'."
 
 
 CLOSED_GATE = Gate(version="", default=None, thresholds={}, audit_share=0.0)
+
+
+def _random(key: str) -> float:
+    """Returns a number in `[0, 1)` that is random, and always the same for one key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
 
 
 def gate_of(version: Version, settings: Settings) -> Gate:

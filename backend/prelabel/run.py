@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from redis.exceptions import RedisError
 from rq import get_current_job
 
-from backend.auto_accept.gate import CLOSED_GATE, gate_of
+from backend.auto_accept.gate import CLOSED_GATE, Decision, gate_of
 from backend.auto_accept.marks import accepted_regions, annotation_id
 from backend.compute.devices import prepare_device
 from backend.detector.preparation import read_preparation
@@ -51,6 +51,7 @@ class Prelabelling:
         holder: the holder of the task claims, which are for the version in `queued_for`.
         asked: the name of the version that predicts; '' for the project's current one.
         contested: ids of tasks that another run of the job may write, too.
+        review_scores: the scores of the images that are left for review.
     """
 
     models: WorkerModels
@@ -65,6 +66,7 @@ class Prelabelling:
     accepted: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     clusters: dict[int, int] = field(default_factory=dict)
+    review_scores: list[float] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Numbers of tasks by result."""
@@ -165,7 +167,7 @@ class Prelabelling:
             self._show_progress()
 
     def _gated(self, outcomes: list[Outcome], config: LabelConfig, annotated: set[int]) -> list[Outcome]:
-        """Accepts predictions that pass the gate, and adds to others a note why not; the caller stores all predictions.
+        """Accepts predictions that pass the gate, and prepares the others for people; the caller stores all of them.
 
         Accepts before they are stored: if the job dies in between, its retry finds no prediction and comes here again.
         """
@@ -175,16 +177,23 @@ class Prelabelling:
         )
         if not gate.is_open:
             return outcomes
-        gated = []
+        decisions: dict[int, Decision] = {}
         for outcome in outcomes:
             prediction = outcome.prediction
             if prediction is not None and prediction.model_version == gate.version and outcome.task_id not in annotated:
-                decision = gate.decide(outcome.task_id, prediction.label_scores)
-                if decision == "accept":
-                    self._accept(outcome.task_id, prediction)
-                elif decision == "review":
-                    note = message(gate.review_note(prediction.label_scores), config)
-                    outcome = replace(outcome, prediction=replace(prediction, regions=[*prediction.regions, *note]))
+                decisions[outcome.task_id] = gate.decide(outcome.task_id, prediction.label_scores)
+                if decisions[outcome.task_id] == "review":
+                    self.review_scores.append(prediction.score)
+        gated = []
+        for outcome in outcomes:
+            prediction, decision = outcome.prediction, decisions.get(outcome.task_id)
+            if prediction is not None and decision == "accept":
+                self._accept(outcome.task_id, prediction)
+            elif prediction is not None and decision is not None:
+                audited = decision == "audit"
+                score = gate.audit_score(outcome.task_id, self.review_scores) if audited else prediction.score
+                regions = [*prediction.regions, *message(gate.review_note(prediction.label_scores), config)]
+                outcome = replace(outcome, prediction=replace(prediction, regions=regions, score=score))
             gated.append(outcome)
         return gated
 

@@ -68,6 +68,23 @@ def accept_from(monkeypatch: pytest.MonkeyPatch, score: float, *, audited: float
     monkeypatch.setenv("AUDIT_SHARE", str(audited))
 
 
+def promote_again(workplace: Workplace, annotations: dict[str, str] | None = None) -> Version:
+    """Makes the champion's weights a version of their own, trained on `annotations`, and promotes it."""
+    first = champion_of(workplace)
+    second = workplace.registry.add(
+        workplace.project_id,
+        weights=first.weights,
+        classes=first.classes,
+        parent=first.name,
+        metrics={},
+        annotations=annotations or {},
+        image_size_px=first.image_size_px,
+        origin="training",
+    )
+    workplace.registry.promote(workplace.project_id, second.name)
+    return second
+
+
 def test_sure_images_are_accepted_and_the_others_say_why_not(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,18 +94,7 @@ def test_sure_images_are_accepted_and_the_others_say_why_not(
     assert between > min(scores.values())
     # The same again, as a version of its own, with a gate that the surest image passes.
     accept_from(monkeypatch, between)
-    first = champion_of(workplace)
-    second = workplace.registry.add(
-        workplace.project_id,
-        weights=first.weights,
-        classes=first.classes,
-        parent=first.name,
-        metrics={},
-        annotations={},
-        image_size_px=first.image_size_px,
-        origin="training",
-    )
-    workplace.registry.promote(workplace.project_id, second.name)
+    second = promote_again(workplace)
     counts = run(workplace)
     passing = [task for task, score in scores.items() if score >= between]
     assert (counts["written"], counts["accepted"]) == (len(SEEDS), len(passing))
@@ -108,8 +114,28 @@ def test_sure_images_are_accepted_and_the_others_say_why_not(
         else:
             assert not stored
             assert (
-                "has a score of" in hints[0]["value"]["text"][0] or "nothing was found" in hints[0]["value"]["text"][0]
+                "is least sure of" in hints[0]["value"]["text"][0]
+                or "nothing was found" in hints[0]["value"]["text"][0]
             )
+
+
+def test_an_audited_image_is_served_among_the_others_and_looks_like_them(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(workplace)
+    scores = {task: predictions(workplace, task)[0]["score"] for task in figures(workplace)}
+    surest = max(scores, key=lambda task: scores[task])
+    accept_from(monkeypatch, scores[surest], audited=1.0)
+    version = promote_again(workplace).name
+    assert run(workplace)["accepted"] == 0
+    stored = {
+        task: next(one for one in predictions(workplace, task) if one["model_version"] == version) for task in scores
+    }
+    assert stored[surest]["score"] == min(score for task, score in scores.items() if task != surest)
+    for task, prediction in stored.items():
+        (note,) = [region["value"]["text"][0] for region in prediction["result"] if region["type"] == "textarea"]
+        assert note.startswith("For review: ")
+        assert scores[task] == 0 or note.startswith("For review: the model is least sure of '")
 
 
 def test_nothing_is_accepted_twice_nor_over_a_person(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,18 +234,7 @@ def test_what_was_accepted_is_no_evidence_of_what_is_right(
 def test_an_audit_passes_over_what_the_model_has_learnt(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     accept_from(monkeypatch, 0.0, audited=1.0)
     learnt = {str(workplace.approve(seed)): "" for seed in SEEDS[:2]}
-    first = champion_of(workplace)
-    second = workplace.registry.add(
-        workplace.project_id,
-        weights=first.weights,
-        classes=first.classes,
-        parent=first.name,
-        metrics={},
-        annotations=learnt,
-        image_size_px=first.image_size_px,
-        origin="training",
-    )
-    workplace.registry.promote(workplace.project_id, second.name)
+    promote_again(workplace, learnt)
     run(workplace)
     check_approvals(workplace.project_id)
     assert Audits(workplace.queues.redis).all() == {}
@@ -249,6 +264,21 @@ def test_an_audit_that_finds_too_much_wrong_shuts_the_gate(
     audit = status["queues"]["audits"][project]
     assert audit["images"] == len(SEEDS) and audit["wrong"] > 0.5 * audit["regions"] > 1
     assert check_approvals(workplace.project_id)["new"] == len(SEEDS)
+
+
+def test_a_version_is_audited_after_another_has_replaced_it(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept_from(monkeypatch, 0.0, audited=1.0)
+    first = champion_of(workplace)
+    run(workplace)
+    second = promote_again(workplace)
+    for seed, other in zip(SEEDS, (*SEEDS[1:], SEEDS[0]), strict=True):
+        workplace.approve(other, task=workplace.tasks[seed])
+    check_approvals(workplace.project_id)
+    assert f"--version {first.name}" in (switch_off_reason(first) or "")
+    assert switch_off_reason(second) is None and gate_of(second, Settings()).is_open
+    assert Audits(workplace.queues.redis).all()[str(workplace.project_id)]["images"] == len(SEEDS)
 
 
 def test_an_audit_that_finds_all_right_leaves_it_open(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:

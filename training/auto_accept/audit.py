@@ -14,67 +14,104 @@ from backend.auto_accept.gate import Gate
 from backend.domain import LabelledMask, LabelScore, Mask
 from backend.regions.decode import decode
 from training.annotations.approvals import Approved
-from training.metrics.binomial import CONFIDENCE, lower_bound
+from training.metrics.binomial import CONFIDENCE, lower_bound_over_images
 from training.metrics.matching import overlap
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class AuditedImage:
+    """An image that `version` would have accepted: the garments that it predicted there, and how many are wrong."""
+
+    version: str
+    regions: int
+    wrong: int
+
+
+@dataclass(frozen=True)
 class Audit:
-    """The result of an audit: audited images that people approved, the garments predicted there, how many are wrong.
+    """The audited images that people approved.
 
     Attributes:
         precision: the promise: at least this share of regions is right.
     """
 
-    images: int
-    regions: int
-    wrong: int
+    images: tuple[AuditedImage, ...]
     precision: float
 
     @property
+    def regions(self) -> int:
+        """The number of garments that were predicted in all images."""
+        return sum(image.regions for image in self.images)
+
+    @property
+    def wrong(self) -> int:
+        """How many of them are wrong."""
+        return sum(image.wrong for image in self.images)
+
+    @property
     def breaks_promise(self) -> bool:
-        """Whether the promise is broken: the exact lower 95 % bound of the error rate is above `1 - precision`."""
-        return lower_bound(self.wrong, self.regions, error=1 - CONFIDENCE) > 1 - self.precision
+        """Whether the promise is broken: the lower 95 % bound of the error rate is above `1 - precision`."""
+        counts = [image.regions for image in self.images]
+        return lower_bound_over_images(self.wrong, counts, error=1 - CONFIDENCE) > 1 - self.precision
 
     @property
     def summary(self) -> str:
         """The result in words, for people."""
-        return f"{self.wrong} of {self.regions} audited regions in {self.images} images were wrong"
+        return f"{self.wrong} of {self.regions} audited regions in {len(self.images)} images were wrong"
+
+    def of(self, versions: Sequence[str]) -> Audit:
+        """The part that is about these versions."""
+        return Audit(tuple(image for image in self.images if image.version in versions), self.precision)
+
+    def breach(self, versions: Sequence[str]) -> tuple[str, ...]:
+        """The versions that break the promise, alone or together; empty where it is kept.
+
+        The audits of one version are few, so those of its predecessors count with it. Each is looked at alone, too: the
+        good ones do not excuse a bad one.
+
+        Args:
+            versions: names, a version's predecessor after it.
+        """
+        alone = [(version,) for version in versions]
+        together = [tuple(versions[:count]) for count in range(2, len(versions) + 1)]
+        return next((some for some in [*alone, *together] if self.of(some).breaks_promise), ())
 
 
 def audit(
     approved: Sequence[Approved],
-    predictions: Mapping[int, Sequence[dict[str, Any]]],
-    gate: Gate,
+    predictions: Mapping[int, Mapping[str, Sequence[dict[str, Any]]]],
+    gates: Sequence[Gate],
     *,
     precision: float,
     iou: float,
 ) -> Audit:
     """Compares the predictions that would have been accepted with what people approved in the audited images.
 
+    An image counts once, for the first version that would have accepted it: a later version does not predict it again
+    once it is accepted.
+
     A predicted garment is right if an approved region of its label, or all of that label together, has an IoU of at
     least `iou` with it: people may divide a garment into other parts than the model. The highest scores choose first,
     and an approved region makes only one prediction right.
 
     Args:
-        predictions: task id → the version's stored regions.
-        gate: the version's gate, which decided what is accepted.
+        predictions: task id → version → its stored regions.
+        gates: the gates of these versions, the oldest first.
     """
-    images = regions = wrong = 0
+    images = []
     for annotation in approved:
-        stored = predictions.get(annotation.task_id)
-        if stored is None or not gate.is_audited(annotation.task_id):
-            continue
-        predicted = _garments(decode(list(stored))[0])
-        if not gate.passes([LabelScore(garment.label, garment.score or 0.0) for garment in predicted]):
-            continue
-        truth, _ = decode(annotation.result)
-        images += 1
-        regions += len(predicted)
-        wrong += _wrong(predicted, truth, iou)
-    return Audit(images, regions, wrong, precision)
+        stored = predictions.get(annotation.task_id, {})
+        for gate in gates:
+            if gate.version not in stored or not gate.is_audited(annotation.task_id):
+                continue
+            predicted = _garments(decode(list(stored[gate.version]))[0])
+            if gate.passes([LabelScore(garment.label, garment.score or 0.0) for garment in predicted]):
+                truth, _ = decode(annotation.result)
+                images.append(AuditedImage(gate.version, len(predicted), _wrong(predicted, truth, iou)))
+                break
+    return Audit(tuple(images), precision)
 
 
 def _garments(regions: Sequence[LabelledMask]) -> list[LabelledMask]:

@@ -13,7 +13,7 @@ from backend.domain import LabelledMask, Outlining
 from backend.regions.encode import encode
 from tests.training.dataset.test_build import CONFIG
 from training.annotations.approvals import Approved, approved_annotations
-from training.auto_accept.audit import Audit, audit
+from training.auto_accept.audit import Audit, AuditedImage, audit
 
 ALL_AUDITED = Gate("v1", 0.5, {}, 1.0)
 
@@ -48,24 +48,60 @@ CASES = [
 def test_each_approved_garment_makes_one_region_right(
     predicted: list[dict[str, Any]], result: list[dict[str, Any]], wrong: int
 ) -> None:
-    found = audit([approved(result)], {7: predicted}, ALL_AUDITED, precision=0.98, iou=0.8)
+    found = audit([approved(result)], {7: {"v1": predicted}}, [ALL_AUDITED], precision=0.98, iou=0.8)
     regions = len({region["score"] for region in predicted})
-    assert found == Audit(images=1, regions=regions, wrong=wrong, precision=0.98)
+    assert found == Audit((AuditedImage("v1", regions, wrong),), 0.98)
 
 
 def test_only_what_would_have_been_accepted_is_audited() -> None:
     one = approved(WHOLE)
-    unsure = {7: garment(10, 110, 0.9) + garment(120, 190, 0.49)}
-    assert audit([one], unsure, ALL_AUDITED, precision=0.98, iou=0.8).images == 0
-    sure = {7: garment(10, 110, 0.9)}
-    assert audit([one], sure, Gate("v1", 0.5, {}, 0.0), precision=0.98, iou=0.8).images == 0
-    assert audit([one], {}, ALL_AUDITED, precision=0.98, iou=0.8).images == 0
+    unsure = {7: {"v1": garment(10, 110, 0.9) + garment(120, 190, 0.49)}}
+    assert audit([one], unsure, [ALL_AUDITED], precision=0.98, iou=0.8).images == ()
+    sure = {7: {"v1": garment(10, 110, 0.9)}}
+    assert audit([one], sure, [Gate("v1", 0.5, {}, 0.0)], precision=0.98, iou=0.8).images == ()
+    assert audit([one], {}, [ALL_AUDITED], precision=0.98, iou=0.8).images == ()
+
+
+def test_an_image_counts_for_the_first_version_that_would_have_accepted_it() -> None:
+    unsure, right, wrong = garment(10, 110, 0.4), garment(10, 110, 0.9), garment(120, 190, 0.9)
+    gates = [ALL_AUDITED, Gate("v2", 0.5, {}, 1.0), Gate("v3", 0.5, {}, 1.0)]
+    stored = {7: {"v1": unsure, "v2": wrong, "v3": right}}
+    assert audit([approved(WHOLE)], stored, gates, precision=0.98, iou=0.8).images == (AuditedImage("v2", 1, 1),)
+    del stored[7]["v2"]
+    assert audit([approved(WHOLE)], stored, gates, precision=0.98, iou=0.8).images == (AuditedImage("v3", 1, 0),)
+
+
+def images(version: str, right: int, wrong: int) -> tuple[AuditedImage, ...]:
+    return (*[AuditedImage(version, 1, 0)] * right, *[AuditedImage(version, 1, 1)] * wrong)
 
 
 def test_the_promise_is_broken_when_chance_alone_would_not_explain_it() -> None:
     # 2 % may be wrong: 3 of 50 are by chance now and then, 5 of 50 are not.
-    assert [Audit(20, 50, wrong, 0.98).breaks_promise for wrong in (0, 1, 3, 5)] == [False, False, False, True]
-    assert not Audit(0, 0, 0, 0.98).breaks_promise
+    broken = [Audit(images("v1", 50 - wrong, wrong), 0.98).breaks_promise for wrong in (0, 1, 3, 5)]
+    assert broken == [False, False, False, True]
+    assert not Audit((), 0.98).breaks_promise
+    # Five wrong regions of one image may be one mistake.
+    together = (AuditedImage("v1", 5, 5), *[AuditedImage("v1", 5, 0)] * 9)
+    assert not Audit(together, 0.98).breaks_promise
+
+
+# audited images, what breaks the promise of v3, v2 and v1
+BREACHES: list[tuple[tuple[AuditedImage, ...], tuple[str, ...]]] = [
+    (images("v3", 50, 1) + images("v2", 50, 1) + images("v1", 50, 1), ()),
+    # Too little of each version, but enough of them all.
+    (images("v3", 9, 1) + images("v2", 9, 1) + images("v1", 9, 1), ("v3", "v2", "v1")),
+    # A replaced version is found out by what was audited late; the champion keeps its promise.
+    (images("v3", 30, 0) + images("v1", 20, 4), ("v1",)),
+    # The good predecessors do not excuse the champion.
+    (images("v3", 20, 4) + images("v2", 900, 0), ("v3",)),
+]
+
+
+@pytest.mark.parametrize(("audited", "names"), BREACHES)
+def test_the_audits_of_a_version_count_with_its_predecessors_and_alone(
+    audited: tuple[AuditedImage, ...], names: tuple[str, ...]
+) -> None:
+    assert Audit(audited, 0.98).breach(["v3", "v2", "v1"]) == names
 
 
 def test_what_the_service_accepted_is_told_from_what_people_did() -> None:
