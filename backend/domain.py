@@ -10,6 +10,7 @@ Array contracts, everywhere in Drape:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -146,10 +147,13 @@ class Scene:
     Attributes:
         detections: highest score first.
         features: `float32 (channels,)`, similar for similar images; None if the detector provides none.
+        class_scores: class → confidence of its best candidate, in `[0, 1]`, however low; empty if the detector tells
+            nothing below the score that was asked for.
     """
 
     detections: tuple[Detection, ...]
     features: npt.NDArray[np.float32] | None = None
+    class_scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -148,4 +148,6 @@ class Detector:
             for outputs in self.runtime.infer(prepared()):
                 image, boxed = ahead.popleft()
                 detections = read_outputs(outputs, boxed, self._classes, size_wh=image.size_wh, min_score=min_score)
-                yield Scene(tuple(detections), outputs.features.copy())
+                best = outputs.candidates[4 : 4 + len(self._classes)].max(axis=1)
+                class_scores = dict(zip(self._classes, map(float, best), strict=True))
+                yield Scene(tuple(detections), outputs.features.copy(), class_scores)

@@ -22,7 +22,7 @@ from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
-from backend.predict.garments import lowest_threshold, stored_garments
+from backend.predict.garments import lowest_threshold, score_of_nothing, stored_garments
 from backend.segmenters.base import Segmenter, WordReader
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_id, set_request_id
@@ -161,7 +161,8 @@ class Batch:
         cluster = None
         if model.clusters is not None and scene.features is not None:
             cluster = model.clusters.number(scene.features, version=model.number)
-        return Prediction(regions, image_score(label_scores), model.version, label_scores, cluster)
+        score = image_score(label_scores, nothing=score_of_nothing(scene, config, model.settings))
+        return Prediction(regions, score, model.version, label_scores, cluster)
 
     def _views(self, tasks: Sequence[Task], config: LabelConfig, side_px: int | None) -> Iterator[_View]:
         """Yields each task's image, in order, and loads some ahead."""
@@ -185,12 +186,12 @@ class Batch:
             return _View(task, str(e))
 
 
-def image_score(label_scores: Sequence[LabelScore]) -> float:
-    """The score of a whole image, in `[0, 1]`: the lowest score of its garments; 0 without detections.
+def image_score(label_scores: Sequence[LabelScore], *, nothing: float) -> float:
+    """The score of a whole image, in `[0, 1]`: the lowest score of its garments; `nothing` where it has none.
 
     Label Studio's uncertainty sampling serves the lowest score first: the image most likely to need a person.
     """
-    return min((garment.score for garment in label_scores), default=0.0)
+    return min((garment.score for garment in label_scores), default=nothing)
 
 
 def _before_deadline(deadline: float | None, views: Iterable[_View]) -> Iterator[_View]:

@@ -30,6 +30,22 @@ def lowest_threshold(config: LabelConfig, settings: Settings) -> float:
     return min(thresholds, default=default)
 
 
+def score_of_nothing(scene: Scene, config: LabelConfig, settings: Settings) -> float:
+    """The score of an image in which nothing is stored: the confidence of its best find below the threshold.
+
+    Returns:
+        In `[0, 1]`; 0 if the detector tells nothing below the threshold.
+    """
+    scores = [(config.label_for(name), score) for name, score in scene.class_scores.items()]
+    # A find may reach its threshold and still have no region, being a speck.
+    below = [
+        min(score, config.threshold_for(label, settings.model_score_threshold))
+        for label, score in scores
+        if label is not None and not config.skips(label)
+    ]
+    return max(below, default=0.0)
+
+
 def stored_garments(
     scene: Scene,
     config: LabelConfig,

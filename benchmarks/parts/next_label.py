@@ -33,7 +33,9 @@ from backend.domain import Image, LabelledMask, LabelScore, Scene
 from backend.images.decode import decode_image
 from backend.label_studio.label_config import parse_label_config
 from backend.predict.batch import image_score
+from backend.predict.garments import score_of_nothing
 from backend.regions.selection import select_garments
+from backend.settings import Settings
 from benchmarks.parts.table import Row
 from label_studio_config.demo.figures import LABELS, draw_figure
 from label_studio_config.demo.write import write_image, yolo_line
@@ -146,7 +148,8 @@ def served(scenes: Sequence[Scene], labelled: Sequence[int], count: int) -> list
     scores = []
     for scene in scenes:
         found = select_garments(scene.detections, config, default_threshold=0.25, max_regions=100)
-        scores.append(image_score([LabelScore(region.label, region.score or 0.0) for region in found]))
+        label_scores = [LabelScore(region.label, region.score or 0.0) for region in found]
+        scores.append(image_score(label_scores, nothing=score_of_nothing(scene, config, Settings())))
     features = np.stack([scene.features for scene in scenes if scene.features is not None])
     clusters = find_clusters(features)
     cluster = [clusters.nearest(feature) for feature in features]

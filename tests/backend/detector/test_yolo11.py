@@ -58,6 +58,15 @@ def test_the_starter_finds_garments_in_images_of_any_shape(detector: Detector) -
     assert np.median(hits) > 0.7, hits
 
 
+def test_a_scene_tells_how_sure_the_model_was_of_each_class_even_of_what_it_did_not_find(detector: Detector) -> None:
+    (found,) = detector.detect([picture(1)], min_score=0.25)
+    (nothing,) = detector.detect([picture(1)], min_score=0.9999)
+    assert found.detections and not nothing.detections
+    assert set(found.class_scores) == set(LABELS) and nothing.class_scores == found.class_scores
+    assert max(found.class_scores.values()) == found.detections[0].score
+    assert all(found.class_scores[one.class_name] >= one.score for one in found.detections)
+
+
 @pytest.mark.parametrize("size_wh", [(720, 540), (540, 720), (256, 256), (97, 641), (1500, 210), (33, 40)])
 def test_masks_are_where_ultralytics_has_them(detector: Detector, starter: Path, size_wh: tuple[int, int]) -> None:
     pixels = cv2.resize(draw_figure(3).pixels, size_wh, interpolation=cv2.INTER_AREA)

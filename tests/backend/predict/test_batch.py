@@ -16,7 +16,7 @@ from backend.domain import Detection, Image, LabelScore, Scene
 from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
-from backend.predict.batch import ActiveModel, Batch, Outcome, image_score
+from backend.predict.batch import ActiveModel, Batch, Outcome
 from backend.regions.decode import decode
 from backend.registry.registry import Registry
 from backend.segmenters.classical import ClassicalSegmenter
@@ -102,7 +102,37 @@ def test_a_prediction_has_scores_a_cluster_and_only_known_labels(batch: Batch, f
     assert {first.cluster, second.cluster} == {300, 301}
     (mask,), problems = decode(first.regions)
     assert not problems and mask.label == "saree" and mask.score == 0.45
-    assert image_score([]) == 0.0
+
+
+@dataclass
+class Blind:
+    """Finds nothing from the score that it is asked for; says how sure it was of each class."""
+
+    class_scores: dict[str, float]
+
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        for _ in images:
+            yield Scene((), class_scores=self.class_scores)
+
+
+# confidence of the best candidate of each class → the image's score
+BELOW = [
+    ({"saree": 0.2, "shoe": 0.24, "blouse": 0.1}, 0.2),  # a shoe is no label of the project
+    ({"saree": 0.01}, 0.01),
+    ({"saree": 0.9}, 0.25),  # a speck, of which no region is left
+    ({}, 0.0),
+]
+
+
+@pytest.mark.parametrize(("class_scores", "score"), BELOW)
+def test_an_image_without_finds_has_the_score_of_the_best_below_the_threshold(
+    batch: Batch, files: tuple[str, Path], class_scores: dict[str, float], score: float
+) -> None:
+    put(files, "a.png")
+    model = ActiveModel("v3", lambda _: Blind(class_scores), Settings(), ("saree", "shoe", "blouse"), 3)
+    (outcome,) = batch.predict([Task(id=1, data={"image": "/a.png"})], CONFIG, model)
+    assert outcome.prediction is not None
+    assert (outcome.prediction.score, outcome.prediction.regions) == (score, [])
 
 
 def test_each_project_has_its_own_threshold(batch: Batch, files: tuple[str, Path], tmp_path: Path) -> None:
