@@ -18,6 +18,7 @@ from backend.domain import Image, Photo, Pixels
 from backend.errors import ImageError, ImageUnavailableError, LabelStudioUnavailableError
 from backend.images.decode import decode_image, shorten
 from backend.images.pinned_host import PinnedUrl, pin_host
+from backend.images.same_server import is_same_server
 from backend.label_studio.data_url import describe, is_data_url, read_data_url, short_name
 from backend.label_studio.payloads import LOCAL_FILES
 from backend.settings import Settings
@@ -213,7 +214,19 @@ class ImageStore:
         if _same_origin(url, self._settings.label_studio_public_url):
             # Label Studio writes its public address into the tasks of a storage; behind a proxy that is not reachable.
             return urljoin(base, urlsplit(url)._replace(scheme="", netloc="").geturl().lstrip("/"))
-        return url if scheme else urljoin(base, url.lstrip("/"))
+        return self._by_configured_name(url) if scheme else urljoin(base, url.lstrip("/"))
+
+    def _by_configured_name(self, address: str) -> str:
+        """The address, with the host of LABEL_STUDIO_URL if it names Label Studio by another name.
+
+        So the credentials go to that host alone, whatever a name server says.
+        """
+        label_studio, parts = self._settings.label_studio_url, urlsplit(address)
+        # A host that is listed is fetched from as it is: no name is looked up for it here.
+        listed = (parts.hostname or "").lower() in self._settings.allowed_image_hosts
+        if self._is_label_studio(address) or listed or not is_same_server(address, label_studio):
+            return address
+        return parts._replace(netloc=urlsplit(label_studio).netloc).geturl()
 
     def _is_label_studio(self, address: str) -> bool:
         return _same_origin(address, self._settings.label_studio_url)
@@ -226,14 +239,16 @@ class ImageStore:
             host = (urlsplit(address).hostname or "").lower()
             # An address that Label Studio itself signed for a bucket is trusted like its own.
             if not (trusted or signed or host in self._settings.allowed_image_hosts):
-                raise ImageError(f"The image '{source}' is at {host}, which IMAGE_HOSTS does not list.")
+                raise ImageError(
+                    f"The image '{source}' is at {host}, which IMAGE_HOSTS does not list.{_if_label_studio(address)}"
+                )
             signed = trusted and PRESIGN_PATH.search(httpx.URL(address).path) is not None
             # No compression in transit: a few bytes could unpack to gigabytes.
             headers = {"Accept-Encoding": "identity", **({"Authorization": self._bearer()} if trusted else {})}
             redirect, body = self._get(address, headers, deadline, source=source, from_label_studio=trusted)
             if redirect is None:
                 return body
-            address = urljoin(address, redirect)
+            address = self._by_configured_name(urljoin(address, redirect))
         raise ImageError(f"The image '{source}' was redirected too often.")
 
     def _get(
@@ -285,6 +300,15 @@ class ImageStore:
                     f"Label Studio does not answer at {self._settings.label_studio_url}."
                 ) from e
             raise ImageUnavailableError(f"The image '{source}' cannot be fetched: {type(e).__name__}.") from e
+
+
+def _if_label_studio(address: str) -> str:
+    """What to set if an address that is refused is Label Studio's own, which its path says; else nothing."""
+    parts = urlsplit(address)
+    if not parts.path.startswith(("/data/", "/storage-data/", "/tasks/")):
+        return ""
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return f" If that is Label Studio's address in browsers, set LABEL_STUDIO_PUBLIC_URL={origin}."
 
 
 def _same_origin(url: str, other: str) -> bool:
