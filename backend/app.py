@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/setup")
     def setup(body: SetupRequest) -> dict[str, Any]:
         """Checks a label config; returns the model version for Label Studio to show."""
-        return {"model_version": service.setup(project_id=body.project_id, label_config=body.schema_)}
+        return service.setup(project_id=body.project_id, label_config=body.schema_)
 
     @app.post(
         PREDICT,

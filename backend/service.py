@@ -13,9 +13,9 @@ from backend.auto_accept.marks import accepted_by, is_marked
 from backend.connections import Connections
 from backend.detector.detector_pool import DetectorPool
 from backend.domain import Prediction
-from backend.errors import DrapeError, OverloadedError, QueueError
+from backend.errors import DrapeError, LabelConfigError, OverloadedError, QueueError
 from backend.images.fetch import ImageStore
-from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.label_config import NO_MESSAGE_TAG, LabelConfig, parse_label_config
 from backend.label_studio.payloads import PredictRequest, Task, WebhookEvent
 from backend.predict.batch import Batch
 from backend.predict.interactive import LOADING_TIMEOUT_S, Interactive
@@ -115,14 +115,17 @@ class Service:
         """The answer to `GET /health`."""
         return {"status": "UP", "model_class": "GarmentModel", "segmenter": self.interactive.segmenter.name}
 
-    def setup(self, *, project_id: int | None, label_config: str) -> str:
+    def setup(self, *, project_id: int | None, label_config: str) -> dict[str, Any]:
         """Checks that the label config can be served; returns the model version for Label Studio to show.
+
+        `warnings`, which Label Studio ignores, says what annotators will miss.
 
         Raises:
             LabelConfigError: the label config cannot be served.
         """
-        parse_label_config(label_config)
-        return self.project_status.model_version(project_id)
+        config = parse_label_config(label_config)
+        warnings = [] if config.has_message_tag else [f"{NO_MESSAGE_TAG} `drape connect` adds it."]
+        return {"model_version": self.project_status.model_version(project_id), "warnings": warnings}
 
     def predict(self, request: PredictRequest, *, deadline_s: float | None = None) -> list[dict[str, Any] | list[Any]]:
         """Returns one entry per task, in order: a prediction, or `[]` if there is none (yet).
@@ -135,7 +138,12 @@ class Service:
             OverloadedError: a prompt waited too long for its turn.
             LabelStudioError: Label Studio, which serves the images, is unreachable (batch only).
         """
-        config = parse_label_config(request.label_config)
+        try:
+            config = parse_label_config(request.label_config)
+        except LabelConfigError as e:
+            # Label Studio's page shows nothing for an error status.
+            self.connections.problems.report(str(e), project_id=request.project_id)
+            raise
         if request.context and request.tasks:
             return [_as_result(self._answer_prompt(request, config))]
         left_s = self.connections.settings.predict_deadline_s if deadline_s is None else deadline_s

@@ -12,6 +12,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_a
 
 from backend.errors import LabelConfigError, LabelStudioError
 from backend.label_studio.client import SECRET_HEADER, UNCERTAINTY_SAMPLING, LabelStudio
+from backend.label_studio.config_xml import with_message_tag
 from backend.label_studio.label_config import parse_label_config
 from backend.regions.decode import LABEL_KEYS
 from backend.registry.registry import Registry
@@ -110,11 +111,19 @@ def ensure_local_files(label_studio: LabelStudio, *, project_id: int, folder: Pa
 def connect_backend(label_studio: LabelStudio, *, project_id: int, backend: Backend) -> None:
     """Connects the backend to the project: interactive, with credentials and exactly one webhook, which has the secret.
 
+    A label config that has no control for messages gets one: without it the page of Label Studio 1.23 shows nothing at
+    all when a click is refused.
+
     Raises:
-        LabelConfigError: the project's label config cannot be served.
+        LabelConfigError: the project's label config cannot be served, or cannot get a control for messages.
         LabelStudioError: Label Studio refuses; if its address filter is the cause, the message says what to change.
     """
-    parse_label_config(label_studio.project(project_id).label_config)
+    label_config = label_studio.project(project_id).label_config
+    config = parse_label_config(label_config)
+    if not config.has_message_tag:
+        with label_studio.api() as sdk:
+            sdk.projects.update(project_id, label_config=with_message_tag(label_config, image_tag=config.image_tag))
+        logger.info("Added a control for messages to the label config of project %s", project_id)
     for attempt in Retrying(
         retry=retry_if_exception_type(_BackendUnreachableError),
         wait=wait_fixed(RETRY_WAIT_S),

@@ -21,7 +21,7 @@ from typing import Literal
 from lxml import etree
 
 from backend.errors import LabelConfigError
-from backend.label_studio.config_xml import parse_xml
+from backend.label_studio.config_xml import MESSAGE_NAME, parse_xml
 
 Kind = Literal["polygon", "brush", "bitmask", "rectangle"]
 # In order of preference: polygons can be edited, rectangles hold no shape.
@@ -36,9 +36,12 @@ MAX_LABELS_OF_ALL_TAGS = 10_000
 MAX_CONTROLS = 200
 # Limits images times control tags, as each control may belong to each image.
 MAX_TAGS = 2_000
-MESSAGE_NAME = "message"
 # The most characters of a config's own text that a message quotes.
 MAX_SHOWN_CHARACTERS = 200
+NO_MESSAGE_TAG = (
+    f"The label config has no control for messages (<TextArea> named '{MESSAGE_NAME}'): where a click is not answered, "
+    "the page shows nothing."
+)
 
 
 @dataclass(frozen=True)

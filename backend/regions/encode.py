@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from backend.domain import LabelledMask, Mask, Outlining
-from backend.label_studio.label_config import MESSAGE_NAME, LabelConfig, OutputTag
+from backend.label_studio.config_xml import MESSAGE_NAME
+from backend.label_studio.label_config import LabelConfig, OutputTag
 from backend.regions.bitmask import mask_to_data_url
 from backend.regions.brush import mask_to_rle
 from backend.regions.mask_borders import without_specks

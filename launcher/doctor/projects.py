@@ -13,7 +13,7 @@ from backend.errors import ImageError, LabelConfigError, LabelStudioError, first
 from backend.images.fetch import ImageStore
 from backend.images.task_image import open_image
 from backend.label_studio.client import SECRET_HEADER, LabelStudio
-from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.label_config import NO_MESSAGE_TAG, LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
 from backend.registry.registry import Registry
 from backend.segmenters.loader import FAILED
@@ -159,6 +159,7 @@ def check_project(settings: Settings, project_id: int, backends: dict[str, bool]
             yield Finding(f"{name}: labels", "failed", message, remedy)
             return
         yield Finding(f"{name}: labels", "ok", f"{len(config.labels)} labels.")
+        yield _check_message_tag(name, config, connect)
         yield _check_image(name, label_studio, settings, project_id, config)
 
     return run_check(name, check, remedy="Check the number: it is part of the address of the project's page.")
@@ -243,6 +244,13 @@ def _check_address_filter(label_studio: LabelStudio, project_id: int, url: str) 
     return Finding(name, "ok", f"Label Studio allows the address {url}.")
 
 
+def _check_message_tag(name: str, config: LabelConfig, connect: str) -> Finding:
+    name = f"{name}: messages"
+    if config.has_message_tag:
+        return Finding(name, "ok", "Annotators read in the page why a click is not answered.")
+    return Finding(name, "warning", NO_MESSAGE_TAG, f"{connect} That adds it.")
+
+
 def _check_image(
     name: str, label_studio: LabelStudio, settings: Settings, project_id: int, config: LabelConfig
 ) -> Finding:
@@ -254,6 +262,9 @@ def _check_image(
     try:
         width, height = open_image(ImageStore(settings, bearer=label_studio.bearer), task, config).size_wh
     except ImageError as e:
-        remedy = "Check the project's storage in Label Studio, and whether Label Studio itself shows the image."
+        remedy = (
+            "Open the task in Label Studio. If its page shows the image, Drape alone cannot read it: change what this "
+            "message names. If it does not, check the project's storage in Label Studio."
+        )
         return Finding(name, "failed", f"Task {task.id}: {e}", remedy)
     return Finding(name, "ok", f"The image of task {task.id} can be read: {width} x {height} pixels.")

@@ -142,7 +142,12 @@ def test_without_a_model_every_task_gets_an_empty_list(client: httpx.Client, nam
 
 
 def test_setup_checks_the_config_and_names_the_version(client: httpx.Client) -> None:
-    assert client.post("/setup", json=recorded("setup")).json() == {"model_version": "classical"}
+    answer = client.post("/setup", json=recorded("setup")).json()
+    assert answer["model_version"] == "classical"
+    (warning,) = answer["warnings"]
+    assert "no control for messages" in warning and "`drape connect` adds it" in warning
+    with_control = client.post("/setup", json={**recorded("setup"), "schema": palette(GARMENTS)})
+    assert with_control.json() == {"model_version": "classical", "warnings": []}
     refused = client.post("/setup", json={**recorded("setup"), "schema": "<View/>"})
     assert refused.status_code == 400
     assert "<Image>" in refused.json()["detail"]

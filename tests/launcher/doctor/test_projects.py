@@ -14,6 +14,7 @@ import pytest
 
 from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
+from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import Backend, connect_backend
 from launcher.doctor.findings import State
 from launcher.doctor.projects import check_backend, check_project, check_project_settings
@@ -68,6 +69,11 @@ def labels_that_no_mask_can_have(flywheel: Flywheel) -> None:
     flywheel.label_studio.sdk.projects.update(flywheel.project_id, label_config=config)
 
 
+def no_place_for_messages(flywheel: Flywheel) -> None:
+    config = palette(GARMENTS).replace('name="message"', 'name="remark"')
+    flywheel.label_studio.sdk.projects.update(flywheel.project_id, label_config=config)
+
+
 def photograph_deleted(flywheel: Flywheel) -> None:
     shutil.rmtree(flywheel.photographs)
 
@@ -87,6 +93,7 @@ def test_what_is_wrong_with_a_project_is_named_with_its_remedy(flywheel: Flywhee
         (no_webhook, "project N: webhook", "failed", "no webhook", connect),
         (not_interactive, "project N: backend", "failed", "not interactive", connect),
         (no_connection, "project N: backend", "failed", "no ML backend", connect),
+        (no_place_for_messages, "project N: messages", "warning", "the page shows nothing", connect),
         (photograph_deleted, "project N: images", "failed", "figure_000001.jpg", "storage"),
         (no_task, "project N: images", "warning", "no task", "storage"),
         (labels_that_no_mask_can_have, "project N: labels", "failed", "cannot work with its label config", "--palette"),
