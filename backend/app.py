@@ -15,7 +15,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Lifespan
 
 from backend.errors import DrapeError, OverloadedError
-from backend.label_studio.payloads import Payload, PredictRequest, SetupRequest, VersionsRequest, WebhookEvent
+from backend.label_studio.payloads import (
+    Payload,
+    PredictRequest,
+    SetupRequest,
+    ValidateRequest,
+    VersionsRequest,
+    WebhookEvent,
+)
 from backend.page.routes import page_routes
 from backend.service import Service
 from backend.settings import Settings
@@ -128,7 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/versions")
     @app.get("/versions")
     def versions(body: VersionsRequest | None = None) -> dict[str, Any]:
-        """Names of a project's model versions, oldest first."""
+        """Names of a project's model versions, oldest first; of all projects, where none is named."""
         return {"versions": service.project_status.versions(body.project_id if body else None)}
 
     @app.get("/status")
@@ -143,9 +150,9 @@ def create_app(settings: Settings) -> FastAPI:
         return service.status()["queues"]  # type: ignore[no-any-return]
 
     @app.post("/validate")
-    def validate(body: SetupRequest) -> dict[str, str]:
+    def validate(body: ValidateRequest) -> dict[str, str]:
         """Checks a label config."""
-        service.setup(project_id=body.project_id, label_config=body.schema_)
+        service.setup(project_id=None, label_config=body.config)
         return {"status": "ok"}
 
     @app.post("/duplicate_model")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 
-def _project_number(value: Any) -> Any:
+def project_number(value: Any) -> Any:
     # Label Studio sends a project as `<id>.<created timestamp>`.
     if isinstance(value, str):
         head = value.split(".")[0]
@@ -17,7 +17,7 @@ def _project_number(value: Any) -> Any:
 
 # At most a database's 64 bits: integers in JSON have no limit, but the names of files and jobs have.
 Number = Annotated[int, Field(ge=0, lt=1 << 63)]
-ProjectId = Annotated[Number | None, BeforeValidator(_project_number, json_schema_input_type=int | str | None)]
+ProjectId = Annotated[Number | None, BeforeValidator(project_number, json_schema_input_type=int | str | None)]
 
 
 # URL path of files that Label Studio serves from a folder.
@@ -102,6 +102,12 @@ class SetupRequest(Payload):
 
     schema_: str = Field(alias="schema")
     project_id: ProjectId = Field(None, alias="project")
+
+
+class ValidateRequest(Payload):
+    """`POST /validate`; Label Studio's connector sends the label config as `config`, some clients as in `/setup`."""
+
+    config: str = Field(validation_alias=AliasChoices("config", "schema"))
 
 
 class VersionsRequest(Payload):

@@ -38,10 +38,13 @@ class ProjectStatus:
         return champion.name if champion else self.segmenter.name
 
     def versions(self, project_id: int | None) -> list[str]:
-        """Names of the project's model versions, oldest first."""
-        if project_id is None:
-            return []
-        return [version.name for version in self.connections.registry.versions(project_id)]
+        """Names of the project's model versions, oldest first; None stands for all projects that Label Studio has.
+
+        Label Studio's page asks for the versions of a backend without saying for which project.
+        """
+        registry = self.connections.registry
+        asked = sorted(set(registry.project_ids()) - self.gone()) if project_id is None else [project_id]
+        return list(dict.fromkeys(version.name for each in asked for version in registry.versions(each)))
 
     def own_settings(self, project_id: int | None) -> tuple[Settings, dict[str, Any]]:
         """The settings that apply to the project, and those among them that are set for this project alone.

@@ -151,7 +151,22 @@ def test_setup_checks_the_config_and_names_the_version(client: httpx.Client) -> 
     refused = client.post("/setup", json={**recorded("setup"), "schema": "<View/>"})
     assert refused.status_code == 400
     assert "<Image>" in refused.json()["detail"]
-    assert client.post("/validate", json={**recorded("setup"), "schema": "<View/>"}).status_code == 400
+    # As Label Studio's connector asks, and as other clients do.
+    for key in ("config", "schema"):
+        assert client.post("/validate", json={key: recorded("setup")["schema"]}).json() == {"status": "ok"}
+        refused = client.post("/validate", json={key: "<View/>"})
+        assert refused.status_code == 400 and "<Image>" in refused.json()["detail"]
+    assert client.post("/validate", json={}).status_code == 422
+
+
+def test_the_versions_of_a_project_or_of_all(backend: Served, starter: Path) -> None:
+    """Label Studio asks with GET, which names no project."""
+    registry = backend.service.connections.registry
+    first, _, second = (add_starter(registry, project, starter).name for project in (1, 2, 2))
+    assert backend.client.post("/versions", json={"project": "1.17"}).json() == {"versions": [first]}
+    assert backend.client.get("/versions").json() == {"versions": [first, second]}
+    backend.service.project_status.gone_projects.remember({2})
+    assert backend.client.get("/versions").json() == {"versions": [first]}
 
 
 # body, the field that the answer names
