@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from safetensors import SafetensorError
 
@@ -85,7 +86,9 @@ class EmbeddingCache:
         self._write_slots = threading.Semaphore(MAX_UNWRITTEN)
         self._share_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="share-embedding")
         self._share_slots = threading.Semaphore(MAX_UNWRITTEN)
-        metrics.watch_embeddings([*self._memory, *self._persistent])
+        for tier in [*self._memory, *self._persistent]:
+            # The size is read whenever the metrics are.
+            metrics.embedding_bytes.labels(tier=tier.name).set_function(partial(getattr, tier, "used_bytes"))
 
     def get(
         self, image: str, head: str, encode: Callable[[], Mapping[str, Tensors]], *, urgent: bool = True

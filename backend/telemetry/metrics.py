@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,15 +15,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 # Latencies stored per kind for the status page; Prometheus' histogram counts all answers.
 MAX_RECENT = 500
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 100.0)
-
-
-class Sized(Protocol):
-    """A cache tier whose size is exported."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def used_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -64,15 +54,6 @@ class Metrics:
         )
         self.embedding_evictions = counter("drape_embedding_evictions", "Embeddings that a tier evicted", ["tier"])
         self.embedding_bytes = gauge("drape_embedding_bytes", "Size of the cached embeddings, in bytes", ["tier"])
-
-    def watch_in_flight(self, kind: str, count: Callable[[], int]) -> None:
-        """Exports how many requests of that kind are in flight; `count` is called whenever metrics are read."""
-        self.in_flight.labels(kind=kind).set_function(count)
-
-    def watch_embeddings(self, tiers: Iterable[Sized]) -> None:
-        """Exports the sizes of the tiers, which are queried whenever metrics are read."""
-        for tier in tiers:
-            self.embedding_bytes.labels(tier=tier.name).set_function(lambda tier=tier: tier.used_bytes)  # type: ignore[misc]
 
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:

@@ -94,7 +94,7 @@ class Lane:
         self._wait_estimate = WaitEstimate()
         self._is_shedding = False
         self.in_flight = 0
-        self.metrics.watch_in_flight(self.kind, lambda: self.in_flight)
+        self.metrics.in_flight.labels(kind=self.kind).set_function(lambda: self.in_flight)
 
     async def run(self, work: Callable[[float], Answer]) -> Answer:
         """Runs `work` in one of the lane's threads, and passes it the number of seconds that it has left.
@@ -130,7 +130,9 @@ class Lane:
         failure = None if running.cancelled() else running.exception()
         if not isinstance(failure, OverloadedError):
             self._wait_estimate.record_answer(time.monotonic())
-        self._log_recovery()
+        if self._is_shedding and not self.in_flight:
+            self._is_shedding = False
+            logger.info("%s requests are accepted again", self.kind)
 
     def overloaded(self) -> OverloadedError:
         """Counts a refused request; returns the error to raise for it."""
@@ -156,11 +158,6 @@ class Lane:
             yield
         finally:
             self._turns.release()
-
-    def _log_recovery(self) -> None:
-        if self._is_shedding and not self.in_flight:
-            self._is_shedding = False
-            logger.info("%s requests are accepted again", self.kind)
 
 
 class Lanes:
