@@ -149,6 +149,8 @@ def _audit(connections: Connections, project_id: int, approved: Sequence[Approve
     result = audit(
         audited, predictions, gates[::-1], precision=settings.auto_accept_precision, iou=settings.auto_accept_iou
     )
+    if not result.images:
+        return
     Audits(connections.queues.redis).remember(
         project_id, version=versions[0].name, images=len(result.images), regions=result.regions, wrong=result.wrong
     )

@@ -91,7 +91,7 @@ class Calibration:
         accepted = f"{self.accepted_images} of {self.test_images} held-out images"
         if self.accepted_images < self.needed_images:
             return (
-                f"only {accepted} would be accepted in the test, and {100 * self.precision:.4g} % needs at least "
+                f"Only {accepted} would be accepted in the test, and {100 * self.precision:.4g} % needs at least "
                 f"{self.needed_images}. Approve more images; the next training tests again."
             )
         return (

@@ -129,7 +129,7 @@ def closed_reason(version: Version, settings: Settings) -> str | None:
             f"Changed since this version was calibrated: {', '.join(changed)}. The next training calibrates its model."
         )
     if not calibration.thresholds:
-        return f"Nothing is accepted: {calibration.test_result}"
+        return calibration.test_result
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from backend.auto_accept.gate import closed_reason
 from backend.compute.devices import pick_device
 from backend.detector.preparation import read_preparation
 from backend.errors import DrapeError, QueueError, SettingsError
@@ -107,6 +108,7 @@ class Overview:
         survey: None until a worker has counted the project, and while Redis does not answer.
         jobs: None while Redis does not answer.
         own_settings: the project's own settings, `NAME=value` each, or the error in them.
+        shut_because: why nothing is accepted without a person although the settings ask for it; else ''.
     """
 
     project_id: int | None
@@ -119,6 +121,7 @@ class Overview:
     problems: tuple[Problem, ...]
     tasks_url: str
     own_settings: tuple[str, ...] = ()
+    shut_because: str = ""
 
     @property
     def current(self) -> Model | None:
@@ -150,6 +153,7 @@ def overview(service: Service, project_id: int | None) -> Overview:
         problems=tuple(problems[:MAX_PROBLEMS]),
         tasks_url=f"{studio}/projects/{project_id}/data" if project_id and studio.startswith("http") else "",
         own_settings=_own_settings(service, project_id),
+        shut_because=_shut_because(service, project_id),
     )
 
 
@@ -159,6 +163,15 @@ def _own_settings(service: Service, project_id: int | None) -> tuple[str, ...]:
     except SettingsError as e:
         return (str(e),)
     return tuple(f"{name.upper()}={own[name]}" for name in sorted(own))
+
+
+def _shut_because(service: Service, project_id: int | None) -> str:
+    champion = service.connections.registry.champion(project_id) if project_id is not None else None
+    try:
+        settings, _ = service.project_status.own_settings(project_id)
+    except SettingsError:
+        return ""
+    return "" if champion is None or settings.auto_accept == "off" else closed_reason(champion, settings) or ""
 
 
 def _models(service: Service, project_id: int) -> tuple[Model, ...]:

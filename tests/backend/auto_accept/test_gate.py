@@ -119,7 +119,7 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert not gate_of(version, calibrated).is_open
     assert "not calibrated" in (closed_reason(version, calibrated) or "")
     write_calibration(version, replace(CALIBRATION, labels=()))
-    assert "Nothing is accepted: 320 of 400" in (closed_reason(version, calibrated) or "")
+    assert "320 of 400 held-out images" in (closed_reason(version, calibrated) or "")
     write_calibration(version, CALIBRATION)
     assert closed_reason(version, calibrated) is None
     assert read_calibration(version) == CALIBRATION

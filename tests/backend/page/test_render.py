@@ -72,6 +72,7 @@ OVERVIEW = Overview(
     problems=(Problem("2026-11-21T17:00:00+00:00", "Image 7 cannot be read.", 7, 123),),
     tasks_url="http://studio/projects/7/data",
     own_settings=("AUTO_ACCEPT=0.9", "RETRAIN_AFTER=200"),
+    shut_because="Only 3 of 8 held-out images would be accepted.",
 )
 
 
@@ -107,6 +108,7 @@ TOLD = [
     "0.15 s in the median, 0.24 s at most for 95 % (last 300 clicks)",
     "90 % of 10 answers needed no encoding",
     "AUTO_ACCEPT=0.9, RETRAIN_AFTER=200",
+    "Nothing is accepted automatically. Only 3 of 8 held-out images would be accepted.",
     "Image 7 cannot be read.",
     "Labels were counted at 2026-11-21 17:10 UTC.",
 ]

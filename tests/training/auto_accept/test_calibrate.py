@@ -95,7 +95,7 @@ def many(label: str, count: int, wrong_below: float, seed: int = 0) -> list[Matc
 def test_too_little_evidence_accepts_nothing_and_says_so() -> None:
     few = calibrated([MatchedDetection(number, "saree", 0.9, True) for number in range(222)], precision=0.98)
     assert (few.thresholds, few.test_images, few.accepted_images, few.needed_images) == ({}, 148, 148, 149)
-    assert few.test_result.startswith("only 148 of 148 held-out images would be accepted in the test, and 98 % needs")
+    assert few.test_result.startswith("Only 148 of 148 held-out images would be accepted in the test, and 98 % needs")
     enough = calibrated([MatchedDetection(number, "saree", 0.9, True) for number in range(224)], precision=0.98)
     assert (enough.thresholds, enough.accepted_images, enough.bound >= 0.98) == ({"saree": 0.9}, 149, True)
     nothing = calibrated([], precision=0.9)
