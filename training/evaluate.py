@@ -58,7 +58,6 @@ def evaluate_model(
         LabelStudioError, LabelConfigError, ModelError: Label Studio, the label config or the weights cannot be read.
     """
     settings = connections.settings
-    config = parse_label_config(connections.label_studio.project(project_id).label_config)
     device = prepare_device(settings)
     if isinstance(model, Version):
         side_px, detector = model.image_size_px, load_detector(model, device=device).detector
@@ -66,6 +65,7 @@ def evaluate_model(
         network, classes = load_network(model)
         side_px = settings.train_image_size_px
         detector = Detector(TorchRuntime(network, device=device), classes=classes, image_size_px=side_px)
+    config = parse_label_config(connections.label_studio.project(project_id).label_config)
     if isinstance(source, ExternalSet):
         images = _external_images(source, config, settings, side_px=side_px)
     else:

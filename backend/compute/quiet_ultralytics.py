@@ -8,8 +8,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+
+from backend.errors import ModelError, first_line
 
 # What Ultralytics and torch raise for weights that are missing, damaged, or of another kind.
 LOAD_ERRORS = (
@@ -45,6 +48,31 @@ def quiet_ultralytics() -> Any:
             ultralytics_logger.removeHandler(handler)
             ultralytics_logger.propagate = True
     return ultralytics
+
+
+def load_yolo(weights: str) -> Any:
+    """Loads a YOLO segmentation model.
+
+    Args:
+        weights: a path; a name without a folder that is no file here is downloaded by Ultralytics (`yolo11n-seg.pt`).
+
+    Raises:
+        ModelError: the weights are missing, damaged, or of another kind, such as a model that finds boxes alone.
+    """
+    path = Path(weights)
+    name = "/".join(path.parts[-3:])
+    if path.name != weights and not path.is_file():
+        # Ultralytics would look for a file of that name on its own servers.
+        raise ModelError(f"The weights {name} do not load: there is no such file.")
+    try:
+        yolo = quiet_ultralytics().YOLO(weights, task="segment")
+    except LOAD_ERRORS as e:
+        raise ModelError(f"The weights {name} do not load: {first_line(e)}") from e
+    if yolo.task != "segment":
+        raise ModelError(
+            f"The weights {name} are of a model for '{yolo.task}'. Masks need 'segment', such as yolo11n-seg.pt."
+        )
+    return yolo
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.compute.devices import parse_devices, prepare_device
-from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
+from backend.compute.quiet_ultralytics import load_yolo, quiet_ultralytics
 from backend.errors import ModelError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_atomically, write_atomically
@@ -175,7 +175,7 @@ def _train(
 ) -> None:
     """Trains all remaining epochs, and writes `result.json`."""
     is_resumed = run.last.is_file()
-    model = _load(str(run.last) if is_resumed else start)
+    model = load_yolo(str(run.last) if is_resumed else start)
     epochs_done = int((model.ckpt or {}).get("epoch", -1)) + 1 if is_resumed else 0
     if epochs_done < args["epochs"]:
         if is_resumed:
@@ -232,17 +232,10 @@ def _base(name: str) -> str:
     return f"yolo11{name}-seg.pt" if name in SIZES else name
 
 
-def _load(weights: str) -> Any:
-    try:
-        return quiet_ultralytics().YOLO(weights, task="segment")
-    except LOAD_ERRORS as e:
-        raise ModelError(f"The weights {Path(weights).name} do not load: {first_line(e)}") from e
-
-
 def _loads(weights: str) -> bool:
     """Whether the weights load; if not, logs a warning with the consequences."""
     try:
-        _load(weights)
+        load_yolo(weights)
     except ModelError as e:
         logger.warning(
             "%s Training starts from random weights and needs many more labels: thousands, not dozens. "

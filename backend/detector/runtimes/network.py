@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
+from backend.compute.quiet_ultralytics import LOAD_ERRORS, load_yolo
 from backend.errors import ModelError, first_line
 
 
@@ -50,8 +50,9 @@ def load_network(weights: Path) -> tuple[GarmentNetwork, tuple[str, ...]]:
     Raises:
         ModelError: the file is missing, or does not contain a YOLO segmentation model.
     """
+    # Absolute: Ultralytics would look elsewhere for a bare name.
+    yolo = load_yolo(str(weights.absolute()))
     try:
-        yolo = quiet_ultralytics().YOLO(weights, task="segment")
         names = tuple(str(yolo.names[number]) for number in range(len(yolo.names)))
         return GarmentNetwork(yolo.model), names
     except LOAD_ERRORS as e:
