@@ -248,7 +248,9 @@ class ImageStore:
             redirect, body = self._get(address, headers, deadline, source=source, from_label_studio=trusted)
             if redirect is None:
                 return body
-            address = self._by_configured_name(urljoin(address, redirect))
+            address = urljoin(address, redirect)
+            # A signed address is that of a bucket, whatever else is behind its proxy.
+            address = address if signed else self._by_configured_name(address)
         raise ImageError(f"The image '{source}' was redirected too often.")
 
     def _get(

@@ -28,6 +28,9 @@ def is_same_server(url: str, other: str) -> bool:
     if first.hostname == second.hostname:
         return True
     here, there = _addresses(first.hostname), _addresses(second.hostname)
+    if _port(first)[1] in PORTS.values():
+        # A proxy serves sites of many names there, at one IP address.
+        return _is_loopback(here) and _is_loopback(there)
     return bool(here & there) or (_is_this_machine(here) and _is_this_machine(there))
 
 
@@ -45,7 +48,9 @@ def _addresses(host: str) -> frozenset[str]:
     return frozenset(str(info[4][0]).partition("%")[0] for info in found)
 
 
+def _is_loopback(addresses: frozenset[str]) -> bool:
+    return any(ipaddress.ip_address(address).is_loopback for address in addresses)
+
+
 def _is_this_machine(addresses: frozenset[str]) -> bool:
-    if any(ipaddress.ip_address(address).is_loopback for address in addresses):
-        return True
-    return bool(addresses & _addresses(socket.gethostname()))
+    return _is_loopback(addresses) or bool(addresses & _addresses(socket.gethostname()))

@@ -22,6 +22,10 @@ SERVERS = [
     ("https://label.example.com/a.png", "https://Label.example.com:443", True),
     ("http://label.example.com:80/a.png", "http://label.example.com", True),
     ("http://user:word@localhost:8080/a.png", "http://127.0.0.1:8080", False),
+    ("http://localhost/a.png", "http://127.0.0.1:80", True),
+    # Two names of one IP address: one server, but at a default port perhaps two sites of one proxy.
+    ("http://192.0.513:8080/a.png", "http://192.0.2.1:8080", True),
+    ("http://192.0.513/a.png", "http://192.0.2.1", False),
     ("http://localhost:9090/a.png", "http://127.0.0.1:8080", False),
     ("https://localhost:8080/a.png", "http://127.0.0.1:8080", False),
     ("http://192.0.2.1:8080/a.png", "http://127.0.0.1:8080", False),
