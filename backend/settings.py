@@ -16,6 +16,9 @@ from backend.errors import SettingsError
 from backend.installation_settings import InstallationSettings
 from backend.project_settings import describe_project, read_projects
 
+# The image size in training where neither a setting nor a champion says another: that of Ultralytics' own weights.
+DEFAULT_IMAGE_SIZE_PX = 640
+
 
 class Settings(InstallationSettings):
     """All settings, from the environment (in capitals), else `.env` in the working directory, else `/run/secrets`."""
@@ -161,7 +164,11 @@ class Settings(InstallationSettings):
         description="Further training arguments of Ultralytics, such as `lr0=0.001 mosaic=0.5 cos_lr=True`. They "
         "override Drape's choices.",
     )
-    train_image_size_px: int = Field(640, ge=32, description="Image size in training, in pixels.")
+    train_image_size_px: int | None = Field(
+        None,
+        ge=32,
+        description="Image size in training, in pixels. Empty: that of the current model, or 640 without one.",
+    )
     train_batch: int = Field(8, ge=1, description="Images per training step. Halved if the memory is too small.")
     train_timeout_s: int = Field(86_400, gt=0, description="Seconds after which a training is aborted.")
     promote_margin: float = Field(
@@ -207,6 +214,11 @@ class Settings(InstallationSettings):
         100, ge=1, description="Largest number of garments stored for an image. Those with the highest scores are used."
     )
     prelabel_chunk: int = Field(64, ge=1, description="Number of tasks in a pre-annotation job.")
+
+    @field_validator("train_image_size_px", mode="before")
+    @classmethod
+    def _read_empty(cls, value: Any) -> Any:
+        return None if value == "" else value
 
     @field_validator("auto_accept", mode="before")
     @classmethod
@@ -272,6 +284,10 @@ class Settings(InstallationSettings):
         share = self.gpu_memory_share_batch if work == "batch" else self.gpu_memory_share_train
         # A training may run on several devices; the rest of its process uses the first.
         return self.model_copy(update={"device": (device or self.device).split(",")[0], "gpu_memory_share": share})
+
+    def image_size_for_training_px(self, champion_px: int | None) -> int:
+        """Image size of a training that starts from a champion of this image size, in pixels; None without one."""
+        return self.train_image_size_px or champion_px or DEFAULT_IMAGE_SIZE_PX
 
     @property
     def outlining(self) -> Outlining:

@@ -63,7 +63,7 @@ def evaluate_model(
         side_px, detector = model.image_size_px, load_detector(model, device=device).detector
     else:
         network, classes = load_network(model)
-        side_px = settings.train_image_size_px
+        side_px = settings.image_size_for_training_px(None)
         detector = Detector(TorchRuntime(network, device=device), classes=classes, image_size_px=side_px)
     config = parse_label_config(connections.label_studio.project(project_id).label_config)
     if isinstance(source, ExternalSet):

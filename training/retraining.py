@@ -80,7 +80,7 @@ class Retraining:
             LabelStudioError, ModelError, QueueError: Label Studio, a model or Redis failed.
         """
         connections, champion = self._connections, self._champion
-        image_size_px = champion.image_size_px if champion else connections.settings.train_image_size_px
+        image_size_px = connections.settings.image_size_for_training_px(champion.image_size_px if champion else None)
         dataset = self._dataset(image_size_px)
         if champion is not None:
             check_weights(champion)
@@ -202,7 +202,8 @@ class Retraining:
         predictor = self._current_predictor(champion)
         if predictor is not None:
             predictor_name = predictor[0]
-            of_champion = self._scored(version, predictor[1], held_out)
+            images = self._at_own_size(held_out, dataset, version, champion)
+            of_champion = self._scored(version, predictor[1], held_out, images)
             champion_scores, gains = of_champion.scores, paired_bootstrap(own.matches, of_champion.matches)
         compared = Compared(own.scores, champion_scores)
         write_scores(version, compared)
@@ -234,9 +235,31 @@ class Retraining:
         except DrapeError as e:
             connections.problems.report(str(e), project_id=self._project_id)
 
-    def _scored(self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut]) -> Evaluated:
+    def _scored(
+        self,
+        version: Version,
+        detector: ImageDetector,
+        held_out: Sequence[HeldOut],
+        images: Sequence[Image] | None = None,
+    ) -> Evaluated:
         min_score = self._connections.settings.model_score_threshold
-        return evaluate_detector(detector, held_out, self._config, labels=version.classes, min_score=min_score)
+        return evaluate_detector(
+            detector, held_out, self._config, labels=version.classes, min_score=min_score, images=images
+        )
+
+    def _at_own_size(
+        self, held_out: Sequence[HeldOut], dataset: Dataset, version: Version, champion: Version | None
+    ) -> list[Image] | None:
+        """Returns the held-out images at the champion's image size; None if that is the version's own."""
+        if champion is None or champion.image_size_px == version.image_size_px:
+            return None
+        by_people = [annotation for annotation in dataset.held_out if annotation.by_person]
+        side_px = champion.image_size_px
+        own = {
+            held_out_image.task_id: held_out_image.image
+            for held_out_image in held_out_images(by_people, self._config, self._images, side_px=side_px)
+        }
+        return [own.get(held_out_image.task_id, held_out_image.image) for held_out_image in held_out]
 
     def _current_predictor(self, champion: Version | None) -> tuple[str, ImageDetector] | None:
         """Returns the current predictor, with its name: champion or SAM 3 with words; None if neither is available."""

@@ -145,3 +145,14 @@ def test_what_a_project_may_set_are_settings() -> None:
     assert not any(
         name.startswith(("image_", "label_studio", "redis", "device", "predict")) for name in PROJECT_SETTING_NAMES
     )
+
+
+@pytest.mark.parametrize(
+    ("set_to", "champion_px", "expected"),
+    [("", None, 640), ("", 256, 256), ("1024", None, 1024), ("1024", 256, 1024)],
+)
+def test_the_image_size_of_a_training(
+    monkeypatch: pytest.MonkeyPatch, set_to: str, champion_px: int | None, expected: int
+) -> None:
+    monkeypatch.setenv("TRAIN_IMAGE_SIZE_PX", set_to)
+    assert Settings().image_size_for_training_px(champion_px) == expected

@@ -105,6 +105,8 @@ def test_a_training_promotes_and_has_the_rest_predicted_again(workplace: Workpla
 
 def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMOTE_MARGIN", "1")
+    # A size of its own, which the current model does not have; each is evaluated at the size it was trained at.
+    monkeypatch.setenv("TRAIN_IMAGE_SIZE_PX", "128")
     # Nor does a report that cannot be written undo the training.
     monkeypatch.setattr("training.report.report.TEMPLATE", "gone.jinja")
     project_id = workplace.project_id
@@ -119,6 +121,7 @@ def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, m
     kept = workplace.registry.versions(project_id)[-1]
     verdict = read_verdict(kept)
     assert kept.name == made["version"] and verdict is not None
+    assert (before.image_size_px, kept.image_size_px) == (256, 128)
     assert (verdict.promoted, verdict.champion, verdict.images) == (False, before.name, 1)
     assert 0 <= (verdict.challenger_map or 0.0) <= 1 and 0 < (verdict.champion_map or 0.0) <= 1
     compared = read_scores(kept)

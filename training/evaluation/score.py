@@ -163,13 +163,13 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
-def detection_ms(held_out: Sequence[HeldOut], detector: Detector, *, min_score: float) -> float | None:
+def detection_ms(images: Sequence[Image], detector: Detector, *, min_score: float) -> float | None:
     """Returns milliseconds per image, for up to `TIMED_IMAGES` images in a row; None if there is no image.
 
     Args:
         min_score: confidence in `[0, 1]` from which detections count, as in production: drawing each mask costs time.
     """
-    images = [held_out_image.image for held_out_image in held_out[:TIMED_IMAGES]]
+    images = images[:TIMED_IMAGES]
     if not images:
         return None
     # Not timed: runtimes compile and reserve memory on the first images.
@@ -186,6 +186,7 @@ def evaluate_detector(
     *,
     labels: Sequence[str],
     min_score: float,
+    images: Sequence[Image] | None = None,
 ) -> Evaluated:
     """Evaluates a detector on held-out images.
 
@@ -196,10 +197,12 @@ def evaluate_detector(
     Args:
         labels: the labels to evaluate, in order.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
+        images: the held-out images at the size that the detector was trained at, if `held_out` has them at another.
     """
     sees_whole = isinstance(detector, WordsDetector)
+    seen = [held_out_image.image for held_out_image in held_out] if images is None else images
     scenes = detector.detect(
-        (_whole(held_out_image) if sees_whole else held_out_image.image for held_out_image in held_out),
+        (_whole(held_out_image) for held_out_image in held_out) if sees_whole else seen,
         min_score=MIN_EVALUATED_SCORE,
     )
     detections = CompactScenes(
@@ -207,7 +210,7 @@ def evaluate_detector(
         for scene, held_out_image in zip(scenes, held_out, strict=True)
     )
     # SAM 3 with words, the other kind of detector, takes a minute per image without a GPU: it is not run again.
-    ms_an_image = detection_ms(held_out, detector, min_score=min_score) if isinstance(detector, Detector) else None
+    ms_an_image = detection_ms(seen, detector, min_score=min_score) if isinstance(detector, Detector) else None
     scores, matches = compute_scores(
         [held_out_image.truth for held_out_image in held_out],
         detections,

@@ -83,3 +83,27 @@ def test_words_see_the_photograph_as_they_do_in_production() -> None:
     assert reader.seen == [(600, 200), (60, 20)]
     assert {found.mask.shape for scene in evaluated.detections for found in scene.detections} == {(20, 60)}
     assert evaluated.scores.mask_map == 1.0
+
+
+class SeesAll:
+    """Finds one saree that fills the image, and remembers which sizes it was shown."""
+
+    def __init__(self) -> None:
+        self.shown_wh: list[tuple[int, int]] = []
+
+    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+        for image in images:
+            self.shown_wh.append(image.size_wh)
+            yield Scene((Detection(np.ones(image.size_wh[::-1], bool), "saree", 0.9),))
+
+
+def test_a_model_sees_images_of_its_own_size_and_is_compared_at_that_of_the_ground_truth() -> None:
+    image, smaller = (Image(np.zeros((20 * n, 60 * n, 3), np.uint8), "k", "s") for n in (2, 1))
+    truth = (LabelledMask(np.ones((40, 120), bool), "saree"),)
+    detector = SeesAll()
+    evaluated = evaluate_detector(
+        detector, [HeldOut(1, 2, image, truth)], CONFIG, labels=CONFIG.label_values, min_score=0.25, images=[smaller]
+    )
+    assert detector.shown_wh == [(60, 20)]
+    assert evaluated.detections[0].detections[0].mask.shape == (40, 120)
+    assert evaluated.scores.mask_map == 1.0
