@@ -19,6 +19,8 @@ VAL_SHARE = 0.2
 # photograph that was saved again, downscaled, cropped by some pixels or brightened differs in 6 at most; of 45,000
 # pairs of drawn figures, which are more similar than photographs, none differs in fewer than 8.
 MAX_DIFFERENT_BITS = 6
+# Counted like labels.
+NO_GARMENT, EVERY_IMAGE = "", "\0every image"
 # The number of images that are compared with all others in one step, to limit memory.
 BATCH_ROWS = 512
 
@@ -51,8 +53,9 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
 
     An image keeps the side that it had, and images that look similar get the same side (`val` if they look similar to
     images of both). Of the others a fifth is held out, as nearly as possible of each label, and at least one image of
-    each label that two images show (iterative stratification, rarest labels first: Sechidis et al. 2011). Only the
-    images' content breaks ties, not the time or the order of tasks.
+    each label that two images show (iterative stratification, rarest labels first: Sechidis et al. 2011). Several
+    images that belong together are held out only if that brings the share nearer to a fifth. Only the images' content
+    breaks ties, not the time or the order of tasks.
 
     Args:
         placed: image key → its side and perceptual hash in earlier trainings.
@@ -78,9 +81,11 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
     for_training = Counter(
         label for photograph in images if sides.get(photograph.key) == "train" for label in _labels(photograph)
     )
-    # Groups with the rarest labels come first, because they can be placed in the fewest ways.
+    # Groups with the rarest labels come first, because they can be placed in the fewest ways; of those the small ones,
+    # because a large one alone may be more than a fifth.
     for group in sorted(
-        groups, key=lambda group: min(totals[label] for photograph in group for label in _labels(photograph))
+        groups,
+        key=lambda group: (min(totals[label] for photograph in group for label in _labels(photograph)), len(group)),
     ):
         labels = Counter(label for photograph in group for label in _labels(photograph))
         side = "val" if _is_held_out(labels, totals, held_out, for_training) else "train"
@@ -96,14 +101,23 @@ def _is_held_out(
     remaining = {label: totals[label] - held_out[label] - for_training[label] - labels[label] for label in labels}
     if any(for_training[label] + remaining[label] < 1 for label in labels):
         return False
+    if labels[EVERY_IMAGE] > 1 and not _brings_nearer(labels[EVERY_IMAGE], held_out[EVERY_IMAGE], totals[EVERY_IMAGE]):
+        return False
+    if any(held_out[label] == 0 and totals[label] > 1 for label in labels):
+        return True
     rarest = min(labels, key=lambda label: (totals[label], label))
-    is_missing = any(held_out[label] == 0 and totals[label] > 1 for label in labels)
-    return is_missing or held_out[rarest] < round(VAL_SHARE * totals[rarest])
+    return _brings_nearer(labels[rarest], held_out[rarest], totals[rarest])
+
+
+def _brings_nearer(more: int, held_out: int, total: int) -> bool:
+    """Whether so many `more` images bring the held-out share of `total` images nearer to its goal."""
+    goal = max(1.0, VAL_SHARE * total)
+    return abs(held_out + more - goal) < abs(held_out - goal)
 
 
 def _labels(photograph: Photograph) -> frozenset[str]:
     # Images without a garment are split like the images of a label.
-    return photograph.labels or frozenset({""})
+    return (photograph.labels or frozenset({NO_GARMENT})) | {EVERY_IMAGE}
 
 
 def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:

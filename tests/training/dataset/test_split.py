@@ -78,6 +78,39 @@ def test_what_looks_alike_is_on_one_side() -> None:
     assert Counter(sides.values())["val"] == pytest.approx(60, abs=6)
 
 
+def test_a_burst_does_not_decide_the_split() -> None:
+    """100 images of which 60 look alike: whatever their keys are, about a fifth is held out, and none of the burst."""
+    for seed in range(200):
+        names = np.random.default_rng(seed).permutation(4000)[:100]
+        images = [
+            photograph(int(name), "saree", phash=HASHES[0] if number < 60 else HASHES[int(name)])
+            for number, name in enumerate(names)
+        ]
+        sides = split(images, {})
+        assert Counter(sides.values())["val"] == 20, seed
+
+
+@pytest.mark.parametrize(
+    ("burst", "singles", "held_out"),
+    [
+        # Of 30 it may be a third: nearer to a fifth than none.
+        ((10, 20), 0, 10),
+        # Of two halves neither is nearer to a fifth than none.
+        ((20, 20), 0, 0),
+        # A burst of few images is held out like others.
+        ((3, 3, 3, 3, 3), 0, 3),
+        ((60,), 1, 1),
+    ],
+)
+def test_a_group_is_held_out_only_if_the_share_comes_nearer_to_a_fifth(
+    burst: tuple[int, ...], singles: int, held_out: int
+) -> None:
+    hashes = [HASHES[number] for number, size in enumerate(burst) for _ in range(size)]
+    hashes += HASHES[100 : 100 + singles]
+    images = [photograph(number, "saree", phash=phash) for number, phash in enumerate(hashes)]
+    assert Counter(split(images, {}).values())["val"] == held_out
+
+
 def test_a_later_lookalike_goes_where_the_first_is() -> None:
     images = wardrobe(30)
     sides = split(images, {})
