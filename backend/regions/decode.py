@@ -21,6 +21,10 @@ MAX_VALUE = 1e6
 SHAPES = ("polygon", "brush", "bitmask", "rectangle", "ellipse")
 LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
 
+# Reasons why a region has no mask that leave no doubt: nothing was drawn.
+NO_PIXEL, TOO_FEW_POINTS = "it covers no pixel.", "it has fewer than 3 points."
+NOTHING_DRAWN = (NO_PIXEL, TOO_FEW_POINTS)
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -114,7 +118,7 @@ def _decode_region(region: dict[str, Any], size_wh: tuple[int, int], *, label: s
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as e:
         raise RegionError(f"its {kind} value cannot be read ({e}).") from e
     if not mask.any():
-        raise RegionError("it covers no pixel.")
+        raise RegionError(NO_PIXEL)
     score = region.get("score")
     return LabelledMask(
         mask=mask,
@@ -134,7 +138,7 @@ def _points(points: object) -> Outline:
     """Returns the points as an outline `(N, 2)`, in percent."""
     outline = np.array(points, np.float64).reshape(-1, 2)
     if len(outline) < 3:
-        raise RegionError("it has fewer than 3 points.")
+        raise RegionError(TOO_FEW_POINTS)
     if not (np.abs(outline) < MAX_VALUE).all():
         raise RegionError("its points are far outside the image.")
     return outline

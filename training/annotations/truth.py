@@ -12,15 +12,26 @@ from scipy.sparse.csgraph import connected_components
 
 from backend.domain import LabelledMask
 from backend.label_studio.label_config import LabelConfig
-from backend.regions.decode import decode, shapes
+from backend.regions.decode import NOTHING_DRAWN, decode, shapes
+
+# A rectangle that holds this share of a garment of its label is the prompt that asked for it.
+PROMPTED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The whole garments of one image, in drawing order, and a sentence for each region that is part of none."""
+    """What an annotation says of one image.
+
+    Attributes:
+        garments: the whole garments, in drawing order.
+        problems: a sentence for each region that is part of no garment.
+        is_partial: garments are missing, because the shape of a region with a label of the config is unknown. To a
+            model that is trained or evaluated on the others, they would be background.
+    """
 
     garments: tuple[LabelledMask, ...]
     problems: tuple[str, ...]
+    is_partial: bool = False
 
 
 def truth_of(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> Truth:
@@ -33,9 +44,45 @@ def truth_of(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> Truth:
     """
     own_regions = _own_regions(result, config)
     masks, problems = decode(own_regions)
+    is_unreadable = _is_any_unreadable(own_regions, masks, config, problems)
     regions = [named for mask in masks if (named := _named(mask, config, problems)) is not None]
     layered = _layered(regions, config, problems)
-    return Truth(tuple(_joined(layered, own_regions)), tuple(problems))
+    garments = tuple(_joined(layered, own_regions))
+    return Truth(garments, tuple(problems), is_unreadable or _is_any_without_outline(masks, garments, config))
+
+
+def _is_any_unreadable(
+    own_regions: Sequence[Mapping[str, Any]],
+    masks: Sequence[LabelledMask],
+    config: LabelConfig,
+    problems: Sequence[str],
+) -> bool:
+    """Whether a region with a label of the config cannot be read; one that covers nothing can."""
+    read = {mask.region_id for mask in masks}
+    return any(
+        shape.label is not None
+        and _current_label(shape.label, config) is not None
+        and region_id not in read
+        and not any(f"Region {region_id}: {reason}" in problems for reason in NOTHING_DRAWN)
+        for region_id, shape in shapes(own_regions).items()
+    )
+
+
+def _is_any_without_outline(
+    masks: Sequence[LabelledMask], garments: Sequence[LabelledMask], config: LabelConfig
+) -> bool:
+    """Whether a rectangle stands for a garment whose outline is missing; it may be the prompt of one that is there."""
+    return any(
+        (label := _current_label(box.label, config)) is not None
+        and _is_mere_box(box.kind, label, config)
+        and not any(
+            garment.label == label
+            and garment.mask.shape == box.mask.shape
+            and np.count_nonzero(garment.mask & box.mask) >= PROMPTED_SHARE * np.count_nonzero(garment.mask)
+            for garment in garments
+        )
+        for box in masks
+    )
 
 
 def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> list[str]:

@@ -146,6 +146,10 @@ def _make_examples(
         left_out += [f"{origin}: {problem}" for problem in example.problems]
         if example.is_usable:
             examples.append((annotation, example))
+        elif example.labels:
+            left_out.append(
+                f"{origin}: the whole image is left out, as garments without an outline would count as none."
+            )
         else:
             left_out.append(f"{origin}: no usable regions. It counts as reviewed.")
     return examples, left_out
@@ -154,15 +158,24 @@ def _make_examples(
 def _limit_negatives(
     examples: list[_AnnotatedExample], sides: Mapping[str, Side], left_out: list[str]
 ) -> list[_AnnotatedExample]:
-    """Drops images without garments beyond `NEGATIVE_SHARE` of each side: more of them teach the model nothing."""
+    """Drops images without garments beyond `NEGATIVE_SHARE` of each side: more of them teach the model nothing.
+
+    Those to train on come first in which a prediction showed garments. Those that are held out are chosen by their
+    keys alone: chosen by what the current model got wrong, they would speak against it.
+    """
     kept_ids: set[int] = set()
     for side in ("train", "val"):
         on_side = [(annotation, example) for annotation, example in examples if sides[example.image_key] == side]
-        empty = sorted((example.image_key, annotation.task_id) for annotation, example in on_side if not example.labels)
+        empty = sorted(
+            (-(example.disagreed or 0) if side == "train" else 0, example.image_key, annotation.task_id)
+            for annotation, example in on_side
+            if not example.labels
+        )
         allowed = round(NEGATIVE_SHARE * (len(on_side) - len(empty)))
-        kept_ids |= {task_id for _, task_id in empty[:allowed]}
+        kept_ids |= {task_id for _, _, task_id in empty[:allowed]}
         left_out += [
-            f"task {task_id}: shows no garment. The data set has enough such images." for _, task_id in empty[allowed:]
+            f"task {task_id}: shows no garment. The data set has enough such images."
+            for _, _, task_id in empty[allowed:]
         ]
     return [
         (annotation, example) for annotation, example in examples if example.labels or annotation.task_id in kept_ids

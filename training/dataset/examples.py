@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 OUTLINE_TOLERANCE_PX = 1.0
 JPEG_QUALITY = 95
 # Part of the cache key: increase it when examples are made differently, so that cached ones are dropped.
-RELEASE = 1
+RELEASE = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Example:
         outlines: the outline of each garment as YOLO's label files have it: x y x y …, shares of width and height.
         disagreed: see `sampling.disagreement`; None if no prediction was shown.
         problems: a sentence for each region that could not be used.
+        is_partial: see `Truth`.
     """
 
     image_key: str
@@ -50,11 +51,12 @@ class Example:
     outlines: tuple[str, ...]
     disagreed: float | None
     problems: tuple[str, ...]
+    is_partial: bool
 
     @property
     def is_usable(self) -> bool:
-        """Whether it shows garments, or certainly none: no region was unusable."""
-        return bool(self.labels) or not self.problems
+        """Whether it shows all garments that the annotation names, or certainly none: no region was unusable."""
+        return not self.is_partial and (bool(self.labels) or not self.problems)
 
     def lines(self, classes: tuple[str, ...]) -> str:
         """Returns the text of its label file; empty if there is no garment."""
@@ -121,6 +123,7 @@ class ExampleCache:
             outlines=tuple(_outline(garment) for garment in truth.garments),
             disagreed=None if shown_garments is None else round(disagreement(shown_garments, truth.garments), 4),
             problems=truth.problems,
+            is_partial=truth.is_partial,
         )
         if not self.picture(example).is_file():
             write_atomically(self.picture(example), _jpeg(image.pixels))

@@ -51,8 +51,11 @@ def held_out_images(
         except ImageError as e:
             logger.warning("Held-out task %s is skipped: %s", annotation.task_id, e)
             continue
-        garments = truth_of(annotation.result, config).garments
-        truth = [replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in garments]
+        annotated = truth_of(annotation.result, config)
+        if annotated.is_partial:
+            logger.warning("Held-out task %s is skipped: garments in it have no outline.", annotation.task_id)
+            continue
+        truth = [replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in annotated.garments]
         yield HeldOut(
             annotation.task_id,
             annotation.annotation_id,

@@ -107,6 +107,25 @@ def test_what_is_in_no_garment_is_said(result: list[dict[str, Any]], sentence: s
     assert sentence in problem
 
 
+BROKEN = {**A, "id": "x", "type": "brushlabels", "value": {"rle": "?", "brushlabels": ["kurta"]}}
+PARTIAL = [
+    ("a box of what can be drawn", [rectangle("saree"), box("b", 25, 12, 30, 20, "blouse")], True),
+    ("a box and another garment of its label", [rectangle("saree"), box("b", 25, 12, 30, 20)], True),
+    ("the box that asked for the garment in it", [rectangle("saree"), A], False),
+    ("a box of what cannot be drawn", [rectangle("belt"), A], False),
+    ("a box of a label that is gone", [rectangle("turban"), A], False),
+    ("what cannot be read", [BROKEN, A], True),
+    ("what covers nothing", [box("b", 5, 5, 5, 5), A], False),
+    ("a label that is gone", [box("b", 0, 0, 10, 10, "turban"), A], False),
+    ("a covered one", [A, box("b", 0, 0, 15, 10, "kurta")], False),
+]
+
+
+@pytest.mark.parametrize(("result", "is_partial"), [case[1:] for case in PARTIAL], ids=[case[0] for case in PARTIAL])
+def test_garments_whose_shape_is_unknown_are_noticed(result: list[dict[str, Any]], is_partial: bool) -> None:
+    assert truth_of(result, CONFIG).is_partial == is_partial
+
+
 def test_what_drape_writes_in_parts_is_read_as_one_garment() -> None:
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[2:10, 2:12], mask[4:18, 20:36] = True, True

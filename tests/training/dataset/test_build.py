@@ -162,6 +162,27 @@ def test_a_tenth_of_the_images_may_show_no_garment(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_of_images_without_garments_those_are_kept_in_which_the_model_saw_some(tmp_path: Path) -> None:
+    empty = [replace(approved(seed), result=[], content_hash=content_hash([])) for seed in range(30, 38)]
+    shown = [replace(one, shown=approved(one.task_id).result if one.task_id in (32, 37) else []) for one in empty]
+    built = build([*(approved(seed) for seed in range(4, 24)), *shown], tmp_path)
+    train = {entry.task_id for entry in built.manifest.entries if not entry.labels and entry.side == "train"}
+    # By their keys alone it would be 36.
+    assert train == {32}
+
+
+def test_an_image_with_a_garment_of_unknown_shape_is_left_out(tmp_path: Path) -> None:
+    value = {"x": 1, "y": 1, "width": 3, "height": 3, "rotation": 0, "rectanglelabels": ["saree"]}
+    size = {"original_width": 640, "original_height": 480}
+    rectangle = {"id": "r", "type": "rectanglelabels", **size, "value": value}
+    built = build([approved(1, rectangle), approved(3), approved(5)], tmp_path)
+    assert {entry.task_id for entry in built.manifest.entries} == {3, 5}
+    said = "\n".join(built.manifest.left_out)
+    assert "Region r: a rectangle is not an outline of 'saree'" in said
+    assert "annotation 1001 of task 1: the whole image is left out" in said
+
+
+@pytest.mark.slow
 def test_what_a_person_corrected_is_drawn_more_often(tmp_path: Path) -> None:
     ones = [replace(approved(seed), shown=approved(seed).result) for seed in range(4, 14)]
     # Of one nothing was found, of one the half; one nobody was shown a prediction for.
