@@ -19,7 +19,7 @@ from tests.support import config_xml, wait_for
 pytestmark = [pytest.mark.services, pytest.mark.browser, pytest.mark.timeout(900)]
 
 WITHOUT_CONTROL = config_xml("single_palette")
-REASON = "has more than 100 pixels (IMAGE_MAX_PIXELS)"
+REASON = "more than 100 (IMAGE_MAX_PIXELS)"
 
 
 def test_a_refusal_is_read_in_the_page_once_the_project_is_connected(
