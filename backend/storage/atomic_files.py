@@ -37,6 +37,15 @@ def copy_atomically(source: Path, target: Path, *, durable: bool = False) -> Non
         shutil.copyfile(source, temporary)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Makes a hard link to a file, with its parent folders; copies the file where the file system has no hard links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        copy_atomically(source, target)
+
+
 def create_atomically(path: Path, content: bytes) -> bool:
     """Writes a file unless one exists, and returns whether it did. Of several calls at once, one does."""
     with _incomplete(path) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +39,10 @@ class Approved:
     annotation_id: int
     task_id: int
     data: dict[str, Any]
-    result: list[dict[str, Any]]
+    result: Sequence[dict[str, Any]]
     content_hash: str
     by_person: bool = True
-    shown: list[dict[str, Any]] | None = None
+    shown: Sequence[dict[str, Any]] | None = None
     made_at: str = ""
     lead_time_s: float | None = None
     from_prediction: bool = False

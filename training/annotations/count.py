@@ -1,6 +1,7 @@
 """Counts approved annotations cheaply: asks Label Studio only for what changed since the last count.
 
-A file stores the last count. If it is missing or unreadable, everything is counted again.
+A file stores the last count, and a file for each annotation its regions. If one is missing or unreadable, everything is
+counted again.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from backend.connections import Connections
-from backend.label_studio.client import LabelStudio
+from backend.label_studio.client import PAGE_EXPORTED, LabelStudio
 from backend.settings import Settings
 from backend.storage.atomic_files import write_atomically
 from training.annotations.approvals import (
@@ -27,6 +27,7 @@ from training.annotations.approvals import (
     auto_accepted_times,
     rule_of,
 )
+from training.annotations.stored_regions import ApprovedFacts, StoredRegions, store_regions
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,19 @@ class Count:
     annotated: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _StoredCount:
+    """A count as its file has it: see `Count`."""
+
+    settings: tuple[str, ...]
+    latest: dict[str, str]
+    approved: tuple[ApprovedFacts, ...]
+    accepted: dict[str, str]
+    annotated: tuple[int, ...]
+
+
 # The file of an older release may lack a field: it fails validation, and everything is counted again.
-_JSON = TypeAdapter(Count)
+_JSON = TypeAdapter(_StoredCount)
 
 
 class ApprovalCounter:
@@ -66,6 +78,7 @@ class ApprovalCounter:
         self._label_studio = label_studio
         self._project_id = project_id
         self._path = settings.data_dir / "approvals" / f"{project_id}.json"
+        self._regions = settings.data_dir / "approvals" / f"{project_id}.regions"
 
     @cached_property
     def _choices(self) -> tuple[str, ...]:
@@ -90,8 +103,27 @@ class ApprovalCounter:
         Raises:
             LabelStudioError: Label Studio is unreachable, or refuses the request.
         """
-        tasks = self._label_studio.annotated_tasks(self._project_id)
-        return self._store(self._approved_in(tasks), auto_accepted_times(tasks), _times(tasks), _annotated(tasks))
+        count = self._recount()
+        used = {_file(annotation) for annotation in count.approved}
+        for path in self._regions.glob("*.json"):
+            if path.name not in used:
+                path.unlink(missing_ok=True)
+        return count
+
+    def _recount(self) -> Count:
+        approved: list[Approved] = []
+        accepted: dict[str, str] = {}
+        times: dict[str, str] = {}
+        annotated: set[int] = set()
+        ids = self._label_studio.annotated_task_ids(self._project_id)
+        # A page at a time: the regions of all tasks would take gigabytes.
+        for first in range(0, len(ids), PAGE_EXPORTED):
+            tasks = self._label_studio.annotated_tasks(self._project_id, among=ids[first : first + PAGE_EXPORTED])
+            approved += self._approved_in(tasks)
+            accepted |= auto_accepted_times(tasks)
+            times |= _times(tasks)
+            annotated |= _annotated(tasks)
+        return self._store(approved, accepted, times, annotated)
 
     def update(self) -> Count:
         """Counts all approved annotations, from the last count and the tasks that changed since.
@@ -99,7 +131,7 @@ class ApprovalCounter:
         Raises:
             LabelStudioError: Label Studio is unreachable, or refuses the request.
         """
-        last = _read(self._path)
+        last = self._read()
         if last is None or last.settings != self._rule or not last.latest:
             return self.recount()
         since = (max(map(datetime.fromisoformat, last.latest.values())) - OVERLAP).strftime(TIME)
@@ -122,11 +154,12 @@ class ApprovalCounter:
         )
 
     def _approved_in(self, tasks: Sequence[Mapping[str, Any]]) -> list[Approved]:
-        return approved_annotations(
+        approved = approved_annotations(
             tasks,
             rule=rule_of(self._settings, self._choices),
             with_auto_accepted=self._settings.train_on_auto_accepted,
         )
+        return [store_regions(annotation, self._regions).restored(self._regions) for annotation in approved]
 
     def _store(
         self, approved: list[Approved], accepted: dict[str, str], times: Mapping[str, str], annotated: set[int]
@@ -136,10 +169,23 @@ class ApprovalCounter:
             task_id: time for task_id, time in times.items() if last and datetime.fromisoformat(time) >= last - OVERLAP
         }
         count = Count(self._rule, latest, tuple(approved), accepted, tuple(sorted(annotated)))
-        # `asdict` would copy every point of every outline.
-        facts = {**vars(count), "approved": [vars(annotation) for annotation in approved]}
-        write_atomically(self._path, json.dumps(facts))
+        facts = [vars(store_regions(annotation, self._regions)) for annotation in approved]
+        write_atomically(self._path, json.dumps({**vars(count), "approved": facts}))
         return count
+
+    def _read(self) -> Count | None:
+        try:
+            stored = _JSON.validate_python(json.loads(self._path.read_text()))
+            files = {path.name for path in self._regions.iterdir()} if stored.approved else set()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as e:
+            logger.warning("%s cannot be read. Everything is counted again: %s", self._path, e)
+            return None
+        if not files.issuperset(facts.file for facts in stored.approved):
+            logger.warning("%s lacks files. Everything is counted again.", self._regions)
+            return None
+        return Count(**{**vars(stored), "approved": tuple(facts.restored(self._regions) for facts in stored.approved)})
 
 
 def approval_counter(connections: Connections, project_id: int) -> ApprovalCounter:
@@ -164,11 +210,5 @@ def _times(tasks: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> Count | None:
-    try:
-        return _JSON.validate_python(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as e:
-        logger.warning("%s cannot be read. Everything is counted again: %s", path, e)
-        return None
+def _file(annotation: Approved) -> str:
+    return annotation.result.path.name if isinstance(annotation.result, StoredRegions) else ""

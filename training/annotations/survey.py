@@ -14,7 +14,7 @@ from backend.status.survey import Corrections, Origin, Survey, Work
 from training.annotations.approvals import Approved
 from training.annotations.corrections import Correction, CorrectionCache
 from training.annotations.count import Count
-from training.annotations.truth import garment_labels
+from training.annotations.label_cache import cached_labels
 
 # A prediction with a lower score is doubtful.
 DOUBTFUL_BELOW = 0.5
@@ -44,8 +44,10 @@ def take_survey(
     config = parse_label_config(project.label_config)
     cache = CorrectionCache(settings.data_dir / "approvals" / f"{project.id}.corrections.json", config)
     compared, left = cache.corrections(count.approved, timeout_s=COMPARE_TIMEOUT_S)
+    by_people = (annotation for annotation in count.approved if annotation.by_person)
+    labels = cached_labels(by_people, config, settings.data_dir / "approvals" / f"{project.id}.labels.json")
     tasks = label_studio.task_counts(project.id, doubtful_below=DOUBTFUL_BELOW)
-    return survey_of(project.title, count, config, tasks, compared, left=left, new=new, needed=needed)
+    return survey_of(project.title, count, config, tasks, compared, labels, left=left, new=new, needed=needed)
 
 
 def survey_of(
@@ -54,12 +56,17 @@ def survey_of(
     config: LabelConfig,
     tasks: TaskCounts,
     compared: Sequence[Correction],
+    labels: Iterable[Iterable[str]],
     *,
     left: int,
     new: int,
     needed: int,
 ) -> Survey:
-    """Assembles the survey from its parts; see `Survey`."""
+    """Assembles the survey from its parts; see `Survey`.
+
+    Args:
+        labels: the labels of the garments that each person's approved annotation has.
+    """
     by_people = [annotation for annotation in count.approved if annotation.by_person]
     annotations = [*map(_annotation_work, by_people), *_accepted(count.accepted)]
     return Survey(
@@ -73,16 +80,16 @@ def survey_of(
         doubtful=tasks.doubtful,
         new=new,
         needed=needed,
-        instances=instances(by_people, config),
+        instances=instances(labels, config),
         work=tuple(work_by_day(annotations)),
         totals=tuple(work_in_total(annotations)),
         corrections=corrections(compared, left=left),
     )
 
 
-def instances(approved: Iterable[Approved], config: LabelConfig) -> dict[str, int]:
-    """Counts the approved garments of each label of the config, zeros included, without drawing masks."""
-    counts = Counter(label for annotation in approved for label in garment_labels(annotation.result, config))
+def instances(labels: Iterable[Iterable[str]], config: LabelConfig) -> dict[str, int]:
+    """Counts the garments of each label of the config, zeros included, in the labels of each annotation's garments."""
+    counts = Counter(label for of_annotation in labels for label in of_annotation)
     return {label: counts[label] for label in config.label_values}
 
 

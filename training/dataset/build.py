@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import yaml
 from backend.domain import Image
 from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import LabelConfig
-from backend.storage.atomic_files import STAGING_PREFIX, staging_folder
+from backend.storage.atomic_files import STAGING_PREFIX, link_or_copy, staging_folder
 from training.annotations.approvals import Approved
 from training.dataset.examples import Example, ExampleCache
 from training.dataset.manifest import DatasetManifest, Entry, merge_sides
@@ -219,7 +218,7 @@ def _write(manifest: DatasetManifest, examples: Sequence[Example], cache: Exampl
         lists: dict[Side, list[str]] = {"train": [], "val": []}
         for entry, example in zip(manifest.entries, examples, strict=True):
             name = f"task_{entry.task_id}"
-            _link(cache.picture(example), partial / "images" / f"{name}.jpg")
+            link_or_copy(cache.picture(example), partial / "images" / f"{name}.jpg")
             (partial / "labels" / f"{name}.txt").write_text(example.lines(manifest.classes))
             lists[entry.side] += [f"./images/{name}.jpg"] * entry.copies
         for side, lines in lists.items():
@@ -235,11 +234,3 @@ def _write(manifest: DatasetManifest, examples: Sequence[Example], cache: Exampl
         (partial / "manifest.json").write_text(json.dumps(manifest.as_facts(), indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Some file systems do not support hard links.
-        shutil.copyfile(source, target)

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from backend.domain import Image, LabelledMask, Pixels
 from backend.label_studio.label_config import LabelConfig
+from backend.regions.content_hash import content_hash
 from backend.regions.polygons import joined_outline
 from backend.storage.atomic_files import write_atomically
 from training.annotations.approvals import Approved
@@ -107,7 +108,9 @@ class ExampleCache:
             RELEASE,
             annotation.content_hash,
             annotation.data,
-            annotation.shown,
+            annotation.shown_hash
+            if annotation.shown_hash or annotation.shown is None
+            else content_hash(annotation.shown),
             *config_facts,
             self._image_size_px,
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from rq import Queue
 
 from backend.auto_accept.marks import accepted_regions
 from backend.domain import Prediction
-from backend.errors import LabelStudioUnavailableError
+from backend.errors import DatasetError, LabelStudioUnavailableError
 from backend.label_studio.client import LabelStudio, TaskCounts
 from backend.queues.queues import TRAIN
 from backend.regions.content_hash import content_hash
@@ -20,7 +21,10 @@ from tests.training.conftest import SEEDS, Workplace, regions_of
 from training.annotations.approvals import Approved
 from training.annotations.corrections import Correction
 from training.annotations.count import Count
+from training.annotations.label_cache import cached_labels
+from training.annotations.stored_regions import StoredRegions, store_regions
 from training.annotations.survey import corrections, instances, survey_of, work_by_day, work_in_total
+from training.annotations.truth import garment_labels
 from training.jobs import check_approvals
 
 
@@ -74,7 +78,28 @@ def test_corrections_are_counted_by_garment(compared: list[Correction], left: in
 
 def test_instances_are_counted_by_garment_under_every_label() -> None:
     ones = [approved(1, [A, {**B, "parentID": "a"}]), approved(2, [A, B, box("k", 0, 0, 9, 9, "kurta")])]
-    assert instances(ones, CONFIG) == {"saree": 3, "blouse": 0, "kurta": 1, "belt": 0}
+    labels = [garment_labels(one.result, CONFIG) for one in ones]
+    assert instances(labels, CONFIG) == {"saree": 3, "blouse": 0, "kurta": 1, "belt": 0}
+
+
+def test_regions_that_are_stored_are_read_once_for_their_labels(tmp_path: Path) -> None:
+    cache = tmp_path / "labels.json"
+    ones = [
+        store_regions(one, tmp_path / "regions").restored(tmp_path / "regions")
+        for one in (approved(1, [A]), approved(2, [A, B], shown=[A], shown_hash="x"))
+    ]
+    assert isinstance(ones[0].result, StoredRegions)
+    assert (ones[1].result, ones[1].shown, ones[0].shown) == ([A, B], [A], None)
+    assert cached_labels(ones, CONFIG, cache) == [["saree"], ["saree", "saree"]]
+    for path in (tmp_path / "regions").iterdir():
+        path.write_text("{")
+    # From the cache: the regions themselves can no longer be read.
+    assert cached_labels(ones, CONFIG, cache) == [["saree"], ["saree", "saree"]]
+    with pytest.raises(DatasetError, match="counted again"):
+        list(ones[0].result)
+    cache.write_text("{")
+    with pytest.raises(DatasetError, match="counted again"):
+        cached_labels(ones, CONFIG, cache)
 
 
 def test_days_are_those_of_utc_and_the_service_is_no_person() -> None:
@@ -90,7 +115,7 @@ def test_days_are_those_of_utc_and_the_service_is_no_person() -> None:
         ),
         accepted={"4": "2026-11-20T09:00:00Z", "5": "2026-11-20T09:30:00.123456Z"},
     )
-    made = survey_of("Wardrobe", count, CONFIG, TaskCounts(9, 8, 4, 1), [], left=0, new=3, needed=50)
+    made = survey_of("Wardrobe", count, CONFIG, TaskCounts(9, 8, 4, 1), [], [["saree"]] * 3, left=0, new=3, needed=50)
     assert made.work == (
         Work("2026-11-20", "accepted", 2, 0, None),
         Work("2026-11-20", "scratch", 1, 1, 8.0),
