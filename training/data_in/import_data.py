@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from backend.errors import DatasetError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.settings import Settings
@@ -69,10 +70,14 @@ def import_data(
     importer = Importer(tasks, config, mapping, options, version)
     for (reason, example), count in source.left_out.items():
         importer.tally.note([reason] * count, example)
-    for image in track(source.images, source.count):
-        importer.add(image)
-    importer.flush()
     tally = importer.tally
+    try:
+        for image in track(source.images, source.count):
+            importer.add(image)
+    except DatasetError as e:
+        imported = 0 if options.dry_run else tally.new + tally.updated
+        raise DatasetError(f"{e} {imported} images were imported before; the same command goes on from there.") from e
+    importer.flush()
     return ImportResult(
         set_format,
         source.name,

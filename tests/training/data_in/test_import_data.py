@@ -36,6 +36,7 @@ from tests.training.data_in.sets import (
     body,
     drawn,
     fashionpedia,
+    flat_yolo,
     parquet,
     photographs,
     roboflow,
@@ -45,6 +46,7 @@ from tests.training.data_in.sets import (
 from tests.training.data_in.sets import label_studio as label_studio_set
 from training.annotations.approvals import approved_annotations
 from training.annotations.truth import truth_of
+from training.data_in import importer
 from training.data_in.annotated_image import AnnotatedImage
 from training.data_in.formats.detect import ReadOptions
 from training.data_in.import_data import ImportResult, import_data
@@ -374,6 +376,19 @@ def test_an_import_that_brings_nothing_says_why(place: Place, tmp_path: Path) ->
     save(tmp_path / "photos" / "y.jpg", 1)
     status, said = said_by("--project", project, str(tmp_path / "photos"))
     assert status == 0 and "1 images were imported." in said and "(x.tif)" in said
+
+
+def test_a_set_that_is_damaged_in_its_middle_says_how_much_came_in(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer, "BATCH_IMAGES", 1)
+    made = flat_yolo(tmp_path)
+    (tmp_path / "z2.txt").write_bytes("0 襯衫\n".encode("cp950"))
+    with pytest.raises(DatasetError, match=r"z2\.txt, line 1, is not UTF-8 .* 1 images were imported before; the same"):
+        place.bring(made.path)
+    (tmp_path / "z2.txt").unlink()
+    done = place.bring(made.path).tally
+    assert (done.new, done.skipped) == (1, 1)
 
 
 def test_numbers_without_names_are_asked_for(place: Place, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backend.errors import DatasetError
+from training.data_in.formats.index_masks import looks_like_mask
 from training.data_in.picture_folder import is_picture
 from training.data_in.text_files import json_events, json_items, read_text
 
@@ -78,7 +79,7 @@ def annotation_files(folder: Path) -> list[Path]:
 def _is_annotation(file: Path, photographs: set[str]) -> bool:
     if is_picture(file):
         photograph = MASK_ENDING.sub("", file.stem)
-        return photograph != file.stem and photograph in photographs
+        return (photograph != file.stem and photograph in photographs) or looks_like_mask(file)
     kind = file.suffix.lower()
     # Some tools keep the photograph's extension: `a.jpg.json`.
     if kind in SIDECARS and {file.stem, Path(file.stem).stem} & photographs:

@@ -31,6 +31,8 @@ BACKGROUND = frozenset(
 )
 # Pascal VOC's number of pixels that nobody decided on, at the borders of objects.
 UNDECIDED = 255
+# More than any set of garments has, and less than the brightest pixel of a photograph.
+MOST_CLASSES = 63
 # Pillow's names.
 INDEX_MODES = frozenset({"1", "L", "P", "I", "I;16"})
 NO_MASK = "mask that is not an index image (it has colours, or cannot be read)"
@@ -115,6 +117,14 @@ def holds_numbers(file: Path) -> bool:
             return picture.mode in INDEX_MODES
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return False
+
+
+def looks_like_mask(file: Path) -> bool:
+    """Whether a file is a PNG of low numbers, where a grey photograph has all of them."""
+    if file.suffix.lower() != ".png" or not holds_numbers(file):
+        return False
+    index = read_index(file)
+    return index is not None and int(index.max()) <= MOST_CLASSES
 
 
 def garments_in(index: Index, names: Mapping[int, str], *, source: str) -> tuple[Garment, ...]:

@@ -175,6 +175,15 @@ def test_masks_are_known_by_their_photographs(write: Callable[[Path], None], tmp
     assert [garment.name for garment in image.garments] == ["1"]
 
 
+def test_masks_without_their_photographs_are_no_photographs(tmp_path: Path) -> None:
+    write_masks(tmp_path / "Category_ids")
+    with pytest.raises(DatasetError, match=r"look like their annotations: x\.png\. Name the format"):
+        read(tmp_path / "Category_ids")
+    grey = Image.open(save(tmp_path / "grey" / "y.jpg", 1)).convert("L")
+    grey.save(tmp_path / "grey" / "x.png")
+    assert read(tmp_path / "grey")[0] == "photographs"
+
+
 def test_masks_are_known_by_photographs_elsewhere(tmp_path: Path) -> None:
     write_masks(tmp_path / "Category_ids")
     save(tmp_path / "photos" / "x.jpg", 1)
