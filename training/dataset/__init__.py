@@ -2,6 +2,7 @@
 
 - `build`: writes the data set to disk
 - `examples`: training examples, cached
+- `perceptual_hashes`: by which copies of a picture are known
 - `split`: which images are held out, permanently
 - `sampling`: how often training draws an image
 - `manifest`: the contents of a data set, and its hash

@@ -20,7 +20,7 @@ from training.annotations.approvals import Approved
 from training.dataset.examples import Example, ExampleCache
 from training.dataset.manifest import DatasetManifest, Entry, merge_sides
 from training.dataset.sampling import copies, hard_weight, repeat_factors
-from training.dataset.split import Photograph, Side, split
+from training.dataset.split import Photograph, Side, as_integers, split
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,10 @@ def build_dataset(
             f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3])
         )
     sides = split(
-        [Photograph(example.image_key, int(example.phash, 16), frozenset(example.labels)) for _, example in examples],
+        [
+            Photograph(example.image_key, as_integers(example.hashes), frozenset(example.labels))
+            for _, example in examples
+        ],
         earlier.placed if earlier else {},
     )
     examples = _limit_negatives(examples, sides, left_out)
@@ -197,7 +200,7 @@ def _entry(annotation: Approved, example: Example, classes: tuple[str, ...], *, 
         task_id=annotation.task_id,
         content_hash=annotation.content_hash,
         image_key=example.image_key,
-        phash=example.phash,
+        hashes=example.hashes,
         side=side,
         disagreed=example.disagreed,
         weight=round(weight, 4) if side == "train" else 1.0,

@@ -10,9 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
-import imagehash
 import numpy as np
-from PIL import Image as PillowImage
 from pydantic import TypeAdapter
 
 from backend.domain import Image, LabelledMask, Pixels
@@ -22,6 +20,7 @@ from backend.regions.polygons import joined_outline
 from backend.storage.atomic_files import write_atomically
 from training.annotations.approvals import Approved
 from training.annotations.truth import label_facts, truth_of
+from training.dataset.perceptual_hashes import perceptual_hashes
 from training.dataset.sampling import disagreement
 
 logger = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 OUTLINE_TOLERANCE_PX = 1.0
 JPEG_QUALITY = 95
 # Part of the cache key: increase it when examples are made differently, so that cached ones are dropped.
-RELEASE = 2
+RELEASE = 3
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Example:
 
     Attributes:
         image_key: SHA-256 of the image file's bytes, 64 hex digits; also names the picture.
-        phash: the image's perceptual hash, 16 hex digits.
+        hashes: see `perceptual_hashes`.
         labels: the label of each garment.
         outlines: the outline of each garment as YOLO's label files have it: x y x y …, shares of width and height.
         disagreed: see `sampling.disagreement`; None if no prediction was shown.
@@ -47,7 +46,7 @@ class Example:
     """
 
     image_key: str
-    phash: str
+    hashes: tuple[str, ...]
     labels: tuple[str, ...]
     outlines: tuple[str, ...]
     disagreed: float | None
@@ -121,7 +120,7 @@ class ExampleCache:
         shown_garments = truth_of(annotation.shown, self._config).garments if annotation.shown is not None else None
         example = Example(
             image_key=image.key,
-            phash=str(imagehash.phash(PillowImage.fromarray(image.pixels))),
+            hashes=perceptual_hashes(image.pixels),
             labels=tuple(garment.label for garment in truth.garments),
             outlines=tuple(_outline(garment) for garment in truth.garments),
             disagreed=None if shown_garments is None else round(disagreement(shown_garments, truth.garments), 4),

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from backend.registry.records import read_facts
 from backend.registry.registry import Registry
-from training.dataset.split import KnownSide, Side
+from training.dataset.split import KnownSide, Side, as_integers
 
 # The manifest's file in a version's folder.
 DATASET_FILE = "dataset.json"
@@ -25,7 +25,7 @@ class Entry:
 
     Attributes:
         image_key: SHA-256 of the image file's bytes, 64 hex digits.
-        phash: the image's perceptual hash, 16 hex digits.
+        hashes: the image's perceptual hashes, see `perceptual_hashes`.
         disagreed: how far the shown prediction was from the annotation, in `[0, 1]`; None if none was shown.
         weight: how often training draws the image: the product of its weights for hardness and for rare labels.
         copies: `weight`, rounded up or down at random by the image's key.
@@ -37,7 +37,7 @@ class Entry:
     task_id: int
     content_hash: str
     image_key: str
-    phash: str
+    hashes: tuple[str, ...]
     side: Side
     disagreed: float | None
     weight: float
@@ -54,7 +54,7 @@ class DatasetManifest:
         image_size_px: the maximum longer side of its pictures.
         entries: sorted by task id.
         left_out: a sentence for each annotation or region that was left out.
-        placed: image key → side and perceptual hash, of these images and of all images in earlier data sets.
+        placed: image key → side and perceptual hashes, of these images and of all images in earlier data sets.
     """
 
     classes: tuple[str, ...]
@@ -105,5 +105,5 @@ def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | No
 
 def merge_sides(entries: Sequence[Entry], earlier: DatasetManifest | None) -> dict[str, KnownSide]:
     """Returns the sides of the images of `entries` and of the earlier data set: such images may be approved again."""
-    here = {entry.image_key: KnownSide(int(entry.phash, 16), entry.side) for entry in entries}
+    here = {entry.image_key: KnownSide(as_integers(entry.hashes), entry.side) for entry in entries}
     return {**(earlier.placed if earlier else {}), **here}

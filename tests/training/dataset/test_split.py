@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from typing import Any
 
+import cv2
 import imagehash
 import numpy as np
 import pytest
 from PIL import Image
 
 from label_studio_config.demo.figures import draw_figure
-from training.dataset.split import VAL_SHARE, KnownSide, Photograph, split
+from training.dataset.perceptual_hashes import perceptual_hashes
+from training.dataset.split import VAL_SHARE, KnownSide, Photograph, as_integers, split
 
 rng = np.random.default_rng(5)
 # Far from each other: two random hashes of 64 bits differ in about 32.
@@ -19,7 +22,7 @@ LABELS = ("saree", "kurta", "belt")
 
 def photograph(number: int, *labels: str, phash: int | None = None) -> Photograph:
     key = hashlib.sha256(str(number).encode()).hexdigest()
-    return Photograph(key, HASHES[number] if phash is None else phash, frozenset(labels))
+    return Photograph(key, (HASHES[number] if phash is None else phash,), frozenset(labels))
 
 
 def wardrobe(count: int) -> list[Photograph]:
@@ -54,7 +57,7 @@ def test_no_image_ever_changes_sides() -> None:
         images = wardrobe(count)
         sides = split(images, placed)
         assert all(sides[key] == one.side for key, one in placed.items())
-        placed = {one.key: KnownSide(one.phash, sides[one.key]) for one in images}
+        placed = {one.key: KnownSide(one.hashes, sides[one.key]) for one in images}
     shares = Counter(one.side for one in placed.values())
     assert shares["val"] == pytest.approx(VAL_SHARE * 200, abs=4)
 
@@ -68,7 +71,7 @@ def test_what_looks_alike_is_on_one_side() -> None:
     images = wardrobe(100)
     # Of each image two more that differ by few bits, and by a few from each other.
     alike = [
-        photograph(1000 + 2 * n + turn, *one.labels, phash=one.phash ^ (0b11 << 3 * turn))
+        photograph(1000 + 2 * n + turn, *one.labels, phash=one.hashes[0] ^ (0b11 << 3 * turn))
         for n, one in enumerate(images)
         for turn in (0, 1)
     ]
@@ -114,12 +117,12 @@ def test_a_group_is_held_out_only_if_the_share_comes_nearer_to_a_fifth(
 def test_a_later_lookalike_goes_where_the_first_is() -> None:
     images = wardrobe(30)
     sides = split(images, {})
-    placed = {one.key: KnownSide(one.phash, sides[one.key]) for one in images}
-    later = [photograph(1000 + n, *one.labels, phash=one.phash ^ 1) for n, one in enumerate(images)]
+    placed = {one.key: KnownSide(one.hashes, sides[one.key]) for one in images}
+    later = [photograph(1000 + n, *one.labels, phash=one.hashes[0] ^ 1) for n, one in enumerate(images)]
     found = split([*images, *later], placed)
     assert [found[one.key] for one in later] == [sides[one.key] for one in images]
     # Like one of each side: nothing that looks like a held-out image is trained on.
-    between = {"a": KnownSide(0b0000, "train"), "b": KnownSide(0b1111, "val")}
+    between = {"a": KnownSide((0b0000,), "train"), "b": KnownSide((0b1111,), "val")}
     middle = photograph(5, "saree", phash=0b0011)
     assert split([middle], between) == {middle.key: "val"}
 
@@ -138,3 +141,34 @@ def test_the_limit_tells_figures_apart_and_finds_copies() -> None:
         cut = one.crop((3, 2, one.width - 4, one.height - 2))
         assert max(bits(one, smaller), bits(one, cut)) <= MAX_DIFFERENT_BITS
         assert all(bits(one, other) > MAX_DIFFERENT_BITS for other in figures[n + 1 :])
+
+
+def changed(pixels: Any, kind: str) -> Any:
+    height, width = pixels.shape[:2]
+    match kind:
+        case "mirrored":
+            return pixels[:, ::-1]
+        case "cropped":
+            return pixels[height // 10 :, width // 10 :]
+        case "mirrored and cropped":
+            return pixels[: height * 9 // 10, ::-1][:, width // 10 :]
+        case _:
+            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 3, 1)
+            return cv2.warpAffine(pixels, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
+
+
+@pytest.mark.parametrize("kind", ["mirrored", "cropped", "mirrored and cropped", "turned"])
+def test_changed_copies_are_on_the_side_of_the_first(kind: str) -> None:
+    def figure(seed: int, key: str, pixels: Any) -> Photograph:
+        return Photograph(f"{key}{seed:063x}", as_integers(perceptual_hashes(pixels)), frozenset({"saree"}))
+
+    drawn = {seed: draw_figure(seed).pixels for seed in range(8)}
+    firsts = [figure(seed, "a", pixels) for seed, pixels in drawn.items()]
+    copies = [figure(seed, "b", changed(pixels, kind)) for seed, pixels in drawn.items()]
+    sides = split([*firsts, *copies], {})
+    assert {sides[one.key] for one in firsts} == {"train", "val"}
+    assert [sides[one.key] for one in copies] == [sides[one.key] for one in firsts]
+    # Also when the copies come later.
+    before = split(firsts, {})
+    after = split(copies, {one.key: KnownSide(one.hashes, before[one.key]) for one in firsts})
+    assert [after[one.key] for one in copies] == [before[one.key] for one in firsts]
