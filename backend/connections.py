@@ -37,12 +37,18 @@ class Connections:
         return cls(settings, LabelStudio(settings), registry, queues, problems)
 
 
-def promote_and_prelabel(registry: Registry, queues: Queues, project_id: int, version: str) -> None:
+def promote_and_prelabel(
+    registry: Registry, queues: Queues, project_id: int, version: str, *, instead_of: str | None = None
+) -> bool:
     """Promotes a version, and queues the pre-annotation of every task that nobody has annotated.
+
+    Args, returns: as `Registry.promote`; where the version is not promoted, nothing is queued.
 
     Raises:
         NotFoundError: the version does not exist.
         QueueError: Redis does not answer; the version is promoted all the same.
     """
-    registry.promote(project_id, version)
+    if not registry.promote(project_id, version, instead_of=instead_of):
+        return False
     queues.enqueue_plan(project_id)
+    return True

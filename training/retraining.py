@@ -95,8 +95,9 @@ class Retraining:
         )
         version = self._store(trained, dataset, image_size_px)
         verdict = self._judge(version, dataset)
-        if verdict.promoted:
-            promote_and_prelabel(connections.registry, connections.queues, self._project_id, version.name)
+        # Somebody may promote another version after the verdict, too: then this one is judged against that.
+        while verdict.promoted and not self._promote(version, verdict):
+            verdict = self._judge(version, dataset)
         shutil.rmtree(self._folder, ignore_errors=True)
         return version, verdict, dataset
 
@@ -180,6 +181,12 @@ class Retraining:
             verdict, held_out, detections = self._evaluate(version, dataset, champion)
             write_verdict(version, verdict)
             self._write_report(version, held_out, detections)
+
+    def _promote(self, version: Version, verdict: Verdict) -> bool:
+        connections = self._connections
+        return promote_and_prelabel(
+            connections.registry, connections.queues, self._project_id, version.name, instead_of=verdict.champion or ""
+        )
 
     def _current_champion(self, version: Version) -> Version | None:
         """Returns the champion as it is now; the parent, if this training has already promoted its own version."""

@@ -218,8 +218,14 @@ class Registry:
             raise ModelError(f"A new model of project {project_id} cannot be stored: {e.strerror or e}.") from e
         return added[-1][0]
 
-    def promote(self, project_id: int, name: str) -> None:
+    def promote(self, project_id: int, name: str, *, instead_of: str | None = None) -> bool:
         """Makes a stored version the champion, in one step; rolling back uses it, too.
+
+        Args:
+            instead_of: the name of the champion that it may take the place of, '' for none; None for any.
+
+        Returns:
+            False where the champion is another than `instead_of` by now, and stays.
 
         Raises:
             NotFoundError: the project has no such version.
@@ -229,9 +235,15 @@ class Registry:
         def edit(index: Index) -> Index:
             if name not in index.versions:
                 raise NotFoundError(f"Project {project_id} has no model version '{name}'.")
+            if (
+                instead_of is not None
+                and index.champion != instead_of
+                and self._load(project_id, index.champion, index)
+            ):
+                return index
             return replace(index, champion=name)
 
-        self.files.indexes.change(project_id, edit)
+        return self.files.indexes.change(project_id, edit).champion == name
 
     def remove(self, project_id: int, name: str) -> None:
         """Deletes a stored version; does nothing if the version is gone already.

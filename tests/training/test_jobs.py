@@ -199,6 +199,30 @@ def test_a_training_is_judged_against_the_champion_of_the_moment(
     assert registry.champion(project_id) == first
 
 
+def test_a_rollback_after_the_verdict_has_the_training_judged_again(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A promotion would undo what somebody chose after the comparison, which was with another model."""
+    project_id, registry = workplace.project_id, workplace.registry
+    first = registry.champion(project_id)
+    assert first is not None
+    second = add_starter(registry, project_id, first.weights, parent=first.name)
+    registry.promote(project_id, second.name)
+    judge = Retraining._judge
+
+    def then_roll_back(self: Retraining, *args: Any) -> Any:
+        verdict = judge(self, *args)
+        registry.promote(project_id, first.name)
+        return verdict
+
+    monkeypatch.setattr(Retraining, "_judge", then_roll_back)
+    for seed in (1, 3, 7):
+        workplace.approve(seed)
+    made = train(project_id, "test")
+    verdict = read_verdict(registry.version(project_id, str(made["version"])))
+    assert verdict is not None and verdict.promoted and verdict.champion == first.name
+
+
 def test_a_training_that_broke_off_has_learnt_nothing(workplace: Workplace) -> None:
     champion = workplace.registry.champion(workplace.project_id)
     assert champion is not None

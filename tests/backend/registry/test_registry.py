@@ -179,3 +179,17 @@ def test_tampered_with_in_the_storage_weights_are_not_loaded(tmp_path: Path, wei
     elsewhere = Registry.shared(Folder(kept), tmp_path / "elsewhere").version(version.project_id, version.name)
     with pytest.raises(ModelError, match="was changed"):
         check_weights(elsewhere)
+
+
+def test_a_promotion_may_be_tied_to_the_champion_that_it_replaces(registry: Registry, weights: Path) -> None:
+    first, second, third = (add(registry, weights) for _ in range(3))
+    assert registry.promote(7, first.name, instead_of="")
+    assert registry.promote(7, second.name, instead_of=first.name)
+    # Somebody was faster: what they chose stays.
+    assert not registry.promote(7, third.name, instead_of=first.name)
+    assert not registry.promote(7, third.name, instead_of="")
+    assert registry.champion(7) == second
+    # Said again after an answer was lost.
+    assert registry.promote(7, second.name, instead_of=first.name)
+    assert registry.promote(7, third.name)
+    assert registry.champion(7) == third
