@@ -27,9 +27,10 @@ PARTS = {
     "large_import": "benchmarks.parts.large_import",
     "next_label": "benchmarks.parts.next_label",
     "promotion": "benchmarks.parts.promotion",
+    "ten_thousand": "benchmarks.parts.ten_thousand",
 }
 # Up to half an hour each: only when they are asked for.
-LONG = {"large_import", "next_label", "promotion"}
+LONG = {"large_import", "next_label", "promotion", "ten_thousand"}
 
 
 def main(

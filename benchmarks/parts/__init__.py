@@ -10,6 +10,7 @@
 - `large_import`: a large import
 - `next_label`: which image to label next
 - `promotion`: wrong promotions, simulated
+- `ten_thousand`: time and memory at 10,000 approved images
 - `coco`: COCO files as truth
 - `table`: rows of figures, and timing
 """
