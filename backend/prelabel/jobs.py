@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rq import get_current_job
 
-from backend.errors import DrapeError
+from backend.errors import DrapeError, QueueError
 from backend.prelabel.run import Prelabelling
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import worker_models
@@ -110,6 +110,9 @@ def prelabel(project_id: int, version: str, task_ids: Sequence[int], *, asked: b
         for attempt in retrying():
             with attempt:
                 work.run()
+    except QueueError:
+        # Says nothing about the other tasks, and of those that a person asked for no plan knows.
+        raise
     except DrapeError:
         # The project's other tasks would fail in the same way; the next plan adds them again.
         backlog.drop()

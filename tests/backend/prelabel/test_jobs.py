@@ -7,10 +7,12 @@ import pytest
 from rq import Queue
 from rq.utils import now
 
-from backend.errors import ModelError
+from backend.errors import ModelError, QueueError
 from backend.prelabel.jobs import plan, prelabel, share_out, write_clusters
+from backend.prelabel.run import Prelabelling
 from backend.prelabel.task_marks import TaskMarks
 from backend.prelabel.worker_models import worker_models
+from backend.queues.backlog import waiting_tasks
 from backend.queues.job_progress import snapshot
 from backend.queues.queues import CHECKS, PRELABEL
 from backend.settings import Settings
@@ -142,3 +144,17 @@ def test_samples_are_from_all_over_the_project(project: Project) -> None:
     assert len(project.studio.sample_tasks(project.number, count=128, runs=16)) == 4
     one_each = project.studio.sample_tasks(project.number, count=2, runs=2)
     assert [task["id"] for task in one_each] == [project.tasks[0], project.tasks[-1]]
+
+
+def test_a_redis_that_is_away_for_a_moment_drops_no_backlog(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the tasks that a person asked for no plan knows: nobody would add them again."""
+    version, tasks = project.promote(), project.tasks
+    project.queues.prelabelling(project.number, version=version.name, asked=True).add(tasks)
+
+    def fail(work: Prelabelling) -> None:
+        raise QueueError("Redis does not answer.")
+
+    monkeypatch.setattr(Prelabelling, "run", fail)
+    with pytest.raises(QueueError):
+        prelabel(project.number, version.name, tasks[:2], asked=True)
+    assert waiting_tasks(project.queues.redis, "prelabel") == {str(project.number): 2}
