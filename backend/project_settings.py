@@ -35,6 +35,7 @@ PROJECT_SETTING_NAMES = frozenset(
         "retrain_after",
         "retrain_min_images",
         "speck_percent",
+        "split_by",
         "sticky_words",
         "train_args",
         "train_batch",

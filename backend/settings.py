@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -147,6 +148,13 @@ class Settings(InstallationSettings):
         description="Images with labels that occur in a smaller share of the images than this are drawn more often "
         "(repeat factors, as for LVIS). 0: all equally often.",
     )
+    split_by: str = Field(
+        "",
+        description="Images that belong together, and are all trained on or all held out, besides those that look "
+        "alike. `folder`: those of one folder. `prefix:_`: those whose files have the same name up to the last `_`. "
+        "`prefix:8`: up to the 8th character. `field:shoot`: those whose tasks' data have the same `shoot`. Empty: by "
+        "looks alone.",
+    )
     train_updates: int = Field(
         2000,
         ge=1,
@@ -227,6 +235,16 @@ class Settings(InstallationSettings):
         if value is True:
             raise ValueError("Give a score, `calibrated` or `off`.")
         return "off" if value is False else value
+
+    @field_validator("split_by")
+    @classmethod
+    def _check_split_by(cls, value: str) -> str:
+        if not re.fullmatch(r"(folder|prefix:(?!0+$).+|field:.+)?", value):
+            raise ValueError(
+                "Give `folder`, `prefix:` with a separator or a number of characters (`prefix:_`, `prefix:8`), or "
+                "`field:` with a field of the tasks' data (`field:shoot`), or leave it empty."
+            )
+        return value
 
     @model_validator(mode="after")
     def _check_choice(self) -> Settings:

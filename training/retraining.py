@@ -129,6 +129,7 @@ class Retraining:
             earlier=latest_manifest(connections.registry, self._project_id),
             hard_example_weight=settings.hard_example_weight,
             rare_label_share=settings.rare_label_share,
+            split_by=settings.split_by,
         )
         for sentence in dataset.manifest.left_out:
             connections.problems.report(f"Left out of training: {sentence}", project_id=self._project_id)

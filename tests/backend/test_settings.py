@@ -46,6 +46,20 @@ def test_credentials_that_cannot_work_are_refused(user: str, password: str, mess
         Settings(basic_auth_user=user, basic_auth_pass=password)
 
 
+@pytest.mark.parametrize(
+    "value", ["folders", "folder:x", "prefix", "prefix:", "prefix:0", "field:", "Field:shoot", "_"]
+)
+def test_what_belongs_together_is_named_in_a_known_form(value: str) -> None:
+    with pytest.raises(ValueError, match="split_by") as raised:
+        Settings(split_by=value)
+    assert all(form in str(raised.value) for form in ("`folder`", "`prefix:_`", "`prefix:8`", "`field:shoot`"))
+
+
+def test_the_known_forms_are_read() -> None:
+    for value in ("", "folder", "prefix:_", "prefix:--", "prefix:10", "field:shoot day"):
+        assert Settings(split_by=value).split_by == value
+
+
 def projects_file(folder: Path, text: str) -> Settings:
     path = folder / "projects.yaml"
     path.write_text(text)
@@ -95,6 +109,7 @@ WRONG = [
     ("projects: {7: {max_regions: many}}", ["project 7", "MAX_REGIONS", "integer"]),
     # Rules over several settings hold too.
     ("projects: {7: {approval: choice}}", ["project 7", "APPROVAL_CHOICE"]),
+    ("projects: {7: {split_by: shoot}}", ["project 7", "SPLIT_BY", "`folder`", "`prefix:_`", "`field:shoot`"]),
     ("projects: {saris: {max_regions: 1}}", ["'saris' is not a project number"]),
     ("projects: {7: 12}", ["'7' is not a project number with settings below it"]),
     ("7: {max_regions: 1}", ["must hold `projects:`"]),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rq import Queue
 
 from backend.connections import Connections
+from backend.errors import DatasetError
 from backend.prelabel.jobs import plan, prelabel
 from backend.queues.queues import CHECKS, PRELABEL, TRAIN
 from backend.registry.records import has_report, report_path
@@ -23,6 +25,7 @@ from tests.backend.status.test_survey import SURVEY
 from tests.support import add_starter
 from tests.training.conftest import Workplace
 from training.annotations.approvals import approved_annotations
+from training.data_out.export_data import Selection, export_data
 from training.jobs import check_approvals, train
 from training.retraining import Retraining
 
@@ -136,6 +139,28 @@ def test_a_model_that_is_no_better_is_kept_and_not_taken(workplace: Workplace, m
     assert check_approvals(project_id)["new"] == 0
     workplace.approve(3, task=workplace.tasks[1])
     assert check_approvals(project_id)["new"] == 1
+
+
+def test_a_setting_that_groups_no_image_is_refused_and_said(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before any image gets its side, which it keeps; an exported data set has the same sides."""
+    monkeypatch.setenv("SPLIT_BY", "field:shot")
+    project_id = workplace.project_id
+    workplace.approve(1)
+    with pytest.raises(DatasetError, match="SPLIT_BY=field:shot"):
+        train(project_id, "test")
+    assert any("SPLIT_BY=field:shot" in problem.text for problem in workplace.problems.recent(10))
+    with pytest.raises(DatasetError, match="SPLIT_BY=field:shot"):
+        export_data(
+            Connections.of(Settings()),
+            project_id,
+            folder=tmp_path / "yolo",
+            export_format="yolo",
+            selection=Selection(),
+            soft_edges=True,
+            track=lambda approved: approved,
+        )
 
 
 def test_a_training_that_was_cancelled_while_it_waited_is_not_gone_on_with(workplace: Workplace) -> None:

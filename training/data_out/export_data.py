@@ -139,6 +139,7 @@ def _write_yolo(
             load=load,
             image_size_px=FULL_SIZE_PX,
             earlier=latest_manifest(connections.registry, project_id),
+            split_by=connections.settings.split_by,
         )
     finally:
         shutil.rmtree(cache, ignore_errors=True)

@@ -19,6 +19,7 @@ from backend.storage.atomic_files import STAGING_PREFIX, link_or_copy, staging_f
 from training.annotations.approvals import Approved
 from training.dataset.examples import Example, ExampleCache
 from training.dataset.manifest import DatasetManifest, Entry, merge_sides
+from training.dataset.named_groups import named_group
 from training.dataset.sampling import copies, hard_weight, repeat_factors
 from training.dataset.split import Photograph, Side, as_integers, split
 
@@ -76,6 +77,7 @@ def build_dataset(
     earlier: DatasetManifest | None = None,
     hard_example_weight: float = 1.0,
     rare_label_share: float = 0.0,
+    split_by: str = "",
 ) -> Dataset:
     """Writes the data set beside `folder`, then renames it to `folder`; the same input gives the same bytes.
 
@@ -88,9 +90,10 @@ def build_dataset(
         earlier: the manifest of the project's latest training: its images keep their sides.
         hard_example_weight: how often training draws an image in which the model got everything wrong.
         rare_label_share: labels in fewer images than this share are drawn more often; see `repeat_factors`.
+        split_by: see `named_group`.
 
     Raises:
-        DatasetError: no approved annotation is usable.
+        DatasetError: no approved annotation is usable, or `split_by` finds a group for none.
         LabelStudioError: Label Studio, which serves the images, is unreachable.
     """
     classes = classes_for(config, known_classes)
@@ -100,9 +103,15 @@ def build_dataset(
         raise DatasetError(
             f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3])
         )
+    groups = _named_groups(examples, config, split_by)
     sides = split(
         [
-            Photograph(example.image_key, as_integers(example.hashes), frozenset(example.labels))
+            Photograph(
+                example.image_key,
+                as_integers(example.hashes),
+                frozenset(example.labels),
+                groups.get(example.image_key, ()),
+            )
             for _, example in examples
         ],
         earlier.placed if earlier else {},
@@ -119,7 +128,8 @@ def build_dataset(
         )
         for annotation, example in examples
     )
-    manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), merge_sides(entries, earlier))
+    placed = merge_sides(entries, earlier, groups=groups)
+    manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), placed)
     _write(manifest, [example for _, example in examples], cache, folder)
     cache.remove_unused()
     for sentence in left_out:
@@ -155,6 +165,27 @@ def _make_examples(
         else:
             left_out.append(f"{origin}: no usable regions. It counts as reviewed.")
     return examples, left_out
+
+
+def _named_groups(
+    examples: Sequence[_AnnotatedExample], config: LabelConfig, split_by: str
+) -> dict[str, tuple[str, ...]]:
+    """Returns image key → the names of its groups, for images that have any.
+
+    Raises:
+        DatasetError: none has any. Images keep their sides permanently, so a mistyped setting must not place them.
+    """
+    groups: dict[str, tuple[str, ...]] = {}
+    for annotation, example in examples:
+        group = named_group(annotation.data, config, split_by=split_by)
+        if group is not None:
+            groups[example.image_key] = tuple(sorted({*groups.get(example.image_key, ()), group}))
+    if split_by and not groups:
+        raise DatasetError(
+            f"SPLIT_BY={split_by} finds a group for none of the {len(examples)} approved images, such as that of task "
+            f"{examples[0][0].task_id}. Correct it, or leave it empty to go by looks alone."
+        )
+    return groups
 
 
 def _limit_negatives(

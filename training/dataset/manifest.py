@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -54,7 +54,7 @@ class DatasetManifest:
         image_size_px: the maximum longer side of its pictures.
         entries: sorted by task id.
         left_out: a sentence for each annotation or region that was left out.
-        placed: image key → side and perceptual hashes, of these images and of all images in earlier data sets.
+        placed: image key → side, perceptual hashes and groups, of these images and of all images in earlier data sets.
     """
 
     classes: tuple[str, ...]
@@ -103,7 +103,16 @@ def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | No
     return None
 
 
-def merge_sides(entries: Sequence[Entry], earlier: DatasetManifest | None) -> dict[str, KnownSide]:
-    """Returns the sides of the images of `entries` and of the earlier data set: such images may be approved again."""
-    here = {entry.image_key: KnownSide(as_integers(entry.hashes), entry.side) for entry in entries}
+def merge_sides(
+    entries: Sequence[Entry], earlier: DatasetManifest | None, *, groups: Mapping[str, tuple[str, ...]]
+) -> dict[str, KnownSide]:
+    """Returns the sides of the images of `entries` and of the earlier data set: such images may be approved again.
+
+    Args:
+        groups: image key → its groups by `SPLIT_BY`.
+    """
+    here = {
+        entry.image_key: KnownSide(as_integers(entry.hashes), entry.side, groups.get(entry.image_key, ()))
+        for entry in entries
+    }
     return {**(earlier.placed if earlier else {}), **here}

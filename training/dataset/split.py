@@ -37,29 +37,34 @@ class Photograph:
         key: SHA-256 of the file, 64 hex digits.
         hashes: perceptual hashes of 64 bits, see `perceptual_hashes`.
         labels: the labels of its garments.
+        groups: the names of what it belongs to by `SPLIT_BY`; several if several tasks show it.
     """
 
     key: str
     hashes: tuple[int, ...]
     labels: frozenset[str] = frozenset()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class KnownSide:
-    """The side of an image since an earlier training, and its perceptual hashes."""
+    """The side of an image since an earlier training, its perceptual hashes, and its groups by `SPLIT_BY`."""
 
     hashes: tuple[int, ...]
     side: Side
+    groups: tuple[str, ...] = ()
 
 
 def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) -> dict[str, Side]:
     """Assigns each image a side: image key → side.
 
-    An image keeps the side that it had, and images that look similar get the same side (`val` if they look similar to
-    images of both). Of the others a fifth is held out, as nearly as possible of each label, and at least one image of
-    each label that two images show (iterative stratification, rarest labels first: Sechidis et al. 2011). Several
-    images that belong together are held out only if that brings the share nearer to a fifth. Only the images' content
-    breaks ties, not the time or the order of tasks.
+    An image keeps the side that it had, and images that look similar, or are of one group by name, get the same side
+    (`val` if they belong to images of both). Of the others a fifth is held out, as nearly as possible of each label,
+    and at least one image of each label that two images show (iterative stratification, rarest labels first: Sechidis
+    et al. 2011). Several images that belong together are held out only if that brings the share nearer to a fifth.
+    Where nothing would be held out so, the smallest set of images that belong together is, if at least half of the
+    images and one of each label remain for training. Only the images' content breaks ties, not the time or the order
+    of tasks.
 
     Args:
         placed: image key → its side and perceptual hashes in earlier trainings.
@@ -71,33 +76,42 @@ def split(photographs: Iterable[Photograph], placed: Mapping[str, KnownSide]) ->
         photograph.key: placed[photograph.key].side for photograph in images if photograph.key in placed
     }
     unplaced = [photograph for photograph in images if photograph.key not in placed]
-    known_sides = _sides_of_lookalikes(unplaced, placed)
+    known_sides = _known_sides(images, unplaced, placed)
     groups = []
-    for group in _lookalikes(unplaced):
+    for group in _belonging_together(unplaced):
         known = {side for photograph in group for side in known_sides.get(photograph.key, ())}
         if known:
             side: Side = "val" if "val" in known else "train"
             sides |= dict.fromkeys((photograph.key for photograph in group), side)
         else:
             groups.append(group)
-    totals = Counter(label for photograph in images for label in _labels(photograph))
-    held_out = Counter(
-        label for photograph in images if sides.get(photograph.key) == "val" for label in _labels(photograph)
-    )
-    for_training = Counter(
-        label for photograph in images if sides.get(photograph.key) == "train" for label in _labels(photograph)
-    )
+    totals = _count_labels(images)
+    held_out = _count_labels(photograph for photograph in images if sides.get(photograph.key) == "val")
+    for_training = _count_labels(photograph for photograph in images if sides.get(photograph.key) == "train")
     # Groups with the rarest labels come first, because they can be placed in the fewest ways; of those the small ones,
     # because a large one alone may be more than a fifth.
     for group in sorted(
         groups,
         key=lambda group: (min(totals[label] for photograph in group for label in _labels(photograph)), len(group)),
     ):
-        labels = Counter(label for photograph in group for label in _labels(photograph))
+        labels = _count_labels(group)
         side = "val" if _is_held_out(labels, totals, held_out, for_training) else "train"
         (held_out if side == "val" else for_training).update(labels)
         sides |= dict.fromkeys((photograph.key for photograph in group), side)
+    if "val" not in sides.values():
+        sides |= dict.fromkeys((photograph.key for photograph in _least_to_hold_out(groups, totals)), "val")
     return sides
+
+
+def _least_to_hold_out(groups: Sequence[list[Photograph]], totals: Counter[str]) -> list[Photograph]:
+    """Returns the smallest group that leaves half of the images, and an image of each label, for training; or none."""
+    suitable = [
+        group
+        for group in groups
+        if 2 * len(group) <= totals[EVERY_IMAGE]
+        and all(totals[label] > count for label, count in _count_labels(group).items())
+    ]
+    return min(suitable, key=len, default=[])
 
 
 def _is_held_out(
@@ -126,26 +140,49 @@ def _labels(photograph: Photograph) -> frozenset[str]:
     return (photograph.labels or frozenset({NO_GARMENT})) | {EVERY_IMAGE}
 
 
-def _lookalikes(images: Sequence[Photograph]) -> list[list[Photograph]]:
-    """Groups the images that look similar, directly or through others."""
+def _count_labels(photographs: Iterable[Photograph]) -> Counter[str]:
+    return Counter(label for photograph in photographs for label in _labels(photograph))
+
+
+def _belonging_together(images: Sequence[Photograph]) -> list[list[Photograph]]:
+    """Groups the images that look similar or are of one group by name, directly or through others."""
     if not images:
         return []
     hashes = [photograph.hashes for photograph in images]
-    pairs = _similar_images(hashes, hashes)
-    graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(len(images), len(images)))
+    similar = _similar_images(hashes, hashes)
+    # Each member of a named group is joined with its first one.
+    firsts: dict[str, int] = {}
+    named = [
+        (firsts.setdefault(name, number), number)
+        for number, photograph in enumerate(images)
+        for name in photograph.groups
+    ]
+    pairs = np.concatenate([np.stack(similar), np.array(named, np.int64).reshape(-1, 2).T], axis=1)
+    graph = coo_array((np.ones(pairs.shape[1]), tuple(pairs)), shape=(len(images), len(images)))
     groups: dict[int, list[Photograph]] = {}
     for photograph, group in zip(images, connected_components(graph)[1].tolist(), strict=True):
         groups.setdefault(group, []).append(photograph)
     return list(groups.values())
 
 
-def _sides_of_lookalikes(images: Sequence[Photograph], placed: Mapping[str, KnownSide]) -> dict[str, set[Side]]:
-    """Returns the sides of the known images that look similar to an image: image key → sides."""
+def _known_sides(
+    images: Sequence[Photograph], unplaced: Sequence[Photograph], placed: Mapping[str, KnownSide]
+) -> dict[str, set[Side]]:
+    """Returns the sides of the known images that an unplaced one looks similar to or is grouped with: key → sides."""
     known_images = list(placed.values())
     sides: dict[str, set[Side]] = {}
-    pairs = _similar_images([image.hashes for image in images], [image.hashes for image in known_images])
+    pairs = _similar_images([image.hashes for image in unplaced], [image.hashes for image in known_images])
     for image, known in zip(*(numbers.tolist() for numbers in pairs), strict=True):
-        sides.setdefault(images[image].key, set()).add(known_images[known].side)
+        sides.setdefault(unplaced[image].key, set()).add(known_images[known].side)
+    # Groups are those that were stored, and those of today: the setting may be new.
+    sides_of_groups: dict[str, set[Side]] = {}
+    stored = [(known.groups, known.side) for known in known_images]
+    for names, side in [*stored, *((image.groups, placed[image.key].side) for image in images if image.key in placed)]:
+        for name in names:
+            sides_of_groups.setdefault(name, set()).add(side)
+    for image in unplaced:
+        for name in image.groups:
+            sides.setdefault(image.key, set()).update(sides_of_groups.get(name, ()))
     return sides
 
 

@@ -98,6 +98,40 @@ def test_the_same_again_gives_the_same_bytes_and_loads_only_what_is_new(tmp_path
     assert len(list((tmp_path / "set.examples").glob("*.jpg"))) == 4
 
 
+def sides_of_shoots(built: Dataset, ones: list[Approved]) -> dict[str, set[str]]:
+    """Shoot → the sides of its images."""
+    sides = {entry.task_id: entry.side for entry in built.manifest.entries}
+    shoots: dict[str, set[str]] = {}
+    for one in ones:
+        shoots.setdefault(one.data["shoot"], set()).add(sides[one.task_id])
+    return shoots
+
+
+@pytest.mark.slow
+def test_images_that_the_setting_groups_are_on_one_side(tmp_path: Path) -> None:
+    def of_shoot(seed: int, shoot: int) -> Approved:
+        one = approved(seed)
+        return replace(one, data={**one.data, "shoot": f"shoot {shoot}"})
+
+    ones = [of_shoot(seed, seed // 3) for seed in range(3, 12)]
+    built = build(ones, tmp_path, split_by="field:shoot")
+    sides = sides_of_shoots(built, ones)
+    assert sorted(map(sorted, sides.values())) == [["train"], ["train"], ["val"]]
+    by_looks = build(ones, tmp_path / "looks")
+    assert {"train", "val"} in sides_of_shoots(by_looks, ones).values()
+    # Later images of a shoot go where the first were, as the manifest tells, though none of those is approved now.
+    earlier = read_manifest(json.loads((tmp_path / "set" / "manifest.json").read_text()))
+    later = [of_shoot(11 + shoot, shoot) for shoot in (1, 2, 3)]
+    again = build(later, tmp_path, split_by="field:shoot", earlier=earlier)
+    assert sides_of_shoots(again, later) == sides
+
+
+def test_a_setting_that_groups_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="SPLIT_BY=field:shot finds a group for none of the 2 approved images"):
+        build([approved(1), approved(3)], tmp_path, split_by="field:shot")
+    assert not (tmp_path / "set").exists()
+
+
 def test_what_is_kept_and_damaged_is_made_again(tmp_path: Path) -> None:
     first = build([approved(4), approved(5)], tmp_path)
     for path in (tmp_path / "set.examples").iterdir():

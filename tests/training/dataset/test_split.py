@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -12,7 +13,7 @@ from PIL import Image
 
 from label_studio_config.demo.figures import draw_figure
 from training.dataset.perceptual_hashes import perceptual_hashes
-from training.dataset.split import VAL_SHARE, KnownSide, Photograph, as_integers, split
+from training.dataset.split import VAL_SHARE, KnownSide, Photograph, Side, as_integers, split
 
 rng = np.random.default_rng(5)
 # Far from each other: two random hashes of 64 bits differ in about 32.
@@ -98,8 +99,11 @@ def test_a_burst_does_not_decide_the_split() -> None:
     [
         # Of 30 it may be a third: nearer to a fifth than none.
         ((10, 20), 0, 10),
-        # Of two halves neither is nearer to a fifth than none.
-        ((20, 20), 0, 0),
+        # Of two halves neither is nearer to a fifth than none, but something must be held out.
+        ((20, 20), 0, 20),
+        ((26, 24), 0, 24),
+        # Of a single burst something must be trained on.
+        ((20,), 0, 0),
         # A burst of few images is held out like others.
         ((3, 3, 3, 3, 3), 0, 3),
         ((60,), 1, 1),
@@ -112,6 +116,49 @@ def test_a_group_is_held_out_only_if_the_share_comes_nearer_to_a_fifth(
     hashes += HASHES[100 : 100 + singles]
     images = [photograph(number, "saree", phash=phash) for number, phash in enumerate(hashes)]
     assert Counter(split(images, {}).values())["val"] == held_out
+
+
+def test_nothing_is_held_out_whose_label_would_not_be_trained() -> None:
+    """Two bursts of one label each: without its images, the label would never be learnt."""
+    images = [photograph(n, ("saree", "kurta")[n % 2], phash=HASHES[n % 2]) for n in range(20)]
+    assert set(split(images, {}).values()) == {"train"}
+    # The smallest group that may be is held out, also if a smaller one may not.
+    belts = [photograph(n, "saree", "belt", phash=HASHES[2]) for n in range(20, 25)]
+    sarees = [photograph(n, "saree", phash=HASHES[3]) for n in range(25, 44)]
+    sides = split([*belts, *images, *sarees], {})
+    assert {key for key, side in sides.items() if side == "val"} == {one.key for one in images if "saree" in one.labels}
+
+
+def grouped(numbers: range, *groups: str) -> list[Photograph]:
+    return [replace(photograph(number, "saree"), groups=groups) for number in numbers]
+
+
+def test_what_is_of_one_group_by_name_is_on_one_side() -> None:
+    images = [one for n in range(20) for one in grouped(range(5 * n, 5 * n + 5), f"look {n}")]
+    sides = split(images, {})
+    assert all(len({sides[one.key] for one in images[5 * n : 5 * n + 5]}) == 1 for n in range(20))
+    assert Counter(sides.values())["val"] == 20
+    # An image of two groups joins them, and so does one that looks like another group's.
+    more = [*grouped(range(900, 901), "look 1", "look 2"), photograph(901, "saree", phash=images[5].hashes[0] ^ 1)]
+    sides = split([*images, *more], {})
+    assert len({sides[one.key] for one in [*images[5:15], *more]}) == 1
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_a_group_has_the_side_that_one_of_it_has_had(side: Side) -> None:
+    first, *later = grouped(range(8), "look 1")
+    others = grouped(range(100, 120))
+    known = {first.key: KnownSide(first.hashes, side, ("look 1",))}
+    # The first may have been withdrawn.
+    for images in ([first, *later, *others], [*later, *others]):
+        sides = split(images, known)
+        assert {sides[one.key] for one in later} == {side}
+    # It may have got its side before groups were named.
+    sides = split([first, *later, *others], {first.key: KnownSide(first.hashes, side)})
+    assert {sides[one.key] for one in [first, *later]} == {side}
+    # One of each side: nothing of a group that is held out is trained on.
+    both = {**known, "a": KnownSide((HASHES[999],), "val", ("look 1",)), "b": KnownSide((HASHES[998],), "train", ())}
+    assert {split([*later, *others], both)[one.key] for one in later} == {"val"}
 
 
 def test_a_later_lookalike_goes_where_the_first_is() -> None:
