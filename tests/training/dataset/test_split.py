@@ -122,11 +122,14 @@ def test_nothing_is_held_out_whose_label_would_not_be_trained() -> None:
     """Two bursts of one label each: without its images, the label would never be learnt."""
     images = [photograph(n, ("saree", "kurta")[n % 2], phash=HASHES[n % 2]) for n in range(20)]
     assert set(split(images, {}).values()) == {"train"}
-    # The smallest group that may be is held out, also if a smaller one may not.
+    # Of bursts that are each far more than a fifth, the smaller one is held out; a group with the only belts is not.
     belts = [photograph(n, "saree", "belt", phash=HASHES[2]) for n in range(20, 25)]
-    sarees = [photograph(n, "saree", phash=HASHES[3]) for n in range(25, 44)]
-    sides = split([*belts, *images, *sarees], {})
-    assert {key for key, side in sides.items() if side == "val"} == {one.key for one in images if "saree" in one.labels}
+    smaller, larger = (
+        [photograph(n, "saree", phash=HASHES[first]) for n in range(first, last)]
+        for first, last in ((25, 45), (45, 67))
+    )
+    sides = split([*belts, *smaller, *larger], {})
+    assert {key for key, side in sides.items() if side == "val"} == {one.key for one in smaller}
 
 
 def grouped(numbers: range, *groups: str) -> list[Photograph]:
