@@ -19,7 +19,9 @@ MAX_PIXELS = 1 << 28
 # Percentages, degrees and scores must be smaller than this: larger values, infinity and NaN are invalid.
 MAX_VALUE = 1e6
 SHAPES = ("polygon", "brush", "bitmask", "rectangle", "ellipse")
-LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in SHAPES))
+# Regions that Label Studio draws on images, and that surround nothing.
+LINES = ("vector",)
+LABEL_KEYS = ("labels", *(f"{shape}labels" for shape in (*SHAPES, *LINES)))
 
 # Reasons why a region has no mask that leave no doubt: nothing was drawn.
 NO_PIXEL, TOO_FEW_POINTS = "it covers no pixel.", "it has fewer than 3 points."
@@ -28,17 +30,28 @@ NOTHING_DRAWN = (NO_PIXEL, TOO_FEW_POINTS)
 
 @dataclass(frozen=True)
 class Shape:
-    """A region that has a shape, its kind (one of `SHAPES`), and its label; None if it has no label."""
+    """A region that has a shape.
+
+    Attributes:
+        kind: one of `SHAPES`.
+        labels: the first is the garment's; Label Studio allows a region more, and a garment has one.
+    """
 
     region: dict[str, Any]
     kind: str
-    label: str | None
+    labels: tuple[str, ...]
+
+    @property
+    def label(self) -> str | None:
+        """The region's label; None if it has none."""
+        return self.labels[0] if self.labels else None
 
 
 def decode(result: Sequence[Any]) -> tuple[list[LabelledMask], list[str]]:
     """Returns an annotation's labelled masks in drawing order, and a sentence for each region that cannot be read.
 
-    Prompts (key points, words) and messages have no shape and are skipped; a shape without a label is reported.
+    Prompts (key points, words) and messages have no shape and are skipped; a shape without a label is reported, and a
+    line.
     """
     masks: list[LabelledMask] = []
     problems: list[str] = []
@@ -56,9 +69,12 @@ def iter_decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = Non
     Args:
         size_wh: skips regions of images of any other size, before it draws their masks; None skips none.
     """
+    for number, region in enumerate(result):
+        if isinstance(region, dict) and _kind(region) in LINES:
+            yield f"Region {region.get('id', number)}: a {_kind(region)} is no outline of a garment. Draw a polygon."
     for region_id, shape in shapes(result).items():
         if shape.label is None:
-            yield f"Region {region_id} has no label."
+            yield f"Region {region_id}: it has no label."
             continue
         try:
             original_wh = _original_wh(shape.region)
@@ -71,7 +87,7 @@ def iter_decoded(result: Sequence[Any], *, size_wh: tuple[int, int] | None = Non
 def shapes(result: Sequence[Any]) -> dict[str, Shape]:
     """Returns an annotation's regions that have a shape, by id, in drawing order; draws no mask."""
     regions: dict[str, dict[str, Any]] = {}
-    labels: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
     for number, region in enumerate(result):
         value = region.get("value") if isinstance(region, dict) else None
         if not isinstance(value, dict):
@@ -81,8 +97,12 @@ def shapes(result: Sequence[Any]) -> dict[str, Shape]:
             regions[region_id] = region
         for key in LABEL_KEYS:
             if isinstance(value.get(key), list) and value[key]:
-                labels[region_id] = str(value[key][0])
-    return {region_id: Shape(region, _kind(region), labels.get(region_id)) for region_id, region in regions.items()}
+                # The last list comes first: where two tags label one region, it is the later that counts.
+                labels[region_id] = [*map(str, value[key]), *labels.get(region_id, [])]
+    return {
+        region_id: Shape(region, _kind(region), tuple(dict.fromkeys(labels.get(region_id, []))))
+        for region_id, region in regions.items()
+    }
 
 
 def _original_wh(region: dict[str, Any]) -> tuple[int, int]:

@@ -132,13 +132,16 @@ def export_garments(
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Minimum score of a model's garments.")] = 0.0,
     soft: Annotated[bool, typer.Option(help="Fade cut-outs at the edge.")] = True,
 ) -> None:
-    """Exports a project's garments as COCO, as YOLO with splits, as index masks, or as cut-outs with a table."""
+    """Exports a project's garments as COCO, as YOLO with splits, as index masks, or as cut-outs with a table.
+
+    Regions that cannot be exported are named with the reason; the command then ends with status 1.
+    """
     from rich.progress import track
 
     from backend.connections import Connections
     from training.data_out.export_data import Selection, export_data
 
-    count = export_data(
+    exported = export_data(
         Connections.of(saved_settings().for_project(project)),
         project,
         folder=into,
@@ -147,4 +150,8 @@ def export_garments(
         soft_edges=soft,
         track=lambda approved: track(approved, "Exporting", console=console),
     )
-    console.print(f"{count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)
+    console.print(f"{exported.count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)
+    for line in exported.left_out:
+        console.print(f"Left out: {line}", style="red", markup=False, highlight=False)
+    if exported.left_out:
+        raise typer.Exit(1)

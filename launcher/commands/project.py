@@ -62,6 +62,12 @@ def connect(
     queues = Queues(settings)
     queues.enqueue_plan(project)
     queues.enqueue_check(project)
+    console.print(
+        f"Export its labels with `drape export --project {project}`: Label Studio's own COCO and YOLO downloads hold "
+        "no annotations of a palette (`<Labels>`) with separate tools.",
+        markup=False,
+        highlight=False,
+    )
 
 
 def prelabel(

@@ -48,6 +48,11 @@ class Approved:
     from_prediction: bool = False
     shown_hash: str | None = None
 
+    @property
+    def place(self) -> str:
+        """Where the annotation is, for messages."""
+        return f"annotation {self.annotation_id} of task {self.task_id}"
+
 
 def accepting_choices(settings: Settings, label_config: Callable[[], str]) -> frozenset[str]:
     """Returns the names in annotations of the choice that approves: its value and its alias; empty for other rules.

@@ -45,6 +45,10 @@ def truth_of(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> Truth:
     own_regions = _own_regions(result, config)
     masks, problems = decode(own_regions)
     is_unreadable = _is_any_unreadable(own_regions, masks, config, problems)
+    for region_id, shape in shapes(own_regions).items():
+        if shape.labels[1:]:
+            others = ", ".join(f"'{label}'" for label in shape.labels[1:])
+            problems.append(f"Region {region_id}: a garment has one label, so it is '{shape.label}' and not {others}.")
     regions = [named for mask in masks if (named := _named(mask, config, problems)) is not None]
     layered = _layered(regions, config, problems)
     garments = tuple(_joined(layered, own_regions))
@@ -61,7 +65,7 @@ def _is_any_unreadable(
     read = {mask.region_id for mask in masks}
     return any(
         shape.label is not None
-        and _current_label(shape.label, config) is not None
+        and current_label(shape.label, config) is not None
         and region_id not in read
         and not any(f"Region {region_id}: {reason}" in problems for reason in NOTHING_DRAWN)
         for region_id, shape in shapes(own_regions).items()
@@ -73,7 +77,7 @@ def _is_any_without_outline(
 ) -> bool:
     """Whether a rectangle stands for a garment whose outline is missing; it may be the prompt of one that is there."""
     return any(
-        (label := _current_label(box.label, config)) is not None
+        (label := current_label(box.label, config)) is not None
         and _is_mere_box(box.kind, label, config)
         and not any(
             garment.label == label
@@ -95,7 +99,7 @@ def garment_labels(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> 
         (identity, label)
         for identity, shape in shapes(own_regions).items()
         if shape.label is not None
-        and (label := _current_label(shape.label, config)) is not None
+        and (label := current_label(shape.label, config)) is not None
         and not _is_mere_box(shape.kind, label, config)
     ]
     return list(
@@ -121,7 +125,7 @@ def _own_regions(result: Sequence[Mapping[str, Any]], config: LabelConfig) -> li
     ]
 
 
-def _current_label(label: str, config: LabelConfig) -> str | None:
+def current_label(label: str, config: LabelConfig) -> str | None:
     """Returns the config's label with that name, alias or predicted value; None if there is none."""
     label = config.label_of(label)
     return label if label in config.label_values else config.label_for(label)
@@ -134,9 +138,9 @@ def _is_mere_box(kind: str, label: str, config: LabelConfig) -> bool:
 
 def _named(region: LabelledMask, config: LabelConfig, problems: list[str]) -> LabelledMask | None:
     """Returns the region with its label in the config; None, with a problem added, if it has none or is a mere box."""
-    label = _current_label(region.label, config)
+    label = current_label(region.label, config)
     if label is None:
-        problems.append(f"the label '{region.label}' is no longer in the label config.")
+        problems.append(f"Region {region.region_id}: its label '{region.label}' is no longer in the label config.")
         return None
     if _is_mere_box(region.kind, label, config):
         problems.append(f"Region {region.region_id}: a rectangle is not an outline of '{label}'. Draw its outline.")

@@ -6,5 +6,6 @@
 - `index_masks`: index masks
 - `cutouts`: transparent PNGs and a table of the wardrobe
 - `colour_names`: names the colours of a garment
+- `left_out`: says what an export leaves out
 - `file_names`: makes safe file names from names that others chose
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ def write_coco(
     Args:
         labels: the categories, numbered from 1 in this order.
         outlines: `rle` is exact; `polygons` are as close as `outlining` sets, and represent large holes as slits.
+        outlining: every part of a garment gets a polygon, whatever `parts` says: a person approved them all.
     """
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     coco_images: list[dict[str, Any]] = []
@@ -66,4 +68,5 @@ def _runs(garment: LabelledMask) -> dict[str, Any]:
 
 
 def _polygons(garment: LabelledMask, outlining: Outlining) -> list[list[float]]:
-    return [np.round(outline, DECIMALS).ravel().tolist() for outline in mask_to_outlines(garment.mask, outlining)]
+    every_part = replace(outlining, parts="each")
+    return [np.round(outline, DECIMALS).ravel().tolist() for outline in mask_to_outlines(garment.mask, every_part)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_type_hints
@@ -13,7 +13,7 @@ import polars
 
 from backend.domain import LabelledMask
 from training.data_out.colour_names import dominant_colours
-from training.data_out.file_names import file_name
+from training.data_out.file_names import folder_names
 from training.data_out.garment_images import GarmentImage
 
 # Standard deviation, in pixels, of the Gaussian that fades a soft edge.
@@ -49,16 +49,18 @@ class Cutout:
     file: str
 
 
-def write_cutouts(images: Iterable[GarmentImage], folder: Path, *, soft_edges: bool) -> int:
+def write_cutouts(images: Iterable[GarmentImage], labels: Sequence[str], folder: Path, *, soft_edges: bool) -> int:
     """Writes `cutouts/<label>/` and the table, `wardrobe.parquet`, `.csv` and `.json`; returns the number of garments.
 
     A cut-out is as large as its garment's box. All pixels outside the garment, also in its holes, are transparent.
 
     Args:
+        labels: all labels that a garment may have; each gets a folder of its own.
         soft_edges: whether the edge fades over some pixels; if not, it is hard.
     """
+    folders = folder_names(labels)
     cutouts = [
-        _write(image, number, garment, folder, soft_edges=soft_edges)
+        _write(image, number, garment, folder, below=folders[garment.label], soft_edges=soft_edges)
         for image in images
         for number, garment in enumerate(image.garments, start=1)
     ]
@@ -70,7 +72,10 @@ def write_cutouts(images: Iterable[GarmentImage], folder: Path, *, soft_edges: b
     return len(cutouts)
 
 
-def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path, *, soft_edges: bool) -> Cutout:
+def _write(
+    image: GarmentImage, number: int, garment: LabelledMask, folder: Path, *, below: str, soft_edges: bool
+) -> Cutout:
+    """Writes the garment's cut-out into `cutouts/<below>/`."""
     x, y, width, height = cv2.boundingRect(garment.mask.view(np.uint8))
     mask = garment.mask[y : y + height, x : x + width]
     pixels = image.pixels[y : y + height, x : x + width]
@@ -78,7 +83,7 @@ def _write(image: GarmentImage, number: int, garment: LabelledMask, folder: Path
     if soft_edges:
         # The edge fades only inwards, so that nothing beside the garment shows.
         alpha = np.minimum(alpha, cv2.GaussianBlur(alpha, (0, 0), SOFT_EDGE_PX, borderType=cv2.BORDER_REPLICATE))
-    file = Path("cutouts") / file_name(garment.label) / f"{image.name}_{number}.png"
+    file = Path("cutouts") / below / f"{image.name}_{number}.png"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     # Transparent pixels lose their colour: otherwise the file would still contain it.
     rgba = np.dstack([pixels[..., ::-1] * mask[..., None], alpha])

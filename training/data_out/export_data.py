@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from backend.connections import Connections
 from backend.domain import Image
@@ -15,11 +15,14 @@ from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
+from backend.regions.decode import shapes
 from training.annotations.approvals import Approved, Rule, accepting_choices, approved_annotations, rule_of
+from training.annotations.truth import current_label
 from training.data_out.coco import write_coco
 from training.data_out.cutouts import write_cutouts
 from training.data_out.garment_images import garment_images
 from training.data_out.index_masks import write_index_masks
+from training.data_out.left_out import write_left_out
 from training.dataset.build import build_dataset
 from training.dataset.manifest import latest_manifest
 
@@ -44,6 +47,19 @@ class Selection:
     min_score: float = 0.0
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        count: number of images, or of cut-outs.
+        left_out: lines for people on what it left out, empty where nothing; `left_out.txt` in the folder has all.
+    """
+
+    count: int
+    left_out: tuple[str, ...] = ()
+
+
 def export_data(
     connections: Connections,
     project_id: int,
@@ -53,8 +69,8 @@ def export_data(
     selection: Selection,
     soft_edges: bool,
     track: Callable[[Sequence[Approved]], Iterable[Approved]],
-) -> int:
-    """Writes the chosen garments into a new or empty folder; returns the number of images, or of cut-outs.
+) -> Exported:
+    """Writes the chosen garments into a new or empty folder.
 
     Args:
         soft_edges: whether cut-outs fade at the edge.
@@ -67,54 +83,77 @@ def export_data(
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder} is not empty. Give a new or empty folder.")
     label_config = connections.label_studio.project(project_id).label_config
-    config = _restrict_labels(parse_label_config(label_config), selection.labels)
+    config = parse_label_config(label_config)
+    labels = _wanted_labels(config, selection.labels)
     rule = rule_of(connections.settings, accepting_choices(connections.settings, lambda: label_config))
-    approved = _select(connections.label_studio.annotated_tasks(project_id), rule, selection)
+    tasks = connections.label_studio.annotated_tasks(project_id)
+    approved = _select(tasks, config, rule, selection, labels)
+    config = replace(config, labels=tuple(label for label in config.labels if label.value in labels))
     if not approved:
         raise DatasetError(f"Project {project_id} has no annotation to export with these options.")
     images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
-    if export_format == "yolo":
-        return _write_yolo(connections, project_id, approved, config, images, folder)
-    annotated_images = garment_images(track(approved), config, images)
+    left_out: list[str] = []
+    annotated_images = garment_images(track(approved), config, images, left_out)
     match export_format:
+        case "yolo":
+            count = _write_yolo(connections, project_id, approved, config, images, folder, left_out)
         case "coco" | "coco-polygons":
             outlines: Literal["rle", "polygons"] = "rle" if export_format == "coco" else "polygons"
-            return write_coco(
-                annotated_images,
-                config.label_values,
-                folder,
-                outlines=outlines,
-                outlining=connections.settings.outlining,
-            )
+            outlining = connections.settings.outlining
+            count = write_coco(annotated_images, config.label_values, folder, outlines=outlines, outlining=outlining)
         case "masks":
-            return write_index_masks(annotated_images, config.label_values, folder)
+            count = write_index_masks(annotated_images, config.label_values, folder, left_out)
         case "cutouts":
-            return write_cutouts(annotated_images, folder, soft_edges=soft_edges)
+            count = write_cutouts(annotated_images, config.label_values, folder, soft_edges=soft_edges)
+    return Exported(count, tuple(write_left_out(left_out, folder)))
 
 
-def _restrict_labels(config: LabelConfig, labels: Collection[str]) -> LabelConfig:
-    """Returns the config with only the wanted labels, named by value or alias, in its own order."""
-    labels = {config.label_of(label) for label in labels}
-    unknown = sorted(labels - set(config.label_values))
+def _wanted_labels(config: LabelConfig, labels: Collection[str]) -> Collection[str]:
+    """Returns the labels to export: those asked for, by value or alias, or all of the config."""
+    wanted = {config.label_of(label) for label in labels}
+    unknown = sorted(wanted - set(config.label_values))
     if unknown:
         raise DatasetError(f"The project has no label {', '.join(unknown)}. It has: {', '.join(config.label_values)}.")
-    if not labels:
-        return config
-    return replace(config, labels=tuple(label for label in config.labels if label.value in labels))
+    return wanted or config.label_values
 
 
-def _select(tasks: Sequence[dict[str, object]], rule: Rule, selection: Selection) -> list[Approved]:
+def _select(
+    tasks: Sequence[dict[str, object]],
+    config: LabelConfig,
+    rule: Rule,
+    selection: Selection,
+    labels: Collection[str],
+) -> list[Approved]:
+    """Returns the chosen annotations, with the chosen regions.
+
+    An image that shows none of the wanted labels stays, as an example without them. One all of whose regions have too
+    low a score does not: garments are in it.
+    """
     approved = approved_annotations(tasks, rule=rule, with_auto_accepted=selection.by != "person")
     by_person = selection.by == "person"
-    return [
-        replace(annotation, result=_drop_low_scores(annotation, selection.min_score))
-        for annotation in approved
-        if selection.by == "both" or annotation.by_person == by_person
-    ]
+    chosen = []
+    for annotation in approved:
+        if selection.by != "both" and annotation.by_person != by_person:
+            continue
+        sure = [region for region in annotation.result if _score(region) >= selection.min_score]
+        if shapes(sure) or not shapes(annotation.result):
+            chosen.append(replace(annotation, result=_of_labels(sure, config, labels)))
+    return chosen
 
 
-def _drop_low_scores(annotation: Approved, min_score: float) -> list[dict[str, object]]:
-    return [region for region in annotation.result if region.get("score") is None or region["score"] >= min_score]
+def _score(region: Mapping[str, Any]) -> float:
+    score = region.get("score")
+    return 1.0 if score is None else float(score)
+
+
+def _of_labels(result: list[dict[str, Any]], config: LabelConfig, wanted: Collection[str]) -> list[dict[str, Any]]:
+    """Returns the result without regions of other labels; those whose label the config has lost stay, to be named."""
+    dropped = {
+        region_id
+        for region_id, shape in shapes(result).items()
+        if shape.label and current_label(shape.label, config) not in (None, *wanted)
+    }
+    return [region for number, region in enumerate(result) if str(region.get("id", number)) not in dropped]
 
 
 def _write_yolo(
@@ -124,8 +163,9 @@ def _write_yolo(
     config: LabelConfig,
     images: ImageStore,
     folder: Path,
+    left_out: list[str],
 ) -> int:
-    """Writes the YOLO data set; images keep the sides that the project's models were trained and evaluated on."""
+    """Writes the YOLO data set; images keep the sides of the project's models. Returns the number of images."""
 
     def load(annotation: Approved) -> Image:
         return load_image(images, Task(id=annotation.task_id, data=annotation.data), config)
@@ -140,7 +180,9 @@ def _write_yolo(
             image_size_px=FULL_SIZE_PX,
             earlier=latest_manifest(connections.registry, project_id),
             split_by=connections.settings.split_by,
+            all_negatives=True,
         )
     finally:
         shutil.rmtree(cache, ignore_errors=True)
+    left_out += dataset.manifest.left_out
     return len(dataset.manifest.entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -19,8 +18,6 @@ from backend.regions.mask_size import resize_mask
 from training.annotations.approvals import Approved
 from training.annotations.truth import truth_of
 from training.data_out.file_names import file_name
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,15 @@ class GarmentImage:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-def garment_images(approved: Iterable[Approved], config: LabelConfig, images: ImageStore) -> Iterator[GarmentImage]:
-    """Yields one image at a time, however many there are; images that cannot be read are logged and left out.
+def garment_images(
+    approved: Iterable[Approved], config: LabelConfig, images: ImageStore, left_out: list[str]
+) -> Iterator[GarmentImage]:
+    """Yields one image at a time, however many there are, without those that cannot be read.
+
+    An image all of whose regions are left out is left out too: without them it would say that it shows no garment.
+
+    Args:
+        left_out: gets a sentence for each region and image that is left out.
 
     Raises:
         LabelStudioError: Label Studio, which stores the images, does not answer.
@@ -58,19 +62,21 @@ def garment_images(approved: Iterable[Approved], config: LabelConfig, images: Im
             image = load_image(images, task, config)
             name = f"{annotation.task_id}_{_file_name(image_url(task, config))}"
         except ImageError as e:
-            logger.warning("Task %s is skipped: %s", annotation.task_id, e)
+            left_out.append(f"{annotation.place}: {e}")
             continue
-        garments = [
-            replace(garment, mask=resize_mask(garment.mask, image.size_wh))
-            for garment in truth_of(annotation.result, config).garments
-        ]
-        yield GarmentImage(
-            annotation.task_id,
-            name,
-            image.pixels,
-            tuple(garment for garment in garments if garment.mask.any()),
-            annotation.by_person,
-        )
+        truth = truth_of(annotation.result, config)
+        garments = [replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in truth.garments]
+        problems = [*truth.problems, *(_too_small(garment) for garment in garments if not garment.mask.any())]
+        garments = [garment for garment in garments if garment.mask.any()]
+        left_out += [f"{annotation.place}: {problem}" for problem in problems]
+        if problems and not garments:
+            left_out.append(f"{annotation.place}: the image is left out, as all its regions are.")
+            continue
+        yield GarmentImage(annotation.task_id, name, image.pixels, tuple(garments), annotation.by_person)
+
+
+def _too_small(garment: LabelledMask) -> str:
+    return f"Region {garment.region_id}: it covers no pixel at the image's own size."
 
 
 def _file_name(url: str) -> str:

@@ -18,11 +18,14 @@ from training.metrics.pixel_metrics import label_map
 MAX_LABELS = 255
 
 
-def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], folder: Path) -> int:
+def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], folder: Path, left_out: list[str]) -> int:
     """Writes `masks/`, `images/` and `labels.txt`; returns the number of images.
 
     0 is the background, k the k-th label; where garments overlap, the later one is on top. The PNGs have a palette, so
     that a person can tell the labels apart.
+
+    Args:
+        left_out: gets a sentence for each garment that later ones cover completely.
 
     Raises:
         DatasetError: there are more labels than one byte can number.
@@ -36,8 +39,14 @@ def write_index_masks(images: Iterable[GarmentImage], labels: Sequence[str], fol
     count = 0
     for image in images:
         count += 1
-        layers = ((garment.mask, numbers[garment.label]) for garment in image.garments)
-        mask_image = Image.fromarray(label_map(layers, size_wh=image.size_wh).astype(np.uint8)).convert("P")
+        layers = [(garment.mask, numbers[garment.label]) for garment in image.garments]
+        pixels = label_map(layers, size_wh=image.size_wh).astype(np.uint8)
+        left_out += [
+            f"task {image.task_id}: Region {garment.region_id}: in an index mask, later garments cover it completely."
+            for garment, (mask, number) in zip(image.garments, layers, strict=True)
+            if not (pixels[mask] == number).any()
+        ]
+        mask_image = Image.fromarray(pixels).convert("P")
         mask_image.putpalette(colours)
         mask_image.save(folder / "masks" / f"{image.name}.png")
         Image.fromarray(image.pixels).save(folder / "images" / f"{image.name}.jpg", quality=95)

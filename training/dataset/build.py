@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +21,6 @@ from training.dataset.manifest import DatasetManifest, Entry, merge_sides
 from training.dataset.named_groups import named_group
 from training.dataset.sampling import copies, hard_weight, repeat_factors
 from training.dataset.split import Photograph, Side, as_integers, split
-
-logger = logging.getLogger(__name__)
 
 _AnnotatedExample = tuple[Approved, Example]
 
@@ -78,6 +75,7 @@ def build_dataset(
     hard_example_weight: float = 1.0,
     rare_label_share: float = 0.0,
     split_by: str = "",
+    all_negatives: bool = False,
 ) -> Dataset:
     """Writes the data set beside `folder`, then renames it to `folder`; the same input gives the same bytes.
 
@@ -91,6 +89,7 @@ def build_dataset(
         hard_example_weight: how often training draws an image in which the model got everything wrong.
         rare_label_share: labels in fewer images than this share are drawn more often; see `repeat_factors`.
         split_by: see `named_group`.
+        all_negatives: whether to keep every image without garments, not only `NEGATIVE_SHARE` of them.
 
     Raises:
         DatasetError: no approved annotation is usable, or `split_by` finds a group for none.
@@ -101,7 +100,7 @@ def build_dataset(
     examples, left_out = _make_examples(approved, cache, load)
     if not any(example.labels for _, example in examples):
         raise DatasetError(
-            f"None of the {len(approved)} approved annotations can be trained on. " + " ".join(left_out[:3])
+            f"None of the {len(approved)} approved annotations has a usable garment. " + " ".join(left_out[:3])
         )
     groups = _named_groups(examples, config, split_by)
     sides = split(
@@ -116,7 +115,8 @@ def build_dataset(
         ],
         earlier.placed if earlier else {},
     )
-    examples = _limit_negatives(examples, sides, left_out)
+    if not all_negatives:
+        examples = _limit_negatives(examples, sides, left_out)
     rarity = repeat_factors(_labels_by_image(examples, sides, "train"), rare_share=rare_label_share)
     entries = tuple(
         _entry(
@@ -132,8 +132,6 @@ def build_dataset(
     manifest = DatasetManifest(classes, image_size_px, entries, tuple(left_out), placed)
     _write(manifest, [example for _, example in examples], cache, folder)
     cache.remove_unused()
-    for sentence in left_out:
-        logger.warning("Left out of training: %s", sentence)
     return Dataset(
         data_yaml=folder / "data.yaml",
         manifest=manifest,
@@ -149,21 +147,20 @@ def _make_examples(
     examples: list[_AnnotatedExample] = []
     left_out: list[str] = []
     for annotation in sorted(approved, key=lambda annotation: annotation.task_id):
-        origin = f"annotation {annotation.annotation_id} of task {annotation.task_id}"
         try:
             example = cache.get(annotation, load)
         except ImageError as e:
-            left_out.append(f"{origin}: {e}")
+            left_out.append(f"{annotation.place}: {e}")
             continue
-        left_out += [f"{origin}: {problem}" for problem in example.problems]
+        left_out += [f"{annotation.place}: {problem}" for problem in example.problems]
         if example.is_usable:
             examples.append((annotation, example))
         elif example.labels:
             left_out.append(
-                f"{origin}: the whole image is left out, as garments without an outline would count as none."
+                f"{annotation.place}: the whole image is left out, as garments without an outline would count as none."
             )
         else:
-            left_out.append(f"{origin}: no usable regions. It counts as reviewed.")
+            left_out.append(f"{annotation.place}: no usable regions. It counts as reviewed.")
     return examples, left_out
 
 
@@ -257,8 +254,8 @@ def _write(manifest: DatasetManifest, examples: Sequence[Example], cache: Exampl
             lists[entry.side] += [f"./images/{name}.jpg"] * entry.copies
         for side, lines in lists.items():
             (partial / f"{side}.txt").write_text("\n".join(lines) + "\n")
+        # Without a `path`, Ultralytics looks beside this file: the folder may be moved and packed.
         layout = {
-            "path": str(folder.resolve()),
             "train": "train.txt",
             # Ultralytics requires a validation set: a single image is validated on itself.
             "val": "val.txt" if lists["val"] else "train.txt",

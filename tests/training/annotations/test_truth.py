@@ -46,6 +46,12 @@ def relation(one: str, other: str) -> dict[str, Any]:
     return {"type": "relation", "from_id": one, "to_id": other, "direction": "right"}
 
 
+# As Label Studio 1.23 writes what a <VectorLabels> tag draws.
+LINE = {
+    **box("l", 0, 0, 1, 1),
+    "type": "vectorlabels",
+    "value": {"vertices": [{"x": 1, "y": 2}, {"x": 30, "y": 40}], "closed": True, "vectorlabels": ["saree"]},
+}
 A, B, C = box("a", 0, 0, 10, 10), box("b", 20, 0, 30, 10), box("c", 0, 12, 40, 20)
 # What a result says, and the garments that are in it: label and pixels.
 CASES = [
@@ -98,6 +104,9 @@ SAID = [
     ([box("a", 0, 0, 10, 10, "turban")], "'turban' is no longer in the label config"),
     ([A, box("b", 0, 0, 15, 10, "kurta")], "Region a: it is completely covered by later regions."),
     ([box("a", 5, 5, 5, 5)], "Region a: it covers no pixel."),
+    ([A, LINE], "Region l: a vector is no outline of a garment."),
+    ([{**A, "value": {**A["value"], "polygonlabels": ["saree", "blouse"]}}], "so it is 'saree' and not 'blouse'."),
+    ([{**A, "value": {"points": A["value"]["points"]}}], "Region a: it has no label."),
 ]
 
 

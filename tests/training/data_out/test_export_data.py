@@ -6,6 +6,7 @@ import json
 import logging
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS
 from launcher.cli import app
-from tests.training.conftest import Workplace
+from tests.training.conftest import Workplace, regions_of
 from tests.training.dataset.test_build import CONFIG
 from training.data_out.export_data import ExportFormat, Selection, export_data
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.services
 
 
 def written(workplace: Workplace, into: Path, form: ExportFormat = "coco", chosen: Selection | None = None) -> int:
-    return export_data(
+    exported = export_data(
         Connections.of(Settings()),
         workplace.project_id,
         folder=into,
@@ -39,6 +40,8 @@ def written(workplace: Workplace, into: Path, form: ExportFormat = "coco", chose
         soft_edges=True,
         track=lambda approved: approved,
     )
+    assert exported.left_out == ()
+    return exported.count
 
 
 def labels_in(folder: Path) -> list[str]:
@@ -90,6 +93,57 @@ def test_what_is_chosen_is_written(workplace: Workplace, starter: Path, tmp_path
     )
     assert told.exit_code == 0, told.output
     assert f"{len(by_people)} cut-outs are in" in " ".join(told.output.split())
+
+
+LINE = {"vertices": [{"x": 1, "y": 2}, {"x": 30, "y": 40}], "closed": True}
+SQUARE = {"points": [[10, 10], [40, 10], [40, 40]]}
+# Regions of one image that no format can write, and a part of the reason.
+UNUSABLE: list[tuple[str, dict[str, Any], list[str], str]] = [
+    ("polygon", SQUARE, ["turban"], "'turban' is no longer in the label config"),
+    ("rectangle", {"x": 1, "y": 1, "width": 5, "height": 5, "rotation": 0}, ["saree"], "a rectangle is not an outline"),
+    ("polygon", SQUARE, [], "it has no label"),
+    ("polygon", {"points": [[10, 10], [20, 10], [30, 10]]}, ["saree"], "it covers no pixel"),
+    ("polygon", SQUARE, ["saree", "blouse"], "so it is 'saree' and not 'blouse'"),
+    ("vector", LINE, ["saree"], "a vector is no outline"),
+]
+
+
+def region(number: int, kind: str, value: dict[str, Any], labels: list[str]) -> list[dict[str, Any]]:
+    common = {
+        "id": f"r{number}",
+        "to_name": "image",
+        "original_width": 200,
+        "original_height": 300,
+        "image_rotation": 0,
+    }
+    shape = {**common, "type": kind, "from_name": kind, "value": value}
+    palette = {**common, "type": "labels", "from_name": "garment", "value": {**value, "labels": labels}}
+    return [shape, palette] if labels else [shape]
+
+
+@pytest.mark.parametrize("form", ["coco", "coco-polygons", "yolo", "masks", "cutouts"])
+def test_what_is_left_out_is_named(workplace: Workplace, form: ExportFormat, tmp_path: Path) -> None:
+    tasks = workplace.tasks
+    unusable = [one for number, row in enumerate(UNUSABLE) for one in region(number, *row[:3])]
+    workplace.label_studio.sdk.annotations.create(tasks[1], result=unusable + regions_of(1))
+    workplace.label_studio.sdk.annotations.create(tasks[3], result=region(0, *UNUSABLE[0][:3]))
+    workplace.label_studio.sdk.annotations.create(tasks[7], result=[])
+    into = tmp_path / "into"
+    told = CliRunner().invoke(
+        app, ["export", "--project", str(workplace.project_id), "--format", form, "--into", str(into)]
+    )
+    said = " ".join(told.output.split())
+    assert told.exit_code == 1, said
+    for number, (*_, reason) in enumerate(UNUSABLE):
+        lines = [line for line in (into / "left_out.txt").read_text().splitlines() if f"of task {tasks[1]}:" in line]
+        assert sum(f"Region r{number}: " in line and reason in line for line in lines) == 1, reason
+        assert reason in said
+    # The square that keeps one of its two labels is a garment, as are those of the figure.
+    count = len(draw_figure(1).instances) + 1 if form == "cutouts" else 2
+    assert f"{count} {'cut-outs' if form == 'cutouts' else 'images'} are in" in said
+    # An image without garments stays; one that would look as if it had none does not.
+    names = " ".join(path.name for path in into.rglob("*.[jp][pn]g"))
+    assert "figure_000003" not in names and f"task_{tasks[3]}" not in names
 
 
 def _trains(weights: Path, data: Path, folder: Path) -> list[str]:

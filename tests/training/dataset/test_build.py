@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.domain import Image, LabelledMask, Outlining
 from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import parse_label_config
@@ -150,6 +151,21 @@ def test_an_image_keeps_its_side_as_the_set_grows(tmp_path: Path) -> None:
     fewer = build([approved(seed) for seed in range(10, 20)], tmp_path, earlier=many.manifest)
     again = build([approved(seed) for seed in range(4, 20)], tmp_path, earlier=fewer.manifest)
     assert {entry.task_id: entry.side for entry in again.manifest.entries} == sides
+
+
+def test_a_data_set_loads_from_where_it_was_moved_to(tmp_path: Path) -> None:
+    build([approved(seed) for seed in range(4, 8)], tmp_path)
+    moved = (tmp_path / "set").rename(tmp_path / "unpacked elsewhere")
+    quiet_ultralytics()
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+
+    data = check_det_dataset(str(moved / "data.yaml"), autodownload=False)
+    assert Path(data["path"]) == moved
+    loaded = [YOLODataset(img_path=data[side], data=data, task="segment", imgsz=64) for side in ("train", "val")]
+    files = {Path(file) for part in loaded for file in part.im_files}
+    assert files == set((moved / "images").iterdir())
+    assert all(len(label["cls"]) for part in loaded for label in part.labels)
 
 
 def test_the_manifest_survives_being_written_down(tmp_path: Path) -> None:

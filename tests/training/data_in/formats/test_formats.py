@@ -280,7 +280,7 @@ def test_what_drape_exports_comes_in_again(form: str, tmp_path: Path) -> None:
     if form == "coco":
         write_own_coco([image], LABELS, tmp_path, outlines="rle", outlining=Outlining())
     else:
-        write_index_masks([image], LABELS, tmp_path)
+        write_index_masks([image], LABELS, tmp_path, [])
     found, source = open_set([str(tmp_path)], None, ReadOptions())
     assert found == form
     (again,) = source.images
