@@ -36,13 +36,13 @@ SERVERS = [
 ]
 
 
-@pytest.mark.parametrize(("url", "label_studio", "same"), SERVERS)
-def test_a_server_is_the_same_by_port_and_machine(url: str, label_studio: str, same: bool) -> None:
-    assert is_same_server(url, label_studio) is same
+@pytest.mark.parametrize(("url", "server", "same"), SERVERS)
+def test_a_server_is_the_same_by_port_and_machine(url: str, server: str, same: bool) -> None:
+    assert is_same_server(url, server) is same
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.1.1", "[::1]"])
-def test_label_studio_by_another_name_is_asked_at_its_configured_address(files: tuple[str, Path], name: str) -> None:
+def test_server_by_another_name_is_asked_at_its_configured_address(files: tuple[str, Path], name: str) -> None:
     url, folder = files
     (folder / "a.png").write_bytes(encoded())
     images = store(Settings(label_studio_url=url))
