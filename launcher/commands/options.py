@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from label_studio_config.palette_xml import Style
 from label_studio_config.palette_xml import palette as palette_of
 from label_studio_config.palettes import PALETTES
 from launcher.errors import LauncherError
@@ -27,20 +28,22 @@ def split_list(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def label_config_for(*, palette: str, labels: str, config: Path | None) -> str | None:
+def label_config_for(*, palette: str, labels: str, config: Path | None, style: Style | None = None) -> str | None:
     """Returns the XML for a shipped palette, for comma-separated labels or from a file; None if no option is given.
 
     Raises:
-        LauncherError: more than one option is given, or the palette does not exist.
+        LauncherError: more than one option is given, a style without labels, or the palette does not exist.
         DatasetError: the file cannot be read, or is not UTF-8 text.
     """
     if sum(map(bool, (palette, labels, config))) > 1:
         raise LauncherError("Give only one of --palette, --labels and --config.")
+    values = split_list(labels)
+    if style and not (palette or values):
+        raise LauncherError("--style needs the labels: give --palette or --labels too.")
     if config is not None:
         return read_text(config)
     if palette:
         if palette not in PALETTES:
             raise LauncherError(f"There is no palette '{palette}'. The palettes are: {', '.join(PALETTES)}.")
-        return palette_of(PALETTES[palette])
-    values = split_list(labels)
-    return palette_of(values) if values else None
+        return palette_of(PALETTES[palette], style or "palette")
+    return palette_of(values, style or "palette") if values else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rq.utils import now
 
+from label_studio_config.palette_xml import Style
 from launcher.commands import models
 from launcher.commands.data import have_counted
 from launcher.commands.options import Mapping, Project, Wait, label_config_for, split_list
@@ -39,6 +40,13 @@ def connect(
     ] = "",
     palette: Annotated[str, typer.Option(help="Use this palette in the project; `drape palettes` lists them.")] = "",
     labels: Annotated[str, typer.Option(help="Use a palette of these labels, separated by commas.")] = "",
+    style: Annotated[
+        Style | None,
+        typer.Option(
+            help="With --palette or --labels: one list of labels for all tools (`palette`, the default), or one for "
+            "boxes and one for polygons (`lists`), without clicks, which Label Studio itself exports to COCO and YOLO."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Use the label config in this XML file.")] = None,
 ) -> None:
     """Connects the backend and its webhook to a project in an existing Label Studio."""
@@ -49,7 +57,7 @@ def connect(
     settings = saved_settings()
     start_logs("INFO", rich=True)
     label_studio = LabelStudio(settings)
-    label_config = label_config_for(palette=palette, labels=labels, config=config)
+    label_config = label_config_for(palette=palette, labels=labels, config=config, style=style)
     if label_config is not None:
         set_label_config(label_studio, project_id=project, label_config=label_config)
     backend = Backend(

@@ -21,7 +21,7 @@ from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
 from backend.web.authentication import LIVE
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.palette_xml import GARMENTS, palette
+from label_studio_config.palette_xml import GARMENTS, Style, palette
 from tests.backend.conftest import Served, served
 from tests.support import add_starter, iou, recorded
 
@@ -73,10 +73,11 @@ def test_a_click_finds_the_green_figure(client: httpx.Client, files: tuple[str, 
     assert iou(decode(result["result"])[0][0].mask, truth) > 0.97
 
 
-def palette_request(image: str, regions: list[dict[str, Any]]) -> dict[str, Any]:
+def palette_request(image: str, regions: list[dict[str, Any]], *, style: Style = "palette") -> dict[str, Any]:
     task = {"id": 5, "data": {"image": image}, "project": 1}
     context = {"result": regions}
-    return {"tasks": [task], "project": "1.17", "label_config": palette(GARMENTS), "params": {"context": context}}
+    config = palette(GARMENTS, style)
+    return {"tasks": [task], "project": "1.17", "label_config": config, "params": {"context": context}}
 
 
 def click(label: str | None) -> dict[str, Any]:
@@ -89,6 +90,23 @@ def click(label: str | None) -> dict[str, Any]:
         "is_positive": True,
         "value": value,
     }
+
+
+BOX_OF_A_LIST = {
+    "id": "b",
+    "type": "rectanglelabels",
+    "from_name": "box",
+    "to_name": "image",
+    "value": {"x": 5, "y": 25, "width": 35, "height": 60, "rectanglelabels": ["saree"]},
+}
+
+
+def test_under_two_lists_a_box_becomes_a_polygon_of_the_second(client: httpx.Client, files: tuple[str, Path]) -> None:
+    request = palette_request("/data/upload/1/a.jpg", [BOX_OF_A_LIST], style="lists")
+    put_image(request, files[1])
+    (region,) = client.post("/predict", json=request).json()["results"][0]["result"]
+    assert (region["type"], region["from_name"]) == ("polygonlabels", "polygon")
+    assert region["value"]["polygonlabels"] == ["saree"]
 
 
 WRITTEN = {"id": "w", "type": "textarea", "from_name": "prompt", "value": {"text": ["silk saree"]}}
