@@ -156,10 +156,10 @@ class Settings(InstallationSettings):
         "looks alone.",
     )
     train_updates: int = Field(
-        2000,
+        1000,
         ge=1,
         description="Weight updates of a fine-tuning, each from `TRAIN_BATCH` images: as many for few images as for "
-        "many. From about 800 images on there are more: each image is drawn at least 20 times.",
+        "many. From about 400 images on there are more: each image is drawn at least 20 times.",
     )
     train_epochs: int = Field(
         1000, ge=1, description="Largest number of epochs of a fine-tuning, whatever `TRAIN_UPDATES` asks for."
