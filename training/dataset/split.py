@@ -25,8 +25,9 @@ MAX_DIFFERENT_BITS = 6
 WHOLE_VIEWS = 2
 # Counted like labels.
 NO_GARMENT, EVERY_IMAGE = "", "\0every image"
-# The number of images that are compared with all others in one step, to limit memory.
-BATCH_ROWS = 512
+# The most pairs of hashes that are compared in one step: as many as a processor's cache holds, which is five times as
+# fast as one that it does not.
+BATCH_PAIRS = 2**17
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,8 @@ def _similar_images(
     One of the two, or its mirror image, must be similar to the other, or to a view of it.
     """
     rows, columns = [], []
-    for first_views, second_views in ((None, WHOLE_VIEWS), (WHOLE_VIEWS, None)):
+    # Of a list compared with itself, the second comparison would find each pair of the first again, turned round.
+    for first_views, second_views in ((None, WHOLE_VIEWS), (WHOLE_VIEWS, None))[: 1 if first is second else 2]:
         (first_hashes, first_owners), (second_hashes, second_owners) = (
             _flat([hashes[:views] for hashes in images])
             for images, views in ((first, first_views), (second, second_views))
@@ -220,13 +222,13 @@ def _similar_pairs(
     first_hashes: npt.NDArray[np.uint64], second_hashes: npt.NDArray[np.uint64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Returns the indices, in both arrays, of the pairs that differ in at most `MAX_DIFFERENT_BITS` bits."""
+    rows = max(BATCH_PAIRS // max(len(second_hashes), 1), 1)
     matches = [
-        np.nonzero(
-            np.bitwise_count(first_hashes[start : start + BATCH_ROWS, None] ^ second_hashes[None, :])
-            <= MAX_DIFFERENT_BITS
+        start * len(second_hashes)
+        + np.flatnonzero(
+            np.bitwise_count(first_hashes[start : start + rows, None] ^ second_hashes[None, :]) <= MAX_DIFFERENT_BITS
         )
-        for start in range(0, len(first_hashes), BATCH_ROWS)
+        for start in range(0, len(first_hashes), rows)
     ]
-    rows = [pair[0] + number * BATCH_ROWS for number, pair in enumerate(matches)]
-    empty = np.zeros(0, np.int64)
-    return np.concatenate([empty, *rows]), np.concatenate([empty, *(pair[1] for pair in matches)])
+    row, column = np.divmod(np.concatenate([np.zeros(0, np.int64), *matches]), max(len(second_hashes), 1))
+    return row, column

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -175,6 +176,19 @@ def test_a_later_lookalike_goes_where_the_first_is() -> None:
     between = {"a": KnownSide((0b0000,), "train"), "b": KnownSide((0b1111,), "val")}
     middle = photograph(5, "saree", phash=0b0011)
     assert split([middle], between) == {middle.key: "val"}
+
+
+def test_thousands_of_images_are_compared_in_little_memory() -> None:
+    """The pairs of ten thousand images' hashes, two thousand millions, would take gigabytes together."""
+    hashes = np.random.default_rng(0).integers(0, 2**63, (1500, 11)).tolist()
+    images = [Photograph(f"{n:064x}", tuple(own), frozenset({"saree"})) for n, own in enumerate(hashes)]
+    tracemalloc.start()
+    try:
+        sides = split(images, {})
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    assert Counter(sides.values())["val"] == 300
 
 
 @pytest.mark.slow
