@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 from urllib.parse import unquote_to_bytes
 
@@ -35,7 +36,7 @@ def read_data_url(url: str, *, max_bytes: int) -> bytes:
     """The encoded image that a data URL holds.
 
     Raises:
-        ImageError: it has more than `max_bytes`, or is not a data URL.
+        ImageError: it has more than `max_bytes`, is not a data URL, or its base64 is damaged.
     """
     head, comma, content = url.partition(",")
     if not comma:
@@ -47,7 +48,10 @@ def read_data_url(url: str, *, max_bytes: int) -> bytes:
     encoded = unquote_to_bytes(content.encode("utf-8", "replace"))
     if is_base64:
         # Browsers accept it without the padding at its end, too.
-        encoded = base64.b64decode(encoded + b"==")
+        try:
+            encoded = base64.b64decode(encoded + b"==")
+        except binascii.Error as e:
+            raise ImageError(f"The image '{describe(url)}' is cut short, or is not base64.") from e
     if len(encoded) > max_bytes:
         raise _too_large(url, max_bytes)
     return encoded

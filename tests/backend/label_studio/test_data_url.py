@@ -34,6 +34,11 @@ def test_an_address_without_an_image_says_so() -> None:
         read_data_url("data:image/png;base64", max_bytes=100)
 
 
+def test_base64_that_is_cut_short_says_so() -> None:
+    with pytest.raises(ImageError, match="'data:image/png;base64,…' is cut short, or is not base64"):
+        read_data_url(f"data:image/png;base64,{BASE64.rstrip('=')[:-1]}", max_bytes=1000)
+
+
 def test_a_name_is_short_and_belongs_to_one_image() -> None:
     names = {short_name(f"data:image/png;base64,{BASE64}{ending}") for ending in ("", "AAAA", "BBBB")}
     assert len(names) == 3 and all(len(name) < 120 for name in names)
