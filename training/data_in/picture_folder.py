@@ -94,8 +94,9 @@ class PictureFolder:
             if (
                 not pure.is_absolute()
                 and ".." not in pure.parts
-                and direct.is_file()
                 and is_picture_of_any_kind(direct)
+                # `Path.is_file` raises for a name that is too long, as signed addresses are.
+                and os.path.isfile(direct)  # noqa: PTH113
             ):
                 return SetPicture(name, direct)
             if (file := self._unique(self._by_name, _composed(pure.name))) is not None:

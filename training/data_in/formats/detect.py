@@ -184,9 +184,7 @@ def _open(path: Path, set_format: SetFormat, options: ReadOptions) -> Source:
         case "label-studio":
             return read_label_studio(path, _pictures(folder, options), image_key=options.image_key)
         case "labelme":
-            files = (
-                [path] if path.is_file() else [file for file, kind in _json_files(path).items() if kind == "labelme"]
-            )
+            files = [path] if path.is_file() else _labelme_files(path)
             return read_labelme(path, files, _pictures(folder, options))
         case "deepfashion2":
             files = [path] if path.is_file() else _annos(path)
@@ -276,6 +274,12 @@ def _json_files(folder: Path) -> dict[Path, JsonKind]:
         except DatasetError:
             kinds[file] = "other"
     return kinds
+
+
+def _labelme_files(folder: Path) -> list[Path]:
+    """Lists labelme's files, and all JSON files named like an image: those are damaged, and their reader says so."""
+    images = {image.with_suffix(".json") for image in pictures_below(folder)}
+    return [file for file, kind in _json_files(folder).items() if kind == "labelme" or file in images]
 
 
 def _masks(folder: Path, images: Path | None) -> list[Path]:

@@ -118,7 +118,7 @@ def _masked(label: str, shape: Mapping[str, Any], size_wh: tuple[int, int] | Non
         left, top = (round(float(side)) for side in shape["points"][0])
         mask: Mask = np.zeros(size_wh[::-1], bool)
         mask[top : top + part.shape[0], left : left + part.shape[1]] = part
-    except (KeyError, IndexError, TypeError, ValueError, OSError, SyntaxError, UnidentifiedImageError):
+    except (KeyError, IndexError, OverflowError, TypeError, ValueError, OSError, SyntaxError, UnidentifiedImageError):
         return None
     return Garment(label, mask=mask)
 

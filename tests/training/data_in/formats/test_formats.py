@@ -207,6 +207,14 @@ def test_no_name_leaves_the_folder(tmp_path: Path) -> None:
         assert not pictures.find_by_name(name).is_found
 
 
+def test_an_export_may_have_signed_addresses_longer_than_a_file_name(tmp_path: Path) -> None:
+    save(tmp_path / "x.jpg", 1)
+    address = f"https://bucket.example/x.jpg?signature={'0' * 300}.jpg"
+    (tmp_path / "export.json").write_text(json.dumps([{"id": 1, "data": {"image": address}}]))
+    (image,) = open_set([str(tmp_path / "export.json")], None, ReadOptions())[1].images
+    assert image.picture.url == address
+
+
 def test_photographs_by_pattern_and_one_by_one(tmp_path: Path) -> None:
     for number, name in enumerate(("a.jpg", "b.jpg", "c/d.png")):
         save(tmp_path / name, number)

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.training.data_in.sets import HEIGHT, SIZE, WIDTH, blob, body, drawn, encoded, pairs, save, write_labelme
 from training.data_in.annotated_image import AnnotatedImage
@@ -74,6 +75,26 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path) -> None
     good, damaged = read(tmp_path)
     assert len(good.garments) == 1 and damaged.notes == (DAMAGED,)
     assert damaged.picture.name == "b.jpg"
+
+
+@pytest.mark.parametrize("content", ["", '{"note": "of another program"}'])
+def test_an_image_whose_file_is_not_labelmes_comes_in_and_the_file_is_named(content: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.jpg", 1)
+        write_labelme(tmp_path / f"{name}.json", [{"label": "dress", "points": pairs(body(0.0))}])
+    (tmp_path / "b.json").write_text(content)
+    good, damaged = read(tmp_path)
+    assert len(good.garments) == 1
+    assert damaged.picture.name == "b.jpg" and damaged.notes == (DAMAGED,)
+
+
+def test_a_mask_at_an_infinite_place_is_unreadable(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", 1)
+    mask = base64.b64encode(encoded(np.ones((3, 3), np.uint8), "PNG")).decode()
+    shape = {"label": "hat", "points": [[float("inf"), 5], [41, 25]], "shape_type": "mask", "mask": mask}
+    write_labelme(tmp_path / "a.json", [shape])
+    (image,) = read(tmp_path)
+    assert image.notes == (UNREADABLE,)
 
 
 def test_one_file_is_one_image(tmp_path: Path) -> None:
