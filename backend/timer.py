@@ -61,7 +61,7 @@ def look_after() -> dict[str, int]:
     audits.forget(set(map(int, audits.all())) - known)
     served = sorted({*(with_models & known), *connected})
     for project_id in served:
-        queues.enqueue_check(project_id, full=True)
+        queues.enqueue_check(project_id)
         queues.enqueue_plan(project_id)
     logger.info("Looking after the projects %s", served)
     return {"projects": len(served)}

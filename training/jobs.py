@@ -29,13 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 @job_function
-def check_approvals(project_id: int, *, full: bool = False) -> dict[str, int]:
+def check_approvals(project_id: int) -> dict[str, int]:
     """Counts the project's new approved annotations, and queues a training if there are enough.
 
     Webhooks about annotations, the timer, `drape up` and the end of a training queue this job.
-
-    Args:
-        full: asks for all annotated tasks, not only those changed since the last count: notices deleted ones too.
 
     Returns:
         `new`: how many approved annotations are new; `needed`: how many start a training.
@@ -46,10 +43,10 @@ def check_approvals(project_id: int, *, full: bool = False) -> dict[str, int]:
     """
     connections = Connections.of(Settings().for_project(project_id))
     # Cleared before Label Studio is asked: an annotation that is approved during this count then queues another count.
-    connections.queues.begin_check(project_id, full=full)
+    connections.queues.begin_check(project_id)
     for attempt in retrying(timeout_s=CHECK_RETRY_S):
         with attempt:
-            counts = _check(connections, project_id, full=full)
+            counts = _check(connections, project_id)
     return counts
 
 
@@ -94,10 +91,9 @@ def train(project_id: int, reason: str) -> dict[str, object]:
     }
 
 
-def _check(connections: Connections, project_id: int, *, full: bool) -> dict[str, int]:
+def _check(connections: Connections, project_id: int) -> dict[str, int]:
     project = connections.label_studio.project(project_id)
-    counting = approval_counter(connections, project_id)
-    count = counting.recount() if full else counting.update()
+    count = approval_counter(connections, project_id).update()
     approved = count.approved
     _audit(connections, project_id, approved)
     new = new_annotations(approved, _trained_annotations(connections, project_id))

@@ -56,9 +56,9 @@ class Keys:
     """Names of Redis keys other than RQ's own."""
 
     @staticmethod
-    def check_pending(project_id: int, *, full: bool) -> str:
-        """Mark that a count of the project's approved labels (of changes, or of all) waits in the queue."""
-        return f"drape:check-{'all-' if full else ''}pending:{project_id}"
+    def check_pending(project_id: int) -> str:
+        """Mark that a count of the project's approved labels waits in the queue."""
+        return f"drape:check-pending:{project_id}"
 
     @staticmethod
     def plan_pending(project_id: int) -> str:
@@ -126,21 +126,17 @@ class Queues:
         with redis_errors():
             self.redis.delete(Keys.plan_pending(project_id))
 
-    def enqueue_check(self, project_id: int, *, full: bool = False) -> bool:
+    def enqueue_check(self, project_id: int) -> bool:
         """Queues one count of the project's approved labels; False where a count waits already.
 
         The mark is removed when the count begins (`begin_check`), so that an event during it queues another.
-
-        Args:
-            full: counts everything again, and not only the changes since the last count.
         """
-        mark = Keys.check_pending(project_id, full=full)
-        return self._enqueue_hint(mark, Jobs.CHECK_APPROVALS, (project_id,), {"full": full})
+        return self._enqueue_hint(Keys.check_pending(project_id), Jobs.CHECK_APPROVALS, (project_id,))
 
-    def begin_check(self, project_id: int, *, full: bool = False) -> None:
+    def begin_check(self, project_id: int) -> None:
         """Removes the mark as a count begins: a hint that arrives from now on queues another count."""
         with redis_errors():
-            self.redis.delete(Keys.check_pending(project_id, full=full))
+            self.redis.delete(Keys.check_pending(project_id))
 
     def enqueue_look(self) -> bool:
         """Queues a look after all projects; False where one waits already, other than those of the timer."""
@@ -210,15 +206,13 @@ class Queues:
         with redis_errors():
             return bool(self.redis.delete(Keys.afresh(project_id)))
 
-    def _enqueue_hint(
-        self, mark: str, function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
-    ) -> bool:
+    def _enqueue_hint(self, mark: str, function: str, args: tuple[Any, ...]) -> bool:
         with redis_errors():
             if self.redis.exists(mark):
                 return False
             # In one transaction: a mark without its job would block later hints. Two jobs do no harm.
             with self.redis.pipeline() as pipeline:
-                self._enqueue(CHECKS, function, args, kwargs, timeout_s=CHECK_TIMEOUT_S, pipeline=pipeline)
+                self._enqueue(CHECKS, function, args, timeout_s=CHECK_TIMEOUT_S, pipeline=pipeline)
                 pipeline.set(mark, 1, ex=HINT_LIFE_S)
                 pipeline.execute()
         return True
@@ -229,7 +223,6 @@ class Queues:
         queue: str,
         function: str,
         args: tuple[Any, ...],
-        kwargs: Mapping[str, Any] | None = None,
         *,
         timeout_s: int,
         pipeline: Pipeline | None = None,
@@ -237,7 +230,6 @@ class Queues:
         Queue(queue, connection=self.redis).enqueue(
             function,
             args=args,
-            kwargs=dict(kwargs or {}),
             job_id="-".join([function.rpartition(".")[2], *map(str, args[:1]), secrets.token_hex(8)]),
             job_timeout=timeout_s,
             result_ttl=KEEP_RESULT_S,

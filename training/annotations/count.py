@@ -1,7 +1,7 @@
 """Counts approved annotations cheaply: asks Label Studio only for what changed since the last count.
 
-A file stores the last count, and a file for each annotation its regions. If one is missing or unreadable, everything is
-counted again.
+A file stores the last count, and a file for each annotation its regions. If one is missing or unreadable, and once a
+day, everything is counted again.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 # Changes this close to the newest one are read again: they may have been written while the last count read.
 OVERLAP = timedelta(seconds=10)
+# After this everything is counted again: Label Studio notes in a task every change of its annotations, but a program
+# that writes into its database need not. Ten thousand images take minutes of its time.
+RECOUNT_AFTER = timedelta(days=1)
 # The format of times in Label Studio's filters.
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -46,6 +49,7 @@ class Count:
         latest: task id → time of its last change (ISO 8601), for changes up to `OVERLAP` before the newest one.
         accepted: task id → when the service accepted the task (ISO 8601), for tasks that no person has annotated.
         annotated: ids of tasks that have an annotation other than a skip, approved or not.
+        recounted_at: when everything was counted the last time (ISO 8601).
     """
 
     settings: tuple[str, ...]
@@ -53,6 +57,7 @@ class Count:
     approved: tuple[Approved, ...]
     accepted: dict[str, str]
     annotated: tuple[int, ...]
+    recounted_at: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class _StoredCount:
     approved: tuple[ApprovedFacts, ...]
     accepted: dict[str, str]
     annotated: tuple[int, ...]
+    recounted_at: str
 
 
 # The file of an older release may lack a field: it fails validation, and everything is counted again.
@@ -115,6 +121,7 @@ class ApprovalCounter:
         accepted: dict[str, str] = {}
         times: dict[str, str] = {}
         annotated: set[int] = set()
+        begun = _now().isoformat()
         ids = self._label_studio.annotated_task_ids(self._project_id)
         # A page at a time: the regions of all tasks would take gigabytes.
         for first in range(0, len(ids), PAGE_EXPORTED):
@@ -123,16 +130,18 @@ class ApprovalCounter:
             accepted |= auto_accepted_times(tasks)
             times |= _times(tasks)
             annotated |= _annotated(tasks)
-        return self._store(approved, accepted, times, annotated)
+        return self._store(approved, accepted, times, annotated, recounted_at=begun)
 
     def update(self) -> Count:
         """Counts all approved annotations, from the last count and the tasks that changed since.
+
+        Counts everything again if that was not done within `RECOUNT_AFTER`, or if the last count says nothing.
 
         Raises:
             LabelStudioError: Label Studio is unreachable, or refuses the request.
         """
         last = self._read()
-        if last is None or last.settings != self._rule or not last.latest:
+        if last is None or last.settings != self._rule or not last.latest or not _is_recent(last.recounted_at):
             return self.recount()
         since = (max(map(datetime.fromisoformat, last.latest.values())) - OVERLAP).strftime(TIME)
         changed = self._label_studio.changed_tasks(self._project_id, since=since)
@@ -151,6 +160,7 @@ class ApprovalCounter:
             accepted | auto_accepted_times(tasks),
             times,
             annotated,
+            recounted_at=last.recounted_at,
         )
 
     def _approved_in(self, tasks: Sequence[Mapping[str, Any]]) -> list[Approved]:
@@ -162,13 +172,19 @@ class ApprovalCounter:
         return [store_regions(annotation, self._regions).restored(self._regions) for annotation in approved]
 
     def _store(
-        self, approved: list[Approved], accepted: dict[str, str], times: Mapping[str, str], annotated: set[int]
+        self,
+        approved: list[Approved],
+        accepted: dict[str, str],
+        times: Mapping[str, str],
+        annotated: set[int],
+        *,
+        recounted_at: str,
     ) -> Count:
         last = max(map(datetime.fromisoformat, times.values()), default=None)
         latest = {
             task_id: time for task_id, time in times.items() if last and datetime.fromisoformat(time) >= last - OVERLAP
         }
-        count = Count(self._rule, latest, tuple(approved), accepted, tuple(sorted(annotated)))
+        count = Count(self._rule, latest, tuple(approved), accepted, tuple(sorted(annotated)), recounted_at)
         facts = [vars(store_regions(annotation, self._regions)) for annotation in approved]
         write_atomically(self._path, json.dumps({**vars(count), "approved": facts}))
         return count
@@ -191,6 +207,15 @@ class ApprovalCounter:
 def approval_counter(connections: Connections, project_id: int) -> ApprovalCounter:
     """Returns the `ApprovalCounter` of a project."""
     return ApprovalCounter(connections.settings, connections.label_studio, project_id)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _is_recent(time: str) -> bool:
+    # A clock that was set back since makes the age negative.
+    return timedelta(0) <= _now() - datetime.fromisoformat(time) < RECOUNT_AFTER
 
 
 def _annotated(tasks: Sequence[Mapping[str, Any]]) -> set[int]:

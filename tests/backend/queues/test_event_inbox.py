@@ -91,7 +91,7 @@ def test_one_that_comes_while_its_like_is_queued_is_not_taken_for_it(inbox: Inbo
     begun, go_on, seen = threading.Event(), threading.Event(), []
 
     class Slow(Queues):
-        def enqueue_check(self, project_id: int, *, full: bool = False) -> bool:
+        def enqueue_check(self, project_id: int) -> bool:
             seen.append(project_id)
             begun.set()
             return go_on.wait(10)

@@ -70,7 +70,7 @@ def test_events_make_one_count_and_none_is_lost(queues: Queues) -> None:
     queues.begin_check(5)
     assert queues.enqueue_check(5)
     assert not queues.enqueue_check(5)
-    assert 0 < queues.redis.ttl(Keys.check_pending(5, full=False)) <= HINT_LIFE_S
+    assert 0 < queues.redis.ttl(Keys.check_pending(5)) <= HINT_LIFE_S
 
 
 def test_a_mark_is_never_set_without_its_job(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:

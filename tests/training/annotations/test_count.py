@@ -1,21 +1,69 @@
-"""Counts by what changed agree with counts of everything, on a real Label Studio."""
+"""Counts by what changed agree with counts of everything, most of them on a real Label Studio."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from backend.domain import Prediction
+from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
 from tests.training.conftest import Workplace, regions_of
+from training.annotations import count
 from training.annotations.approvals import Approved
 from training.annotations.count import ApprovalCounter
 
-pytestmark = pytest.mark.services
+
+class OneTask:
+    """Answers what a count asks about a project of one task, and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.annotation = {"id": 5, "created_at": "2026-01-01T00:00:00Z", "updated_at": "", "result": regions_of(1)}
+        self.asked: list[list[int]] = []
+
+    def annotated_task_ids(self, _: int) -> list[int]:
+        return [1]
+
+    def count_annotated(self, _: int) -> int:
+        return 1
+
+    def changed_tasks(self, _: int, *, since: str) -> dict[int, str]:
+        assert since < "2026-01-02"
+        return {1: "2026-01-02T00:00:00+00:00"}
+
+    def annotated_tasks(self, _: int, *, among: Sequence[int]) -> list[dict[str, Any]]:
+        self.asked.append(list(among))
+        data = {"image": "1.jpg"}
+        return [
+            {"id": number, "data": data, "updated_at": "2026-01-02T00:00:00Z", "annotations": [self.annotation]}
+            for number in among
+        ]
+
+
+def test_everything_is_counted_once_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer asks every ten minutes, and Label Studio takes minutes to export ten thousand images."""
+    studio = OneTask()
+
+    def counted() -> list[str]:
+        counter = ApprovalCounter(Settings(data_dir=tmp_path), cast(LabelStudio, studio), 7)
+        return [one.content_hash for one in counter.update().approved]
+
+    begun = datetime.now(timezone.utc)
+    before = counted()
+    assert counted() == before
+    assert studio.asked == [[1], []]
+    # Changed by a program that does not say so in the task.
+    studio.annotation["result"] = regions_of(1)[:1]
+    for hours, changed in ((23, False), (25, True), (26, True), (-30, True)):
+        monkeypatch.setattr(count, "_now", lambda hours=hours: begun + timedelta(hours=hours))
+        assert (counted() != before) == changed
+    # A clock that is set back does not keep it from being counted.
+    assert studio.asked == [[1], [], [], [1], [], [1]]
 
 
 def counting(workplace: Workplace, **given: Any) -> ApprovalCounter:
@@ -30,6 +78,7 @@ def both(workplace: Workplace, tmp_path: Path, **given: Any) -> tuple[Approved, 
     return by_changes.approved
 
 
+@pytest.mark.services
 def test_changes_say_what_everything_says(workplace: Workplace, tmp_path: Path) -> None:
     sdk = workplace.label_studio.sdk
     assert both(workplace, tmp_path) == ()
@@ -53,6 +102,7 @@ def test_changes_say_what_everything_says(workplace: Workplace, tmp_path: Path) 
     assert [one.annotation_id for one in both(workplace, tmp_path, approval="ground_truth")] == [first]
 
 
+@pytest.mark.services
 def test_what_was_shown_is_told_too(workplace: Workplace, tmp_path: Path) -> None:
     studio, project_id = workplace.label_studio, workplace.project_id
     workplace.approve(1)
@@ -66,6 +116,7 @@ def test_what_was_shown_is_told_too(workplace: Workplace, tmp_path: Path) -> Non
     assert shown.shown is not None and len(shown.shown) == 1
 
 
+@pytest.mark.services
 def test_only_what_changed_is_asked_for(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in (1, 3):
         workplace.approve(seed)
@@ -84,6 +135,7 @@ def test_only_what_changed_is_asked_for(workplace: Workplace, monkeypatch: pytes
     assert asked == [sorted(workplace.tasks[seed] for seed in (1, 3)), [workplace.tasks[7]], []]
 
 
+@pytest.mark.services
 def test_a_deleted_task_is_missed(workplace: Workplace) -> None:
     for seed in (1, 3):
         workplace.approve(seed)
@@ -92,6 +144,7 @@ def test_a_deleted_task_is_missed(workplace: Workplace) -> None:
     assert len(counting(workplace).update().approved) == 1
 
 
+@pytest.mark.services
 def test_a_copy_that_is_damaged_is_made_anew(workplace: Workplace) -> None:
     workplace.approve(1)
     counting(workplace).update()
@@ -100,6 +153,7 @@ def test_a_copy_that_is_damaged_is_made_anew(workplace: Workplace) -> None:
     assert len(counting(workplace).update().approved) == 1
 
 
+@pytest.mark.services
 def test_a_copy_from_before_more_was_counted_is_made_anew(workplace: Workplace) -> None:
     workplace.approve(1)
     before = counting(workplace).update()
@@ -113,6 +167,7 @@ def test_a_copy_from_before_more_was_counted_is_made_anew(workplace: Workplace) 
     assert counting(workplace).update() == before
 
 
+@pytest.mark.services
 def test_regions_lie_in_files_and_those_that_no_annotation_has_go(workplace: Workplace) -> None:
     annotation_id = workplace.approve(1)
     workplace.approve(3)

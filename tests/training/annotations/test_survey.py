@@ -114,6 +114,7 @@ def test_days_are_those_of_utc_and_the_service_is_no_person() -> None:
             approved(4, [A], by_person=False),
         ),
         accepted={"4": "2026-11-20T09:00:00Z", "5": "2026-11-20T09:30:00.123456Z"},
+        recounted_at="",
     )
     made = survey_of("Wardrobe", count, CONFIG, TaskCounts(9, 8, 4, 1), [], [["saree"]] * 3, left=0, new=3, needed=50)
     assert made.work == (
