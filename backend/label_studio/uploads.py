@@ -72,7 +72,11 @@ def image_name(url: str) -> str:
     uploaded = UPLOAD_URL.search(unquote(url))
     if uploaded:
         return uploaded["name"]
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Of an invalid address nothing is known; whoever reads the image says what is wrong.
+        return url
     if parts.path.endswith(LOCAL_FILES):
         return next(iter(parse_qs(parts.query).get("d", [])), url)
     return url

@@ -15,6 +15,8 @@ ADDRESSES = [
     ("/data/local-files/?d=folder/a%20b.jpg", "folder/a b.jpg"),
     ("https://images.example/a.jpg?size=2", "https://images.example/a.jpg?size=2"),
     ("s3://bucket/a.jpg", "s3://bucket/a.jpg"),
+    # Not a valid address: a task may hold any text.
+    ("http://[a/b.jpg", "http://[a/b.jpg"),
 ]
 
 
