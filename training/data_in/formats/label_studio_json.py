@@ -74,8 +74,10 @@ def _images(file: Path, pictures: PictureFolder, image_key: str) -> Iterator[Ann
                 f"Task {number} of {file} has no image in `data` under the key '{image_key}', but {keys}. "
                 "Export the project as JSON (not JSON-MIN), and let the label config name the key."
             )
-        approved = approved_annotations([{**task, "id": number}], with_auto_accepted=True)
-        submitted = [annotation for annotation in task.get("annotations") or [] if not annotation.get("was_cancelled")]
+        # Tasks that a program wrote for Label Studio to import have annotations without ids.
+        annotations = [{"id": place, **annotation} for place, annotation in enumerate(task.get("annotations") or [])]
+        approved = approved_annotations([{**task, "id": number, "annotations": annotations}], with_auto_accepted=True)
+        submitted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
         notes = [OLDER] * (len(submitted) - 1)
         if not submitted and task.get("predictions"):
             notes.append(PREDICTIONS)

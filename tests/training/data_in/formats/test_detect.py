@@ -127,6 +127,20 @@ def test_a_single_task_is_read(tmp_path: Path) -> None:
     assert images[0].picture.url == "/data/upload/9/0a1b2c3d-x.jpg"
 
 
+def test_annotations_need_no_ids(tmp_path: Path) -> None:
+    """As programs write tasks that Label Studio imports; of two annotations the later one counts."""
+    file = tmp_path / "tasks.json"
+    size = {"original_width": 100, "original_height": 100}
+    value = {"points": [[10, 10], [90, 10], [90, 90]]}
+    earlier, later = (
+        {"result": [{"id": "r", "type": "polygonlabels", "value": {**value, "polygonlabels": [label]}, **size}]}
+        for label in ("dress", "top")
+    )
+    file.write_text(json.dumps([{"data": TASK["data"], "annotations": [earlier, later]}]))
+    _, (image,), _ = read(file)
+    assert [garment.name for garment in image.garments] == ["top"]
+
+
 def test_a_task_without_an_image_names_the_keys_it_has(tmp_path: Path) -> None:
     file = tmp_path / "tasks.json"
     file.write_text(json.dumps([{"id": 1, "data": {"photo": {"url": "x.jpg"}, "sku": 5}}]))
