@@ -22,6 +22,8 @@ from training.data_in.text_files import read_text
 BOX = "box without an outline"
 UNREADABLE = "line that is not a class and an outline"
 NOT_THERE = "part of the set that its YAML file names, and that is not there"
+NO_IMAGE = "text file of garments without an image of its name"
+ELSEWHERE = "image in a folder that has no text files of YOLO"
 # A line of a class and a box has this many numbers after the class.
 BOX_NUMBERS = 4
 SPLITS = ("train", "val", "test")
@@ -71,9 +73,13 @@ def find_yolo(folder: Path, *, listed: Path | None, images: Path | None, names: 
     found: Mapping[Path, Path | None] = {}
     if images is not None:
         found = _texts_by_name(pictures_below(images), images, folder)
+        _count_texts(folder, found, left_out)
     if listed is not None and not found:
         found = _listed(facts, listed, left_out)
-    found = found or {image: labels_of(image) for image in yolo_images(folder) or images_beside_labels(folder)}
+    if not found and (below := yolo_images(folder) or images_beside_labels(folder)):
+        found = {image: labels_of(image) for image in below}
+        _count_texts(folder, found, left_out)
+        _count(ELSEWHERE, [image for image in pictures_below(folder) if image not in found], folder, left_out)
     if not found and description is not None and listed is None:
         found = _listed(facts, description, left_out)
     if not any(found.values()):
@@ -84,6 +90,18 @@ def find_yolo(folder: Path, *, listed: Path | None, images: Path | None, names: 
             "of the images with --images."
         )
     return YoloFiles(found, names, left_out)
+
+
+def _count_texts(folder: Path, found: Mapping[Path, Path | None], left_out: Counter[tuple[str, str]]) -> None:
+    """Counts the text files of garments whose image is not there."""
+    known = {image.stem for image in found}
+    others = [file for file in sorted(folder.rglob("*.txt")) if file.stem not in known and file.name not in NAMES_FILES]
+    _count(NO_IMAGE, [file for file in others if _is_yolo_text(file)], folder, left_out)
+
+
+def _count(reason: str, files: Sequence[Path], folder: Path, left_out: Counter[tuple[str, str]]) -> None:
+    if files:
+        left_out[reason, files[0].relative_to(folder).as_posix()] += len(files)
 
 
 def yolo_images(folder: Path) -> list[Path]:
@@ -187,7 +205,8 @@ def _listed(facts: Mapping[str, Any], file: Path, left_out: Counter[tuple[str, s
         for part in parts if isinstance(parts, list) else [parts]:
             # Roboflow writes `../train/images` for a folder beside the file.
             places = [base / name for base in (root, file.parent) for name in (str(part), str(part).lstrip("./"))]
-            place = next((place for place in places if place.exists()), None)
+            # `Path.exists` raises for a name that is too long.
+            place = next((place for place in places if os.path.exists(place)), None)  # noqa: PTH110
             if place is None:
                 left_out[NOT_THERE, f"{split}: {part}"] += 1
             elif place.is_dir():
@@ -203,7 +222,7 @@ def _listed_in(file: Path, root: Path, left_out: Counter[tuple[str, str]]) -> It
         if not line:
             continue
         places = [Path(os.path.normpath(base / line)) for base in (file.parent, root)]
-        place = next((place for place in places if place.is_file() and is_picture_of_any_kind(place)), None)
+        place = next((place for place in places if is_picture_of_any_kind(place) and os.path.isfile(place)), None)  # noqa: PTH113
         if place is None:
             left_out[NOT_THERE, f"{file.name}: {line}"] += 1
         else:

@@ -12,7 +12,7 @@ from backend.errors import DatasetError
 from tests.training.data_in.sets import SIZE, blob, body, save
 from training.data_in.annotated_image import Source
 from training.data_in.formats.detect import ReadOptions, open_set
-from training.data_in.formats.yolo import BOX, NOT_THERE
+from training.data_in.formats.yolo import BOX, ELSEWHERE, NO_IMAGE, NOT_THERE
 
 
 def line(number: str, polygon: list[float]) -> str:
@@ -70,6 +70,30 @@ def test_only_the_parts_of_a_named_yaml_file_come_in_and_missing_ones_are_counte
         (NOT_THERE, "list.txt: one/images/none.jpg"): 1,
         (NOT_THERE, "test: none/images"): 1,
     }
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_texts_without_an_image_and_images_without_texts_are_counted(is_named: bool, tmp_path: Path) -> None:
+    write(tmp_path / "images" / "a.jpg", tmp_path / "labels" / "a.txt")
+    for name in ("b", "c"):
+        (tmp_path / "labels" / f"{name}.txt").write_text(line("0", blob(20, 20)))
+    # It shows no garment, so nothing is lost; the other is a list of names.
+    (tmp_path / "labels" / "d.txt").write_text("")
+    (tmp_path / "classes.txt").write_text("saree\n")
+    save(tmp_path / "test" / "images" / "e.jpg", 1)
+    source = opened(tmp_path, images=tmp_path / "images" if is_named else None)
+    assert [Path(image.picture.name).name for image in source.images] == ["a.jpg"]
+    elsewhere = {} if is_named else {(ELSEWHERE, "test/images/e.jpg"): 1}
+    assert dict(source.left_out) == {(NO_IMAGE, "labels/b.txt"): 2, **elsewhere}
+
+
+def test_names_that_are_too_long_for_files_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "a.jpg", tmp_path / "labels" / "a.txt")
+    (tmp_path / "list.txt").write_text(f"images/a.jpg\n{'b' * 300}.jpg\n")
+    (tmp_path / "foo.yaml").write_text(f"train: list.txt\nval: {'a' * 300}\nnames: [saree]\n")
+    source = opened(tmp_path / "foo.yaml")
+    assert [image.picture.name for image in source.images] == ["images/a.jpg"]
+    assert sum(source.left_out.values()) == 2
 
 
 def test_images_elsewhere_belong_to_texts_of_their_path_or_name(tmp_path: Path) -> None:
