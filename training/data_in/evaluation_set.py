@@ -15,6 +15,7 @@ from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.class_mapping import ClassMapping
 from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import SetPicture
+from training.data_in.tally import Tally
 from training.evaluation.held_out import HeldOut
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def evaluation_images(
     """Yields the set's images one at a time, each with its garments of the config's labels, if it has any.
 
     A task's number is the image's place in the set, from 1. Missing or unreadable images are logged and left out.
+    What else is left out is logged at the end: where it is a garment, a model that finds it counts as wrong.
 
     Args:
         side_px: a larger image is reduced until its longer side has this many pixels.
@@ -33,8 +35,9 @@ def evaluation_images(
     Raises:
         DatasetError: the set is damaged.
     """
+    tally = Tally()
     for (reason, example), count in source.left_out.items():
-        logger.warning("Left out %s times: %s (%s)", count, reason, example)
+        tally.note([reason] * count, example)
     for number, annotated in enumerate(source.images, 1):
         try:
             image = _decoded(annotated.picture, settings, side_px)
@@ -44,7 +47,10 @@ def evaluation_images(
         if image is None:
             logger.warning("Image skipped: '%s' is missing", annotated.picture.name)
             continue
+        tally.note(annotated.notes, annotated.picture.name)
         yield HeldOut(number, number, image, tuple(_truth(annotated, image, mapping)))
+    for reason, count in tally.reasons.most_common():
+        logger.warning("Left out %s x: %s (%s)", count, reason, ", ".join(tally.examples[reason]))
 
 
 def _decoded(picture: SetPicture, settings: Settings, side_px: int) -> Image | None:
