@@ -240,7 +240,8 @@ class ImageStore:
             # An address that Label Studio itself signed for a bucket is trusted like its own.
             if not (trusted or signed or host in self._settings.allowed_image_hosts):
                 raise ImageError(
-                    f"The image '{source}' is at {host}, which IMAGE_HOSTS does not list.{_if_label_studio(address)}"
+                    f"The image '{source}' is at {shorten(host)}, which IMAGE_HOSTS does not list."
+                    f"{_if_label_studio(address)}"
                 )
             signed = trusted and PRESIGN_PATH.search(httpx.URL(address).path) is not None
             # No compression in transit: a few bytes could unpack to gigabytes.
@@ -310,7 +311,7 @@ def _if_label_studio(address: str) -> str:
     if not parts.path.startswith(("/data/", "/storage-data/", "/tasks/")):
         return ""
     origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return f" If that is Label Studio's address in browsers, set LABEL_STUDIO_PUBLIC_URL={origin}."
+    return f" If that is Label Studio's address in browsers, set LABEL_STUDIO_PUBLIC_URL={shorten(origin)}."
 
 
 def _same_origin(url: str, other: str) -> bool:

@@ -270,6 +270,7 @@ ADDRESSES = [
     "/a\x00",
     "x" * 70_000,
     "s3://\ud800",
+    "http://\ud800/data/a.png",
     "/\ud800",
     "data:image/png;base64," + "A" * 10**6,
     "data:\ud800,\ud800",
@@ -279,7 +280,9 @@ ADDRESSES = [
 
 @pytest.mark.parametrize("url", ADDRESSES)
 def test_an_address_that_is_none_is_said_in_a_line(url: str) -> None:
-    with pytest.raises(ImageError, match=r"invalid address|not http or https|not an image|is empty") as refused:
+    with pytest.raises(
+        ImageError, match=r"invalid address|not http or https|not an image|is empty|IMAGE_HOSTS"
+    ) as refused:
         store("http://127.0.0.1:1").load(url, task_id=1)
     assert len(str(refused.value).encode()) < 500
 
