@@ -16,6 +16,7 @@ from training.data_in.class_mapping import ClassMapping
 from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import SetPicture
 from training.data_in.tally import Tally
+from training.evaluation.compact_scenes import CompactMasks
 from training.evaluation.held_out import HeldOut
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def evaluation_images(
             logger.warning("Image skipped: '%s' is missing", annotated.picture.name)
             continue
         tally.note(annotated.notes, annotated.picture.name)
-        yield HeldOut(number, number, image, tuple(_truth(annotated, image, mapping)))
+        yield HeldOut(number, number, image, CompactMasks(_truth(annotated, image, mapping)))
     for reason, count in tally.reasons.most_common():
         logger.warning("Left out %s x: %s (%s)", count, reason, ", ".join(tally.examples[reason]))
 

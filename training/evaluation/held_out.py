@@ -16,6 +16,7 @@ from backend.label_studio.payloads import Task
 from backend.regions.mask_size import resize_mask
 from training.annotations.approvals import Approved
 from training.annotations.truth import truth_of
+from training.evaluation.compact_scenes import CompactMasks
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class HeldOut:
     task_id: int
     annotation_id: int
     image: Image
-    truth: tuple[LabelledMask, ...]
+    truth: Sequence[LabelledMask]
     load_whole: Callable[[], Image] | None = None
 
 
@@ -55,11 +56,11 @@ def held_out_images(
         if annotated.is_partial:
             logger.warning("Held-out task %s is skipped: garments in it have no outline.", annotation.task_id)
             continue
-        truth = [replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in annotated.garments]
+        truth = (replace(garment, mask=resize_mask(garment.mask, image.size_wh)) for garment in annotated.garments)
         yield HeldOut(
             annotation.task_id,
             annotation.annotation_id,
             image,
-            tuple(mask for mask in truth if mask.mask.any()),
+            CompactMasks(garment for garment in truth if garment.mask.any()),
             partial(load_image, images, task, config),
         )

@@ -69,9 +69,8 @@ def compute_scores(
         labels: the project's labels, in the label config's order; masks with other labels are ignored.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
-    truth = [[mask for mask in masks if mask.label in labels] for masks in truth]
-    expected = [instances(masks) for masks in truth]
     # Here and below, the masks of one image at a time: the masks of all images would take gigabytes.
+    expected = [instances(_with_labels(masks, labels)) for masks in truth]
     detected = [instances(_label_detections(scene, labels, min_score=0.0)) for scene in scenes]
     boxes = precision_curves(expected, detected, iou_type="bbox")
     mask_matches = match_instances(expected, detected, iou_type="segm")
@@ -80,12 +79,16 @@ def compute_scores(
         detection
         for image, scene in enumerate(scenes)
         for detection in match(
-            image, _label_detections(scene, labels, min_score=min_score), truth[image], iou=MIN_CORRECT_IOU
+            image,
+            _label_detections(scene, labels, min_score=min_score),
+            _with_labels(truth[image], labels),
+            iou=MIN_CORRECT_IOU,
         )
     ]
-    counts = Counter(mask.label for masks in truth for mask in masks)
+    counts = Counter(instance.label for garments in expected for instance in garments)
     shown = (_label_detections(scene, labels, min_score=min_score) for scene in scenes)
-    pixels = pixel_scores(_label_maps(truth, shown, sizes_wh, labels), labels=len(labels))
+    drawn = (_with_labels(masks, labels) for masks in truth)
+    pixels = pixel_scores(_label_maps(drawn, shown, sizes_wh, labels), labels=len(labels))
     rows = tuple(
         _row(label, counts[label], boxes.get(label), masks.get(label), matches, of_pixels)
         for label, of_pixels in zip(labels, pixels.labels, strict=True)
@@ -135,6 +138,10 @@ def _row(
     )
 
 
+def _with_labels(masks: Iterable[LabelledMask], labels: Sequence[str]) -> list[LabelledMask]:
+    return [mask for mask in masks if mask.label in labels]
+
+
 def _label_detections(scene: Scene, labels: Sequence[str], *, min_score: float) -> list[LabelledMask]:
     return [
         LabelledMask(detection.mask, detection.class_name, detection.score)
@@ -144,7 +151,7 @@ def _label_detections(scene: Scene, labels: Sequence[str], *, min_score: float) 
 
 
 def _label_maps(
-    truth: Sequence[Sequence[LabelledMask]],
+    truth: Iterable[Sequence[LabelledMask]],
     detected: Iterable[Sequence[LabelledMask]],
     sizes_wh: Sequence[tuple[int, int]],
     labels: Sequence[str],

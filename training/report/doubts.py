@@ -7,8 +7,9 @@ contradicts annotations less if it was trained on them, so the images should be 
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +37,7 @@ class EvaluatedImage:
 
     task_id: int
     annotation_id: int
-    truth: tuple[LabelledMask, ...]
+    truth: Sequence[LabelledMask]
     scene: Scene
 
 
@@ -84,7 +85,7 @@ class _MatchedImage:
         return Doubt(kind, self.number, image.task_id, image.annotation_id, confidence, region, detection, iou)
 
 
-def find_doubts(images: Sequence[EvaluatedImage], *, limit: int = MAX_DOUBTS) -> list[Doubt]:
+def find_doubts(images: Iterable[EvaluatedImage], *, limit: int = MAX_DOUBTS) -> list[Doubt]:
     """Returns the `limit` strongest doubts, strongest first.
 
     Each needs a confidence of at least 0.5; for a poor border, the detection's region score must be at least 0.5.
@@ -100,24 +101,30 @@ def find_doubts(images: Sequence[EvaluatedImage], *, limit: int = MAX_DOUBTS) ->
       any detection that covers half of the region.
 
     Args:
-        images: preferably images that the model was not trained on.
+        images: preferably images that the model was not trained on. They are gone through twice, one at a time: the
+            masks of all would take gigabytes.
     """
-    matched_images = [_match(number, image) for number, image in enumerate(images)]
-    regions, detected = _counts(matched_images)
+    regions, detected = _counts(_matched(images))
+    doubts = (doubt for matched in _matched(images) for doubt in _doubts(matched, regions, detected))
+    return heapq.nsmallest(limit, doubts, key=lambda doubt: (-doubt.confidence, doubt.task_id))
+
+
+def _matched(images: Iterable[EvaluatedImage]) -> Iterator[_MatchedImage]:
+    return (_match(number, image) for number, image in enumerate(images))
+
+
+def _doubts(matched: _MatchedImage, regions: Mapping[str, int], detected: Mapping[str, int]) -> list[Doubt]:
+    """Returns the doubts about an image, given each label's regions in all images and how many were detected."""
     doubts: list[Doubt] = []
-    for matched in matched_images:
-        paired = {pair.region: pair for pair in matched.pairs}
-        for number, region in enumerate(matched.image.truth):
-            if number in paired:
-                doubts += _poor_border(matched, paired[number])
-            else:
-                other_regions = regions[region.label] - 1
-                recall = (
-                    lower_bound(detected[region.label], other_regions, error=1 - CONFIDENCE) if other_regions else 0.0
-                )
-                doubts += _wrong_class(matched, region) or _spurious(matched, region, recall=recall)
-        doubts += _missed(matched, paired={pair.detection for pair in matched.pairs})
-    return sorted(doubts, key=lambda doubt: (-doubt.confidence, doubt.task_id))[:limit]
+    paired = {pair.region: pair for pair in matched.pairs}
+    for number, region in enumerate(matched.image.truth):
+        if number in paired:
+            doubts += _poor_border(matched, paired[number])
+        else:
+            other_regions = regions[region.label] - 1
+            recall = lower_bound(detected[region.label], other_regions, error=1 - CONFIDENCE) if other_regions else 0.0
+            doubts += _wrong_class(matched, region) or _spurious(matched, region, recall=recall)
+    return [*doubts, *_missed(matched, paired={pair.detection for pair in matched.pairs})]
 
 
 def _match(number: int, image: EvaluatedImage) -> _MatchedImage:
@@ -129,10 +136,14 @@ def _match(number: int, image: EvaluatedImage) -> _MatchedImage:
     return _MatchedImage(number, image, tuple(detections), tuple(pairs))
 
 
-def _counts(matched_images: Sequence[_MatchedImage]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+def _counts(matched_images: Iterable[_MatchedImage]) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Counts the regions of each label, and how many of them were detected."""
-    regions = Counter(region.label for matched in matched_images for region in matched.image.truth)
-    detected = Counter(matched.image.truth[pair.region].label for matched in matched_images for pair in matched.pairs)
+    regions: Counter[str] = Counter()
+    detected: Counter[str] = Counter()
+    for matched in matched_images:
+        labels = [region.label for region in matched.image.truth]
+        regions.update(labels)
+        detected.update(labels[pair.region] for pair in matched.pairs)
     return regions, detected
 
 

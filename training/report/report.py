@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,30 +139,23 @@ def report_on(
 ) -> Report:
     """Collects the report's contents; the arguments are those of `write_report`."""
     threshold, max_regions = settings.model_score_threshold, settings.max_regions
-    detections = [
-        select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions)
-        for scene in scenes
-    ]
+
+    # The masks of one image at a time: those of all images would take gigabytes.
+    def garments_in(scene: Scene) -> list[LabelledMask]:
+        return select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions)
+
+    def compared() -> Iterator[tuple[Sequence[LabelledMask], Sequence[LabelledMask]]]:
+        for held_out_image, scene in zip(held_out, scenes, strict=True):
+            yield tuple(held_out_image.truth), garments_in(scene)
+
     colours = colours_of(config.label_values)
     scores = read_scores(version)
-    counted = confusion(zip((held_out_image.truth for held_out_image in held_out), detections, strict=True))
+    counted = confusion(compared())
     generations = generations_of((each, read_verdict(each)) for each in versions)
-    worst, random_images = _choose_images(
-        [
-            agreement(held_out_image.truth, garments_found)
-            for held_out_image, garments_found in zip(held_out, detections, strict=True)
-        ],
-        version.name,
-    )
-    cases = [
-        EvaluatedImage(
-            held_out_image.task_id, held_out_image.annotation_id, held_out_image.truth, _doubt_candidates(scene, config)
-        )
-        for held_out_image, scene in zip(held_out, scenes, strict=True)
-    ]
+    worst, random_images = _choose_images([agreement(*garments) for garments in compared()], version.name)
 
     def shown(numbers: Sequence[int]) -> tuple[ImageCard, ...]:
-        return tuple(_image_card(held_out[number], detections[number], colours) for number in numbers)
+        return tuple(_image_card(held_out[number], garments_in(scenes[number]), colours) for number in numbers)
 
     return Report(
         title=title,
@@ -178,7 +171,10 @@ def report_on(
         images=len(held_out),
         worst=shown(worst),
         random=shown(random_images),
-        doubts=tuple(doubt_card(doubt, held_out[doubt.image].image.pixels, colours) for doubt in find_doubts(cases)),
+        doubts=tuple(
+            doubt_card(doubt, held_out[doubt.image].image.pixels, colours)
+            for doubt in find_doubts(_EvaluatedImages(held_out, scenes, config))
+        ),
         tasks_url=_tasks_url(settings.label_studio_url, version.project_id),
     )
 
@@ -193,6 +189,25 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(TEMPLATE).render(report=report, version=report.version, verdict=report.verdict)
+
+
+@dataclass(frozen=True)
+class _EvaluatedImages:
+    """The images that doubts are looked for in, each made when it is its turn."""
+
+    held_out: Sequence[HeldOut]
+    scenes: Sequence[Scene]
+    config: LabelConfig
+
+    def __iter__(self) -> Iterator[EvaluatedImage]:
+        for held_out_image, scene in zip(self.held_out, self.scenes, strict=True):
+            yield EvaluatedImage(
+                held_out_image.task_id,
+                held_out_image.annotation_id,
+                # Decoded once: each region is looked at several times.
+                tuple(held_out_image.truth),
+                _doubt_candidates(scene, self.config),
+            )
 
 
 def _doubt_candidates(scene: Scene, config: LabelConfig) -> Scene:

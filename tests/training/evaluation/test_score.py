@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -18,6 +19,7 @@ from scipy.ndimage import binary_erosion
 from backend.domain import Detection, LabelledMask, Mask, Scene
 from backend.registry.scores import Scores
 from label_studio_config.demo.figures import LABELS, draw_figure
+from training.evaluation.compact_scenes import CompactMasks, CompactScenes
 from training.evaluation.score import compute_scores
 
 # Wide, so that a mix-up of sides shows; 2 % of its diagonal is less than a pixel: borders are one pixel wide.
@@ -302,3 +304,21 @@ def test_in_a_narrow_image_all_is_border() -> None:
         ms_an_image=None,
     )[0]
     assert scores.boundary_iou == 0.5
+
+
+def test_the_masks_of_one_image_at_a_time_are_in_memory() -> None:
+    """Two thousand held-out images have some ten thousand garments, of 300 kB each."""
+    side = 640
+    mask = np.zeros((side, side), bool)
+    mask[100:300, 100:300] = True
+    truth = [CompactMasks(LabelledMask(mask, label) for label in LABELS[:4]) for _ in range(30)]
+    found = CompactScenes(Scene(tuple(Detection(mask, label, 0.9) for label in LABELS[:4])) for _ in range(30))
+    tracemalloc.start()
+    try:
+        scores, _ = compute_scores(
+            truth, found, sizes_wh=[(side, side)] * 30, labels=LABELS[:4], min_score=0.25, ms_an_image=None
+        )
+        assert tracemalloc.get_traced_memory()[1] < 60 * mask.size
+    finally:
+        tracemalloc.stop()
+    assert (scores.mask_map, scores.recall) == (1.0, 1.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -109,3 +110,23 @@ def test_the_surest_contradiction_comes_first_and_no_more_than_asked_for() -> No
 def test_what_the_mask_leaves_in_doubt_counts() -> None:
     blurred = Detection(bar(60, 80), "blouse", 0.9, mask_score=0.5)
     assert find_doubts([case([], [blurred])]) == []
+
+
+class Large:
+    """A hundred images of a megabyte, each made when it is its turn: a saree that was overlooked."""
+
+    def __iter__(self) -> Iterator[EvaluatedImage]:
+        for number in range(100):
+            mask = np.zeros((1000, 1000), bool)
+            mask[:500] = True
+            yield case([], [Detection(mask, "saree", 0.5 + number / 250)], task_id=number)
+
+
+def test_the_masks_of_one_image_at_a_time_are_in_memory() -> None:
+    tracemalloc.start()
+    try:
+        doubts = find_doubts(Large(), limit=3)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    assert [doubt.task_id for doubt in doubts] == [99, 98, 97]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +25,10 @@ from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.e2e.annotator import browser_page
+from training.evaluation.compact_scenes import CompactMasks, CompactScenes
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import compute_scores
-from training.report.report import write_report
+from training.report.report import report_on, write_report
 
 pytestmark = pytest.mark.slow
 
@@ -250,6 +252,24 @@ def test_a_report_that_cannot_be_stored_is_named(
     gone = replace(line[-1], files=replace(line[-1].files, version="gone"))
     with pytest.raises(ReportError, match="could not be written"):
         page([gone], images[:1], found[:1])
+
+
+def test_the_masks_of_one_image_at_a_time_are_in_memory(
+    line: list[Version], images: list[HeldOut], found: list[Scene]
+) -> None:
+    """Of two thousand held-out images those of all detections take ten gigabytes."""
+    many = [replace(one, truth=CompactMasks(one.truth)) for one in images] * 4
+    scenes = CompactScenes(found * 4)
+    dense_bytes = sum(detection.mask.nbytes for scene in scenes for detection in scene.detections)
+    tracemalloc.start()
+    try:
+        made = report_on(
+            line[-1], versions=line, held_out=many, scenes=scenes, config=CONFIG, title="", settings=Settings()
+        )
+        assert tracemalloc.get_traced_memory()[1] < dense_bytes
+    finally:
+        tracemalloc.stop()
+    assert (made.images, len(made.worst), len(made.random)) == (104, 12, 12)
 
 
 @pytest.mark.browser
