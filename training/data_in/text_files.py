@@ -60,7 +60,7 @@ def open_text(file: Path) -> Iterator[IO[str]]:
     except OSError as e:
         raise DatasetError(f"{file} cannot be read: {e.strerror}.") from e
     except UnicodeDecodeError as e:
-        raise DatasetError(f"{file}, {_reason(file) or SAVE_AS_UTF8}") from e
+        raise DatasetError(f"{file}, {_reason(file, is_json=False) or SAVE_AS_UTF8}") from e
 
 
 def read_json(file: Path) -> Any:
@@ -108,16 +108,16 @@ def _json_stream(file: Path) -> Iterator[IO[bytes]]:
     except OSError as e:
         raise DatasetError(f"{file} cannot be read: {e.strerror}.") from e
     except ijson.JSONError as e:
-        raise DatasetError(f"{file} is not complete JSON: {_reason(file) or first_line(e)}") from e
+        raise DatasetError(f"{file} is not complete JSON: {_reason(file, is_json=True) or first_line(e)}") from e
 
 
-def _reason(file: Path) -> str:
-    """Returns what a person must change in a file that is no JSON, where that is known; else nothing."""
+def _reason(file: Path, *, is_json: bool) -> str:
+    """Returns what a person must change in a file that cannot be read, where that is known; else nothing."""
     decode, line = codecs.getincrementaldecoder("utf-8")().decode, 1
     with file.open("rb") as stream:
         # A file may be one long line.
         for part in iter(partial(stream.readline, MAX_PART_BYTES), b""):
-            if found := NO_NUMBER.search(part):
+            if is_json and (found := NO_NUMBER.search(part)):
                 return f"line {line} holds {found[1].decode()}, which is no number in JSON. Write null instead."
             try:
                 decode(part)

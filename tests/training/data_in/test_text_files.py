@@ -44,6 +44,13 @@ def test_other_encodings_are_refused_by_file_and_line(content: bytes, line: int,
         read_text(file)
 
 
+def test_a_table_in_another_encoding_is_not_taken_for_json(tmp_path: Path) -> None:
+    file = tmp_path / "train.csv"
+    file.write_bytes("class,NaN\nbéret,1\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match="line 2 is not UTF-8 text"), open_text(file) as stream:
+        stream.read()
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_json_is_streamed_in_each_encoding(encoding: str, tmp_path: Path) -> None:
     file = tmp_path / "set.json"

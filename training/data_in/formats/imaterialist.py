@@ -11,6 +11,7 @@ import numpy as np
 
 from backend.domain import Mask
 from backend.errors import DatasetError
+from backend.regions.decode import MAX_PIXELS
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, id_text
 from training.data_in.formats.coco import ATTRIBUTES, UNREADABLE
 from training.data_in.formats.rows_by_image import RowsByImage
@@ -25,7 +26,7 @@ def read_imaterialist(file: Path, pictures: PictureFolder) -> Source:
     """Opens the images of a `train.csv`; `label_descriptions.json` beside it names the classes.
 
     Raises:
-        DatasetError: the table lacks `ImageId`, `Height` or `Width`, or one of the files is missing or damaged.
+        DatasetError: the table or one of its rows lacks `ImageId`, `Height` or `Width`, or a file is lost or damaged.
     """
     names = _names(file.with_name(DESCRIPTIONS))
     rows = RowsByImage()
@@ -33,12 +34,22 @@ def read_imaterialist(file: Path, pictures: PictureFolder) -> Source:
     csv.field_size_limit(min(sys.maxsize, 1 << 30))
     try:
         with open_text(file) as stream:
-            for row in csv.DictReader(stream):
+            table = csv.DictReader(stream)
+            for row in table:
+                if None in row.values() or not _is_size(row["Width"], row["Height"]):
+                    raise DatasetError(f"{file}, line {table.line_num}, is cut short, or has no width and height.")
                 rows.add_image(row["ImageId"], {key: row[key] for key in ("ImageId", "Height", "Width")})
                 rows.add_row(row["ImageId"], {key: row[key] for key in row if key in (*COLUMNS, "AttributesIds")})
     except (csv.Error, KeyError) as e:
         raise DatasetError(f"{file} is not an iMaterialist table ({', '.join(COLUMNS)}): {e}") from e
     return Source(file.stem, pictures.root, len(rows), _images(rows, names, pictures))
+
+
+def _is_size(width: str, height: str) -> bool:
+    try:
+        return float(width) >= 1 and float(height) >= 1 and float(width) * float(height) <= MAX_PIXELS
+    except ValueError:
+        return False
 
 
 def _names(file: Path) -> Mapping[str, str]:

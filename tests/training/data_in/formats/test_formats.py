@@ -199,6 +199,15 @@ def test_what_is_damaged_is_said(tmp_path: Path) -> None:
         open_set([str(tmp_path / "a"), str(tmp_path / "b")], "coco", ReadOptions())
 
 
+@pytest.mark.parametrize("row", ["x,1 5,20,2", "x,1 5,tall,20,1", "x,1 5,20,,1", "x,1 5,1000000000,1000000000,1"])
+def test_a_table_that_is_cut_short_is_refused_by_its_line(row: str, tmp_path: Path) -> None:
+    (tmp_path / "label_descriptions.json").write_text('{"categories": [{"id": 1, "name": "dress"}]}')
+    table = tmp_path / "train.csv"
+    table.write_text(f"ImageId,EncodedPixels,Height,Width,ClassId\nx,1 5,20,20,1\n{row}")
+    with pytest.raises(DatasetError, match=r"train\.csv, line 3, is cut short, or has no width and height"):
+        list(open_set([str(table)], "imaterialist", ReadOptions())[1].images)
+
+
 def test_no_name_leaves_the_folder(tmp_path: Path) -> None:
     save(tmp_path / "secret.jpg", 1)
     save(tmp_path / "set" / "x.jpg", 1)
