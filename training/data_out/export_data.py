@@ -15,7 +15,7 @@ from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
-from backend.regions.decode import shapes
+from backend.regions.decode import MAX_VALUE, shapes
 from training.annotations.approvals import Approved, Rule, accepting_choices, approved_annotations, rule_of
 from training.annotations.truth import current_label
 from training.data_out.coco import write_coco
@@ -126,8 +126,8 @@ def _select(
 ) -> list[Approved]:
     """Returns the chosen annotations, with the chosen regions.
 
-    An image that shows none of the wanted labels stays, as an example without them. One all of whose regions have too
-    low a score does not: garments are in it.
+    An image that shows none of the wanted labels stays, as an example without them. One all of whose regions of these
+    labels have too low a score does not: such garments are in it.
     """
     approved = approved_annotations(tasks, rule=rule, with_auto_accepted=selection.by != "person")
     by_person = selection.by == "person"
@@ -135,18 +135,19 @@ def _select(
     for annotation in approved:
         if selection.by != "both" and annotation.by_person != by_person:
             continue
-        sure = [region for region in annotation.result if _score(region) >= selection.min_score]
-        if shapes(sure) or not shapes(annotation.result):
-            chosen.append(replace(annotation, result=_of_labels(sure, config, labels)))
+        wanted = _of_labels(annotation.result, config, labels)
+        sure = [region for region in wanted if _score(region) >= selection.min_score]
+        if shapes(sure) or not shapes(wanted):
+            chosen.append(replace(annotation, result=sure))
     return chosen
 
 
 def _score(region: Mapping[str, Any]) -> float:
     score = region.get("score")
-    return 1.0 if score is None else float(score)
+    return float(score) if isinstance(score, int | float) and abs(score) < MAX_VALUE else 1.0
 
 
-def _of_labels(result: list[dict[str, Any]], config: LabelConfig, wanted: Collection[str]) -> list[dict[str, Any]]:
+def _of_labels(result: Sequence[dict[str, Any]], config: LabelConfig, wanted: Collection[str]) -> list[dict[str, Any]]:
     """Returns the result without regions of other labels; those whose label the config has lost stay, to be named."""
     dropped = {
         region_id
