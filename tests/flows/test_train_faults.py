@@ -62,8 +62,8 @@ train(int(sys.argv[1]), "test")
 # In the order in which a training comes there; each goes on where the one before was killed.
 DEATHS = [
     ("while the images are prepared", "training.dataset.examples", "ExampleCache.get", 2, "before"),
-    ("while the data set is written", "training.dataset.build", "_link", 2, "before"),
-    ("after the first epoch", "training.finetuning.finetune", "_Run.save_checkpoints", 1, "after"),
+    ("while the data set is written", "training.dataset.build", "link_or_copy", 2, "before"),
+    ("after the first epoch", "training.finetuning.finetune", "_Run.save_checkpoint", 1, "after"),
     ("while the version is stored", "backend.registry.files", "ModelFiles.store", 1, "after"),
     ("before it is judged", "training.retraining", "write_scores", 1, "before"),
     ("before the verdict is written", "training.retraining", "write_verdict", 1, "before"),
