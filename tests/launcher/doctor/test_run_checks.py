@@ -37,7 +37,7 @@ def test_of_a_sound_flywheel_everything_is_ok(flywheel: Flywheel, monkeypatch: p
         "token",
         "backend",
         "ports",
-        *(f"{project}: {what}" for what in ("addresses", "backend", "webhook", "labels", "images")),
+        *(f"{project}: {what}" for what in ("addresses", "backend", "webhook", "labels", "messages", "images")),
     }
     # As a command: every project that carries the secret is looked at, this one among them.
     for name, value in flywheel.settings.model_dump(exclude_none=True).items():

@@ -124,7 +124,9 @@ def region(number: int, kind: str, value: dict[str, Any], labels: list[str]) -> 
 @pytest.mark.parametrize("form", ["coco", "coco-polygons", "yolo", "masks", "cutouts"])
 def test_what_is_left_out_is_named(workplace: Workplace, form: ExportFormat, tmp_path: Path) -> None:
     tasks = workplace.tasks
-    unusable = [one for number, row in enumerate(UNUSABLE) for one in region(number, *row[:3])]
+    # A data set to train on has no image with a garment of unknown shape: it would count as background.
+    rows = [row for row in UNUSABLE if form != "yolo" or row[0] != "rectangle"]
+    unusable = [one for number, row in enumerate(rows) for one in region(number, *row[:3])]
     workplace.label_studio.sdk.annotations.create(tasks[1], result=unusable + regions_of(1))
     workplace.label_studio.sdk.annotations.create(tasks[3], result=region(0, *UNUSABLE[0][:3]))
     workplace.label_studio.sdk.annotations.create(tasks[7], result=[])
@@ -134,7 +136,7 @@ def test_what_is_left_out_is_named(workplace: Workplace, form: ExportFormat, tmp
     )
     said = " ".join(told.output.split())
     assert told.exit_code == 1, said
-    for number, (*_, reason) in enumerate(UNUSABLE):
+    for number, (*_, reason) in enumerate(rows):
         lines = [line for line in (into / "left_out.txt").read_text().splitlines() if f"of task {tasks[1]}:" in line]
         assert sum(f"Region r{number}: " in line and reason in line for line in lines) == 1, reason
         assert reason in said
