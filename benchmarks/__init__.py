@@ -11,4 +11,5 @@
 - `invariants`: what must hold after whatever happened
 - `interactive`: clicks as a simulated annotator makes them
 - `random_weights`: weights of the right shapes, by chance
+- `table`: rows of figures, and timing
 """

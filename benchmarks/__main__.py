@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from backend.errors import DrapeError
-from benchmarks.parts.table import Row, table, write_json
+from benchmarks.table import Row, table, write_json
 
 # Name of a part, its module: one with `measure() -> list[Row]`. It may raise a DrapeError where what it needs is not
 # here. Imported when it runs, so that a part needs only its own libraries.

@@ -45,8 +45,8 @@ from benchmarks.flywheel.report import Generation, markdown, plot, table
 from benchmarks.flywheel.unseen import UnseenResult, evaluate_unseen, unseen_figures
 from benchmarks.flywheel.vocabulary import NAMES, SEED
 from benchmarks.parts.next_label import POOL_FROM, Figures
-from benchmarks.parts.table import write_json
 from benchmarks.services import wait_until_done
+from benchmarks.table import write_json
 from label_studio_config.demo.write import write_images
 from label_studio_config.provision import WEIGHTS
 from launcher.stack.stack import Options, Ready, Stack

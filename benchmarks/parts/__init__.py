@@ -12,5 +12,4 @@
 - `promotion`: wrong promotions, simulated
 - `ten_thousand`: time and memory at 10,000 approved images
 - `coco`: COCO files as truth
-- `table`: rows of figures, and timing
 """

@@ -9,7 +9,7 @@ from rich.console import Console
 from backend.domain import Mask
 from backend.regions.brush import mask_to_rle, rle_to_mask
 from benchmarks.parts.polygon import garment_of_two_megapixels
-from benchmarks.parts.table import Row, timed
+from benchmarks.table import Row, timed
 from label_studio_config.demo.figures import draw_figure
 
 ROUNDS = 15

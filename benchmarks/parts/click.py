@@ -18,8 +18,8 @@ from backend.segmenters.embedding_cache import EmbeddingCache
 from backend.segmenters.embedding_tiers import MemoryTier
 from backend.segmenters.sam import load_sam
 from backend.telemetry.metrics import Metrics
-from benchmarks.parts.table import Row, faster, timed
 from benchmarks.random_weights import random_mobile_sam
+from benchmarks.table import Row, faster, timed
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 

@@ -21,8 +21,8 @@ from backend.label_studio.payloads import Task
 from backend.regions.encode import encode
 from backend.regions.polygons import outline_to_mask
 from backend.settings import Settings
-from benchmarks.parts.table import Row, faster, timed
 from benchmarks.services import services
+from benchmarks.table import Row, faster, timed
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS

@@ -24,8 +24,8 @@ from backend.label_studio.client import LabelStudio
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry
 from backend.settings import Settings
-from benchmarks.parts.table import Row
 from benchmarks.services import services, starter_version, wait_until_done, workers
+from benchmarks.table import Row
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import ensure_local_files, ensure_project

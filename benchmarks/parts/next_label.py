@@ -36,7 +36,7 @@ from backend.predict.batch import image_score
 from backend.predict.garments import score_of_nothing
 from backend.regions.selection import select_garments
 from backend.settings import Settings
-from benchmarks.parts.table import Row
+from benchmarks.table import Row
 from label_studio_config.demo.figures import LABELS, draw_figure
 from label_studio_config.demo.write import write_image, yolo_line
 from label_studio_config.palette_xml import palette

@@ -21,7 +21,7 @@ from backend.label_studio.prompts import parse_context
 from backend.regions.encode import encode
 from backend.regions.mask_borders import Border, split_specks, trace
 from backend.regions.polygons import MIN_IOU, TIGHTENING, Outline, mask_to_outlines, outline_to_mask
-from benchmarks.parts.table import Row, timed
+from benchmarks.table import Row, timed
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 

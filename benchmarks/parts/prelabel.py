@@ -28,8 +28,8 @@ from backend.label_studio.client import LabelStudio
 from backend.queues.queues import Queues
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
-from benchmarks.parts.table import Row
 from benchmarks.services import cpu_seconds, services, starter_version, wait_until_done, workers
+from benchmarks.table import Row
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import WEIGHTS, ensure_local_files, ensure_project

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from backend.detector.average_precision import IOU_THRESHOLDS, LabelMatches
 from backend.registry.scores import Compared, LabelScores, Scores
-from benchmarks.parts.table import Row
+from benchmarks.table import Row
 from training.evaluation.promotion import MIN_INSTANCES, decide_promotion, paired_bootstrap
 
 PRESENCE = {"saree": 0.9, "blouse": 0.8, "dupatta": 0.4, "kurta": 0.3, "lehenga": 0.25, "shawl": 0.2}

@@ -27,7 +27,7 @@ from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from benchmarks.interactive import click_ious, iou, iou_at_click, number_of_clicks
 from benchmarks.parts.coco import read_coco
-from benchmarks.parts.table import Row
+from benchmarks.table import Row
 from label_studio_config.demo.figures import draw_figure
 
 # Seeds that nothing was tuned on.

@@ -33,8 +33,8 @@ from backend.segmenters.sam3 import Sam3Segmenter
 from backend.segmenters.sam3_checkpoint import Sam3
 from backend.service import Service
 from backend.settings import Settings
-from benchmarks.parts.table import Row, Timing, faster, timed
 from benchmarks.random_weights import random_sam3
+from benchmarks.table import Row, Timing, faster, timed
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 

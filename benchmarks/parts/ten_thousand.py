@@ -20,7 +20,7 @@ import numpy as np
 from backend.detector.average_precision import IOU_THRESHOLDS, LabelMatches
 from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
-from benchmarks.parts.table import Row
+from benchmarks.table import Row
 from training.annotations.count import ApprovalCounter
 from training.evaluation.promotion import paired_bootstrap
 

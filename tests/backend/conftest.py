@@ -21,6 +21,7 @@ from backend.app import create_app
 from backend.service import Service
 from backend.settings import Settings
 from launcher.stack.supervisor import free_port
+from tests.conftest import Studio
 
 USER, PASSWORD, SECRET = "label-studio", "pass", "hook"
 
@@ -77,6 +78,20 @@ class Served:
     service: Service
     client: httpx.Client
     server: uvicorn.Server
+
+
+def settings_with_label_studio(label_studio: Studio, redis_address: str, data_dir: Path, **given: Any) -> Settings:
+    """Settings of a backend at a real Label Studio and a real Redis, and others that are given."""
+    return Settings(
+        label_studio_url=label_studio.url,
+        label_studio_api_key=label_studio.api_key,
+        redis_url=redis_address,
+        basic_auth_user=USER,
+        basic_auth_pass=PASSWORD,
+        webhook_secret=SECRET,
+        data_dir=data_dir,
+        **given,
+    )
 
 
 @contextmanager

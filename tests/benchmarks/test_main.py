@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from backend.errors import ModelError
 from benchmarks import __main__ as bench
-from benchmarks.parts.table import Row, Timing, faster, timed
+from benchmarks.table import Row, Timing, faster, timed
 
 KEYS = {"name", "ours", "other", "ratio", "unit", "n"}
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from backend.label_studio.client import LabelStudio
-from backend.settings import Settings
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import Backend, connect_backend
-from tests.backend.conftest import PASSWORD, SECRET, USER, served
+from tests.backend.conftest import PASSWORD, SECRET, USER, served, settings_with_label_studio
 from tests.conftest import ARTEFACTS, Studio
 from tests.e2e.annotator import Annotator, browser_page
 from tests.projects import project_of_figures
@@ -22,14 +21,10 @@ pytestmark = [pytest.mark.services, pytest.mark.browser, pytest.mark.timeout(900
 def test_a_box_of_the_first_list_is_stored_as_polygons_of_the_second(
     label_studio: Studio, redis_address: str, tmp_path: Path, chromium: str
 ) -> None:
-    settings = Settings(
-        label_studio_url=label_studio.url,
-        label_studio_api_key=label_studio.api_key,
-        redis_url=redis_address,
-        basic_auth_user=USER,
-        basic_auth_pass=PASSWORD,
-        webhook_secret=SECRET,
-        data_dir=tmp_path / "data",
+    settings = settings_with_label_studio(
+        label_studio,
+        redis_address,
+        tmp_path / "data",
         segmenter="classical",
     )
     studio = LabelStudio(settings)

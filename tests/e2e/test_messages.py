@@ -8,10 +8,9 @@ import pytest
 
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
-from backend.settings import Settings
 from label_studio_config.demo.write import write_images
 from label_studio_config.provision import Backend, connect_backend, ensure_local_files, ensure_project
-from tests.backend.conftest import PASSWORD, SECRET, USER, served
+from tests.backend.conftest import PASSWORD, SECRET, USER, served, settings_with_label_studio
 from tests.conftest import ARTEFACTS, Studio
 from tests.e2e.annotator import Annotator, browser_page
 from tests.support import config_xml, wait_for
@@ -25,14 +24,10 @@ REASON = "more than 100 (IMAGE_MAX_PIXELS)"
 def test_a_refusal_is_read_in_the_page_once_the_project_is_connected(
     label_studio: Studio, redis_address: str, tmp_path: Path, chromium: str
 ) -> None:
-    settings = Settings(
-        label_studio_url=label_studio.url,
-        label_studio_api_key=label_studio.api_key,
-        redis_url=redis_address,
-        basic_auth_user=USER,
-        basic_auth_pass=PASSWORD,
-        webhook_secret=SECRET,
-        data_dir=tmp_path / "data",
+    settings = settings_with_label_studio(
+        label_studio,
+        redis_address,
+        tmp_path / "data",
         segmenter="classical",
         # Every image is refused.
         image_max_pixels=100,

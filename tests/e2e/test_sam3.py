@@ -19,7 +19,7 @@ from benchmarks.random_weights import random_sam3, small_sam3
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import Backend, connect_backend, ensure_local_files, ensure_project
-from tests.backend.conftest import PASSWORD, SECRET, USER, served
+from tests.backend.conftest import PASSWORD, SECRET, USER, served, settings_with_label_studio
 from tests.conftest import ARTEFACTS, Studio
 from tests.e2e.annotator import Annotator, browser_page
 from tests.support import wait_for
@@ -39,14 +39,10 @@ class Project:
 @pytest.fixture
 def project(label_studio: Studio, redis_address: str, tmp_path: Path) -> Iterator[Project]:
     with small_sam3():
-        settings = Settings(
-            label_studio_url=label_studio.url,
-            label_studio_api_key=label_studio.api_key,
-            redis_url=redis_address,
-            basic_auth_user=USER,
-            basic_auth_pass=PASSWORD,
-            webhook_secret=SECRET,
-            data_dir=tmp_path / "data",
+        settings = settings_with_label_studio(
+            label_studio,
+            redis_address,
+            tmp_path / "data",
             device="cpu",
             sam3_weights=str(random_sam3(tmp_path, seed=1)),
             model_score_threshold=0.2,

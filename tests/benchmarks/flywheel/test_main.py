@@ -17,7 +17,7 @@ from benchmarks.flywheel.__main__ import Size, efforts, settings_for
 from benchmarks.flywheel.annotators import Costs, Effort, annotation_regions, correct
 from benchmarks.flywheel.report import Generation, markdown, plot
 from benchmarks.flywheel.vocabulary import NAMES, SEED, truth_renamed
-from benchmarks.parts.table import write_json
+from benchmarks.table import write_json
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import WEIGHTS
