@@ -40,8 +40,8 @@ def keep_home_clean() -> None:
     """Has libraries keep their own settings in the data directory; runs before every command, and its imports."""
     # A command that needs the settings says what is wrong with them.
     with suppress(LauncherError):
-        for name, folder in library_folders(read_settings().data_dir).items():
-            os.environ.setdefault(name, folder)
+        for name, value in library_folders(read_settings().data_dir).items():
+            os.environ.setdefault(name, value)
 
 
 def main() -> None:

@@ -75,6 +75,7 @@ def test_a_training_and_a_detector_write_nothing_into_the_home(
     command = [sys.executable, "-c", COMPUTE, str(tmp_path / "work"), str(starter)]
     result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+    assert "Ultralytics Settings" not in result.stdout + result.stderr
     assert list(home.rglob("*")) == []
     assert (tmp_path / "data" / "Ultralytics" / "settings.json").is_file()
 
