@@ -9,7 +9,6 @@
 - `command`: what their commands share
 - `services`: real services, started for a measurement
 - `invariants`: what must hold after whatever happened
-- `interactive`: clicks as a simulated annotator makes them
 - `random_weights`: weights of the right shapes, by chance
 - `table`: rows of figures, and timing
 """

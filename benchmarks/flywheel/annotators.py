@@ -17,7 +17,7 @@ from backend.label_studio.label_config import LabelConfig
 from backend.regions.decode import decode
 from backend.regions.encode import encode
 from benchmarks.flywheel.vocabulary import truth_renamed
-from benchmarks.interactive import iou
+from training.metrics.interactive import iou
 
 # From here on an annotator leaves a border as it is; from there on its garment is still the one that was meant.
 KEPT_IOU, MEANT_IOU = 0.9, 0.5

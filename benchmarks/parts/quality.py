@@ -25,10 +25,10 @@ from backend.segmenters.classical import ClassicalSegmenter
 from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
-from benchmarks.interactive import click_ious, iou, iou_at_click, number_of_clicks
 from benchmarks.parts.coco import read_coco
 from benchmarks.table import Row
 from label_studio_config.demo.figures import draw_figure
+from training.metrics.interactive import click_ious, iou, iou_at_click, number_of_clicks
 
 # Seeds that nothing was tuned on.
 SEEDS = range(1000, 1006)

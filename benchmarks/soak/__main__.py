@@ -35,7 +35,6 @@ from backend.settings import Settings
 from backend.storage.atomic_files import write_atomically
 from backend.telemetry.problems import Problems
 from benchmarks.command import exit_on_known_errors
-from benchmarks.interactive import iou
 from benchmarks.invariants import Invariants
 from benchmarks.services import watched
 from benchmarks.soak.hooks import sending_webhooks
@@ -54,6 +53,7 @@ from benchmarks.soak.report import (
 from label_studio_config.demo.figures import draw_figure
 from launcher.stack.stack import Options, Ready, Stack
 from launcher.stack.supervisor import free_port
+from training.metrics.interactive import iou
 
 FIGURES = 40
 IMPORT_AT_ONCE = 50

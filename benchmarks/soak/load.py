@@ -17,7 +17,7 @@ from backend.domain import LabelledMask, Outlining
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig
 from backend.regions.encode import encode
-from benchmarks.interactive import next_click
+from training.metrics.interactive import next_click
 
 GARMENTS_CLICKED = 2
 Points = list[list[float]]

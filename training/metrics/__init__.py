@@ -2,5 +2,6 @@
 
 - `matching`: pairs detections with approved regions
 - `pixel_metrics`: pixel accuracy, IoU, Dice and boundary IoU
+- `interactive`: clicks as a simulated annotator makes them, and how many a segmenter needs
 - `binomial`: exact confidence bounds of a share
 """

@@ -15,9 +15,9 @@ from backend.images.fetch import StoredImage
 from backend.images.open_picture import open_picture
 from backend.segmenters import classical
 from backend.segmenters.classical import ClassicalSegmenter
-from benchmarks.interactive import next_click
 from label_studio_config.demo.figures import Figure, draw_figure
 from tests.support import iou
+from training.metrics.interactive import next_click
 
 # seed, number of a garment whose cloth differs from its neighbours'
 GARMENTS = [(0, 1), (2, 3), (2, 4), (3, 1), (7, 1), (7, 4)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backend.domain import Image, Mask, Photo, Point, Prompt, Segment
-from benchmarks.interactive import click_ious, iou, iou_at_click, next_click, number_of_clicks
+from training.metrics.interactive import click_ious, iou, iou_at_click, next_click, number_of_clicks
 
 HEIGHT, WIDTH = 40, 70
 
