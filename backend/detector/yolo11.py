@@ -22,6 +22,8 @@ PROTOTYPE_STRIDE_PX = 4
 # Ultralytics' own value: two boxes of one class with a larger IoU are one garment.
 SAME_BOX_IOU = 0.7
 PADDING_GREY = 114
+# A part of a mask with less than this share of its largest part's pixels is a crumb.
+CRUMB_SHARE = 0.2
 # Candidates with a lower score are ignored, whatever the caller's `min_score` is.
 MIN_SCORE = 1e-3
 
@@ -71,12 +73,19 @@ def letterbox(pixels: Pixels, *, side_px: int) -> Letterbox:
 
 
 def read_outputs(
-    outputs: Outputs, boxed: Letterbox, classes: tuple[str, ...], *, size_wh: tuple[int, int], min_score: float
+    outputs: Outputs,
+    boxed: Letterbox,
+    classes: tuple[str, ...],
+    *,
+    size_wh: tuple[int, int],
+    min_score: float,
+    crumb_share: float = CRUMB_SHARE,
 ) -> list[Detection]:
     """Returns the detections in the network's outputs, best score first.
 
     Args:
         size_wh: size of the returned masks, in pixels.
+        crumb_share: parts of a mask with a smaller share of its largest part's pixels, in `[0, 1]`, are left out.
     """
     candidates = outputs.candidates
     scores = candidates[4 : 4 + len(classes)]
@@ -93,6 +102,7 @@ def read_outputs(
     logits = np.tensordot(coefficients, outputs.prototypes, axes=1)
     detections = []
     for index, mask_logits in zip(kept, logits, strict=True):
+        mask_logits = _without_crumbs(mask_logits, boxes_xywh[index], crumb_share)
         mask = _mask(mask_logits, boxes_xywh[index], boxed, size_wh)
         if mask.any():
             mask_score = _mask_score(mask_logits, boxes_xywh[index])
@@ -100,10 +110,28 @@ def read_outputs(
     return detections
 
 
+def _in_box(logits: Floats, box_xywh: Floats) -> Floats:
+    """Returns a view of the logits in a box, at the prototypes' own size."""
+    x, y, across, down = box_xywh / PROTOTYPE_STRIDE_PX
+    return logits[max(int(y), 0) : int(np.ceil(y + down)), max(int(x), 0) : int(np.ceil(x + across))]
+
+
+def _without_crumbs(logits: Floats, box_xywh: Floats, crumb_share: float) -> Floats:
+    """Returns the logits with those of crumbs made negative; parts that touch at a corner are one."""
+    logits = logits.copy()
+    inside = _in_box(logits, box_xywh)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats((inside > 0).view(np.uint8), connectivity=8)
+    if count > 2:
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        crumbs = 1 + np.flatnonzero(areas < crumb_share * areas.max())
+        # Mirrored at zero, so that the enlarged mask's border to what is left stays where it is.
+        np.negative(inside, out=inside, where=np.isin(parts, crumbs))
+    return logits
+
+
 def _mask_score(logits: Floats, box_xywh: Floats) -> float:
     """Returns the mean probability, in `[0, 1]`, of the mask's pixels in its box, at the prototypes' own size."""
-    x, y, across, down = box_xywh / PROTOTYPE_STRIDE_PX
-    inside = logits[max(int(y), 0) : int(np.ceil(y + down)), max(int(x), 0) : int(np.ceil(x + across))]
+    inside = _in_box(logits, box_xywh)
     inside = inside[inside > 0]
     return float((1 / (1 + np.exp(-inside))).mean()) if inside.size else 0.0
 
