@@ -10,15 +10,15 @@ ALONE := not services and not browser and not long and not compose
 WITH_SERVICES := (services or browser) and not long and not compose
 OR_NONE := || test $$? -eq 5
 
-.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench flywheel soak faults hosts clean
+.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench photographs flywheel soak faults hosts clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PORT= STUDIO_PORT= REDIS_PORT= DATA_DIR=]
+up:  ## a working flywheel in the browser [IMAGES=folder LABELS="a,b" PALETTE=street PORT= STUDIO_PORT= REDIS_PORT= DATA_DIR=]
 	@$(PYTHON) launcher/bootstrap.py $(if $(LABEL_STUDIO_URL),--no-label-studio)
 	@exec $(DRAPE) up $(if $(IMAGES),--images "$(IMAGES)") $(if $(LABELS),--labels "$(LABELS)") \
-	  $(if $(PORT),--port $(PORT)) $(if $(STUDIO_PORT),--studio-port $(STUDIO_PORT)) \
+	  $(if $(PALETTE),--palette $(PALETTE)) $(if $(PORT),--port $(PORT)) $(if $(STUDIO_PORT),--studio-port $(STUDIO_PORT)) \
 	  $(if $(REDIS_PORT),--redis-port $(REDIS_PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 test:  ## the tests, with real services and a browser, but for the long ones
@@ -78,6 +78,10 @@ licences:  ## docs/explanation/licences.md, from what is installed
 bench:  ## speed and quality, side by side [ONLY=part]
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+photographs:  ## how detectors learn from annotated photographs [DATA=folder PHOTOGRAPHS="schedule --side 256"]
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m benchmarks.photographs $(or $(PHOTOGRAPHS),schedule) $(DATA)
 
 flywheel:  ## trainings in turn, simulated annotators: what each is worth [FLYWHEEL="--generations 6 --labels 30"]
 	@$(PYTHON) launcher/bootstrap.py --dev

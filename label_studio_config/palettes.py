@@ -131,6 +131,31 @@ ATR = _labels(
         ("scarf", "", ""),
     ]
 )
+# The 59 names of Clothing Co-Parsing (Yang et al. 2014) but for what is no garment, or as small as a ring.
+STREET = _labels(
+    [
+        ("outerwear", "blazer, cape, cardigan, coat, jacket, suit, vest", "jacket, coat or cardigan"),
+        (
+            "top",
+            "blouse, bodysuit, bra, hoodie, jumper, shirt, sweater, sweatshirt, t-shirt, top",
+            "shirt, blouse or sweater",
+        ),
+        ("dress", "dress, romper", ""),
+        ("skirt", "", ""),
+        ("trousers", "pants, jeans, leggings", ""),
+        ("shorts", "", ""),
+        ("scarf", "", ""),
+        ("bag", "bag, purse, wallet", ""),
+        ("belt", "", ""),
+        ("hat", "", ""),
+        (
+            "shoes",
+            "boots, clogs, flats, heels, loafers, pumps, sandals, shoes, sneakers, wedges",
+            "pair of shoes",
+        ),
+        ("stockings", "socks, stockings, tights", "tights or socks"),
+    ]
+)
 CLOTHING = _labels([("clothing", "", "garment")])
 
 PALETTES: Mapping[str, tuple[Label, ...]] = {
@@ -140,6 +165,7 @@ PALETTES: Mapping[str, tuple[Label, ...]] = {
     "fashionpedia_23": FASHIONPEDIA_23,
     "deepfashion2": DEEPFASHION2,
     "atr": ATR,
+    "street": STREET,
     "clothing": CLOTHING,
 }
 

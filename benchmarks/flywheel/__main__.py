@@ -48,6 +48,7 @@ from benchmarks.parts.next_label import POOL_FROM, Figures
 from benchmarks.services import wait_until_done
 from benchmarks.table import write_json
 from label_studio_config.demo.write import write_images
+from label_studio_config.palette_xml import palette
 from label_studio_config.provision import WEIGHTS
 from launcher.stack.stack import Options, Ready, Stack
 from launcher.stack.supervisor import free_port, tail
@@ -258,7 +259,10 @@ def run(size: Size, json_path: Path, console: Console) -> list[Generation]:
         figures = unseen_figures(folder / "unseen")
         settings = settings_for(size, folder / "data")
         options = Options(
-            studio_port=free_port(), redis_port=free_port(), images=folder / "figures", labels=tuple(NAMES.values())
+            studio_port=free_port(),
+            redis_port=free_port(),
+            images=folder / "figures",
+            label_config=palette(tuple(NAMES.values())),
         )
         console.print("Starting Redis, Label Studio, the backend and its workers …")
         with (

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from backend.settings import Settings
 from backend.telemetry.logs import LogFormat, make_log_handler
-from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv, split_list
+from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv, label_config_for
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
 from launcher.stack.leftovers import delete_all_leftovers
@@ -48,6 +48,7 @@ def start_logs(level: str, *, log_format: LogFormat = "text", rich: bool = False
 def up(
     images: Annotated[Path | None, typer.Option(help="Folder of your photographs. Default: the demo.")] = None,
     labels: Annotated[str, typer.Option(help="Your labels, separated by commas.")] = "",
+    palette: Annotated[str, typer.Option(help="The labels of this palette; `drape palettes` lists them.")] = "",
     port: Annotated[int | None, typer.Option(help="Port of the backend.")] = None,
     studio_port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
     redis_port: Annotated[int, typer.Option(help="Port of Redis.")] = 6399,
@@ -69,7 +70,7 @@ def up(
         redis_port=redis_port,
         studio_venv=studio_venv,
         images=images,
-        labels=split_list(labels),
+        label_config=label_config_for(palette=palette, labels=labels, config=None) or "",
         figures=figures,
         backend_url=backend_url,
     )

@@ -60,7 +60,7 @@ class Options:
     redis_port: int = 6399
     studio_venv: Path = Path(".venv-label-studio")
     images: Path | None = None
-    labels: tuple[str, ...] = ()
+    label_config: str = ""
     figures: int = DEMO_FIGURES
     backend_url: str = ""
 
@@ -89,8 +89,10 @@ class Stack:
 
     def __init__(self, settings: Settings, options: Options) -> None:
         self.options = options
-        if options.labels and options.images is None:
-            raise LauncherError("LABELS (--labels) needs IMAGES (--images) too: the demo has its own labels.")
+        if options.label_config and options.images is None:
+            raise LauncherError(
+                "LABELS (--labels) and PALETTE (--palette) need IMAGES (--images) too: the demo has its own labels."
+            )
         self._data = settings.data_dir.resolve()
         self._data.mkdir(parents=True, exist_ok=True)
         _make_private(self._data)
@@ -244,8 +246,8 @@ class Stack:
         is_demo = self.options.images is None
         images = self._images()
         title = DEMO_TITLE if is_demo else f"Drape: {images.name}"
-        labels = self.options.labels or GARMENTS
-        project_id = ensure_project(label_studio, title=title, label_config=palette(labels))
+        label_config = self.options.label_config or palette(GARMENTS)
+        project_id = ensure_project(label_studio, title=title, label_config=label_config)
         backend = Backend(
             url=self.options.backend_url or settings.backend_address,
             user=settings.basic_auth_user,

@@ -13,6 +13,7 @@ SIZES = {
     "fashionpedia_23": 23,
     "deepfashion2": 13,
     "atr": 17,
+    "street": 12,
     "clothing": 1,
 }
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from backend.settings import Settings
+from label_studio_config.palette_xml import palette
+from launcher.errors import LauncherError
 from launcher.stack.stack import Options, Stack, child_environment, warn_of_contents
 from launcher.stack.supervisor import Program, Supervisor
 from tests.training.data_in.sets import roboflow, save
@@ -80,3 +82,8 @@ def test_a_folder_with_annotations_is_warned_of(tmp_path: Path, caplog: pytest.L
     warn_of_contents(annotated, 7)
     assert f"{annotated} holds a data set (coco): its images come in without annotations" in caplog.text
     assert f"`drape import --project 7 {annotated}` adds them" in caplog.text
+
+
+def test_the_demo_keeps_its_own_labels(tmp_path: Path) -> None:
+    with pytest.raises(LauncherError, match=r"PALETTE \(--palette\) need IMAGES"):
+        Stack(Settings(data_dir=tmp_path), Options(label_config=palette(("saree",))))

@@ -2,6 +2,7 @@
 
 - `detect`: recognises the format of a path, and opens it
 - `annotation_files`: recognises files of annotations by their content
+- `ccp`: Clothing Co-Parsing
 - `coco`: COCO instances
 - `deepfashion2`: DeepFashion2
 - `imaterialist`: iMaterialist's CSV table
@@ -11,5 +12,4 @@
 - `parquet`: Parquet with images and masks
 - `photographs`: photographs without annotations
 - `yolo`: YOLO segmentation
-- `rows_by_image`: groups the rows of a large file by image
 """

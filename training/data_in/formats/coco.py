@@ -16,8 +16,8 @@ from faster_coco_eval import mask as rle
 from backend.domain import Mask
 from backend.errors import DatasetError
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, id_text, outline_of
-from training.data_in.formats.rows_by_image import RowsByImage
 from training.data_in.picture_folder import PictureFolder
+from training.data_in.rows_by_image import RowsByImage
 from training.data_in.text_files import json_items
 
 CROWD = "crowd (iscrowd): several garments in one outline (--crowds imports them)"

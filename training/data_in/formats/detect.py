@@ -19,6 +19,7 @@ from training.data_in.formats.annotation_files import (
     json_kind,
     refuse_unreadable,
 )
+from training.data_in.formats.ccp import is_ccp, read_ccp
 from training.data_in.formats.coco import read_coco
 from training.data_in.formats.deepfashion2 import read_deepfashion2
 from training.data_in.formats.imaterialist import read_imaterialist
@@ -31,11 +32,12 @@ from training.data_in.formats.yolo import find_yolo, images_beside_labels, names
 from training.data_in.picture_folder import PictureFolder, is_mask_folder, is_picture_of_any_kind, pictures_below
 
 SetFormat = Literal[
-    "coco", "deepfashion2", "imaterialist", "label-studio", "labelme", "masks", "parquet", "photographs", "yolo"
+    "ccp", "coco", "deepfashion2", "imaterialist", "label-studio", "labelme", "masks", "parquet", "photographs", "yolo"
 ]
 # Formats whose garments have the number of a class, so that `--classes` may name them.
 NUMBERED: tuple[SetFormat, ...] = ("masks", "parquet", "yolo")
 EXPECTED: Mapping[SetFormat, str] = {
+    "ccp": "MATLAB files in `annotations`",
     "coco": "images",
     "deepfashion2": "JSON files in folders `annos`",
     "imaterialist": "rows",
@@ -128,6 +130,8 @@ def _detect_format(paths: Sequence[Path]) -> SetFormat:
 
 
 def _detect_folder(folder: Path) -> SetFormat:
+    if is_ccp(folder):
+        return "ccp"
     if _annos(folder):
         return "deepfashion2"
     if yolo_images(folder):
@@ -177,6 +181,8 @@ def annotated_format(folder: Path) -> str:
 def _open(path: Path, set_format: SetFormat, options: ReadOptions) -> Source:
     folder = path if path.is_dir() else path.parent
     match set_format:
+        case "ccp":
+            return read_ccp(folder, _pictures(folder, options))
         case "coco":
             return _open_coco(path, options)
         case "imaterialist":

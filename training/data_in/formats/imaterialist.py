@@ -14,8 +14,8 @@ from backend.errors import DatasetError
 from backend.regions.decode import MAX_PIXELS
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, id_text
 from training.data_in.formats.coco import ATTRIBUTES, UNREADABLE
-from training.data_in.formats.rows_by_image import RowsByImage
 from training.data_in.picture_folder import PictureFolder
+from training.data_in.rows_by_image import RowsByImage
 from training.data_in.text_files import open_text, read_json
 
 COLUMNS = ("ImageId", "EncodedPixels", "Height", "Width", "ClassId")
