@@ -1,0 +1,122 @@
+"""`make photographs DATA=folder`: how detectors learn from annotated photographs, and how they answer."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from backend.settings import Settings
+from benchmarks.command import exit_on_known_errors
+from benchmarks.photographs.mask_parts import measure_parts
+from benchmarks.photographs.photograph_set import palette_config, read_photographs
+from benchmarks.photographs.schedule import Result, Training, train_once
+from label_studio_config.provision import WEIGHTS
+from training.finetuning.progress import TrainingProgress
+
+Data = Annotated[Path, typer.Argument(help="An annotated set of photographs, as `drape import` reads it.")]
+Palette = Annotated[str, typer.Option(help="The palette whose labels the garments get.")]
+TrainOn = Annotated[int, typer.Option(help="The first so many photographs train, all others judge.")]
+Side = Annotated[int, typer.Option(help="The longer side of the photographs, in pixels.")]
+# As large as photographs are in the street set: so many pixels have the masks that become polygons.
+WHOLE_SIDE_PX = 832
+Into = Annotated[Path, typer.Option(help="The folder for results and weights.")]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+console = Console()
+
+
+@app.command()
+def schedule(
+    data: Data,
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 256,
+    images: Annotated[list[int] | None, typer.Option(help="How many photographs a training sees.")] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="The seeds of the trainings of each.")] = None,
+    initial: Annotated[Path, typer.Option(help="Weights to start from.")] = WEIGHTS / "starter.pt",
+    into: Into = Path("var/photographs"),
+) -> None:
+    """Trains on 100, 400 and 700 photographs by the product's own schedule, and judges on the others."""
+    with exit_on_known_errors(console):
+        config = palette_config(palette)
+        found = read_photographs(data, config, side_px=side)
+        into.mkdir(parents=True, exist_ok=True)
+        results: list[Result] = []
+        for seed in seeds or (0, 1, 2):
+            for number in images or (100, 400, 700):
+                result = train_once(
+                    Training(number, seed, side, initial),
+                    found[:train_on],
+                    found[train_on:],
+                    config,
+                    Settings(),
+                    weights_into=into / f"{number}-{seed}-{side}.pt",
+                    report=_print_epoch,
+                )
+                results.append(result)
+                console.print(result)
+                # After each: what is measured stays, though a later training is stopped.
+                (into / "schedule.json").write_text(json.dumps([asdict(one) for one in results], indent=1))
+        console.print(_table(results))
+
+
+@app.command()
+def mask_parts(
+    data: Data,
+    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")],
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 256,
+) -> None:
+    """Counts the polygons of detected garments, for several rules of which parts of a mask are left out."""
+    with exit_on_known_errors(console):
+        found = read_photographs(data, palette_config(palette), side_px=WHOLE_SIDE_PX, first=train_on)
+        table = Table("crumbs below", "polygons", "median", "95th percentile", "most", "IoU", "lower", "higher", "n")
+        for parts in measure_parts(weights, found, image_size_px=side, min_score=Settings().model_score_threshold):
+            mean, median, high, most = parts.polygons
+            table.add_row(
+                f"{parts.crumb_share:.0%}",
+                f"{mean:.2f}",
+                f"{median:.0f}",
+                f"{high:.0f}",
+                f"{most:.0f}",
+                f"{parts.iou:.4f}",
+                f"{parts.lower:.1%}",
+                f"{parts.higher:.1%}",
+                str(parts.detections),
+            )
+        console.print(table)
+
+
+def _print_epoch(progress: TrainingProgress) -> None:
+    console.print(f"epoch {progress.epoch} of {progress.epochs}, {progress.seconds_left / 60:.0f} minutes left")
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table("photographs", "updates", "mask mAP50", "mask mAP50-95", "of each seed", "minutes")
+    by_number: dict[int, list[Result]] = defaultdict(list)
+    for result in results:
+        by_number[result.images].append(result)
+    for number, same in by_number.items():
+        table.add_row(
+            str(number),
+            str(same[0].updates),
+            f"{np.mean([one.mask_map50 for one in same]):.3f}",
+            f"{np.mean([one.mask_map for one in same]):.3f}",
+            ", ".join(f"{one.mask_map50:.3f}" for one in same),
+            f"{np.mean([one.minutes for one in same]):.0f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    app()

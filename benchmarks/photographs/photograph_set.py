@@ -1,0 +1,100 @@
+"""Reads annotated photographs, and writes some to train on and others to judge as a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from backend.errors import DatasetError
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.regions.polygons import joined_outline
+from backend.settings import Settings
+from label_studio_config.palette_xml import palette
+from label_studio_config.palettes import PALETTES
+from training.data_in.class_mapping import ClassMapping
+from training.data_in.evaluation_set import evaluation_images
+from training.data_in.formats.detect import ReadOptions, open_set
+from training.dataset.build import Dataset
+from training.dataset.examples import JPEG_QUALITY, OUTLINE_TOLERANCE_PX
+from training.dataset.manifest import DatasetManifest, Entry
+from training.dataset.split import Side
+from training.evaluation.held_out import HeldOut
+
+
+def palette_config(name: str) -> LabelConfig:
+    """Returns the label config of a palette.
+
+    Raises:
+        DatasetError: there is no such palette.
+    """
+    if name not in PALETTES:
+        raise DatasetError(f"There is no palette '{name}'. There are: {', '.join(PALETTES)}.")
+    return parse_label_config(palette(PALETTES[name]))
+
+
+def read_photographs(
+    path: Path, config: LabelConfig, *, side_px: int, first: int = 0, end: int | None = None
+) -> list[HeldOut]:
+    """Returns the photographs from number `first`, counted from 0, to before `end`, in the order of their set.
+
+    Args:
+        path: a set in any format that `drape import` reads.
+        side_px: larger photographs are reduced until their longer side has this many pixels.
+
+    Raises:
+        DatasetError: the set is missing or damaged.
+    """
+    _, source = open_set([str(path)], None, ReadOptions())
+    source = replace(source, images=islice(source.images, first, end))
+    return list(evaluation_images(source, config, ClassMapping(config), Settings(), side_px=side_px))
+
+
+def write_dataset(
+    train: Sequence[HeldOut], judge: Sequence[HeldOut], config: LabelConfig, folder: Path, *, image_size_px: int
+) -> Dataset:
+    """Writes a YOLO data set that trains on `train` and is validated on `judge`."""
+    classes = tuple(config.label_values)
+    entries = [*_write_side("train", train, classes, folder), *_write_side("val", judge, classes, folder)]
+    data_yaml = folder / "data.yaml"
+    layout = {"train": "images/train", "val": "images/val", "names": dict(enumerate(classes))}
+    data_yaml.write_text(yaml.safe_dump(layout, sort_keys=False))
+    return Dataset(data_yaml, DatasetManifest(classes, image_size_px, tuple(entries)))
+
+
+def _write_side(side: Side, photographs: Iterable[HeldOut], classes: tuple[str, ...], folder: Path) -> Iterable[Entry]:
+    images, labels = folder / "images" / side, folder / "labels" / side
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    for photograph in photographs:
+        name = f"{photograph.task_id:06}"
+        pixels = photograph.image.pixels
+        height, width = pixels.shape[:2]
+        cv2.imwrite(str(images / f"{name}.jpg"), pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        lines, found = [], []
+        for garment in photograph.truth:
+            outline = joined_outline(garment.mask, tolerance_px=OUTLINE_TOLERANCE_PX) / (width, height)
+            numbers = " ".join(f"{number:.6f}" for number in np.clip(outline, 0, 1).ravel())
+            lines.append(f"{classes.index(garment.label)} {numbers}\n")
+            found.append(garment.label)
+        text = "".join(lines)
+        (labels / f"{name}.txt").write_text(text)
+        yield Entry(
+            annotation_id=photograph.annotation_id,
+            task_id=photograph.task_id,
+            content_hash="",
+            image_key=photograph.image.key,
+            hashes=(),
+            side=side,
+            disagreed=None,
+            weight=1.0,
+            copies=1,
+            labels=tuple(found),
+            lines_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        )

@@ -1,0 +1,121 @@
+"""Trains detectors on few and on many photographs, by the product's own schedule, and judges them on others."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backend.detector.runtimes.network import load_network
+from backend.detector.runtimes.torch_runtime import TorchRuntime
+from backend.detector.yolo11 import Detector
+from backend.label_studio.label_config import LabelConfig
+from backend.settings import Settings
+from benchmarks.photographs.photograph_set import write_dataset
+from training.evaluation.held_out import HeldOut
+from training.evaluation.score import evaluate_detector
+from training.finetuning.finetune import finetune
+from training.finetuning.progress import TrainingProgress
+
+# Ultralytics validates after each epoch, which changes nothing in a training of fixed length and takes time.
+VALIDATED_EACH_EPOCH = 4
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a detector is trained on.
+
+    Attributes:
+        images: how many of the photographs, drawn at random by `seed`, which is also the training's own.
+        image_size_px: the longer side of the photographs, in training and when they are judged.
+        initial: weights to start from; None for `YOLO11_BASE`.
+    """
+
+    images: int
+    seed: int
+    image_size_px: int
+    initial: Path | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How good a training was: mask mAP on the photographs that judge, weight updates, and how long it took."""
+
+    images: int
+    seed: int
+    mask_map50: float
+    mask_map: float
+    updates: int
+    minutes: float
+
+
+def train_once(
+    training: Training,
+    photographs: Sequence[HeldOut],
+    judge: Sequence[HeldOut],
+    config: LabelConfig,
+    settings: Settings,
+    *,
+    weights_into: Path,
+    report: Callable[[TrainingProgress], None],
+) -> Result:
+    """Trains on some of `photographs`, and judges the last epoch's averaged weights, which are written to a file.
+
+    Raises:
+        ModelError: the training failed.
+    """
+    chosen = sorted(np.random.default_rng(training.seed).permutation(len(photographs))[: training.images])
+    seeded = settings.model_copy(update={"train_args": f"{settings.train_args} seed={training.seed}".strip()})
+    started = time.monotonic()
+    epochs = 0
+
+    def after_epoch(progress: TrainingProgress) -> None:
+        nonlocal epochs
+        epochs = progress.epoch
+        report(progress)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dataset = write_dataset(
+            [photographs[index] for index in chosen],
+            judge[:VALIDATED_EACH_EPOCH],
+            config,
+            folder / "set",
+            image_size_px=training.image_size_px,
+        )
+        trained = finetune(
+            dataset,
+            initial=training.initial,
+            image_size_px=training.image_size_px,
+            settings=seeded,
+            folder=folder / "training",
+            report=after_epoch,
+        )
+        weights_into.write_bytes(trained.weights.read_bytes())
+    minutes = (time.monotonic() - started) / 60
+    detector = load_weights(weights_into, image_size_px=training.image_size_px)
+    scores = evaluate_detector(
+        detector, judge, config, labels=config.label_values, min_score=settings.model_score_threshold
+    ).scores
+    return Result(
+        training.images,
+        training.seed,
+        round(scores.mask_map50 or 0.0, 4),
+        round(scores.mask_map or 0.0, 4),
+        epochs * -(-dataset.drawn // settings.train_batch),
+        round(minutes, 1),
+    )
+
+
+def load_weights(weights: Path, *, image_size_px: int) -> Detector:
+    """Returns the detector of a `.pt` file, on the CPU.
+
+    Raises:
+        ModelError: the weights do not load.
+    """
+    network, classes = load_network(weights)
+    return Detector(TorchRuntime(network, device="cpu"), classes=classes, image_size_px=image_size_px)

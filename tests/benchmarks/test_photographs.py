@@ -1,0 +1,67 @@
+"""`make photographs`, on a few drawn figures in the layout of Clothing Co-Parsing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import savemat
+from typer.testing import CliRunner
+
+from benchmarks.photographs.__main__ import app
+from benchmarks.photographs.mask_parts import SHARES, measure_parts
+from benchmarks.photographs.photograph_set import palette_config, read_photographs
+from label_studio_config.demo.figures import LABELS, draw_figure
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> Path:
+    """Six figures with their own labels, most of which the palette `indo_western` has."""
+    folder = tmp_path / "figures"
+    (folder / "photos").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    savemat(folder / "label_list.mat", {"label_list": np.array([["null", *LABELS]], dtype=object)})
+    for seed in range(6):
+        figure = draw_figure(seed)
+        numbers = np.zeros(figure.pixels.shape[:2], np.uint8)
+        for instance in figure.instances:
+            numbers[instance.mask] = 1 + LABELS.index(instance.label)
+        cv2.imwrite(str(folder / "photos" / f"{seed:04}.jpg"), figure.pixels[..., ::-1])
+        savemat(folder / "annotations" / f"{seed:04}.mat", {"groundtruth": numbers})
+    return folder
+
+
+def test_a_detector_is_trained_on_some_and_judged_on_others(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAIN_EPOCHS", "2")
+    into = tmp_path / "results"
+    size = ["--train-on", "4", "--images", "2", "--seeds", "5", "--side", "64"]
+    arguments = [str(figures), "--palette", "indo_western", *size, "--into", str(into)]
+    done = CliRunner().invoke(app, ["schedule", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (result,) = json.loads((into / "schedule.json").read_text())
+    assert (result["images"], result["seed"], result["updates"]) == (2, 5, 2)
+    assert 0 <= result["mask_map"] <= result["mask_map50"] <= 1
+    assert (into / "2-5-64.pt").is_file()
+
+
+def test_the_parts_of_masks_are_counted(figures: Path, starter: Path) -> None:
+    found = read_photographs(figures, palette_config("indo_western"), side_px=256, first=2)
+    rows = list(measure_parts(starter, found, image_size_px=256, min_score=0.25))
+    assert [row.crumb_share for row in rows] == list(SHARES)
+    assert len({row.detections for row in rows}) == 1 and rows[0].detections > 3
+    polygons = [row.polygons[0] for row in rows]
+    assert polygons == sorted(polygons, reverse=True) and polygons[-1] >= 1
+    assert (rows[0].lower, rows[0].higher) == (0, 0) and all(0.5 < row.iou <= 1 for row in rows)
+
+
+def test_a_detector_that_finds_nothing_is_told_of(figures: Path, starter: Path) -> None:
+    arguments = [str(figures), "--train-on", "3", "--weights", str(starter), "--palette", "deepfashion2"]
+    done = CliRunner().invoke(app, ["mask-parts", *arguments])
+    assert done.exit_code == 1 and "finds none of the garments" in done.output.replace("\n", " ")
