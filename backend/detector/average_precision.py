@@ -86,20 +86,20 @@ class LabelMatches:
             Values in `[0, 1]`; NaN for a draw without a garment of the label.
         """
         garments = (draws @ self.garments)[:, None]
-        drawn = draws[:, self.images]
-        detections = np.cumsum(drawn, axis=1)
+        # Small numbers, and no division of integers: all of the time goes into passing over them.
+        drawn = draws.astype(np.int32).take(self.images, axis=1)
+        detections = np.maximum(np.cumsum(drawn, axis=1, dtype=np.int32), 1)
         total = np.zeros(len(draws))
         for right in self.right:
             if not len(right):
                 continue
-            found = np.cumsum(drawn[:, right], axis=1)
-            precision = found / np.maximum(detections[:, right], 1)
+            found = np.cumsum(drawn.take(right, axis=1), axis=1, dtype=np.int32)
+            precision = found / detections.take(right, axis=1)
             precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
             # How many of the recalls 0.01, 0.02, … each right detection reaches first; the first also has recall 0.
-            reached = np.diff(100 * found // np.maximum(garments, 1), axis=1, prepend=-1)
+            reached = np.diff(np.floor(100 * found / np.maximum(garments, 1)), axis=1, prepend=-1)
             total += (precision * reached).sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            return np.where(garments[:, 0] > 0, total / (len(IOU_THRESHOLDS) * len(RECALLS)), np.nan)
+        return np.where(garments[:, 0] > 0, total / (len(IOU_THRESHOLDS) * len(RECALLS)), np.nan)
 
 
 def match_instances(

@@ -22,8 +22,8 @@ PROMOTION_CONFIDENCE, PROMOTION_CONFIDENCE_OF_FEW, FEW_IMAGES = 0.65, 0.8, 30
 # The probability of the intervals that are shown, and with which a label must have lost too much to stop a promotion.
 SHOWN_CONFIDENCE = 0.95
 RESAMPLES = 1000
-# A batch of resamples holds this many numbers for each detection at most, to limit memory.
-BATCH_NUMBERS = 1_000_000
+# A batch of resamples counts this many detections of a label at most, so that they fit into a processor's cache.
+BATCH_DETECTIONS = 100_000
 
 Interval = tuple[float, float]
 
@@ -78,7 +78,7 @@ def paired_bootstrap(
         return None
     images = len(next(iter(challenger.values())).garments)
     detections = max(len(matches.images) for matches in (*challenger.values(), *champion.values()))
-    batch = max(BATCH_NUMBERS // max(detections, images), 1)
+    batch = max(BATCH_DETECTIONS // max(detections, images), 1)
     rng = np.random.default_rng(seed)
     gains: dict[str, list[npt.NDArray[np.float64]]] = {label: [] for label in challenger}
     means = []

@@ -10,7 +10,14 @@ import numpy.typing as npt
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
-from backend.detector.average_precision import Instance, average_precisions, instances, mask_map, match_instances
+from backend.detector.average_precision import (
+    Instance,
+    LabelMatches,
+    average_precisions,
+    instances,
+    mask_map,
+    match_instances,
+)
 from backend.domain import Detection, LabelledMask, Mask
 
 
@@ -80,6 +87,34 @@ def test_matches_count_as_faster_coco_eval_counts(iou_type: Literal["segm", "bbo
                 assert matches[label].precisions() == pytest.approx(expected[:, :, column], abs=1e-9)
     # The noise is such that it says something.
     assert 0.1 < resampled.min() and resampled.max() < 0.9
+
+
+def test_draws_count_as_each_would_by_itself() -> None:
+    truth, found = ([instances(masks) for masks in images] for images in noisy_images(12))
+    matches = match_instances(truth, found, iou_type="segm")["saree"]
+    # Among them one that draws no saree.
+    draws = np.array([*np.random.default_rng(2).multinomial(12, np.full(12, 1 / 12), 20), matches.garments == 0])
+    expected = [by_counting(matches, draw) for draw in draws]
+    assert matches.average_precisions(draws) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert np.isnan(expected[-1]) and 0.1 < min(expected[:-1]) < max(expected[:-1]) < 0.9
+
+
+def by_counting(matches: LabelMatches, draw: npt.NDArray[np.int64]) -> float:
+    """Returns the average precision in one draw, detection by detection and recall by recall."""
+    garments = int(draw @ matches.garments)
+    if not garments:
+        return float("nan")
+    highest = []
+    for right in matches.right:
+        found, points = 0, []
+        for place, image in enumerate(matches.images):
+            found += int(draw[image]) if place in right else 0
+            points.append((found, found / max(int(draw[matches.images[: place + 1]].sum()), 1)))
+        for percent in range(101):
+            highest.append(
+                max((precision for count, precision in points if 100 * count >= percent * garments), default=0)
+            )
+    return sum(highest) / len(highest)
 
 
 def by_faster_coco_eval(
