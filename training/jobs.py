@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from backend.auto_accept.gate import gate_of, switch_off
 from backend.connections import Connections
-from backend.errors import DrapeError, LabelStudioUnavailableError, StorageUnavailableError
+from backend.errors import DrapeError, LabelConfigError, LabelStudioUnavailableError, StorageUnavailableError
 from backend.label_studio.client import Project
+from backend.label_studio.label_config import parse_label_config
 from backend.queues.job_function import job_function
 from backend.queues.queues import CHECK_RETRY_S
 from backend.registry.registry import Version
@@ -95,7 +96,7 @@ def _check(connections: Connections, project_id: int) -> dict[str, int]:
     project = connections.label_studio.project(project_id)
     count = approval_counter(connections, project_id).update()
     approved = count.approved
-    _audit(connections, project_id, approved)
+    _audit(connections, project, approved)
     new = new_annotations(approved, _trained_annotations(connections, project_id))
     needed = max(
         project.min_annotations or connections.settings.retrain_after,
@@ -120,9 +121,9 @@ def _survey(connections: Connections, project: Project, count: Count, *, new: in
         )
 
 
-def _audit(connections: Connections, project_id: int, approved: Sequence[Approved]) -> None:
+def _audit(connections: Connections, project: Project, approved: Sequence[Approved]) -> None:
     """Audits the champion and its predecessors; switches auto-accept off for those that break the promise."""
-    settings = connections.settings
+    settings, project_id = connections.settings, project.id
     versions = _open_versions(connections, project_id)
     gates = [gate_of(version, settings) for version in versions]
     audited = [one for one in approved if one.by_person and any(gate.is_audited(one.task_id) for gate in gates)]
@@ -134,6 +135,11 @@ def _audit(connections: Connections, project_id: int, approved: Sequence[Approve
     wanted = [task_id for task_id, names in unseen.items() if names]
     if not wanted:
         return
+    try:
+        config = parse_label_config(project.label_config)
+    except LabelConfigError as e:
+        connections.problems.report(f"The audits of auto-accept cannot be read: {e}", project_id=project_id)
+        return
     predictions = {
         int(task["id"]): {
             str(prediction["model_version"]): prediction["result"]
@@ -143,7 +149,12 @@ def _audit(connections: Connections, project_id: int, approved: Sequence[Approve
         for task in connections.label_studio.tasks(project_id, wanted)
     }
     result = audit(
-        audited, predictions, gates[::-1], precision=settings.auto_accept_precision, iou=settings.auto_accept_iou
+        audited,
+        predictions,
+        gates[::-1],
+        config,
+        precision=settings.auto_accept_precision,
+        iou=settings.auto_accept_iou,
     )
     if not result.images:
         return

@@ -2,6 +2,7 @@
 
 - `calibration`: a version's score thresholds, which `training/auto_accept/calibrate.py` finds
 - `gate`: decides: accept, leave for review, or leave for audit
+- `triage`: divides a job's predictions by these decisions
 - `marks`: marks accepted annotations; whether a person has changed one since
 - `withdraw`: deletes the annotations that a version had accepted
 """

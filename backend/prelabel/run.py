@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from redis.exceptions import RedisError
 from rq import get_current_job
 
-from backend.auto_accept.gate import CLOSED_GATE, Decision, gate_of
+from backend.auto_accept.gate import CLOSED_GATE, gate_of
 from backend.auto_accept.marks import accepted_regions, annotation_id
+from backend.auto_accept.triage import triage
 from backend.compute.devices import prepare_device
 from backend.detector.preparation import read_preparation
 from backend.domain import Prediction
@@ -26,7 +27,6 @@ from backend.predict.batch import ActiveModel, Outcome
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import WorkerModels
 from backend.queues.job_records import RETRIES
-from backend.regions.encode import message
 from backend.regions.selection import unknown_labels, unused_classes
 from backend.telemetry.request_ids import request_id, set_request_id
 
@@ -177,25 +177,20 @@ class Prelabelling:
         )
         if not gate.is_open:
             return outcomes
-        decisions: dict[int, Decision] = {}
-        for outcome in outcomes:
-            prediction = outcome.prediction
-            if prediction is not None and prediction.model_version == gate.version and outcome.task_id not in annotated:
-                decisions[outcome.task_id] = gate.decide(outcome.task_id, prediction.label_scores)
-                if decisions[outcome.task_id] == "review":
-                    self.review_scores.append(prediction.score)
-        gated = []
-        for outcome in outcomes:
-            prediction, decision = outcome.prediction, decisions.get(outcome.task_id)
-            if prediction is not None and decision == "accept":
-                self._accept(outcome.task_id, prediction)
-            elif prediction is not None and decision is not None:
-                audited = decision == "audit"
-                score = gate.audit_score(outcome.task_id, self.review_scores) if audited else prediction.score
-                regions = [*prediction.regions, *message(gate.review_note(prediction.label_scores), config)]
-                outcome = replace(outcome, prediction=replace(prediction, regions=regions, score=score))
-            gated.append(outcome)
-        return gated
+        predictions = {
+            outcome.task_id: outcome.prediction
+            for outcome in outcomes
+            if outcome.prediction is not None
+            and outcome.prediction.model_version == gate.version
+            and outcome.task_id not in annotated
+        }
+        divided = triage(gate, predictions, config, review_scores=self.review_scores)
+        self.review_scores += divided.review_scores
+        for task_id, prediction in divided.accepted.items():
+            self._accept(task_id, prediction)
+        return [
+            replace(outcome, prediction=divided.shown.get(outcome.task_id, outcome.prediction)) for outcome in outcomes
+        ]
 
     def _accept(self, task_id: int, prediction: Prediction) -> None:
         version = prediction.model_version

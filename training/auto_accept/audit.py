@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from backend.auto_accept.gate import Gate
-from backend.domain import LabelledMask, LabelScore, Mask
-from backend.regions.decode import decode
+from backend.domain import LabelledMask, LabelScore
+from backend.label_studio.label_config import LabelConfig
+from backend.regions.decode import shapes
 from training.annotations.approvals import Approved
+from training.annotations.truth import truth_of
 from training.metrics.binomial import CONFIDENCE, lower_bound_over_images
 from training.metrics.matching import overlap
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,7 @@ def audit(
     approved: Sequence[Approved],
     predictions: Mapping[int, Mapping[str, Sequence[dict[str, Any]]]],
     gates: Sequence[Gate],
+    config: LabelConfig,
     *,
     precision: float,
     iou: float,
@@ -92,35 +92,41 @@ def audit(
     An image counts once, for the first version that would have accepted it: a later version does not predict it again
     once it is accepted.
 
-    A predicted garment is right if an approved region of its label, or all of that label together, has an IoU of at
+    A predicted garment is right if an approved garment of its label, or all of that label together, has an IoU of at
     least `iou` with it: people may divide a garment into other parts than the model. The highest scores choose first,
-    and an approved region makes only one prediction right.
+    and an approved garment makes only one prediction right. An image in which garments have no outline tells nothing.
 
     Args:
         predictions: task id → version → its stored regions.
         gates: the gates of these versions, the oldest first.
+        config: the project's label config, by which predictions and approvals are read.
     """
     images = []
     for annotation in approved:
         stored = predictions.get(annotation.task_id, {})
-        for gate in gates:
-            if gate.version not in stored or not gate.is_audited(annotation.task_id):
-                continue
-            predicted = _garments(decode(list(stored[gate.version]))[0])
-            if gate.passes([LabelScore(garment.label, garment.score or 0.0) for garment in predicted]):
-                truth, _ = decode(annotation.result)
-                images.append(AuditedImage(gate.version, len(predicted), _wrong(predicted, truth, iou)))
-                break
+        accepting = (
+            gate.version
+            for gate in gates
+            if gate.version in stored
+            and gate.is_audited(annotation.task_id)
+            and gate.passes(_label_scores(stored[gate.version], config))
+        )
+        version = next(accepting, None)
+        if version is None:
+            continue
+        truth = truth_of(annotation.result, config)
+        if not truth.is_partial:
+            predicted = truth_of(stored[version], config).garments
+            images.append(AuditedImage(version, len(predicted), _wrong(predicted, truth.garments, iou)))
     return Audit(tuple(images), precision)
 
 
-def _garments(regions: Sequence[LabelledMask]) -> list[LabelledMask]:
-    """Joins regions of the same label and score, which are the parts of one garment."""
-    joined: dict[tuple[str, float], Mask] = {}
-    for region in regions:
-        key = region.label, region.score or 0.0
-        joined[key] = joined[key] | region.mask if key in joined else region.mask
-    return [LabelledMask(mask, label, score) for (label, score), mask in joined.items()]
+def _label_scores(regions: Sequence[dict[str, Any]], config: LabelConfig) -> list[LabelScore]:
+    """Returns the label and the score of each stored region; the gate's labels are those of the config, not aliases."""
+    return [
+        LabelScore(config.label_of(shape.label or ""), shape.region.get("score") or 0.0)
+        for shape in shapes(regions).values()
+    ]
 
 
 def _wrong(predicted: Sequence[LabelledMask], truth: Sequence[LabelledMask], iou: float) -> int:

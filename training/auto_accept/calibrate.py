@@ -21,8 +21,8 @@ from backend.detector.yolo11 import ImageDetector
 from backend.domain import LabelledMask, LabelScore
 from backend.label_studio.label_config import LabelConfig
 from backend.predict.garments import StoredGarment, lowest_threshold, stored_garments
-from backend.regions.decode import decode
 from backend.settings import Settings
+from training.annotations.truth import truth_of
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound_over_images
 from training.metrics.matching import MatchedDetection, match
@@ -155,22 +155,42 @@ def _evidence(
 def calibration_on(
     held_out: Sequence[HeldOut], detector: ImageDetector, config: LabelConfig, settings: Settings
 ) -> Calibration:
-    """Calibrates a detector's thresholds on held-out images; see `calibrate`.
+    """Calibrates a detector's thresholds on held-out images; see `calibrate`."""
+    detections = matched_detections(held_out, detector, config, settings)
+    return calibrate(detections, config.label_values, images=len(held_out), settings=settings)
 
-    The evidence is about the regions as they are stored: polygons may be less than their masks.
+
+def matched_detections(
+    held_out: Sequence[HeldOut], detector: ImageDetector, config: LabelConfig, settings: Settings
+) -> list[MatchedDetection]:
+    """Returns what would be stored for the held-out images, and whether it is right.
+
+    All is found and stored as predictions are: a polygon may be less than its mask.
     """
     detections: list[MatchedDetection] = []
     scenes = detector.detect(
         (held_out_image.image for held_out_image in held_out), min_score=lowest_threshold(config, settings)
     )
     for number, (held_out_image, scene) in enumerate(zip(held_out, scenes, strict=True)):
-        size_hw = held_out_image.image.pixels.shape[:2]
-        garments = [_shown(garment, size_hw) for garment in stored_garments(scene, config, settings, model_version="")]
-        detections += match(number, garments, held_out_image.truth, iou=settings.auto_accept_iou)
-    return calibrate(detections, config.label_values, images=len(held_out), settings=settings)
+        garments = stored_garments(scene, config, settings, model_version="")
+        shown = _shown(garments, config, held_out_image.image.size_wh)
+        detections += match(number, shown, held_out_image.truth, iou=settings.auto_accept_iou)
+    return detections
 
 
-def _shown(garment: StoredGarment, size_hw: tuple[int, ...]) -> LabelledMask:
-    """Returns the garment as all its regions show it, `bool (H, W)`."""
-    masks = [np.zeros(size_hw, bool), *(region.mask for region in decode(garment.regions)[0])]
-    return LabelledMask(np.logical_or.reduce(masks), garment.label_score.label, garment.label_score.score)
+def _shown(garments: Sequence[StoredGarment], config: LabelConfig, size_wh: tuple[int, int]) -> list[LabelledMask]:
+    """Returns each garment as an annotation of all these regions would show it, `bool (H, W)`; nothing of a hidden one.
+
+    Read as the ground truth is: where a label is exclusive, later regions hide parts of earlier ones.
+    """
+    annotated = truth_of([region for garment in garments for region in garment.regions], config).garments
+    masks = {garment.region_id: garment.mask for garment in annotated}
+    nothing = np.zeros(size_wh[::-1], bool)
+    return [
+        LabelledMask(
+            np.logical_or.reduce([nothing, *(masks.get(region["id"], nothing) for region in garment.regions)]),
+            garment.label_score.label,
+            garment.label_score.score,
+        )
+        for garment in garments
+    ]

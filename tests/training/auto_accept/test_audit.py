@@ -10,18 +10,25 @@ import pytest
 from backend.auto_accept.gate import Gate
 from backend.auto_accept.marks import accepted_regions
 from backend.domain import LabelledMask, Outlining
+from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.regions.encode import encode
 from tests.training.dataset.test_build import CONFIG
 from training.annotations.approvals import Approved, approved_annotations
 from training.auto_accept.audit import Audit, AuditedImage, audit
 
+WITH_ALIAS = parse_label_config(
+    '<View><Image name="i" value="$image"/><PolygonLabels name="p" toName="i"><Label value="saree" alias="s"/>'
+    '</PolygonLabels><RectangleLabels name="r" toName="i"><Label value="saree" alias="s"/></RectangleLabels></View>'
+)
 ALL_AUDITED = Gate("v1", 0.5, {}, 1.0)
 
 
-def garment(left: int, right: int, score: float | None = None, label: str = "saree") -> list[dict[str, Any]]:
+def garment(
+    left: int, right: int, score: float | None = None, label: str = "saree", config: LabelConfig = CONFIG
+) -> list[dict[str, Any]]:
     mask = np.zeros((100, 200), bool)
     mask[10:90, left:right] = True
-    return encode(LabelledMask(mask, label, score), CONFIG, outlining=Outlining(), model_version="v1")
+    return encode(LabelledMask(mask, label, score), config, outlining=Outlining(), model_version="v1")
 
 
 def approved(result: list[dict[str, Any]]) -> Approved:
@@ -48,27 +55,54 @@ CASES = [
 def test_each_approved_garment_makes_one_region_right(
     predicted: list[dict[str, Any]], result: list[dict[str, Any]], wrong: int
 ) -> None:
-    found = audit([approved(result)], {7: {"v1": predicted}}, [ALL_AUDITED], precision=0.98, iou=0.8)
+    found = audit([approved(result)], {7: {"v1": predicted}}, [ALL_AUDITED], CONFIG, precision=0.98, iou=0.8)
     regions = len({region["score"] for region in predicted})
     assert found == Audit((AuditedImage("v1", regions, wrong),), 0.98)
+
+
+def test_two_garments_of_one_label_and_one_score_are_two() -> None:
+    predicted = garment(10, 60, 0.9) + garment(120, 170, 0.9)
+    found = audit([approved(garment(10, 60))], {7: {"v1": predicted}}, [ALL_AUDITED], CONFIG, precision=0.98, iou=0.8)
+    assert found.images == (AuditedImage("v1", 2, 1),)
+
+
+def test_labels_that_regions_call_by_an_alias_are_audited() -> None:
+    """A calibrated gate knows labels by their values."""
+    gate = Gate("v1", None, {"saree": 0.5}, 1.0)
+    predicted, result = garment(10, 110, 0.9, config=WITH_ALIAS), garment(10, 110, config=WITH_ALIAS)
+    found = audit([approved(result)], {7: {"v1": predicted}}, [gate], WITH_ALIAS, precision=0.98, iou=0.8)
+    assert found.images == (AuditedImage("v1", 1, 0),)
+
+
+def test_an_approval_without_the_outline_of_a_garment_tells_nothing() -> None:
+    (region,) = garment(10, 110, config=WITH_ALIAS)
+    box = {"x": 5, "y": 10, "width": 50, "height": 80, "rectanglelabels": ["s"]}
+    mere_box = {**region, "type": "rectanglelabels", "from_name": "r", "value": box}
+    predicted = {7: {"v1": garment(30, 80, 0.9, config=WITH_ALIAS)}}
+    found = audit([approved([mere_box])], predicted, [ALL_AUDITED], WITH_ALIAS, precision=0.98, iou=0.8)
+    assert found.images == ()
 
 
 def test_only_what_would_have_been_accepted_is_audited() -> None:
     one = approved(WHOLE)
     unsure = {7: {"v1": garment(10, 110, 0.9) + garment(120, 190, 0.49)}}
-    assert audit([one], unsure, [ALL_AUDITED], precision=0.98, iou=0.8).images == ()
+    assert audit([one], unsure, [ALL_AUDITED], CONFIG, precision=0.98, iou=0.8).images == ()
     sure = {7: {"v1": garment(10, 110, 0.9)}}
-    assert audit([one], sure, [Gate("v1", 0.5, {}, 0.0)], precision=0.98, iou=0.8).images == ()
-    assert audit([one], {}, [ALL_AUDITED], precision=0.98, iou=0.8).images == ()
+    assert audit([one], sure, [Gate("v1", 0.5, {}, 0.0)], CONFIG, precision=0.98, iou=0.8).images == ()
+    assert audit([one], {}, [ALL_AUDITED], CONFIG, precision=0.98, iou=0.8).images == ()
 
 
 def test_an_image_counts_for_the_first_version_that_would_have_accepted_it() -> None:
     unsure, right, wrong = garment(10, 110, 0.4), garment(10, 110, 0.9), garment(120, 190, 0.9)
     gates = [ALL_AUDITED, Gate("v2", 0.5, {}, 1.0), Gate("v3", 0.5, {}, 1.0)]
     stored = {7: {"v1": unsure, "v2": wrong, "v3": right}}
-    assert audit([approved(WHOLE)], stored, gates, precision=0.98, iou=0.8).images == (AuditedImage("v2", 1, 1),)
+    assert audit([approved(WHOLE)], stored, gates, CONFIG, precision=0.98, iou=0.8).images == (
+        AuditedImage("v2", 1, 1),
+    )
     del stored[7]["v2"]
-    assert audit([approved(WHOLE)], stored, gates, precision=0.98, iou=0.8).images == (AuditedImage("v3", 1, 0),)
+    assert audit([approved(WHOLE)], stored, gates, CONFIG, precision=0.98, iou=0.8).images == (
+        AuditedImage("v3", 1, 0),
+    )
 
 
 def images(version: str, right: int, wrong: int) -> tuple[AuditedImage, ...]:

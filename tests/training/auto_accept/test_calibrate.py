@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from backend.auto_accept.calibration import Calibration
 from backend.domain import Detection, Image, LabelledMask, Mask, Scene
 from backend.label_studio.label_config import parse_label_config
 from backend.settings import Settings
-from training.auto_accept.calibrate import CHOOSING, calibrate, calibration_on
+from training.auto_accept.calibrate import CHOOSING, calibrate, calibration_on, matched_detections
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound, lower_bound_over_images
 from training.metrics.matching import MatchedDetection, match
@@ -185,6 +185,20 @@ def test_the_evidence_is_of_the_regions_that_are_stored(parts: Any, right: bool)
     found = calibration_on(held_out, Finds(saree, blouse=0.0), CONFIG, settings)
     assert [one.right for one in found.labels] == [60 if right else 0, 0]
     assert bool(found.thresholds) == right
+
+
+def test_where_a_label_is_exclusive_the_evidence_is_of_what_later_regions_leave() -> None:
+    """Every second saree reaches below a blouse, as it would in the stored annotation."""
+    config = replace(CONFIG, labels=tuple(replace(label, exclusive=True) for label in CONFIG.labels))
+    alone, layered = LabelledMask(block(0, 70), "saree"), LabelledMask(block(0, 50), "saree")
+    blouse = LabelledMask(block(50, 90), "blouse")
+    held_out = [HeldOut(0, 0, IMAGE, (alone,)), HeldOut(1, 1, IMAGE, (layered, blouse))]
+    judged = matched_detections(held_out, Finds(block(0, 70), blouse=0.4), config, Settings())
+    assert [(one.image, one.label, one.is_correct) for one in judged] == [
+        (0, "saree", True),
+        (1, "saree", True),
+        (1, "blouse", True),
+    ]
 
 
 @dataclass(frozen=True)
