@@ -53,6 +53,10 @@ class NotFoundError(ModelError):
     http_status = 404
 
 
+class WeightsMissingError(ModelError):
+    """Weights are not downloaded yet."""
+
+
 class ModelLoadingError(ModelError):
     """The model is still being loaded; a retry in a few seconds succeeds."""
 

@@ -132,8 +132,10 @@ class InstallationSettings(BaseSettings):
         False, description="Compile SAM 3's image encoder: takes minutes at the start, then encodes faster on a GPU."
     )
     sam_weights: str = Field(
-        "",
-        description="SAM 2.1 or MobileSAM weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`).",
+        "auto",
+        description="SAM 2.1 or MobileSAM weights: a path, or a name that Ultralytics downloads (`sam2.1_b.pt`). "
+        "`auto`: where SAM 3 does not answer, the backend downloads `sam2.1_b.pt` for a GPU or `mobile_sam.pt` for a "
+        "CPU into `weights` in the data directory, in the background. Empty: none, and nothing is downloaded.",
     )
     embedding_device_bytes: int = Field(
         4_000_000_000,

@@ -31,7 +31,7 @@ PROJECT_SETTING_NAMES = frozenset(
         "promote_class_drop",
         "promote_margin",
         "rare_label_share",
-        "refine_with_sam",
+        "refine",
         "retrain_after",
         "retrain_min_images",
         "speck_percent",

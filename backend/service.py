@@ -113,7 +113,12 @@ class Service:
 
     def health(self) -> dict[str, Any]:
         """The answer to `GET /health`."""
-        return {"status": "UP", "model_class": "GarmentModel", "segmenter": self.interactive.segmenter.name}
+        return {
+            "status": "UP",
+            "model_class": "GarmentModel",
+            "segmenter": self.segmenter.name,
+            "download": self._download(),
+        }
 
     def setup(self, *, project_id: int | None, label_config: str) -> dict[str, Any]:
         """Checks that the label config can be served; returns the model version for Label Studio to show.
@@ -264,11 +269,16 @@ class Service:
         return {
             "status": "UP",
             "uptime_s": round(time.time() - self.started_at, 1),
-            "segmenter": self.interactive.segmenter.name,
+            "segmenter": self.segmenter.name,
+            "download": self._download(),
             "projects": self.project_status.projects(),
             "queues": self.project_status.queues(),
             "problems": [asdict(problem) for problem in self.connections.problems.recent(20)],
         }
+
+    def _download(self) -> str:
+        """A sentence about the download of weights; '' without one."""
+        return str(self.segmenter.download or "")
 
 
 def _as_result(prediction: Prediction) -> dict[str, Any]:

@@ -34,9 +34,11 @@ class Settings(InstallationSettings):
         False,
         description="When a task is opened, search its image for the phrase that last found something in the project.",
     )
-    refine_with_sam: bool = Field(
-        False,
-        description="Replace the detector's masks by SAM's in pre-annotation. Class and score remain the detector's.",
+    refine: Literal["off", "auto", "sam3", "sam"] = Field(
+        "off",
+        description="Whose masks replace the detector's in pre-annotation; class and score remain the detector's. "
+        "`auto`: those of SAM 3, SAM 2.1 or MobileSAM, whichever is loaded; without any, the detector's remain. `sam3` "
+        "or `sam`: of that one alone, and without it nothing is pre-annotated.",
     )
     yolo11_base: str = Field(
         "n",
@@ -197,8 +199,8 @@ class Settings(InstallationSettings):
         "off",
         description="`off`: all predictions wait for a person. A score such as `0.85`: an image is accepted if each "
         "of its regions reaches it. `calibrated`: the score of each label is computed from held-out "
-        "approved labels. With `REFINE_WITH_SAM`, `calibrated` accepts nothing, since it does not apply "
-        "to SAM's masks.",
+        "approved labels. Unless `REFINE` is `off`, `calibrated` accepts nothing, since it does "
+        "not apply to SAM's masks.",
     )
     auto_accept_precision: float = Field(
         0.98,
@@ -227,6 +229,12 @@ class Settings(InstallationSettings):
     @classmethod
     def _read_empty(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @field_validator("refine", mode="before")
+    @classmethod
+    def _read_refine(cls, value: Any) -> Any:
+        # YAML reads a bare `off` as False.
+        return "off" if value is False else value
 
     @field_validator("auto_accept", mode="before")
     @classmethod

@@ -47,6 +47,9 @@ S3_ACCOUNT = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 
+# No test asks the internet for weights, by a program that it starts neither.
+os.environ["SAM_WEIGHTS"] = ""
+
 # The same examples every time; `make fuzz` looks for others.
 hypothesis_settings.register_profile("test", deadline=None, derandomize=True, database=None)
 hypothesis_settings.register_profile(
@@ -81,6 +84,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
     for name in ("PREDICT_DEADLINE", "LABEL_STUDIO_HOST", "BASE_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SAM_WEIGHTS", "")
 
 
 @pytest.fixture(scope="module", autouse=True)

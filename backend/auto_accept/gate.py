@@ -117,8 +117,8 @@ def closed_reason(version: Version, settings: Settings) -> str | None:
     if reason is not None or settings.auto_accept != "calibrated":
         return reason
     # A calibration is valid only for the settings and the masks with which it was computed.
-    if settings.refine_with_sam:
-        return "The version was calibrated with the detector's masks, not with those of REFINE_WITH_SAM."
+    if settings.refine != "off":
+        return f"The version was calibrated with the detector's masks, not with those of REFINE={settings.refine}."
     calibration = read_calibration(version)
     if calibration is None:
         return "This version is not calibrated. The next training calibrates its model."

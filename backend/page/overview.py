@@ -248,12 +248,15 @@ def _serving(service: Service, project_id: int | None) -> Serving:
 
 
 def _segmenter(service: Service) -> str:
-    segmenter = service.interactive.segmenter
+    segmenter = service.segmenter
     if segmenter.name == "classical":
-        return "classical (no weights), on the CPU"
-    if segmenter.ready is None:
-        return segmenter.name
-    return f"{segmenter.name}, on {_device(service.connections.settings)}"
+        answering = "classical (no weights), on the CPU"
+    elif segmenter.ready is None:
+        answering = segmenter.name
+    else:
+        answering = f"{segmenter.name}, on {_device(service.connections.settings)}"
+    download = segmenter.download
+    return f"{answering}. {download}" if download else answering
 
 
 def _detector(service: Service, project_id: int | None) -> str:

@@ -17,13 +17,13 @@ from backend.detector.detector_pool import DetectorPool
 from backend.detector.sam_detectors import RefinedDetector, WordsDetector
 from backend.detector.yolo11 import ImageDetector
 from backend.domain import Image, LabelScore, Prediction, Scene
-from backend.errors import ImageError
+from backend.errors import ImageError, ModelError
 from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
 from backend.predict.garments import lowest_threshold, score_of_nothing, stored_garments
-from backend.segmenters.base import Segmenter, WordReader
+from backend.segmenters.base import Segmenter, WordReader, sam_kind
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_id, set_request_id
 
@@ -92,7 +92,7 @@ class Batch:
             version_name: the version to use; '' for the project's current one.
 
         Raises:
-            ModelError: there is no such version, or its weights do not load.
+            ModelError: there is no such version, its weights do not load, or the model of `REFINE` is not loaded.
             SettingsError: the project's own settings are invalid.
         """
         settings = self.settings.for_project(project_id)
@@ -100,8 +100,9 @@ class Batch:
         if loaded is not None:
             version = loaded.version
             detector: ImageDetector = loaded.detector
-            if settings.refine_with_sam:
-                detector = RefinedDetector(detector, self.segmenter())
+            refiner = self._refiner(settings)
+            if refiner is not None:
+                detector = RefinedDetector(detector, refiner)
             return ActiveModel(
                 version.name,
                 lambda _: detector,
@@ -109,12 +110,25 @@ class Batch:
                 classes=version.classes,
                 number=version.number,
                 clusters=loaded.clusters,
-                side_px=None if settings.refine_with_sam else version.image_size_px,
+                side_px=version.image_size_px if refiner is None else None,
             )
         segmenter = self.segmenter() if settings.may_read_words else None
         if not isinstance(segmenter, WordReader):
             return None
         return ActiveModel(segmenter.name, lambda config: WordsDetector(segmenter, config), settings)
+
+    def _refiner(self, settings: Settings) -> Segmenter | None:
+        """The SAM whose masks replace the detector's; None where the detector's remain."""
+        if settings.refine == "off":
+            return None
+        segmenter = self.segmenter()
+        kind = sam_kind(segmenter)
+        if settings.refine not in ("auto", kind):
+            raise ModelError(
+                f"REFINE={settings.refine} asks for another model than '{segmenter.name}', which is loaded. Check "
+                "SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS, or set REFINE=auto."
+            )
+        return segmenter if kind else None
 
     def predict(
         self,

@@ -13,6 +13,7 @@ from backend.prelabel.pace import Pace
 from backend.prelabel.task_claims import TaskClaims
 from backend.prelabel.task_marks import TaskMarks
 from backend.segmenters.loader import choose
+from backend.segmenters.sam_weights import stored_weights
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 
@@ -43,6 +44,8 @@ def worker_models(settings: Settings) -> WorkerModels:
     """The process's models, cached: a worker that runs all jobs in one process loads them once."""
     settings = settings.for_work("batch")
     connections = Connections.of(settings)
+    # Chosen again once the backend has downloaded weights.
+    choose_with = functools.lru_cache(maxsize=1)(lambda weights: choose(settings, Metrics()))
     redis = connections.queues.redis
     return WorkerModels(
         connections,
@@ -50,7 +53,7 @@ def worker_models(settings: Settings) -> WorkerModels:
             settings,
             images=ImageStore(settings, bearer=connections.label_studio.bearer),
             detectors=DetectorPool(connections.registry, settings),
-            segmenter=functools.cache(lambda: choose(settings, Metrics())),
+            segmenter=lambda: choose_with(stored_weights(settings)),
         ),
         TaskMarks(redis),
         TaskClaims(redis),

@@ -5,6 +5,7 @@
 - `sam3`: SAM 3: clicks and boxes, words and examples
 - `sam3_checkpoint`: loads SAM 3's checkpoint as two heads on one backbone
 - `sam`: SAM 2.1 and MobileSAM
+- `sam_weights`: the weights of `SAM_WEIGHTS=auto`, and their download
 - `classical`: a segmenter without weights: regions of similar colour
 - `region_growing`: finds the region that a click or a box means by colour alone
 - `embedding_cache`: encodes each image once and caches its embeddings in tiers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from backend.domain import Photo, Prompt, Segment
 
@@ -53,3 +53,10 @@ class WordReader(Protocol):
         Raises:
             ImageError, LabelStudioError: the image is needed and cannot be read.
         """
+
+
+def sam_kind(segmenter: Segmenter) -> Literal["sam3", "sam"] | None:
+    """Which kind of SAM the segmenter is: SAM 3, or SAM 2.1 or MobileSAM; None for one without weights."""
+    if isinstance(segmenter, WordReader):
+        return "sam3"
+    return "sam" if isinstance(segmenter, ImageEncoder) else None

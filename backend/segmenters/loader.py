@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from backend.compute.malloc import trim_heap
-from backend.errors import ModelError, ModelLoadingError, first_line
+from backend.errors import ModelError, ModelLoadingError, WeightsMissingError, first_line
 from backend.segmenters.base import Segmenter
+from backend.segmenters.sam_weights import AUTO, FOLDER, Download, auto_weights, download_weights, stored_weights
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 
@@ -25,7 +26,10 @@ Load: TypeAlias = Callable[[Settings, Metrics], Segmenter]
 
 
 class SegmenterLoader:
-    """Loads in the background what `choose` would load, and retries better ones; callers wait with a timeout."""
+    """Loads in the background what `choose` would load, and retries better ones; callers wait with a timeout.
+
+    Where the weights of `SAM_WEIGHTS=auto` are missing, it downloads them while the next best segmenter answers.
+    """
 
     def __init__(
         self,
@@ -42,13 +46,15 @@ class SegmenterLoader:
         self._retry_wait_s = retry_wait_s
         self._future: Future[Segmenter] = Future()
         self._closing = threading.Event()
+        self._download: Download | None = None
         threading.Thread(target=self._load, name="load-segmenter", daemon=True).start()
 
     @property
     def name(self) -> str:
         """Name of the segmenter; `loading` while it loads; `failed` if it cannot be loaded."""
         future = self._future
-        if not future.done():
+        download = self._download
+        if not future.done() or (future.exception() and download and not download.failure):
             return "loading"
         return FAILED if future.exception() else future.result().name
 
@@ -59,6 +65,11 @@ class SegmenterLoader:
             return self._future.result(0)
         except (FutureTimeout, ModelError):
             return None
+
+    @property
+    def download(self) -> Download | None:
+        """The download of `SAM_WEIGHTS=auto`, while it lasts or if it failed; None where none is needed."""
+        return self._download
 
     def get(self, *, timeout_s: float) -> Segmenter:
         """Returns the loaded segmenter.
@@ -73,7 +84,7 @@ class SegmenterLoader:
             raise ModelLoadingError("The model is still loading. Try again in a few seconds.") from e
 
     def close(self) -> None:
-        """Stops the retries."""
+        """Stops the download and the retries."""
         self._closing.set()
 
     def _load(self) -> None:
@@ -81,15 +92,49 @@ class SegmenterLoader:
         better, reported = _candidates(self._settings), set[str]()
         while True:
             segmenter, failures = _load_best(better, self._metrics, self._settings)
-            for name in failures.keys() - reported:
-                self._report(_explained(self._settings, failures[name]))
-            reported |= failures.keys()
+            told = _told(self._settings, failures)
+            for name in told.keys() - reported:
+                self._report(told[name])
+            reported |= told.keys()
             if segmenter is not None or not self._future.done():
                 self._replace(segmenter, failures)
             # Only segmenters that are better than the loaded one are tried again.
             better = {name: load for name, load in better.items() if name in failures}
+            if any(isinstance(failure, WeightsMissingError) for failure in failures.values()):
+                if self._fetch_weights():
+                    continue
+            else:
+                self._download = None
             if not better or self._closing.wait(self._retry_wait_s):
                 return
+
+    def _fetch_weights(self) -> bool:
+        """Downloads the weights of `SAM_WEIGHTS=auto`, once; returns whether they are there now.
+
+        A failure is no problem to report: a machine without internet works with what it has.
+        """
+        if self._download is not None:
+            return False
+        path = auto_weights(self._settings)
+        self._download = Download(path.name)
+        try:
+            download_weights(path, closing=self._closing, report=self._note)
+        except ModelError as e:
+            self._download = Download(path.name, failure=str(e))
+            if not self._closing.is_set():
+                logger.info(
+                    "%s The next start tries again. To have SAM without internet, copy the file into %s; SAM_WEIGHTS= "
+                    "(empty) asks for no download",
+                    self._download,
+                    path.parent,
+                )
+            return False
+        return True
+
+    def _note(self, download: Download) -> None:
+        if not download.done_bytes:
+            logger.info("Downloading %s, %.0f MB (SAM_WEIGHTS=auto)", download.file, download.total_bytes / 1e6)
+        self._download = download
 
     def _replace(self, segmenter: Segmenter | None, failures: Mapping[str, ModelError]) -> None:
         loaded: Future[Segmenter] = Future() if self._future.done() else self._future
@@ -107,8 +152,8 @@ def choose(settings: Settings, metrics: Metrics) -> Segmenter:
         ModelError: `SEGMENTER` names the segmenter, and it does not load.
     """
     segmenter, failures = _load_best(_candidates(settings), metrics, settings)
-    for failure in failures.values():
-        logger.warning("%s", _explained(settings, failure))
+    for failure in _told(settings, failures).values():
+        logger.warning("%s", failure)
     return segmenter or _last_resort(settings, failures)
 
 
@@ -147,12 +192,16 @@ def _last_resort(settings: Settings, failures: Mapping[str, ModelError]) -> Segm
         raise failures[settings.segmenter]
     from backend.segmenters.classical import ClassicalSegmenter
 
-    logger.info("Segmenter: classical. Set SAM3_WEIGHTS or SAM_WEIGHTS to use SAM")
+    logger.info("Segmenter: classical. With SAM3_WEIGHTS or SAM_WEIGHTS it is SAM")
     return ClassicalSegmenter()
 
 
-def _explained(settings: Settings, failure: ModelError) -> str:
-    return str(failure) if settings.segmenter != "auto" else f"{failure} The next best segmenter answers instead."
+def _told(settings: Settings, failures: Mapping[str, ModelError]) -> dict[str, str]:
+    """What people shall know of the failures, by segmenter: not that weights are still to be downloaded."""
+    also = " The next best segmenter answers instead." if settings.segmenter == "auto" else ""
+    return {
+        name: f"{failure}{also}" for name, failure in failures.items() if not isinstance(failure, WeightsMissingError)
+    }
 
 
 def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
@@ -175,10 +224,18 @@ def _load_sam3(settings: Settings, metrics: Metrics) -> Segmenter:
 
 
 def _load_sam(settings: Settings, metrics: Metrics) -> Segmenter:
+    weights: str | Path | None = stored_weights(settings) if settings.sam_weights == AUTO else settings.sam_weights
+    if weights == "":
+        raise ModelError("SEGMENTER=sam needs weights: set SAM_WEIGHTS to their path, or to `auto` to download them.")
+    if weights is None:
+        raise WeightsMissingError(
+            "The weights of SAM 2.1 and MobileSAM are missing. With SAM_WEIGHTS=auto the backend downloads them into "
+            f"{settings.data_dir / FOLDER}, and the status page shows how far it is."
+        )
     from backend.compute.devices import prepare_device
     from backend.segmenters.embedding_cache import embedding_cache
     from backend.segmenters.sam import load_sam
 
     device = prepare_device(settings)
     embeddings = embedding_cache(settings, device=device, metrics=metrics)
-    return load_sam(settings.sam_weights or "sam2.1_b.pt", device=device, embeddings=embeddings, metrics=metrics)
+    return load_sam(str(weights), device=device, embeddings=embeddings, metrics=metrics)

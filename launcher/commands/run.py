@@ -60,6 +60,7 @@ def up(
     data_dir: DataDir = None,
 ) -> None:
     """Starts the backend, its workers, and, unless configured, Label Studio and Redis; stops them on Ctrl-C."""
+    from launcher.stack.health import download_note
     from launcher.stack.stack import Options, Stack, StopRequested, stop_signals
 
     start_logs("INFO", rich=True)
@@ -84,6 +85,8 @@ def up(
             console.print(f"[bold]Status page:[/] {ready.backend_url}", highlight=False)
             user, password = escape(ready.settings.basic_auth_user), escape(ready.settings.basic_auth_pass)
             console.print(f"[bold]Its login:[/] {user}   [bold]Password:[/] {password}", highlight=False)
+            if note := download_note(ready.settings):
+                console.print(f"[bold]Model for clicks:[/] {escape(note)} The status page shows more.", highlight=False)
             console.print("1. Open a task: it shows the model's predictions. Correct them and submit.")
             console.print(
                 "2. Switch on Auto-Annotation, choose the smart point, press a label's number, click a garment."

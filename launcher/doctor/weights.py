@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backend.errors import ModelError, StorageError
 from backend.registry.registry import Registry, check_weights
+from backend.segmenters.sam_weights import AUTO, auto_weights
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, run_check
 
@@ -26,12 +27,17 @@ def check_weight_files(settings: Settings) -> list[Finding]:
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:
     sam3 = settings.sam3_weights or ("sam3.pt" if settings.segmenter == "sam3" else "")
-    sam = settings.sam_weights or ("sam2.1_b.pt" if settings.segmenter == "sam" else "")
+    sam = "" if settings.sam_weights == AUTO and settings.segmenter in ("sam3", "classical") else settings.sam_weights
     if sam3:
         yield _check_file("SAM3_WEIGHTS", sam3, downloadable=False)
-    if sam:
+    if sam == AUTO:
+        yield _check_auto(settings)
+    elif sam:
         yield _check_file("SAM_WEIGHTS", sam, downloadable="/" not in sam and "\\" not in sam)
-    if not (sam3 or sam):
+    elif settings.segmenter == "sam":
+        message = "SEGMENTER=sam, and SAM_WEIGHTS is empty: no click is answered."
+        yield Finding("SAM_WEIGHTS", "failed", message, "Set SAM_WEIGHTS to a path, or to `auto`.")
+    elif not sam3:
         message = "Neither SAM3_WEIGHTS nor SAM_WEIGHTS is set: clicks are answered without a model."
         yield Finding("weights", "ok", message)
     base = settings.yolo11_base
@@ -39,6 +45,14 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
         yield _check_file("YOLO11_BASE", f"yolo11{base}-seg.pt", downloadable=True)
     else:
         yield _check_file("YOLO11_BASE", base, downloadable=False)
+
+
+def _check_auto(settings: Settings) -> Finding:
+    path = auto_weights(settings)
+    if path.is_file():
+        return _check_file("SAM_WEIGHTS", str(path), downloadable=False)
+    message = f"{path.name} is not downloaded (SAM_WEIGHTS=auto). A backend without SAM 3 downloads it when it starts."
+    return Finding("SAM_WEIGHTS", "ok", f"{message} Without internet, copy it into {path.parent}.")
 
 
 def _check_file(setting: str, file: str, *, downloadable: bool) -> Finding:

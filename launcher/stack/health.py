@@ -1,4 +1,4 @@
-"""Checks whether the backend answers, and whether Redis lists this machine's worker and timer."""
+"""Asks whether the backend answers and what it downloads, and whether Redis lists this machine's worker and timer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ def backend_answers(url: str) -> bool:
         return httpx.get(f"{url}/live", timeout=TIMEOUT_S).is_success
     except httpx.HTTPError:
         return False
+
+
+def download_note(settings: Settings) -> str:
+    """What this machine's backend says about a download of weights; '' where there is none, or no answer."""
+    try:
+        answer = httpx.get(
+            f"http://127.0.0.1:{settings.port}/health",
+            auth=(settings.basic_auth_user, settings.basic_auth_pass),
+            timeout=TIMEOUT_S,
+        )
+        return str(answer.raise_for_status().json()["download"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return ""
 
 
 def is_registered(what: Literal["worker", "timer"], settings: Settings) -> bool:

@@ -6,7 +6,7 @@ from backend.settings import Settings
 from backend.storage.atomic_files import delete_leftovers
 
 # Label Studio and Redis, which have folders beside these, look after their own files.
-FOLDERS = ("approvals", "cache", "datasets", "embeddings", "models", "training")
+FOLDERS = ("approvals", "cache", "datasets", "embeddings", "models", "training", "weights")
 
 
 def delete_all_leftovers(settings: Settings) -> None:

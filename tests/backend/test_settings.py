@@ -90,11 +90,13 @@ def test_the_file_is_read_as_it_is_now(tmp_path: Path) -> None:
     assert settings.for_project(7).retrain_after == 1200
 
 
-def test_off_without_quotes_accepts_nothing(tmp_path: Path) -> None:
-    """YAML reads it as False, which as a score would be 0."""
-    settings = projects_file(tmp_path, "projects: {7: {auto_accept: off}, 8: {auto_accept: 'off'}}")
-    settings = settings.model_copy(update={"auto_accept": 0.9})
-    assert [settings.for_project(number).auto_accept for number in (7, 8, 9)] == ["off", "off", 0.9]
+def test_off_without_quotes_is_off(tmp_path: Path) -> None:
+    """YAML reads it as False, which as a score of `auto_accept` would be 0."""
+    off = "projects: {7: {auto_accept: off, refine: off}, 8: {auto_accept: 'off', refine: 'off'}}"
+    settings = projects_file(tmp_path, off).model_copy(update={"auto_accept": 0.9, "refine": "auto"})
+    own = [settings.for_project(number) for number in (7, 8, 9)]
+    assert [one.auto_accept for one in own] == ["off", "off", 0.9]
+    assert [one.refine for one in own] == ["off", "off", "auto"]
 
 
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))

@@ -25,7 +25,8 @@ from tests.conftest import ROOT, STUDIO_VENV
 
 def environment_of(**settings: str) -> dict[str, str]:
     """What a command needs of this environment, and settings; wide enough that no sentence is broken."""
-    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {"COLUMNS": "200"} | settings
+    found = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return found | {"COLUMNS": "200", "SAM_WEIGHTS": ""} | settings
 
 
 def run_drape(*arguments: str | Path, environment: dict[str, str]) -> str:

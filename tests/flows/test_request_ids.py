@@ -145,6 +145,7 @@ def test_the_id_goes_from_the_request_to_the_log_of_the_job(settings: Settings, 
                 "basic_auth_pass",
                 "webhook_secret",
                 "device",
+                "sam_weights",
             )
         },
     }

@@ -129,7 +129,7 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     for name, value in [
         ("auto_accept_precision", 0.99),
         ("auto_accept_iou", 0.9),
-        ("refine_with_sam", True),
+        ("refine", "auto"),
         ("model_score_threshold", 0.5),
         ("max_regions", 3),
         ("polygon_parts", "largest"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from PIL import Image as Pillow
 
 from backend.detector.clusters import Clusters
 from backend.detector.detector_pool import DetectorPool
-from backend.domain import Detection, Image, LabelScore, Scene
+from backend.detector.sam_detectors import RefinedDetector
+from backend.domain import Detection, Image, LabelScore, Photo, Scene, Segment
+from backend.errors import ModelError
 from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
@@ -21,6 +23,7 @@ from backend.regions.decode import decode
 from backend.registry.registry import Registry
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.settings import Settings
+from tests.support import add_starter
 
 CONFIG = parse_label_config(
     '<View><Image name="image" value="$image"/><PolygonLabels name="p" toName="image"><Label value="saree"/>'
@@ -61,6 +64,62 @@ def batch(tmp_path: Path, files: tuple[str, Path]) -> Batch:
         detectors=DetectorPool(Registry(tmp_path), settings),
         segmenter=ClassicalSegmenter,
     )
+
+
+class Sam(ClassicalSegmenter):
+    """Stands for SAM 2.1: it encodes images."""
+
+    name = "sam2.1_b"
+
+    def prepare(self, image: Photo) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Sam3(Sam):
+    """Stands for SAM 3: it reads words, too."""
+
+    name = "sam3"
+
+    def find_words(self, image: Photo, phrases: Sequence[str], *, min_score: float) -> list[Segment]:
+        return []
+
+
+# REFINE, what is loaded, whether its masks replace the detector's: None where that is an error
+REFINERS = [
+    ("off", Sam3, False),
+    ("auto", ClassicalSegmenter, False),
+    ("auto", Sam, True),
+    ("auto", Sam3, True),
+    ("sam", Sam, True),
+    ("sam", Sam3, None),
+    ("sam3", Sam3, True),
+    ("sam3", ClassicalSegmenter, None),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("refine", "loaded", "refines"), REFINERS)
+def test_masks_are_refined_by_the_model_that_is_asked_for(
+    tmp_path: Path, starter: Path, refine: str, loaded: type[ClassicalSegmenter], refines: bool | None
+) -> None:
+    settings, registry = Settings(data_dir=tmp_path, device="cpu", refine=refine), Registry(tmp_path)
+    registry.promote(1, add_starter(registry, 1, starter).name)
+    batch = Batch(
+        settings,
+        images=ImageStore(settings, bearer=lambda: "Bearer x"),
+        detectors=DetectorPool(registry, settings),
+        segmenter=loaded,
+    )
+    if refines is None:
+        with pytest.raises(ModelError, match=f"REFINE={refine} asks for another model than '{loaded.name}'"):
+            batch.active_model(1)
+        return
+    model = batch.active_model(1)
+    assert model is not None
+    assert isinstance(model.detector(CONFIG), RefinedDetector) == refines
+    # SAM needs the full resolution.
+    assert model.side_px == (None if refines else 256)
 
 
 def put(files: tuple[str, Path], *names: str, size_wh: tuple[int, int] = (90, 60)) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,16 @@ from typing import Any
 import pytest
 
 from backend.errors import ModelError
-from backend.segmenters import loader
+from backend.segmenters import loader, sam_weights
 from backend.segmenters.classical import ClassicalSegmenter
 from backend.segmenters.loader import SegmenterLoader, choose
+from backend.segmenters.sam_weights import CPU_FILE
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
+from benchmarks.random_weights import random_mobile_sam
+from launcher.stack.supervisor import free_port
+from tests.backend.weights_server import WeightsServer, weights_server
+from tests.support import wait_for
 
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
@@ -98,3 +106,104 @@ def test_it_is_tried_again_until_it_loads(
     assert loading.get(timeout_s=0).name == "sam"
     # The same failure is reported once.
     assert len(reported) == 1 and OUT_OF_MEMORY in reported[0]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_mobile_sam(tmp_path_factory.mktemp("weights"), seed=5)
+
+
+@pytest.fixture
+def server(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
+    with weights_server(monkeypatch, weights) as running:
+        yield running
+        running.goes_on.set()
+        wait_for(nothing_loads)
+
+
+def nothing_loads() -> bool:
+    return "load-segmenter" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sam_weights, "ADDRESS", f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.fixture
+def auto(tmp_path: Path) -> Settings:
+    return Settings(sam_weights="auto", data_dir=tmp_path / "data", device="cpu")
+
+
+@pytest.mark.slow
+def test_what_was_downloaded_takes_over_without_a_restart(server: WeightsServer, auto: Settings) -> None:
+    server.goes_on.clear()
+    reported: list[str] = []
+    with closing(SegmenterLoader(auto, Metrics(), report=reported.append)) as loading:
+        assert loading.get(timeout_s=60).name == "classical"
+        wait_for(lambda: "of 41 MB" in str(loading.download))
+        # Other processes go on with what there is.
+        assert choose(auto, Metrics()).name == loading.name == "classical"
+        server.goes_on.set()
+        wait_for(lambda: loading.name == "mobile_sam")
+        assert loading.get(timeout_s=0).name == "mobile_sam"
+        wait_for(lambda: loading.download is None)
+    assert reported == [] and choose(auto, Metrics()).name == "mobile_sam"
+    # The next start needs no server.
+    server.asked.clear()
+    with closing(SegmenterLoader(auto, Metrics(), report=reported.append)) as loading:
+        assert loading.get(timeout_s=60).name == "mobile_sam" and loading.download is None
+    assert server.asked == []
+
+
+@pytest.mark.slow
+def test_without_a_network_the_classical_one_answers_and_a_copied_file_is_seen(
+    no_network: None, auto: Settings, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    reported: list[str] = []
+    with closing(SegmenterLoader(auto, Metrics(), report=reported.append, retry_wait_s=0.1)) as loading:
+        assert loading.get(timeout_s=60).name == "classical"
+        wait_for(lambda: loading.download is not None and bool(loading.download.failure))
+        assert "mobile_sam.pt was not downloaded: the connection to 127.0.0.1:" in str(loading.download)
+        assert loading.name == "classical"
+        shutil.copy(weights, auto.data_dir / "weights.half")
+        (auto.data_dir / "weights").mkdir(exist_ok=True)
+        (auto.data_dir / "weights.half").rename(auto.data_dir / "weights" / CPU_FILE)
+        wait_for(lambda: loading.name == "mobile_sam")
+        wait_for(lambda: loading.download is None)
+    (told,) = [record for record in caplog.records if "was not downloaded" in record.message]
+    assert reported == [] and told.levelname == "INFO" and "copy the file into" in told.message
+
+
+def test_sam_alone_is_loading_until_it_is_downloaded(server: WeightsServer, auto: Settings) -> None:
+    server.goes_on.clear()
+    alone = auto.model_copy(update={"segmenter": "sam"})
+    with closing(SegmenterLoader(alone, Metrics(), report=lambda _: None)) as loading:
+        wait_for(lambda: loading.download is not None)
+        assert loading.name == "loading" and loading.ready is None
+        with pytest.raises(ModelError, match="the backend downloads them"):
+            loading.get(timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"sam_weights": ""}, "classical"),
+        ({"segmenter": "classical"}, "classical"),
+        # SAM 3 is there: nothing else is needed.
+        ({"sam3_weights": "sam3.pt"}, "sam"),
+        ({"sam_weights": "", "segmenter": "sam"}, "failed"),
+    ],
+)
+def test_nothing_is_downloaded_where_nothing_is_needed(
+    server: WeightsServer, auto: Settings, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], name: str
+) -> None:
+    monkeypatch.setattr(loader, "_load_sam3", lambda *_: Sam())
+    reported: list[str] = []
+    settings = auto.model_copy(update=given)
+    with closing(SegmenterLoader(settings, Metrics(), report=reported.append, retry_wait_s=0.01)) as loading:
+        wait_for(lambda: loading.name == name)
+    wait_for(nothing_loads)
+    assert loading.name == name and loading.download is None and server.asked == []
+    assert all("SAM_WEIGHTS" in one for one in reported)

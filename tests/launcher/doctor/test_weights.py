@@ -67,6 +67,9 @@ def test_what_is_wrong_with_a_model_is_named_with_its_remedy(flywheel: Flywheel)
         ({"sam_weights": "sam2.1_b.pt"}, "SAM_WEIGHTS", "warning"),
         ({"sam_weights": "/nowhere/sam2.1_b.pt"}, "SAM_WEIGHTS", "failed"),
         ({"segmenter": "sam3"}, "SAM3_WEIGHTS", "failed"),
+        ({"sam_weights": "auto"}, "SAM_WEIGHTS", "ok"),
+        ({"segmenter": "sam"}, "SAM_WEIGHTS", "failed"),
+        ({"sam_weights": "auto", "segmenter": "classical"}, "weights", "ok"),
         ({}, "weights", "ok"),
     ],
 )
