@@ -33,11 +33,14 @@ def page_of(client: httpx.Client) -> str:
 def test_clicks_go_on_while_the_model_changes_and_name_the_one_that_answered(
     settings: Settings, files: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, image = settings.model_copy(update={"sam_weights": "auto"}), put_figure(files[1], 2)
+    # Encoding takes a minute and more where the machine does much else.
+    settings = settings.model_copy(update={"sam_weights": "auto", "predict_deadline_s": 600.0})
+    image = put_figure(files[1], 2)
     with weights_server(monkeypatch, random_mobile_sam(tmp_path, seed=3)) as server:
         server.goes_on.clear()
         with served(settings) as running:
             client = running.client
+            client.timeout = 600
             wait_for(lambda: "of 41 MB" in client.get("/health").json()["download"])
             health = client.get("/health").json()
             assert health["segmenter"] == "classical"
