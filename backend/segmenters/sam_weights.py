@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt, wait_exponential
 
 from backend.compute.devices import pick_device
 from backend.compute.quiet_ultralytics import LOAD_ERRORS, quiet_ultralytics
@@ -86,7 +86,7 @@ def download_weights(path: Path, *, closing: threading.Event, report: Callable[[
         retry=retry_if_exception_type(httpx.TransportError),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(),
-        sleep=closing.wait,
+        sleep=sleep_using_event(closing),
         reraise=True,
     )
     try:
