@@ -90,7 +90,8 @@ def _read_yaml(path: Path) -> Any:
     Raises:
         ValueError: the file is larger than a settings file can be; its values are not constructed then.
     """
-    text = path.read_text()
+    # With or without a byte order mark, whatever the locale.
+    text = path.read_text(encoding="utf-8-sig")
     if len(text) > MAX_YAML_CHARACTERS:
         raise ValueError(f"It is longer than {MAX_YAML_CHARACTERS:,} characters")
     node = yaml.compose(text, Loader=yaml.SafeLoader)

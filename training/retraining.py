@@ -36,11 +36,10 @@ from backend.registry.verdict import Verdict, read_verdict, write_verdict
 from backend.segmenters.base import WordReader
 from backend.segmenters.loader import choose
 from backend.settings import Settings
-from backend.storage.atomic_files import write_atomically
 from backend.telemetry.metrics import Metrics
 from training.annotations.approvals import Approved
 from training.annotations.count import approval_counter
-from training.annotations.stored_regions import ApprovedFacts, store_regions
+from training.annotations.stored_regions import keep, kept
 from training.auto_accept.calibrate import calibration_on
 from training.dataset.build import Dataset, build_dataset
 from training.dataset.manifest import DATASET_FILE, latest_manifest
@@ -137,14 +136,10 @@ class Retraining:
 
     def _approved(self) -> list[Approved]:
         """Returns what was approved when the training began; later approvals count for the next training."""
-        path, regions = self._folder / "approved.json", self._folder / "regions"
-        if path.is_file():
-            return [ApprovedFacts(**fields).restored(regions) for fields in json.loads(path.read_text())]
-        approved = approval_counter(self._connections, self._project_id).update().approved
-        # A later count deletes the regions that it no longer needs.
-        facts = [store_regions(annotation, regions) for annotation in approved]
-        write_atomically(path, json.dumps([vars(annotation) for annotation in facts]))
-        return [annotation.restored(regions) for annotation in facts]
+        approved = kept(self._folder)
+        if approved is None:
+            approved = keep(approval_counter(self._connections, self._project_id).update().approved, self._folder)
+        return approved
 
     def _store(self, trained: Trained, dataset: Dataset, image_size_px: int) -> Version:
         """Returns the version in the registry; adds it unless a killed run has already added it."""

@@ -61,7 +61,7 @@ def _mark(region: Any) -> tuple[str, str]:
 
 def was_auto_accepted(regions: Sequence[Mapping[str, Any]]) -> bool:
     """Whether Drape accepted any of an annotation's regions, even where a person has saved it since."""
-    return any(KEY in (region.get("meta") or {}) for region in regions)
+    return any(isinstance(meta := region.get("meta"), dict) and KEY in meta for region in regions)
 
 
 def annotation_id(project_id: int, task_id: int, version: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from redis import Redis
 from backend.errors import SettingsError
 from backend.project_settings import PROJECT_SETTING_NAMES
 from backend.settings import Settings
+from tests.conftest import ROOT
 
 # REDIS_URL, REDIS_PASSWORD, the address
 ADDRESSES = [
@@ -97,6 +102,22 @@ def test_off_without_quotes_is_off(tmp_path: Path) -> None:
     own = [settings.for_project(number) for number in (7, 8, 9)]
     assert [one.auto_accept for one in own] == ["off", "off", 0.9]
     assert [one.refine for one in own] == ["off", "off", "auto"]
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_the_file_is_utf_8_whatever_the_locale(mark: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "projects.yaml"
+    file.write_bytes(mark + "projects: {7: {split_by: 'field:साड़ी'}}".encode())
+    code = f"""
+from pathlib import Path
+from backend.project_settings import read_projects
+print(ascii(read_projects(Path({str(file)!r}), (0, 0), all_names=frozenset())[7]["split_by"]))
+"""
+    locale = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=locale, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == ascii("field:साड़ी")
 
 
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))

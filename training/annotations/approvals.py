@@ -125,7 +125,9 @@ def _submitted(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[M
 
 def _approved(task: Mapping[str, Any], annotation: Mapping[str, Any], *, by_person: bool) -> Approved:
     result = annotation.get("result") or []
-    shown = (annotation.get("prediction") or {}).get("result")
+    # Some answers of Label Studio's API have the number of the prediction in its place.
+    prediction = annotation.get("prediction")
+    shown = prediction.get("result") if isinstance(prediction, dict) else None
     accepted = was_auto_accepted(result)
     # The service created an accepted annotation; the time of a person who changed it is that of the last save.
     at = annotation.get("updated_at" if accepted and by_person else "created_at")

@@ -1,14 +1,16 @@
 """Counts approved annotations cheaply: asks Label Studio only for what changed since the last count.
 
-A file stores the last count, and a file for each annotation its regions. If one is missing or unreadable, and once a
-day, everything is counted again.
+A file stores the last count, and a file for each annotation its regions. If one is missing or empty, and once a day,
+everything is counted again.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
@@ -36,6 +38,9 @@ OVERLAP = timedelta(seconds=10)
 # After this everything is counted again: Label Studio notes in a task every change of its annotations, but a program
 # that writes into its database need not. Ten thousand images take minutes of its time.
 RECOUNT_AFTER = timedelta(days=1)
+# Files that no annotation has are kept for so long after the last count of everything that found them in use: whoever
+# began to read an earlier count, such as an evaluation or an export, has a day to end.
+UNUSED_FOR = 2 * RECOUNT_AFTER
 # The format of times in Label Studio's filters.
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -111,9 +116,13 @@ class ApprovalCounter:
         """
         count = self._recount()
         used = {_file(annotation) for annotation in count.approved}
+        now = _now()
         for path in self._regions.glob("*.json"):
-            if path.name not in used:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if path.name in used:
+                    os.utime(path, (now.timestamp(), now.timestamp()))
+                elif path.stat().st_mtime < (now - UNUSED_FOR).timestamp():
+                    path.unlink()
         return count
 
     def _recount(self) -> Count:
@@ -192,7 +201,8 @@ class ApprovalCounter:
     def _read(self) -> Count | None:
         try:
             stored = _JSON.validate_python(json.loads(self._path.read_text()))
-            files = {path.name for path in self._regions.iterdir()} if stored.approved else set()
+            # A crash of the machine may leave files empty.
+            files = {path.name for path in self._regions.iterdir() if path.stat().st_size} if stored.approved else set()
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as e:

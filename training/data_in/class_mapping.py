@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from backend.errors import DatasetError
 from backend.label_studio.label_config import LabelConfig
-from training.data_in.text_files import read_text
+from training.data_in.text_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,7 @@ def read_mapping(file: Path | None, config: LabelConfig) -> ClassMapping:
     """
     if file is None:
         return ClassMapping(config)
-    try:
-        entries = yaml.safe_load(read_text(file)) or {}
-    except yaml.YAMLError as e:
-        raise DatasetError(f"The mapping {file} cannot be read: {e}") from e
+    entries = read_yaml(file) or {}
     if not isinstance(entries, dict):
         raise DatasetError(f"The mapping {file} is not a list of `their class: our label`.")
     by_name = {_folded(str(label)): label for label in config.label_values}

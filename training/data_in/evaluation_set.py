@@ -15,7 +15,7 @@ from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.class_mapping import ClassMapping
 from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import SetPicture
-from training.data_in.tally import Tally
+from training.data_in.tally import DUPLICATE, Tally
 from training.evaluation.compact_scenes import CompactMasks
 from training.evaluation.held_out import HeldOut
 
@@ -39,7 +39,12 @@ def evaluation_images(
     tally = Tally()
     for (reason, example), count in source.left_out.items():
         tally.note([reason] * count, example)
+    seen: set[str] = set()
     for number, annotated in enumerate(source.images, 1):
+        if annotated.picture.name in seen:
+            tally.note([DUPLICATE], annotated.picture.name)
+            continue
+        seen.add(annotated.picture.name)
         try:
             image = _decoded(annotated.picture, settings, side_px)
         except ImageError as e:

@@ -19,7 +19,7 @@ from training.data_in.formats.detect import ReadOptions, SetFormat
 from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import SetPicture
 from training.data_in.project_tasks import ImportItem, ImportKind, ProjectTasks
-from training.data_in.tally import Tally
+from training.data_in.tally import DUPLICATE, Tally
 
 # How many images are written together, and how many bytes they and their regions may take until then. Label Studio
 # goes through the whole project with each request, so few large requests are quicker.
@@ -35,7 +35,6 @@ UNSUPPORTED = "image of a type that Label Studio does not accept: convert it to 
 UNREADABLE = "unreadable image"
 WRONG_PROPORTIONS = "annotation whose proportions differ from its image's (EXIF rotation?)"
 TOO_SMALL = "garment without pixels, or below the minimum area"
-DUPLICATE = "image that the set lists twice"
 
 
 @dataclass(frozen=True)

@@ -113,19 +113,28 @@ class PictureFolder:
         within = file.is_relative_to(self.root)
         return SetPicture(file.relative_to(self.root).as_posix() if within else file.name, file)
 
+    def without(self, stems: Collection[str]) -> list[Path]:
+        """Lists the photographs whose names without extension are not among `stems`, in path order."""
+        composed = {_composed(stem) for stem in stems}
+        return [file for file in self._photographs if _composed(file.stem) not in composed]
+
     @cached_property
     def _by_name(self) -> dict[str, Path]:
         return _index((_composed(file.name), file) for file in pictures_below(self.root))
 
     @cached_property
     def _by_stem(self) -> dict[str, Path]:
+        return _index((_composed(file.stem), file) for file in self._photographs)
+
+    @cached_property
+    def _photographs(self) -> list[Path]:
         # A mask is not a photograph, even if it has a photograph's name.
-        return _index(
-            (_composed(file.stem), file)
+        return [
+            file
             for file in pictures_below(self.root)
             if file not in self._masks
             and not any(is_mask_folder(part) for part in file.relative_to(self.root).parts[:-1])
-        )
+        ]
 
     def _unique(self, by_name: dict[str, Path], name: str) -> Path | None:
         file = by_name.get(name)

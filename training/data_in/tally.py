@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 EXAMPLES = 3
+DUPLICATE = "image that the set lists twice"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Reads the text and JSON files of data sets: UTF-8, with or without a byte order mark, or UTF-16 with its mark."""
+"""Reads the text, JSON and YAML files of data sets: UTF-8, with or without a mark, or UTF-16 with its mark."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import ijson
+import yaml
 
 from backend.errors import DatasetError, first_line
+from training.data_in.nesting import ShallowStream
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SAVE_AS_UTF8 = "Save the file as UTF-8, with an editor or `iconv -f ITS-ENCODING -t UTF-8`."
@@ -67,20 +69,38 @@ def read_json(file: Path) -> Any:
     """Returns the content of a small JSON file.
 
     Raises:
-        DatasetError: the file cannot be read, or is not JSON.
+        DatasetError: the file cannot be read, is not JSON, or is nested too deep.
     """
     text = read_text(file)
     try:
+        # Reading it so checks how deep it is nested.
+        ShallowStream(io.BytesIO(text.encode()), file).read()
         return json.loads(text)
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise DatasetError(f"{file} is not JSON: {first_line(e)}") from e
+
+
+def read_yaml(file: Path) -> Any:
+    """Returns the content of a small YAML file; None where it holds nothing.
+
+    Raises:
+        DatasetError: the file cannot be read, or is not YAML.
+    """
+    text = read_text(file)
+    try:
+        return yaml.safe_load(text)
+    except RecursionError as e:
+        raise DatasetError(f"{file} cannot be read: its lists and tables are nested too deep.") from e
+    except (yaml.YAMLError, ValueError) as e:
+        # A date such as 2024-13-45 is a `ValueError`.
+        raise DatasetError(f"{file} is not YAML: {first_line(e)}") from e
 
 
 def json_items(file: Path, path: str) -> Iterator[Any]:
     """Yields what lies under a path (as ijson spells it) of a JSON file, which may be large: it is streamed.
 
     Raises:
-        DatasetError: the file cannot be read, or is not whole JSON.
+        DatasetError: the file cannot be read, is not whole JSON, or is nested too deep.
     """
     with _json_stream(file) as stream:
         yield from ijson.items(stream, path, use_float=True)
@@ -97,14 +117,15 @@ def json_events(file: Path) -> Iterator[tuple[str, str, Any]]:
 
 
 @contextmanager
-def _json_stream(file: Path) -> Iterator[IO[bytes]]:
+def _json_stream(file: Path) -> Iterator[ShallowStream]:
     """Yields the file as UTF-8 without a mark, and turns errors of the block into a `DatasetError`."""
     try:
         with file.open("rb") as stream:
             first = stream.read(len(codecs.BOM_UTF8))
             stream.seek(len(codecs.BOM_UTF8) if first == codecs.BOM_UTF8 else 0)
             # UTF-16 is rare enough to be held in memory.
-            yield io.BytesIO(read_text(file).encode()) if first.startswith(UTF16_MARKS) else stream
+            utf16 = first.startswith(UTF16_MARKS)
+            yield ShallowStream(io.BytesIO(read_text(file).encode()) if utf16 else stream, file)
     except OSError as e:
         raise DatasetError(f"{file} cannot be read: {e.strerror}.") from e
     except ijson.JSONError as e:

@@ -92,7 +92,7 @@ def build_dataset(
         all_negatives: whether to keep every image without garments, not only `NEGATIVE_SHARE` of them.
 
     Raises:
-        DatasetError: no approved annotation is usable, or `split_by` finds a group for none.
+        DatasetError: no approved annotation is usable, or `split_by` finds a group for none, or one for all.
         LabelStudioError: Label Studio, which serves the images, is unreachable.
     """
     classes = classes_for(config, known_classes)
@@ -170,7 +170,8 @@ def _named_groups(
     """Returns image key → the names of its groups, for images that have any.
 
     Raises:
-        DatasetError: none has any. Images keep their sides permanently, so a mistyped setting must not place them.
+        DatasetError: none has any, or all are in one. Images keep their sides permanently, so a mistyped setting must
+            not place them.
     """
     groups: dict[str, tuple[str, ...]] = {}
     for annotation, example in examples:
@@ -181,6 +182,13 @@ def _named_groups(
         raise DatasetError(
             f"SPLIT_BY={split_by} finds a group for none of the {len(examples)} approved images, such as that of task "
             f"{examples[0][0].task_id}. Correct it, or leave it empty to go by looks alone."
+        )
+    names = {name for of_image in groups.values() for name in of_image}
+    images = {example.image_key for _, example in examples}
+    if len(names) == 1 and groups.keys() == images and len(images) > 1:
+        raise DatasetError(
+            f"SPLIT_BY={split_by} puts all {len(images)} approved images into one group, '{names.pop()}', so that none "
+            "can be held out. Correct it, leave it empty to go by looks alone, or approve images of other groups first."
         )
     return groups
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from backend.domain import Prediction
+from backend.errors import DatasetError
 from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
 from tests.training.conftest import Workplace, regions_of
@@ -64,6 +66,38 @@ def test_everything_is_counted_once_a_day(tmp_path: Path, monkeypatch: pytest.Mo
         assert (counted() != before) == changed
     # A clock that is set back does not keep it from being counted.
     assert studio.asked == [[1], [], [], [1], [], [1]]
+
+
+def test_what_an_evaluation_reads_outlasts_a_count_of_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = OneTask()
+    counter = ApprovalCounter(Settings(data_dir=tmp_path), cast(LabelStudio, studio), 7)
+    begun = datetime.now(timezone.utc)
+    (read,) = counter.update().approved
+    before = list(read.result)
+    studio.annotation["result"] = before[:1]
+    for days in (0, 1):
+        monkeypatch.setattr(count, "_now", lambda days=days: begun + timedelta(days=days))
+        counter.recount()
+        assert list(read.result) == before
+    # Those in use are kept however old they are; the others are not kept for ever.
+    for days in (3, 9):
+        monkeypatch.setattr(count, "_now", lambda days=days: begun + timedelta(days=days))
+        (now,) = counter.recount().approved
+        assert list(now.result) == before[:1]
+        with pytest.raises(DatasetError, match="cannot be read"):
+            list(read.result)
+
+
+def test_a_file_that_a_crash_has_emptied_is_counted_again(tmp_path: Path) -> None:
+    studio = OneTask()
+    counter = ApprovalCounter(Settings(data_dir=tmp_path), cast(LabelStudio, studio), 7)
+    (before,) = counter.update().approved
+    (file,) = (tmp_path / "approvals" / "7.regions").iterdir()
+    file.write_text("")
+    (after,) = counter.update().approved
+    assert list(after.result) == studio.annotation["result"] and before == after
 
 
 def counting(workplace: Workplace, **given: Any) -> ApprovalCounter:
@@ -179,7 +213,9 @@ def test_regions_lie_in_files_and_those_that_no_annotation_has_go(workplace: Wor
     by_changes = counting(workplace).update()
     assert len(before) == 2 and len(list(folder.iterdir())) == 3
     assert sorted(len(one.result) for one in by_changes.approved)[0] == 1
-    # What the last count had is kept until everything is counted.
+    # What the last count had is kept until everything is counted, two days later.
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
     assert counting(workplace).recount() == by_changes
     after = {path.name for path in folder.iterdir()}
     assert len(after) == 2 and len(after & before) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import DatasetError
-from training.data_in.text_files import json_items, open_text, read_json, read_text
+from training.data_in.text_files import json_items, open_text, read_json, read_text, read_yaml
 
 TEXT = "साड़ी\n襯衫\n"
 READABLE = [
@@ -77,11 +77,19 @@ def test_damaged_json_is_refused_with_the_reason(content: bytes, said: str, tmp_
     assert "\n" not in str(refused.value)
 
 
-def test_json_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "set.json"
-    file.write_text("[" * 100_000)
-    with pytest.raises(DatasetError, match=r"set\.json is not JSON"):
-        read_json(file)
+BAD_YAML = [
+    ("brackets", "names: [a", "is not YAML"),
+    ("depth", "names: " + "[" * 20_000, "nested too deep"),
+    ("no day", "exported: 2024-13-45", "is not YAML: month must be in 1..12"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), [case[1:] for case in BAD_YAML], ids=[case[0] for case in BAD_YAML])
+def test_damaged_yaml_is_refused_with_the_reason(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_text(text)
+    with pytest.raises(DatasetError, match=rf"data\.yaml .*{said}"):
+        read_yaml(file)
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -133,6 +133,18 @@ def test_a_setting_that_groups_nothing_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "set").exists()
 
 
+def test_a_setting_that_puts_all_into_one_group_is_refused(tmp_path: Path) -> None:
+    """All would be on one side, and stay there."""
+    ones = [replace(approved(seed), data={**approved(seed).data, "shoot": "a"}) for seed in (1, 3)]
+    said = "SPLIT_BY=field:shoot puts all 2 approved images into one group, 'field:shoot=a', so that none can be held"
+    with pytest.raises(DatasetError, match=said):
+        build(ones, tmp_path, split_by="field:shoot")
+    assert not (tmp_path / "set").exists()
+    # The others go by their looks, and a single image is always one group.
+    assert build([*ones, approved(5)], tmp_path, split_by="field:shoot").manifest.entries
+    assert build(ones[:1], tmp_path, split_by="field:shoot").manifest.entries
+
+
 def test_what_is_kept_and_damaged_is_made_again(tmp_path: Path) -> None:
     first = build([approved(4), approved(5)], tmp_path)
     for path in (tmp_path / "set.examples").iterdir():

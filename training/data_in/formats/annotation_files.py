@@ -10,16 +10,21 @@ from typing import Any, Literal
 
 from backend.errors import DatasetError
 from training.data_in.formats.index_masks import looks_like_mask
-from training.data_in.picture_folder import is_picture
+from training.data_in.picture_folder import is_mask_folder, is_picture
 from training.data_in.text_files import json_events, json_items, read_text
 
-JsonKind = Literal["coco", "deepfashion2", "label-studio", "labelme", "COCO results", "JSON-MIN", "CreateML", "other"]
+JsonKind = Literal[
+    "coco", "deepfashion2", "label-studio", "labelme", "COCO results", "JSON-MIN", "CreateML", "VIA", "other"
+]
 # What is recognised, but lacks something that an import needs.
 UNREADABLE_KINDS: Mapping[JsonKind, str] = {
     "COCO results": "holds COCO results, which name images and classes by numbers alone. Give the set's own COCO file",
     "JSON-MIN": "is Label Studio's JSON-MIN export, which lacks parts of the regions. Export the project as JSON",
     "CreateML": "is in the format of CreateML, which has boxes and no outlines",
+    "VIA": "is of the VGG Image Annotator. Export the annotations there in COCO's format",
 }
+# Of its projects, and of what it exports as JSON.
+VIA_KEYS = ("_via_settings", "shape_attributes")
 DEEPFASHION2_KEY = re.compile(r"item\d+")
 # Files of these types that are named like a photograph belong to it.
 SIDECARS = frozenset({".json", ".jsonl", ".txt", ".xml", ".csv", ".yaml", ".yml", ".mat", ".npy", ".npz", ".pkl"})
@@ -35,6 +40,8 @@ def json_kind(file: Path) -> JsonKind:
     """
     keys: set[str] = set()
     for path, event, value in json_events(file):
+        if event == "map_key" and value in VIA_KEYS:
+            return "VIA"
         if path == "" and event == "start_array":
             return _kind_of_list(next(json_items(file, "item"), None))
         if path == "" and event == "map_key":
@@ -71,9 +78,14 @@ def refuse_unreadable(file: Path) -> None:
 
 def annotation_files(folder: Path) -> list[Path]:
     """Lists the files in a folder and below it that look like annotations of its photographs, in path order."""
-    files = [Path(root, name) for root, _, names in os.walk(folder) for name in names if not name.startswith(".")]
-    stems = {file.stem for file in files if is_picture(file)}
-    return sorted(file for file in files if _is_annotation(file, stems))
+    named = [Path(root, name) for root, _, names in os.walk(folder) for name in names if not name.startswith(".")]
+    files = [file for file in named if file.is_file()]
+    pictures = [file for file in files if is_picture(file)]
+    in_mask_folders = {file for file in pictures if is_mask_folder(file.parent.name)}
+    photographs = {file.stem for file in pictures if file not in in_mask_folders}
+    masks = {file for file in in_mask_folders if MASK_ENDING.sub("", file.stem) in photographs}
+    stems = {file.stem for file in pictures}
+    return sorted(file for file in files if file in masks or _is_annotation(file, stems))
 
 
 def _is_annotation(file: Path, photographs: set[str]) -> bool:

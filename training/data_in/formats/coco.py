@@ -15,6 +15,7 @@ from faster_coco_eval import mask as rle
 
 from backend.domain import Mask
 from backend.errors import DatasetError
+from backend.regions.decode import MAX_PIXELS
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, id_text, outline_of
 from training.data_in.picture_folder import PictureFolder
 from training.data_in.rows_by_image import RowsByImage
@@ -105,12 +106,12 @@ def _garment(instance: Mapping[str, Any], names: Mapping[str, str], size_wh: tup
 def run_lengths_to_mask(runs: Mapping[str, Any], size_wh: tuple[int, int] | None) -> Mask | None:
     """Decodes COCO's run lengths, which go down the columns, compressed (text) or not (numbers), to `bool (H, W)`.
 
-    Returns None where the runs do not fill their size, or that size is not the image's.
+    Returns None where the runs do not fill their size, or that size is not the image's, or larger than any image.
     """
     try:
         height, width = (int(side) for side in runs["size"])
         counts = runs["counts"]
-        if size_wh not in (None, (width, height)) or min(width, height) < 1:
+        if size_wh not in (None, (width, height)) or min(width, height) < 1 or width * height > MAX_PIXELS:
             return None
         if not isinstance(counts, str):
             lengths = np.array(counts, np.int64)
@@ -119,5 +120,5 @@ def run_lengths_to_mask(runs: Mapping[str, Any], size_wh: tuple[int, int] | None
             inside = np.arange(len(lengths)) % 2 == 1
             return np.repeat(inside, lengths).reshape(width, height).T
         return rle.decode({"size": [height, width], "counts": counts.encode("ascii")}).astype(bool)
-    except (KeyError, TypeError, ValueError, RuntimeError, UnicodeEncodeError):
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError):
         return None

@@ -48,8 +48,9 @@ EXPECTED: Mapping[SetFormat, str] = {
     "photographs": "images (JPEG, PNG, WebP, BMP)",
     "yolo": "images",
 }
-# Endings of the names of folders with mirrored copies of ATR's and LIP's masks, beside the masks themselves.
-MIRRORED = ("_rev", "_reversed")
+# Endings of the names of folders beside the masks: with mirrored copies of them, as in ATR and LIP, and with the
+# numbers of objects instead of classes, as in Pascal VOC.
+NO_CLASSES = ("_rev", "_reversed", "segmentationobject")
 # Folders that hold only annotations; the images lie beside them.
 ANNOTATION_FOLDERS = ("annotations", "annos")
 
@@ -291,7 +292,7 @@ def _labelme_files(folder: Path) -> list[Path]:
 def _masks(folder: Path, images: Path | None) -> list[Path]:
     """Lists the PNGs that are masks: by a folder's name, else by their numbers and a photograph of the same name.
 
-    Mirrored copies are left out. `folder` itself may have a mask folder's name.
+    Mirrored copies, and numbers of objects, are left out. `folder` itself may have a mask folder's name.
 
     Args:
         images: the folder of the photographs, if elsewhere.
@@ -301,7 +302,7 @@ def _masks(folder: Path, images: Path | None) -> list[Path]:
     named = [
         file
         for file in drawn
-        if not file.parent.name.lower().endswith(MIRRORED)
+        if not file.parent.name.lower().endswith(NO_CLASSES)
         and any(is_mask_folder(part) for part in (folder.name, *file.relative_to(folder).parts[:-1]))
     ]
     if named:

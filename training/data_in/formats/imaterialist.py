@@ -84,7 +84,7 @@ def _mask(runs: str, size_wh: tuple[int, int]) -> Mask | None:
     width, height = size_wh
     try:
         start, length = np.array(runs.split(), np.int64).reshape(-1, 2).T
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if not len(start) or (length < 0).any() or start.min() < 1 or (start - 1 + length).max() > width * height:
         return None

@@ -35,6 +35,7 @@ UNDECIDED = 255
 MOST_CLASSES = 63
 # Pillow's names.
 INDEX_MODES = frozenset({"1", "L", "P", "I", "I;16"})
+UNMASKED = "photograph without a mask of its name"
 NO_MASK = "mask that is not an index image (it has colours, or cannot be read)"
 
 Index = npt.NDArray[np.integer]
@@ -80,8 +81,10 @@ def _names_in(file: Path) -> Mapping[int, str]:
 
 
 def read_index_masks(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, str]) -> Source:
-    """Opens the images that have the masks' names, apart from the extension."""
-    return Source(pictures.root.name, pictures.root, len(masks), _images(masks, pictures, names))
+    """Opens the images that have the masks' names, apart from the extension; counts the others as left out."""
+    unmasked = pictures.without({mask.stem for mask in masks})
+    left_out = {(UNMASKED, pictures.picture(unmasked[0]).name): len(unmasked)} if masks and unmasked else {}
+    return Source(pictures.root.name, pictures.root, len(masks), _images(masks, pictures, names), left_out)
 
 
 def _images(masks: Sequence[Path], pictures: PictureFolder, names: Mapping[int, str]) -> Iterator[AnnotatedImage]:

@@ -53,6 +53,11 @@ def _tasks(file: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(task, dict):
             raise DatasetError(f"{file} is no JSON export of Label Studio: it does not list tasks.")
         annotations = task.get("annotations") or []
+        if isinstance(annotations, list) and any(isinstance(one, int) for one in annotations):
+            raise DatasetError(
+                f"{file} holds the numbers of annotations in their place, as some answers of Label Studio's API do. "
+                "Export the project as JSON."
+            )
         if not _are_objects(annotations) or not all(_are_objects(one.get("result") or []) for one in annotations):
             raise DatasetError(
                 f"{file} is no JSON export of Label Studio: a task's annotations are no lists of regions."
@@ -74,8 +79,11 @@ def _images(file: Path, pictures: PictureFolder, image_key: str) -> Iterator[Ann
                 f"Task {number} of {file} has no image in `data` under the key '{image_key}', but {keys}. "
                 "Export the project as JSON (not JSON-MIN), and let the label config name the key."
             )
-        # Tasks that a program wrote for Label Studio to import have annotations without ids.
-        annotations = [{"id": place, **annotation} for place, annotation in enumerate(task.get("annotations") or [])]
+        # Tasks that a program wrote for Label Studio to import have annotations without ids, or with ids of its own; in
+        # an export they come in any order.
+        annotations = task.get("annotations") or []
+        if not all(isinstance(annotation.get("id"), int) for annotation in annotations):
+            annotations = [{**annotation, "id": place} for place, annotation in enumerate(annotations)]
         approved = approved_annotations([{**task, "id": number, "annotations": annotations}], with_auto_accepted=True)
         submitted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
         notes = [OLDER] * (len(submitted) - 1)
@@ -110,7 +118,9 @@ def _garments(
         return (), None
     shape = regions[0].mask.shape
     points = {
-        str(region.get("id")): region["value"]["points"] for region in result if "points" in (region.get("value") or {})
+        str(region.get("id")): value["points"]
+        for region in result
+        if isinstance(value := region.get("value"), dict) and "points" in value
     }
     garments = []
     for parts in parts_of_garments(regions, result):

@@ -1,6 +1,7 @@
 """labelme: one JSON file beside each image, with polygons and masks; https://github.com/wkentaro/labelme
 
-An image beside them without such a file is imported without garments.
+A file belongs to the image that it names in `imagePath`, as in labelme itself, whatever its own name. An image without
+a file is imported without garments.
 """
 
 from __future__ import annotations
@@ -21,42 +22,53 @@ from backend.domain import Mask
 from backend.errors import DatasetError
 from backend.images.open_picture import open_picture
 from backend.label_studio.uploads import UPLOADABLE
+from backend.regions.decode import MAX_PIXELS
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, outline_of
 from training.data_in.picture_folder import PictureFolder, SetPicture, pictures_below
 from training.data_in.text_files import read_json
 
 UNREADABLE = "shape without a readable outline"
-# No image is that large.
-MAX_SIDE_PX = 1_000_000
 DAMAGED = "file that is not a JSON file of labelme"
+OTHER_IMAGE = "image whose JSON file belongs to another image, by its imagePath"
+TAKEN = "JSON file whose imagePath is an image that has a file of its own"
 
 
 def read_labelme(path: Path, files: Sequence[Path], pictures: PictureFolder) -> Source:
-    """Opens the images of labelme's files, and then, where `path` is a folder, those in it that have no such file."""
-    rest = [file for file in pictures_below(path) if not file.with_suffix(".json").is_file()] if path.is_dir() else []
-    return Source(pictures.root.name, pictures.root, len(files) + len(rest), _images(files, rest, pictures))
+    """Opens the images of labelme's files, and then, where `path` is a folder, those in it to which no file belongs."""
+    below = pictures_below(path) if path.is_dir() else []
+    own = {image.with_suffix(".json") for image in below}.intersection(files)
+    count = len(files) + len(below) - len(own)
+    return Source(pictures.root.name, pictures.root, count, _images(files, below, pictures))
 
 
-def _images(files: Sequence[Path], rest: Sequence[Path], pictures: PictureFolder) -> Iterator[AnnotatedImage]:
+def _images(files: Sequence[Path], below: Sequence[Path], pictures: PictureFolder) -> Iterator[AnnotatedImage]:
     named = set()
+    known = frozenset(files)
     for file in files:
         try:
             facts = read_json(file)
             picture, size_wh = _picture(file, facts, pictures), _size(facts)
             garments, notes = _garments(facts["shapes"], size_wh)
-        except (DatasetError, KeyError, TypeError, ValueError, AttributeError):
-            yield AnnotatedImage(_beside(file, pictures), notes=(DAMAGED,))
-            continue
+        except (DatasetError, KeyError, TypeError, ValueError, AttributeError, OSError):
+            picture, size_wh, garments, notes = _beside(file, pictures), None, [], [DAMAGED]
+        own = file if picture.file is None else picture.file.with_suffix(".json")
+        if own != file and own in known:
+            # Such as a copy of another image's file, whose garments may be those of either.
+            picture, size_wh, garments, notes = _beside(file, pictures), None, [], [TAKEN]
         named.add(picture.file)
         yield AnnotatedImage(picture, tuple(garments), size_wh, tuple(notes))
-    yield from (AnnotatedImage(pictures.picture(image)) for image in rest if image not in named)
+    for image in below:
+        if image not in named:
+            notes = [OTHER_IMAGE] if image.with_suffix(".json") in known else []
+            yield AnnotatedImage(pictures.picture(image), notes=tuple(notes))
 
 
 def _picture(file: Path, facts: Mapping[str, Any], pictures: PictureFolder) -> SetPicture:
     """Finds the image that the file names, else the one with the file's name, else the one that the file holds."""
     name = str(facts["imagePath"]).replace("\\", "/")
     named = Path(os.path.normpath(file.parent / name))
-    if named.is_file() and named.is_relative_to(os.path.normpath(pictures.root)):
+    # `Path.is_file` raises for a name that is too long.
+    if os.path.isfile(named) and named.is_relative_to(os.path.normpath(pictures.root)):  # noqa: PTH113
         return pictures.picture(named)
     beside = _beside(file, pictures)
     if beside.is_found or not facts.get("imageData"):
@@ -80,7 +92,7 @@ def _size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
     width, height = facts.get("imageWidth"), facts.get("imageHeight")
     return (
         (int(width), int(height))
-        if width and height and min(width, height) > 0 and max(width, height) < MAX_SIDE_PX
+        if width and height and min(width, height) >= 1 and width * height <= MAX_PIXELS
         else None
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,24 @@ def read_parquet(files: Sequence[Path], names: Mapping[int, str]) -> Source:
         count = sum(int(polars.scan_parquet(file).select(polars.len()).collect().item()) for file in files)
     except (PolarsError, OSError) as e:
         raise DatasetError(f"{file} cannot be read as Parquet: {e}") from e
-    return Source(files[0].stem, None, count, _images(files, names))
+    return Source(files[0].stem, None, count, _images(_named(files), names))
 
 
-def _images(files: Sequence[Path], names: Mapping[int, str]) -> Iterator[AnnotatedImage]:
-    for file in files:
+def _named(files: Sequence[Path]) -> Mapping[Path, str]:
+    """Returns a unique name for each file: its own, else its path below the folder of all (`train/0000`)."""
+    if len({file.stem for file in files}) == len(files):
+        return {file: file.stem for file in files}
+    folder = os.path.commonpath([file.parent for file in files])
+    return {file: file.relative_to(folder).with_suffix("").as_posix() for file in files}
+
+
+def _images(files: Mapping[Path, str], names: Mapping[int, str]) -> Iterator[AnnotatedImage]:
+    for file, name in files.items():
         frame = polars.scan_parquet(file).select(COLUMNS)
         number = 0
         while len(rows := frame.slice(number, BATCH_ROWS).collect()):
             for image, mask in rows.iter_rows():
-                yield _image(f"{file.stem}_{number:06d}", _bytes(image), _bytes(mask), names)
+                yield _image(f"{name}_{number:06d}", _bytes(image), _bytes(mask), names)
                 number += 1
 
 

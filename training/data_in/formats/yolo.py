@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from backend.errors import DatasetError, ImageError, first_line
+from backend.errors import DatasetError, ImageError
 from training.data_in.annotated_image import AnnotatedImage, Garment, Source, id_text, outline_of
 from training.data_in.picture_folder import PictureFolder, SetPicture, is_picture_of_any_kind, pictures_below
-from training.data_in.text_files import read_text
+from training.data_in.text_files import read_text, read_yaml
 
 BOX = "box without an outline"
 UNREADABLE = "line that is not a class and an outline"
@@ -153,10 +151,7 @@ def _describes(file: Path) -> bool:
 
 
 def _read_description(file: Path) -> dict[str, Any]:
-    try:
-        facts = yaml.safe_load(read_text(file)) or {}
-    except yaml.YAMLError as e:
-        raise DatasetError(f"{file} is not YAML: {first_line(e)}") from e
+    facts = read_yaml(file) or {}
     if not isinstance(facts, dict):
         raise DatasetError(f"{file} does not describe a YOLO set: it has no `names` and no `train`.")
     return facts

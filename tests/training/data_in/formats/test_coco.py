@@ -74,3 +74,12 @@ def test_a_size_of_another_kind_is_none(width: object, tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "x.jpg", "width": width, "height": HEIGHT}]
     (image,) = open_set([str(write(tmp_path, images=images))], None, ReadOptions())[1].images
     assert image.size_wh is None and len(image.garments) == 1
+
+
+def test_run_lengths_of_a_giant_image_are_left_out(tmp_path: Path) -> None:
+    """They would take gigabytes, where the file gives no size of the image."""
+    shapes = [{"size": [100_000, 100_000], "counts": counts} for counts in ([10**10], "abc")]
+    rows = [{"image_id": 1, "category_id": 1, "segmentation": shape} for shape in shapes]
+    images = [{"id": 1, "file_name": "x.jpg"}]
+    (image,) = open_set([str(write(tmp_path, annotations=rows, images=images))], None, ReadOptions())[1].images
+    assert image.notes == (UNREADABLE, UNREADABLE)

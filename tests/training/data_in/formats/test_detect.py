@@ -61,6 +61,9 @@ LIKE_ANNOTATIONS: list[tuple[str, str]] = [
     ("cvat.xml", "<?xml version='1.0'?><annotations/>"),
     ("x.txt", "a caption"),
     ("below/x.npz", "numbers"),
+    ("via.json", json.dumps({"x.jpg1": {"filename": "x.jpg", "regions": [{"shape_attributes": {}}]}})),
+    ("project.json", json.dumps({"_via_settings": {}, "_via_img_metadata": {}})),
+    ("masks/x.jpg", "a mask that somebody saved as JPEG"),
     ("table.csv", "filename,xmin,ymin,xmax,ymax,class\n"),
     ("train.csv", "ImageId,EncodedPixels,Height,Width,ClassId\n"),
 ]
@@ -76,7 +79,7 @@ def test_what_looks_like_annotations_is_refused_by_name(name: str, text: str, tm
         read(tmp_path)
     assert name in annotated_format(tmp_path)
     form, images, _ = read(tmp_path, "photographs")
-    assert form == "photographs" and len(images) == 1
+    assert form == "photographs" and len(images) == (2 if name.endswith("x.jpg") else 1)
 
 
 def test_a_mask_that_is_named_after_its_photograph_is_none(tmp_path: Path) -> None:
@@ -103,6 +106,7 @@ REFUSED: list[tuple[str, Any, str]] = [
         [{"image": "/data/upload/1/x.jpg", "id": 1, "annotator": 1}],
         "JSON-MIN export.* Export the project as",
     ),
+    ("VIA", {"x.jpg1": {"regions": [{"shape_attributes": {}}]}}, "VGG Image Annotator. Export .* in COCO's format"),
     ("CreateML", [{"image": "x.jpg", "annotations": []}], "CreateML, which has boxes"),
     ("numbers", [1, 2], "neither COCO"),
     ("keys", {"some": "thing"}, "neither COCO"),

@@ -28,6 +28,7 @@ from tests.training.data_in.sets import (
     body,
     compressed,
     drawn,
+    parquet,
     photograph,
     ring,
     save,
@@ -105,6 +106,16 @@ OUTLINES = [
 @pytest.mark.parametrize(("numbers", "is_one"), [case[1:] for case in OUTLINES], ids=[case[0] for case in OUTLINES])
 def test_outlines(numbers: list[object], is_one: bool) -> None:
     assert (outline_of(numbers) is not None) == is_one
+
+
+def test_tables_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> None:
+    """As Hugging Face converts every set: `default/train/0000.parquet`, `default/test/0000.parquet`."""
+    for part in ("train", "test"):
+        made = parquet(tmp_path / part)
+        (made.path / "data" / "train-00000-of-00001.parquet").rename(made.path / "0000.parquet")
+    images = list(open_set([str(tmp_path)], None, ReadOptions(classes="atr"))[1].images)
+    assert [image.picture.name for image in images[::3]] == ["test/0000_000000.jpg", "train/0000_000000.jpg"]
+    assert len({image.picture.name for image in images}) == len(images) == 6
 
 
 NAMES = [

@@ -1,4 +1,4 @@
-"""The names of the numbers in masks: whether line 1 is number 0 or 1 is never guessed."""
+"""The names of the numbers in masks: whether line 1 is number 0 or 1 is never guessed. Which images have a mask."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 from backend.errors import DatasetError
 from tests.training.data_in.sets import blob, drawn, index_of, save
 from training.data_in.formats.detect import ReadOptions, open_set
+from training.data_in.formats.index_masks import UNMASKED
 
 
 def write(folder: Path, *numbers: int) -> None:
@@ -59,3 +60,25 @@ def test_pixels_that_nobody_decided_on_are_no_class(tmp_path: Path) -> None:
     write(tmp_path, 1, 255)
     (tmp_path / "labels.txt").write_text("background\nsaree\n")
     assert names(tmp_path) == ["saree", "255"]
+
+
+@pytest.mark.parametrize("given", [None, "images"])
+def test_photographs_without_a_mask_are_counted(given: str | None, tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    for name in ("y.jpg", "z.png"):
+        save(tmp_path / "images" / name, 2)
+    images = None if given is None else tmp_path / given
+    source = open_set([str(tmp_path)], "masks", ReadOptions(images=images))[1]
+    assert dict(source.left_out) == {(UNMASKED, "y.jpg" if given else "images/y.jpg"): 2}
+    assert [image.picture.file for image in source.images] == [tmp_path / "images" / "x.jpg"]
+
+
+def test_the_numbers_of_objects_beside_the_masks_are_no_classes(tmp_path: Path) -> None:
+    """Pascal VOC, which CVAT also writes: three objects of one class."""
+    write(tmp_path, 1, 1, 1)
+    (tmp_path / "masks").rename(tmp_path / "SegmentationClass")
+    (tmp_path / "SegmentationObject").mkdir()
+    index = index_of({number: [drawn(blob(20.0 * number, 20))] for number in (1, 2, 3)})
+    Image.fromarray(index.astype(np.uint8)).save(tmp_path / "SegmentationObject" / "x.png")
+    (tmp_path / "labels.txt").write_text("background\nsaree\n")
+    assert names(tmp_path) == ["saree"]

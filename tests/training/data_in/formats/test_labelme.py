@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.training.data_in.sets import HEIGHT, SIZE, WIDTH, blob, body, drawn, encoded, pairs, save, write_labelme
 from training.data_in.annotated_image import AnnotatedImage
 from training.data_in.formats.detect import ReadOptions, open_set
-from training.data_in.formats.labelme import DAMAGED, UNREADABLE
+from training.data_in.formats.labelme import DAMAGED, OTHER_IMAGE, TAKEN, UNREADABLE
 
 
 def read(folder: Path) -> list[AnnotatedImage]:
@@ -65,6 +66,49 @@ def test_the_image_is_the_named_one_or_the_one_beside_or_the_one_within(tmp_path
     assert beside.picture.name == "jsons/b.jpg" and beside.size_wh is None and len(beside.garments) == 1
     assert within.picture.name == "jsons/c.jpg" and within.picture.encoded == content
     assert not missing.picture.is_found
+
+
+def test_an_image_whose_file_names_another_one_comes_in_and_is_named(tmp_path: Path) -> None:
+    """labelme shows the garments of `a.json` on the image that it names."""
+    shapes = [{"label": "dress", "points": pairs(body(0.0))}]
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        save(tmp_path / name, 1)
+    write_labelme(tmp_path / "a.json", shapes, imagePath="b.jpg")
+    found = {image.picture.name: (len(image.garments), image.notes) for image in read(tmp_path)}
+    assert found == {"b.jpg": (1, ()), "a.jpg": (0, (OTHER_IMAGE,)), "a.png": (0, (OTHER_IMAGE,))}
+
+
+def test_a_file_does_not_take_an_image_that_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Whoever copies `b.json` to `a.json` copies its imagePath."""
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.jpg", 1)
+    write_labelme(tmp_path / "a.json", [{"label": "dress", "points": pairs(body(0.0))}], imagePath="b.jpg")
+    write_labelme(tmp_path / "b.json", [{"label": "top", "points": pairs(body(0.0))}])
+    found = {image.picture.name: ([one.name for one in image.garments], image.notes) for image in read(tmp_path)}
+    assert found == {"a.jpg": ([], (TAKEN,)), "b.jpg": (["top"], ())}
+
+
+ODD_FACTS = [
+    ("a path of no file", {"imagePath": "x" * 5000}, [1], ()),
+    ("a size of no image", {"imageWidth": 900_000, "imageHeight": 900_000}, [1], (UNREADABLE,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("facts", "outlines", "notes"), [case[1:] for case in ODD_FACTS], ids=[c[0] for c in ODD_FACTS]
+)
+def test_odd_facts_lose_no_garment(
+    facts: dict[str, Any], outlines: list[int], notes: tuple[str, ...], tmp_path: Path
+) -> None:
+    save(tmp_path / "a.jpg", 1)
+    shapes: list[dict[str, Any]] = [{"label": "dress", "points": pairs(body(0.0))}]
+    if notes:
+        # A mask of that size would take 754 GiB.
+        mask = base64.b64encode(encoded(np.ones((3, 3), np.uint8), "PNG")).decode()
+        shapes.append({"label": "hat", "points": [[1, 1], [3, 3]], "shape_type": "mask", "mask": mask})
+    write_labelme(tmp_path / "a.json", shapes, **facts)
+    (image,) = read(tmp_path)
+    assert ([len(one.outlines) for one in image.garments], image.notes) == (outlines, notes)
 
 
 def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path) -> None:
