@@ -10,7 +10,7 @@ ALONE := not services and not browser and not long and not compose
 WITH_SERVICES := (services or browser) and not long and not compose
 OR_NONE := || test $$? -eq 5
 
-.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench photographs flywheel soak faults hosts clean
+.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench photographs flywheel prompt-network soak faults hosts clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,13 @@ photographs:  ## how detectors learn from annotated photographs [DATA=folder PHO
 flywheel:  ## trainings in turn, simulated annotators: what each is worth [FLYWHEEL="--generations 6 --labels 30"]
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m benchmarks.flywheel $(FLYWHEEL)
+
+prompt-network:  ## trains the network for clicks; goes on where it was [DATA=folder CONFIG=labels.xml MINUTES=120 OPTIONS=]
+	@test -n "$(DATA)" || { echo "Name a set of annotated photographs: make prompt-network DATA=folder"; exit 1; }
+	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
+	.venv/bin/python -m label_studio_config.demo.write var/prompt-network/figures
+	.venv/bin/python -m training.prompt_network "$(DATA)" var/prompt-network/figures \
+	  --labels "$(or $(CONFIG),label_studio_config/street.xml)" $(if $(MINUTES),--minutes $(MINUTES)) $(OPTIONS)
 
 soak:  ## a quarter of an hour of 30 annotators, 2,000 imports and trainings, then overload [SOAK="--minutes 2 --annotators 10"]
 	@$(PYTHON) launcher/bootstrap.py --dev

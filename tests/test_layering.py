@@ -50,6 +50,7 @@ ORDER = {
         "model_export",
         "data_in",
         "data_out",
+        "prompt_network",
         "runs",
         "retraining",
         "evaluate",

@@ -14,4 +14,5 @@
 - `model_export`: `drape models export`
 - `data_in`: `drape import`; `data_in/formats` has a module for each format
 - `data_out`: `drape export`
+- `prompt_network`: `make prompt-network`: trains the network for clicks
 """

@@ -1,4 +1,7 @@
-"""Writes figures and photographs as files: for a demo project's storage, and as a YOLO data set."""
+"""Writes figures and photographs as files: for a demo project's storage, and as a YOLO data set.
+
+`python -m label_studio_config.demo.write FOLDER` draws such a data set; what is there already is not drawn again.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import typer
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.regions.polygons import joined_outline
@@ -19,6 +23,8 @@ from label_studio_config.demo.figures import LABELS, Figure, draw_figure
 JPEG_QUALITY = 92
 # How many pixels an outline in a YOLO label may be from its mask's edge: it needs no more detail.
 OUTLINE_TOLERANCE_PX = 1.0
+# No other figures of the project have these seeds.
+DATA_SET_FROM = 300_000
 
 
 def write_image(seed: int, folder: Path) -> Path:
@@ -81,3 +87,13 @@ def _write_example(seed: int, folder: Path, part: str) -> None:
 def _save(figure: Figure, path: Path) -> None:
     encoded = cv2.imencode(".jpg", figure.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     path.write_bytes(encoded.tobytes())
+
+
+def main(folder: Path, train: int = 1350, val: int = 150) -> None:
+    """Draws a data set of figures."""
+    first_val = DATA_SET_FROM + train
+    write_yolo_dataset(folder, train_seeds=range(DATA_SET_FROM, first_val), val_seeds=range(first_val, first_val + val))
+
+
+if __name__ == "__main__":
+    typer.run(main)

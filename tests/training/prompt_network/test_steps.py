@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from training.prompt_network.crops import Crops
+from training.prompt_network.network import PromptNetwork
+from training.prompt_network.pictures import Pictures
+from training.prompt_network.steps import class_loss, dense_gradients, mask_loss, prompt_gradients
+
+
+def test_a_perfect_mask_loses_nothing_and_a_small_garment_counts_as_much_as_a_large_one() -> None:
+    masks = torch.zeros(2, 1, 40, 40)
+    masks[0, :, 5:35, 5:35], masks[1, :, 5:8, 5:8] = 1, 1
+    assert mask_loss((masks - 0.5) * 60, masks) == pytest.approx(0, abs=1e-3)
+    missed = [mask_loss(torch.full((1, 1, 40, 40), -30.0), mask[None]) for mask in masks]
+    # Both lose the whole of Dice.
+    assert missed[1] > 0.85
+
+
+def test_classes_of_other_data_sets_cost_nothing() -> None:
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[:, 2] = 50.0
+    classes = torch.ones(1, 2, 2, dtype=torch.int64)
+    known = torch.tensor([[True, True, False]])
+    assert class_loss(logits, classes, known) == pytest.approx(np.log(2))
+
+
+def gradient_of(parameter: torch.nn.Parameter) -> torch.Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+@pytest.mark.slow
+def test_each_phase_teaches_what_it_uses(pictures: Pictures) -> None:
+    torch.manual_seed(0)
+    network = PromptNetwork("mobilenetv4_conv_small_035", len(pictures.classes))
+    draw, rng = Crops(pictures).draw, np.random.default_rng(0)
+    crops, known = [draw(rng) for _ in range(2)], torch.from_numpy(pictures.known_classes())
+
+    assert dense_gradients(network, crops, known) > 0
+    taught = {name.split(".")[0] for name, each in network.named_parameters() if each.grad is not None}
+    assert taught == {"encoder", "lateral", "narrow", "smooth", "classify"}
+
+    # Nothing to ask for: the classes teach alone.
+    network.zero_grad()
+    assert prompt_gradients(network, [replace(crop, asked=()) for crop in crops], known, rng) == 0
+    taught = {name.split(".")[0] for name, each in network.named_parameters() if gradient_of(each).abs().sum() > 0}
+    assert "classify" in taught and "decoder" not in taught
+
+    network.zero_grad()
+    statistics = {name: each.clone() for name, each in network.encoder.named_buffers()}
+    assert prompt_gradients(network, crops, known, rng) > 0
+    unread = [name for name, each in network.named_parameters() if not gradient_of(each).abs().sum() > 0]
+    assert not unread
+    # The encoder's statistics stay as they were.
+    assert all(torch.equal(each, statistics[name]) for name, each in network.encoder.named_buffers())
