@@ -17,6 +17,7 @@ import polars
 import yaml
 from PIL import Image
 from pycocotools import mask as pycocotools_mask
+from scipy.io import savemat
 
 from backend.domain import LabelledMask, Mask, Outlining
 from backend.label_studio.label_config import parse_label_config
@@ -395,6 +396,27 @@ def photographs(folder: Path) -> Set:
     return Set(folder, "photographs", {upload_name(Path("a b.jpg")): [], "below__c.png": []}, {})
 
 
+def ccp(folder: Path) -> Set:
+    """`photos`, `annotations/pixel-level`, and photographs without labels for their pixels beside."""
+    for number, name in enumerate(("0001.jpg", "0002.jpg", "1005.jpg")):
+        save(folder / "photos" / name, number)
+    names = ["null", "skin", "dress", "bag"]
+    savemat(folder / "label_list.mat", {"label_list": np.array([names], dtype=object)})
+    for part in ("pixel-level", "image-level"):
+        (folder / "annotations" / part).mkdir(parents=True)
+    pair = [drawn(blob(20, 70)), drawn(blob(95, 70))]
+    dress = drawn(body(5.0)) & ~np.logical_or(*pair)
+    labels = {"0001": {1: [drawn(blob(100, 15))], 2: [dress], 3: pair}, "0002": {2: [ring()]}}
+    for name, shapes in labels.items():
+        savemat(folder / "annotations" / "pixel-level" / f"{name}.mat", {"groundtruth": index_of(shapes)})
+    savemat(folder / "annotations" / "image-level" / "1005.mat", {"tags": np.array([[2]])})
+    garments = {
+        "photos__0001.jpg": [("dress", dress), ("bag", np.logical_or(*pair))],
+        "photos__0002.jpg": [("dress", ring())],
+    }
+    return Set(folder, "ccp", garments, {}, (), frozenset({"skin"}))
+
+
 SETS: tuple[Callable[[Path], Set], ...] = (
     fashionpedia,
     deepfashion2,
@@ -407,6 +429,7 @@ SETS: tuple[Callable[[Path], Set], ...] = (
     roboflow,
     labelme,
     flat_yolo,
+    ccp,
     photographs,
 )
 
