@@ -114,7 +114,8 @@ def _pasted(crop: Crop, other: Crop, rng: np.random.Generator) -> Crop:
     height, width = crop.instances.shape
     if other.set_number != crop.set_number or len(crop.classes) > np.iinfo(np.uint8).max:
         return crop
-    move = np.float32([[1, 0, rng.uniform(-0.4, 0.4) * width], [0, 1, rng.uniform(-0.4, 0.4) * height]])
+    right, down = rng.uniform(-0.4, 0.4, 2) * (width, height)
+    move = np.array([[1, 0, right], [0, 1, down]], np.float32)
     mask, pixels = (
         cv2.warpAffine(array, move, (width, height), flags=cv2.INTER_NEAREST)
         for array in (other.mask(other.asked[0]).astype(np.uint8), other.pixels)

@@ -92,7 +92,7 @@ def click_metrics(ious: Sequence[list[float]], *, most_clicks: int) -> ClickMetr
     """Returns the means over all garments; of none, zeros."""
     means = tuple(float(np.mean([iou_at_click(run, click) for run in ious] or [0.0])) for click in REPORTED_CLICKS)
     clicks = [number_of_clicks(run, TARGET_IOU, max_clicks=most_clicks) for run in ious]
-    return ClickMetrics(len(ious), means, float(np.mean(clicks or [0.0])), most_clicks)
+    return ClickMetrics(len(ious), means, float(np.mean(clicks or [0])), most_clicks)
 
 
 def confusion(network: PromptNetwork, pictures: Pictures, numbers: Sequence[int]) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from backend.errors import ModelError
@@ -90,7 +91,7 @@ def train(plan: Plan, folder: Path) -> bool:
         return _Learner(plan, folder, rank=0).run()
     rendezvous = folder / "rendezvous"
     rendezvous.unlink(missing_ok=True)
-    torch.multiprocessing.spawn(_run_in_process, args=(plan, folder, rendezvous), nprocs=plan.processes)
+    spawn(_run_in_process, args=(plan, folder, rendezvous), nprocs=plan.processes)
     return _is_complete(plan, read_checkpoint(folder))
 
 
@@ -131,7 +132,7 @@ class _Learner:
             self._phase, self._crops = checkpoint.phase, checkpoint.crops
             self._network.load_state_dict(checkpoint.network)
             self._average.load_state_dict(checkpoint.average)
-            self._optimizer.load_state_dict(checkpoint.optimizer)
+            self._optimizer.load_state_dict(dict(checkpoint.optimizer))
         self._begun = time.monotonic()
         self._minutes_before = checkpoint.minutes if checkpoint else 0.0
         self._saved = self._begun
@@ -206,7 +207,7 @@ class _Learner:
 
     def _evaluated(self, row: Row) -> Row:
         """Returns the line with the metrics of the averaged weights; each process evaluates a share."""
-        network = self._average.module
+        network: Any = self._average.module
         if self._phase == "dense":
             held_out = [number for number, each in enumerate(self._pictures.entries) if each.held_out]
             numbers = held_out[: self._plan.monitored][self._rank :: self._plan.processes]

@@ -45,7 +45,8 @@ class PromptNetwork(nn.Module):
         self.encoder: Any = timm.create_model(
             encoder, features_only=True, pretrained=False, out_indices=_stages(encoder)
         )
-        channels = self.encoder.feature_info.channels()
+        information: Any = self.encoder.feature_info
+        channels = information.channels()
         self.lateral = nn.ModuleList(nn.Conv2d(there, here, 1) for there, here in zip(channels, WIDTHS, strict=True))
         self.narrow = nn.ModuleList(nn.Conv2d(deep, here, 1) for here, deep in pairwise(WIDTHS))
         self.smooth = nn.ModuleList(_convolution(width, width) for width in WIDTHS[:-1])
