@@ -15,8 +15,8 @@ from backend.detector.yolo11 import letterbox, read_outputs
 from backend.domain import Detection, LabelledMask, Mask, Outlining
 from backend.errors import DatasetError
 from backend.regions.polygons import mask_to_outlines
-from benchmarks.interactive import iou
 from training.evaluation.held_out import HeldOut
+from training.metrics.interactive import iou
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 # A detection that overlaps less with every garment of its label is another fault than its parts.

@@ -273,5 +273,6 @@ def _accepted_and_audited(
 
 
 def _note(prediction: Prediction) -> str:
-    (text,) = [region["value"]["text"][0] for region in prediction.regions if region["type"] == "textarea"]
-    return str(text)
+    values: list[Any] = [region["value"] for region in prediction.regions if region["type"] == "textarea"]
+    (value,) = values
+    return str(value["text"][0])
