@@ -18,6 +18,7 @@ from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.registry.registry import Version
 from backend.registry.scores import Scores
 from backend.settings import Settings
+from backend.storage.atomic_files import staging_folder
 from training.annotations.approvals import Approved
 from training.annotations.count import approval_counter
 from training.data_in.class_mapping import read_mapping
@@ -66,17 +67,18 @@ def evaluate_model(
         side_px = settings.image_size_for_training_px(None)
         detector = Detector(TorchRuntime(network, device=device), classes=classes, image_size_px=side_px)
     config = parse_label_config(connections.label_studio.project(project_id).label_config)
-    if isinstance(source, ExternalSet):
-        images = _external_images(source, config, settings, side_px=side_px)
-    else:
-        images = _project_images(connections, project_id, config, source, side_px=side_px)
-    return evaluate_detector(
-        detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
-    ).scores
+    with staging_folder(settings.data_dir / "held_out") as folder:
+        if isinstance(source, ExternalSet):
+            images = _external_images(source, config, settings, side_px=side_px, folder=folder)
+        else:
+            images = _project_images(connections, project_id, config, source, side_px=side_px, folder=folder)
+        return evaluate_detector(
+            detector, images, config, labels=config.label_values, min_score=settings.model_score_threshold
+        ).scores
 
 
 def _project_images(
-    connections: Connections, project_id: int, config: LabelConfig, source: ImageChoice, *, side_px: int
+    connections: Connections, project_id: int, config: LabelConfig, source: ImageChoice, *, side_px: int, folder: Path
 ) -> list[HeldOut]:
     approved = [
         annotation for annotation in approval_counter(connections, project_id).update().approved if annotation.by_person
@@ -84,16 +86,18 @@ def _project_images(
     if source == "split":
         approved = _held_out(connections, project_id, approved)
     store = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
-    images = list(held_out_images(approved, config, store, side_px=side_px))
+    images = list(held_out_images(approved, config, store, side_px=side_px, folder=folder))
     if not images:
         raise DatasetError(f"Project {project_id} has no approved image to evaluate on ({source}).")
     return images
 
 
-def _external_images(external: ExternalSet, config: LabelConfig, settings: Settings, *, side_px: int) -> list[HeldOut]:
+def _external_images(
+    external: ExternalSet, config: LabelConfig, settings: Settings, *, side_px: int, folder: Path
+) -> list[HeldOut]:
     mapping = read_mapping(external.mapping, config)
     _, dataset = open_set([external.path], None, ReadOptions(images=external.images, image_key=config.image_key))
-    images = list(evaluation_images(dataset, config, mapping, settings, side_px=side_px))
+    images = list(evaluation_images(dataset, config, mapping, settings, side_px=side_px, folder=folder))
     if not any(image.truth for image in images):
         raise DatasetError(
             f"{external.path} has no image with a garment of the project's labels ({', '.join(config.label_values)}). "

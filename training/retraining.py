@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version as release_of
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from backend.detector.detector_pool import load_detector
 from backend.detector.prepare import VERIFIED_IMAGES, prepare
 from backend.detector.sam_detectors import WordsDetector
 from backend.detector.yolo11 import Detector, ImageDetector
-from backend.domain import Image
+from backend.domain import Image, Photo
 from backend.errors import DrapeError, ModelError
 from backend.images.fetch import ImageStore
 from backend.images.sample import sample_images
@@ -246,7 +246,7 @@ class Retraining:
         version: Version,
         detector: ImageDetector,
         held_out: Sequence[HeldOut],
-        images: Sequence[Image] | None = None,
+        images: Sequence[Photo] | None = None,
     ) -> Evaluated:
         min_score = self._connections.settings.model_score_threshold
         return evaluate_detector(
@@ -255,17 +255,18 @@ class Retraining:
 
     def _at_own_size(
         self, held_out: Sequence[HeldOut], dataset: Dataset, version: Version, champion: Version | None
-    ) -> list[Image] | None:
+    ) -> list[Photo] | None:
         """Returns the held-out images at the champion's image size; None if that is the version's own."""
         if champion is None or champion.image_size_px == version.image_size_px:
             return None
-        by_people = [annotation for annotation in dataset.held_out if annotation.by_person]
-        side_px = champion.image_size_px
-        own = {
-            held_out_image.task_id: held_out_image.image
-            for held_out_image in held_out_images(by_people, self._config, self._images, side_px=side_px)
-        }
+        images = self._held_out(dataset, side_px=champion.image_size_px)
+        own = {held_out_image.task_id: held_out_image.image for held_out_image in images}
         return [own.get(held_out_image.task_id, held_out_image.image) for held_out_image in held_out]
+
+    def _held_out(self, dataset: Dataset, *, side_px: int) -> Iterator[HeldOut]:
+        by_people = [annotation for annotation in dataset.held_out if annotation.by_person]
+        folder = self._folder / "held_out"
+        return held_out_images(by_people, self._config, self._images, side_px=side_px, folder=folder)
 
     def _current_predictor(self, champion: Version | None) -> tuple[str, ImageDetector] | None:
         """Returns the current predictor, with its name: champion or SAM 3 with words; None if neither is available."""
@@ -287,8 +288,7 @@ class Retraining:
         """Prepares runtime, clusters and thresholds, verified on held-out images; returns these and the detector."""
         connections, side_px = self._connections, version.image_size_px
         device = prepare_device(connections.settings)
-        by_people = [annotation for annotation in dataset.held_out if annotation.by_person]
-        held_out = list(held_out_images(by_people, self._config, self._images, side_px=side_px))
+        held_out = list(self._held_out(dataset, side_px=side_px))
         verified = held_out[:VERIFIED_IMAGES]
         sample = sample_images(connections.label_studio, self._images, project_id=version.project_id, side_px=side_px)
         prepare(

@@ -163,13 +163,13 @@ def average_precisions(truth: Sequence[Sequence[Instance]], detected: Iterable[S
     return {label: float(values.mean()) for label, values in precision_curves(truth, detected, iou_type="segm").items()}
 
 
-def mask_map(truth: Sequence[Sequence[LabelledMask]], detected: Sequence[Sequence[Detection]]) -> float | None:
+def mask_map(truth: Sequence[Sequence[LabelledMask]], detected: Iterable[Sequence[Detection]]) -> float | None:
     """Returns the mean average precision over labels and IoU from 0.5 to 0.95, in `[0, 1]`; None without ground truth.
 
     Args:
         truth, detected: garments and detections of the same images; see `precision_curves`.
     """
-    by_label = average_precisions([instances(masks) for masks in truth], [instances(masks) for masks in detected])
+    by_label = average_precisions([instances(masks) for masks in truth], (instances(masks) for masks in detected))
     return float(np.mean(list(by_label.values()))) if by_label else None
 
 

@@ -29,7 +29,7 @@ from backend.detector.runtimes.openvino_export import export_openvino
 from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, supported_precisions
 from backend.detector.runtimes.torch_runtime import TorchRuntime
 from backend.detector.yolo11 import Detector
-from backend.domain import Detection, Image, LabelledMask, Scene
+from backend.domain import Detection, LabelledMask, Photo, Scene
 from backend.errors import ModelError
 from backend.registry.registry import Version, check_weights
 from backend.storage.atomic_files import staging_folder
@@ -47,7 +47,7 @@ VERIFIED_IMAGES = 48
 
 
 def prepare(
-    version: Version, images: Sequence[Image], *, truth: Sequence[Sequence[LabelledMask]] | None = None, device: str
+    version: Version, images: Sequence[Photo], *, truth: Sequence[Sequence[LabelledMask]] | None = None, device: str
 ) -> Preparation:
     """Prepares a version unless it is prepared already; of several processes that ask at once, one prepares it.
 
@@ -86,7 +86,7 @@ def prepare(
 
 
 def _prepare(
-    version: Version, images: Sequence[Image], truth: Sequence[Sequence[LabelledMask]] | None, device: str, folder: Path
+    version: Version, images: Sequence[Photo], truth: Sequence[Sequence[LabelledMask]] | None, device: str, folder: Path
 ) -> Preparation:
     network, _ = load_network(version.weights)
     runtime: Runtime
@@ -95,6 +95,7 @@ def _prepare(
     else:
         preparation = Preparation("torch", f"it is the fastest on {device}.")
         runtime = TorchRuntime(network, device=device)
+    # The masks of one image at a time: those of all images would take a gigabyte.
     features = [scene.features for scene in _detect(version, runtime, images) if scene.features is not None]
     if features:
         find_clusters(np.stack(features)).save(folder / CLUSTERS_FILE)
@@ -104,13 +105,13 @@ def _prepare(
 def _fastest_on_cpu(
     version: Version,
     network: GarmentNetwork,
-    images: Sequence[Image],
+    images: Sequence[Photo],
     truth: Sequence[Sequence[LabelledMask]] | None,
     folder: Path,
 ) -> tuple[Preparation, Runtime]:
     torch = TorchRuntime(network, device="cpu")
     verified = images[: VERIFIED_IMAGES if truth is None else len(truth)]
-    torch_scenes = _detect(version, torch, verified)
+    torch_scenes = list(_detect(version, torch, verified))
     expected = [list(confident_detections(scene.detections)) for scene in torch_scenes] if truth is None else truth
     max_loss = MAX_PSEUDO_MAP_LOSS if truth is None else MAX_MAP_LOSS
     map_torch = mask_map(expected, [scene.detections for scene in torch_scenes])
@@ -123,7 +124,7 @@ def _fastest_on_cpu(
     for precision in supported_precisions():
         faster = OpenVinoRuntime(folder / OPENVINO_FILE, precision=precision)
         scenes = _detect(version, faster, verified)
-        map_faster = mask_map(expected, [scene.detections for scene in scenes]) or 0.0
+        map_faster = mask_map(expected, (scene.detections for scene in scenes)) or 0.0
         note = f"its mask mAP is {map_faster:.4f}, PyTorch's {map_torch:.4f}."
         if map_faster >= map_torch - max_loss:
             return Preparation(RUNTIMES[precision], note, map_torch, map_faster, len(verified)), faster
@@ -131,9 +132,9 @@ def _fastest_on_cpu(
     return Preparation("torch", "faster runtimes lose too much mask mAP.", map_torch, None, len(verified)), torch
 
 
-def _detect(version: Version, runtime: Runtime, images: Sequence[Image]) -> list[Scene]:
+def _detect(version: Version, runtime: Runtime, images: Sequence[Photo]) -> Iterator[Scene]:
     detector = Detector(runtime, classes=version.classes, image_size_px=version.image_size_px)
-    return list(detector.detect(images, min_score=MIN_SCORE))
+    return detector.detect(images, min_score=MIN_SCORE)
 
 
 def confident_detections(detections: Iterable[Detection]) -> Iterator[LabelledMask]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from backend.detector.yolo11 import ImageDetector
-from backend.domain import Box, Detection, Image, Mask, Prompt, Scene
+from backend.domain import Box, Detection, Mask, Photo, Prompt, Scene
 from backend.label_studio.label_config import LabelConfig
 from backend.segmenters.base import Segmenter, WordReader
 
@@ -23,7 +23,7 @@ class WordsDetector:
         # If several labels have the same phrase, the first label gets its garments.
         self._labels = {label.phrase: label.value for label in reversed(config.labels) if not config.skips(label.value)}
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         """See `ImageDetector.detect`."""
         for image in images:
             segments = self._reader.find_words(image, list(self._labels), min_score=min_score)
@@ -38,11 +38,11 @@ class RefinedDetector:
         self._detector = detector
         self._segmenter = segmenter
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         """See `ImageDetector.detect`; keeps the detector's mask where SAM finds nothing."""
-        ahead: deque[Image] = deque()
+        ahead: deque[Photo] = deque()
 
-        def buffered() -> Iterator[Image]:
+        def buffered() -> Iterator[Photo]:
             for image in images:
                 ahead.append(image)
                 yield image
@@ -51,7 +51,7 @@ class RefinedDetector:
             image = ahead.popleft()
             yield replace(scene, detections=tuple(self._refine(image, detection) for detection in scene.detections))
 
-    def _refine(self, image: Image, detection: Detection) -> Detection:
+    def _refine(self, image: Photo, detection: Detection) -> Detection:
         segments = self._segmenter.segment(image, Prompt(boxes=(bounding_box(detection.mask),)))
         return replace(detection, mask=segments[0].mask) if segments else detection
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from backend.detector.runtimes.base import Floats, Outputs, Runtime
-from backend.domain import Detection, Image, Mask, Pixels, Scene
+from backend.domain import Detection, Mask, Photo, Pixels, Scene
 
 # Ultralytics' own limit; the pipeline decides how many detections become regions.
 MAX_DETECTIONS = 300
@@ -31,7 +31,7 @@ MIN_SCORE = 1e-3
 class ImageDetector(Protocol):
     """A model that finds the garments in whole images."""
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         """Yields the scene in each image, in order, with masks `bool (H, W)` at the size of the image's pixels.
 
         May take further images before it yields the scene of an earlier image.
@@ -162,9 +162,9 @@ class Detector:
         self._image_size_px = image_size_px
         self._lock = threading.Lock()
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         """See `ImageDetector.detect`."""
-        ahead: deque[tuple[Image, Letterbox]] = deque()
+        ahead: deque[tuple[Photo, Letterbox]] = deque()
 
         def prepared() -> Iterator[Pixels]:
             for image in images:

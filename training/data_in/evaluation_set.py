@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 from backend.domain import Image, LabelledMask
 from backend.errors import ImageError
@@ -17,13 +18,13 @@ from training.data_in.mask_cleaning import MaskCleaning, cleaned
 from training.data_in.picture_folder import SetPicture
 from training.data_in.tally import DUPLICATE, Tally
 from training.evaluation.compact_scenes import CompactMasks
-from training.evaluation.held_out import HeldOut
+from training.evaluation.held_out import HeldOut, store_pixels
 
 logger = logging.getLogger(__name__)
 
 
 def evaluation_images(
-    source: Source, config: LabelConfig, mapping: ClassMapping, settings: Settings, *, side_px: int
+    source: Source, config: LabelConfig, mapping: ClassMapping, settings: Settings, *, side_px: int, folder: Path
 ) -> Iterator[HeldOut]:
     """Yields the set's images one at a time, each with its garments of the config's labels, if it has any.
 
@@ -32,9 +33,11 @@ def evaluation_images(
 
     Args:
         side_px: a larger image is reduced until its longer side has this many pixels.
+        folder: where the images' pixels are stored; each use of an image reads them there.
 
     Raises:
         DatasetError: the set is damaged.
+        OSError: the folder cannot be written.
     """
     tally = Tally()
     for (reason, example), count in source.left_out.items():
@@ -54,7 +57,8 @@ def evaluation_images(
             logger.warning("Image skipped: '%s' is missing", annotated.picture.name)
             continue
         tally.note(annotated.notes, annotated.picture.name)
-        yield HeldOut(number, number, image, CompactMasks(_truth(annotated, image, mapping)))
+        stored = store_pixels(image, folder / f"{number}.npy")
+        yield HeldOut(number, number, stored, CompactMasks(_truth(annotated, image, mapping)))
     for reason, count in tally.reasons.most_common():
         logger.warning("Left out %s x: %s (%s)", count, reason, ", ".join(tally.examples[reason]))
 

@@ -1,4 +1,8 @@
-"""Loads held-out images with ground truth, at the detector's size, for evaluation and calibration."""
+"""Loads held-out images with ground truth, at the detector's size, for evaluation and calibration.
+
+Their pixels lie in files: those of ten thousand approved images take gigabytes in memory. They are stored as they were
+read, not compressed again, so that a model sees what it sees in production.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
-from backend.domain import Image, LabelledMask
+import numpy as np
+
+from backend.domain import Image, LabelledMask, Photo, Pixels
 from backend.errors import ImageError
-from backend.images.fetch import ImageStore
+from backend.images.fetch import ImageStore, StoredImage
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
@@ -32,18 +39,23 @@ class HeldOut:
 
     task_id: int
     annotation_id: int
-    image: Image
+    image: Photo
     truth: Sequence[LabelledMask]
     load_whole: Callable[[], Image] | None = None
 
 
 def held_out_images(
-    approved: Sequence[Approved], config: LabelConfig, images: ImageStore, *, side_px: int
+    approved: Sequence[Approved], config: LabelConfig, images: ImageStore, *, side_px: int, folder: Path
 ) -> Iterator[HeldOut]:
     """Yields the readable images one at a time; skips the others, as the data set did.
 
+    Args:
+        side_px: a larger image is reduced until its longer side has this many pixels.
+        folder: where the images' pixels are stored; each use of an image reads them there.
+
     Raises:
         LabelStudioError: Label Studio, which serves the images, is unreachable.
+        OSError: the folder cannot be written.
     """
     for annotation in approved:
         task = Task(id=annotation.task_id, data=annotation.data)
@@ -60,7 +72,28 @@ def held_out_images(
         yield HeldOut(
             annotation.task_id,
             annotation.annotation_id,
-            image,
+            store_pixels(image, folder / f"{annotation.task_id}-{side_px}.npy"),
             CompactMasks(garment for garment in truth if garment.mask.any()),
             partial(load_image, images, task, config),
         )
+
+
+def store_pixels(image: Image, path: Path) -> StoredImage:
+    """Writes an image's pixels to a file, and returns the image, which reads them there at each use.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, image.pixels)
+    return StoredImage(image.key, image.source, image.size_wh, partial(_read_pixels, path, image.source))
+
+
+def _read_pixels(path: Path, source: str) -> Pixels:
+    try:
+        pixels: Pixels = np.load(path)
+    except (OSError, ValueError) as e:
+        raise ImageError(
+            f"The reduced copy of the image '{source}' can no longer be read: {e}. Start again what needed it."
+        ) from e
+    return pixels

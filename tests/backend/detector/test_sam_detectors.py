@@ -74,7 +74,7 @@ def test_a_box_holds_all_of_its_mask_and_no_more() -> None:
 class Coarse:
     """A detector whose masks reach to the garment's ends, and leave a gap between."""
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         coarse = np.zeros((80, 100), bool)
         coarse[10:30, 20:60] = coarse[45:62, 20:60] = True
         for _ in images:

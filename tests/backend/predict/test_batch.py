@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from backend.detector.clusters import Clusters
 from backend.detector.detector_pool import DetectorPool
 from backend.detector.sam_detectors import RefinedDetector
-from backend.domain import Detection, Image, LabelScore, Photo, Scene, Segment
+from backend.domain import Detection, LabelScore, Photo, Scene, Segment
 from backend.errors import ModelError
 from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import parse_label_config
@@ -35,9 +35,9 @@ CONFIG = parse_label_config(
 class Recording:
     """Finds a saree and a blouse in the left half of each image; slow in answering, quick in taking images."""
 
-    seen: list[Image] = field(default_factory=list)
+    seen: list[Photo] = field(default_factory=list)
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         for image in images:
             self.seen.append(image)
             mask = np.zeros(image.pixels.shape[:2], bool)
@@ -169,7 +169,7 @@ class Blind:
 
     class_scores: dict[str, float]
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         for _ in images:
             yield Scene((), class_scores=self.class_scores)
 

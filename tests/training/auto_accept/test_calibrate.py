@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import binom
 
 from backend.auto_accept.calibration import Calibration
-from backend.domain import Detection, Image, LabelledMask, Mask, Scene
+from backend.domain import Detection, Image, LabelledMask, Mask, Photo, Scene
 from backend.label_studio.label_config import parse_label_config
 from backend.settings import Settings
 from training.auto_accept.calibrate import CHOOSING, calibrate, calibration_on, matched_detections
@@ -160,7 +160,7 @@ class Finds:
     def __init__(self, saree: Mask, *, blouse: float) -> None:
         self._saree, self._blouse = saree, blouse
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         for number, _ in enumerate(images):
             found = [Detection(self._saree, "saree", 0.9)]
             if number % 2:

@@ -104,7 +104,7 @@ class Finds:
     def __init__(self, photos: Iterable[Photo]) -> None:
         self._photos = iter(photos)
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[object], *, min_score: float) -> Iterator[Scene]:
         for _, photo in zip(images, self._photos, strict=True):
             yield Scene(tuple(find for find in photo.found if find.score >= min_score))
 

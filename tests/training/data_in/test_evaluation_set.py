@@ -22,7 +22,11 @@ def test_garments_that_cannot_be_read_are_logged(tmp_path: Path, caplog: pytest.
         write_labelme(tmp_path / f"{name}.json", [{"label": "dress", "points": pairs(body(0.0))}, box])
     _, source = open_set([str(tmp_path)], None, ReadOptions())
     with caplog.at_level(logging.WARNING):
-        images = list(evaluation_images(source, config, ClassMapping(config), Settings(), side_px=640))
+        images = list(
+            evaluation_images(
+                source, config, ClassMapping(config), Settings(), side_px=640, folder=tmp_path / "held_out"
+            )
+        )
     assert [len(image.truth) for image in images] == [1, 1]
     assert caplog.messages == ["Left out 2 x: shape that is no outline (rectangle) (a.jpg, b.jpg)"]
 
@@ -33,6 +37,10 @@ def test_an_image_that_is_listed_twice_counts_once(tmp_path: Path, caplog: pytes
     write_coco(tmp_path / "set.json", ["x.jpg", "x.jpg"], ["dress"], [(1, 0, [body(0.0)], 0)])
     _, source = open_set([str(tmp_path)], None, ReadOptions())
     with caplog.at_level(logging.WARNING):
-        images = list(evaluation_images(source, config, ClassMapping(config), Settings(), side_px=640))
+        images = list(
+            evaluation_images(
+                source, config, ClassMapping(config), Settings(), side_px=640, folder=tmp_path / "held_out"
+            )
+        )
     assert [len(image.truth) for image in images] == [1]
     assert "Left out 1 x: image that the set lists twice (x.jpg)" in caplog.messages

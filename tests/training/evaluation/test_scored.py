@@ -25,7 +25,7 @@ def mask(first: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
 class Sees:
     """Finds the same in every image: a kurta under its earlier name, a saree, and what is no label."""
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         for _ in images:
             found = [Detection(mask(0), "Kurti", 0.9), Detection(mask(20), "saree", 0.8)]
             yield Scene((*found, Detection(mask(40), "umbrella", 0.7)))
@@ -91,7 +91,7 @@ class SeesAll:
     def __init__(self) -> None:
         self.shown_wh: list[tuple[int, int]] = []
 
-    def detect(self, images: Iterable[Image], *, min_score: float) -> Iterator[Scene]:
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
         for image in images:
             self.shown_wh.append(image.size_wh)
             yield Scene((Detection(np.ones(image.size_wh[::-1], bool), "saree", 0.9),))
