@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -46,9 +47,9 @@ def schedule(
     into: Into = Path("var/photographs"),
 ) -> None:
     """Trains on 100, 400 and 700 photographs by the product's own schedule, and judges on the others."""
-    with exit_on_known_errors(console):
+    with exit_on_known_errors(console), TemporaryDirectory() as folder:
         config = palette_config(palette)
-        found = read_photographs(data, config, side_px=side)
+        found = read_photographs(data, config, side_px=side, folder=Path(folder))
         into.mkdir(parents=True, exist_ok=True)
         results: list[Result] = []
         for seed in seeds or (0, 1, 2):
@@ -78,8 +79,9 @@ def mask_parts(
     side: Side = 256,
 ) -> None:
     """Counts the polygons of detected garments, for several rules of which parts of a mask are left out."""
-    with exit_on_known_errors(console):
-        found = read_photographs(data, palette_config(palette), side_px=WHOLE_SIDE_PX, first=train_on)
+    with exit_on_known_errors(console), TemporaryDirectory() as folder:
+        config = palette_config(palette)
+        found = read_photographs(data, config, side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on)
         table = Table("crumbs below", "polygons", "median", "95th percentile", "most", "IoU", "lower", "higher", "n")
         for parts in measure_parts(weights, found, image_size_px=side, min_score=Settings().model_score_threshold):
             mean, median, high, most = parts.polygons

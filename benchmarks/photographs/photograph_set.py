@@ -39,21 +39,20 @@ def palette_config(name: str) -> LabelConfig:
     return parse_label_config(palette(PALETTES[name]))
 
 
-def read_photographs(
-    path: Path, config: LabelConfig, *, side_px: int, first: int = 0, end: int | None = None
-) -> list[HeldOut]:
-    """Returns the photographs from number `first`, counted from 0, to before `end`, in the order of their set.
+def read_photographs(path: Path, config: LabelConfig, *, side_px: int, folder: Path, first: int = 0) -> list[HeldOut]:
+    """Returns the photographs from number `first` on, counted from 0, in the order of their set.
 
     Args:
         path: a set in any format that `drape import` reads.
         side_px: larger photographs are reduced until their longer side has this many pixels.
+        folder: where their pixels are stored; each use of a photograph reads them there.
 
     Raises:
         DatasetError: the set is missing or damaged.
     """
     _, source = open_set([str(path)], None, ReadOptions())
-    source = replace(source, images=islice(source.images, first, end))
-    return list(evaluation_images(source, config, ClassMapping(config), Settings(), side_px=side_px))
+    source = replace(source, images=islice(source.images, first, None))
+    return list(evaluation_images(source, config, ClassMapping(config), Settings(), side_px=side_px, folder=folder))
 
 
 def write_dataset(

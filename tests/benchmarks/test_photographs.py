@@ -51,8 +51,9 @@ def test_a_detector_is_trained_on_some_and_judged_on_others(
     assert (into / "2-5-64.pt").is_file()
 
 
-def test_the_parts_of_masks_are_counted(figures: Path, starter: Path) -> None:
-    found = read_photographs(figures, palette_config("indo_western"), side_px=256, first=2)
+def test_the_parts_of_masks_are_counted(figures: Path, starter: Path, tmp_path: Path) -> None:
+    config = palette_config("indo_western")
+    found = read_photographs(figures, config, side_px=256, folder=tmp_path / "pixels", first=2)
     rows = list(measure_parts(starter, found, image_size_px=256, min_score=0.25))
     assert [row.crumb_share for row in rows] == list(SHARES)
     assert len({row.detections for row in rows}) == 1 and rows[0].detections > 3
