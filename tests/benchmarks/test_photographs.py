@@ -65,4 +65,4 @@ def test_the_parts_of_masks_are_counted(figures: Path, starter: Path, tmp_path: 
 def test_a_detector_that_finds_nothing_is_told_of(figures: Path, starter: Path) -> None:
     arguments = [str(figures), "--train-on", "3", "--weights", str(starter), "--palette", "deepfashion2"]
     done = CliRunner().invoke(app, ["mask-parts", *arguments])
-    assert done.exit_code == 1 and "finds none of the garments" in done.output.replace("\n", " ")
+    assert done.exit_code == 1 and "finds none of the garments" in " ".join(done.output.split())
