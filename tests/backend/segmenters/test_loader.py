@@ -19,9 +19,8 @@ from backend.segmenters.loader import SegmenterLoader, choose
 from backend.segmenters.sam_weights import CPU_FILE
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
-from benchmarks.random_weights import random_mobile_sam
 from launcher.stack.supervisor import free_port
-from tests.backend.weights_server import WeightsServer, weights_server
+from tests.backend.weights_server import WeightsServer
 from tests.support import wait_for
 
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB"
@@ -108,17 +107,11 @@ def test_it_is_tried_again_until_it_loads(
     assert len(reported) == 1 and OUT_OF_MEMORY in reported[0]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_mobile_sam(tmp_path_factory.mktemp("weights"), seed=5)
-
-
 @pytest.fixture
-def server(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
-    with weights_server(monkeypatch, weights) as running:
-        yield running
-        running.goes_on.set()
-        wait_for(nothing_loads)
+def server(server: WeightsServer) -> Iterator[WeightsServer]:
+    yield server
+    server.goes_on.set()
+    wait_for(nothing_loads)
 
 
 def nothing_loads() -> bool:

@@ -20,7 +20,6 @@ from backend.segmenters.loader import choose
 from backend.segmenters.sam import SamSegmenter, load_sam
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
-from benchmarks.random_weights import random_mobile_sam
 from label_studio_config.demo.figures import draw_figure
 
 pytestmark = pytest.mark.slow
@@ -28,11 +27,6 @@ pytestmark = pytest.mark.slow
 
 def in_memory() -> EmbeddingCache:
     return EmbeddingCache([MemoryTier("host", device="cpu", max_bytes=10**9)], disk=None, metrics=Metrics())
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_mobile_sam(tmp_path_factory.mktemp("weights"), seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,21 +14,9 @@ from backend.errors import ModelError
 from backend.segmenters import sam_weights
 from backend.segmenters.sam_weights import CPU_FILE, GPU_FILE, Download, auto_weights, download_weights, stored_weights
 from backend.settings import Settings
-from benchmarks.random_weights import random_mobile_sam
 from launcher.stack.supervisor import free_port
-from tests.backend.weights_server import WeightsServer, weights_server
+from tests.backend.weights_server import WeightsServer
 from tests.support import wait_for
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_mobile_sam(tmp_path_factory.mktemp("weights"), seed=5)
-
-
-@pytest.fixture
-def server(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
-    with weights_server(monkeypatch, weights) as running:
-        yield running
 
 
 @pytest.fixture
