@@ -101,6 +101,24 @@ def served_path(path: Path, root: Path) -> PurePosixPath | None:
     return None
 
 
+def served_folders(root: Path, files_root: Path) -> list[PurePosixPath]:
+    """The folders below Label Studio's document root `files_root` that hold what lies in or below `root`.
+
+    That is `root` itself, if the document root contains it; else the links in the document root to folders below
+    `root`. Empty if there are none, or `root` is the document root, over the whole of which Label Studio refuses a
+    storage.
+    """
+    served = served_path(root, files_root)
+    if served is not None:
+        return [served] if served.parts else []
+    links = sorted(files_root.iterdir()) if files_root.is_dir() else []
+    return [
+        PurePosixPath(link.name)
+        for link in links
+        if link.is_symlink() and link.is_dir() and link.resolve().is_relative_to(root.resolve())
+    ]
+
+
 def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -> None:
     """Lets the project's annotators see the files in a folder of the document root, through a storage.
 

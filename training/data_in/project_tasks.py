@@ -21,6 +21,7 @@ from backend.label_studio.uploads import (
     image_name,
     import_tasks,
     local_address,
+    served_folders,
     served_path,
     upload,
     upload_name,
@@ -87,12 +88,11 @@ class ProjectTasks:
         self._by_image: dict[str, int] = {}
         self._annotated: set[int] = set()
         files_root = settings.local_files_root
-        folder = None if root is None or files_root is None else served_path(root, files_root)
-        # Label Studio refuses a storage over the whole of its document root.
-        self._folder = folder if folder is not None and folder.parts else None
-        if self._folder is not None and files_root is not None and not dry_run:
-            # Before the tasks are read, because synchronising a storage may add tasks.
-            ensure_served(label_studio, project_id=project_id, folder=files_root.absolute() / self._folder)
+        self._folders = [] if root is None or files_root is None else served_folders(root, files_root)
+        if files_root is not None and not dry_run:
+            for folder in self._folders:
+                # Before the tasks are read, because synchronising a storage may add tasks.
+                ensure_served(label_studio, project_id=project_id, folder=files_root.absolute() / folder)
         # An import that stopped between uploading files and making their tasks need not upload the files again.
         self._by_name: dict[UploadKey, list[str]] = defaultdict(list)
         self._by_file_part: dict[UploadKey, list[str]] = defaultdict(list)
@@ -182,10 +182,11 @@ class ProjectTasks:
 
     def _served(self, file: Path) -> PurePosixPath | None:
         """Returns a file's path below Label Studio's document root; None where the file must be uploaded."""
-        if self._folder is None or self._settings.local_files_root is None:
+        if not self._folders or self._settings.local_files_root is None:
             return None
         served = served_path(file, self._settings.local_files_root)
-        return served if served is not None and served.is_relative_to(self._folder) else None
+        is_served = served is not None and any(served.is_relative_to(folder) for folder in self._folders)
+        return served if is_served else None
 
     def _upload_of(self, picture: SetPicture) -> str | None:
         """Returns the address of the upload that holds a picture: the only one of its name and size.

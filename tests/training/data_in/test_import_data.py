@@ -34,6 +34,7 @@ from tests.training.data_in.sets import (
     atr,
     blob,
     body,
+    ccp,
     drawn,
     fashionpedia,
     flat_yolo,
@@ -233,6 +234,22 @@ def test_local_files_are_served_where_they_lie(place: Place, label_studio: Studi
     (label_studio.files / f"{tmp_path.name}-link").symlink_to(tmp_path / "outside")
     place.bring(tmp_path / "outside", at=settings)
     assert any(f"{tmp_path.name}-link/below/c.png" in task["data"]["image"] for task in place.tasks())
+
+
+def test_photographs_that_make_up_showed_get_the_annotations_of_their_set(
+    place: Place, label_studio: Studio, tmp_path: Path
+) -> None:
+    """`make up IMAGES=set/photos` links one folder of a set; the import is given the whole set."""
+    settings = place.settings.model_copy(update={"local_files_root": label_studio.files})
+    made = ccp(tmp_path / "set")
+    link = label_studio.files / f"{tmp_path.name}-photos"
+    link.symlink_to(made.path / "photos")
+    ensure_local_files(place.label_studio, project_id=place.project_id, folder=link)
+    shown = {task["id"] for task in place.tasks()}
+    assert len(shown) == 3
+    tally = place.bring(made.path, at=settings).tally
+    assert (tally.new, tally.updated) == (0, 2)
+    assert {task["id"] for task in place.tasks()} == shown and len(place.approved()) == 2
 
 
 # As it is about to send its second hundred.
