@@ -60,6 +60,7 @@ def up(
     data_dir: DataDir = None,
 ) -> None:
     """Starts the backend, its workers, and, unless configured, Label Studio and Redis; stops them on Ctrl-C."""
+    from backend.registry.registry import Registry
     from launcher.stack.health import download_note
     from launcher.stack.stack import Options, Stack, StopRequested, stop_signals
 
@@ -87,16 +88,25 @@ def up(
             console.print(f"[bold]Its login:[/] {user}   [bold]Password:[/] {password}", highlight=False)
             if note := download_note(ready.settings):
                 console.print(f"[bold]Model for clicks:[/] {escape(note)} The status page shows more.", highlight=False)
-            console.print("1. Open a task: it shows the model's predictions. Correct them and submit.")
-            console.print(
-                "2. Switch on Auto-Annotation, choose the smart point, press a label's number, click a garment."
-            )
-            first = max(settings.retrain_after, settings.retrain_min_images)
-            console.print(f"3. After {first} submitted images Drape trains the model again.")
+            has_model = Registry.of(ready.settings).champion(ready.project_id) is not None
+            for number, step in enumerate(first_steps(settings, has_model=has_model), start=1):
+                console.print(f"{number}. {step}")
             console.print("Ctrl-C stops everything. Nothing is lost.")
             stack.wait()
     except StopRequested:
         console.print("Stopped.")
+
+
+def first_steps(settings: Settings, *, has_model: bool) -> tuple[str, str, str]:
+    """Returns what to do first in a project."""
+    needed = max(settings.retrain_after, settings.retrain_min_images)
+    return (
+        "Open a task: it shows the model's predictions. Correct them and submit."
+        if has_model
+        else "Open a task, outline its garments, and submit.",
+        "Switch on Auto-Annotation, choose the smart point, press a label's number, click a garment.",
+        f"After {needed} submitted images Drape trains {'the model again' if has_model else 'a first model'}.",
+    )
 
 
 def serve(
