@@ -120,6 +120,9 @@ def _without_crumbs(logits: Floats, box_xywh: Floats, crumb_share: float) -> Flo
     """Returns the logits with those of crumbs made negative; parts that touch at a corner are one."""
     logits = logits.copy()
     inside = _in_box(logits, box_xywh)
+    if not inside.size:
+        # OpenCV would end the process. Such a box has no width: numbers of 16 bits round its edges to the same pixel.
+        return logits
     count, parts, stats, _ = cv2.connectedComponentsWithStats((inside > 0).view(np.uint8), connectivity=8)
     if count > 2:
         areas = stats[1:, cv2.CC_STAT_AREA]

@@ -55,3 +55,11 @@ def test_what_lies_outside_the_box_makes_no_part_a_crumb(logits: npt.NDArray[np.
     boxed = letterbox(np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8), side_px=SIDE_PX)
     (detection,) = read_outputs(outputs, boxed, ("saree",), size_wh=(SIDE_PX, SIDE_PX), min_score=0.5, crumb_share=1.0)
     assert np.count_nonzero(detection.mask) == pytest.approx(40 * 24, rel=0.1)
+
+
+def test_a_box_without_width_is_no_detection(logits: npt.NDArray[np.float64]) -> None:
+    """With numbers of 16 bits, both edges of a narrow box may be the same pixel."""
+    candidate = np.array([32.0, 32.0, 0.0, 24.0, 0.9, 1.0], np.float32)
+    outputs = Outputs(candidate[:, None], logits[None].astype(np.float32), np.zeros(1, np.float32))
+    boxed = letterbox(np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8), side_px=SIDE_PX)
+    assert read_outputs(outputs, boxed, ("saree",), size_wh=(SIDE_PX, SIDE_PX), min_score=0.5) == []
