@@ -27,6 +27,7 @@ from training.data_in.formats.detect import ReadOptions, open_set
 from training.dataset.manifest import latest_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
 from training.evaluation.score import evaluate_detector
+from training.runs import evaluation_folder
 
 ImageChoice = Literal["split", "approved"]
 
@@ -67,7 +68,7 @@ def evaluate_model(
         side_px = settings.image_size_for_training_px(None)
         detector = Detector(TorchRuntime(network, device=device), classes=classes, image_size_px=side_px)
     config = parse_label_config(connections.label_studio.project(project_id).label_config)
-    with staging_folder(settings.data_dir / "held_out") as folder:
+    with staging_folder(evaluation_folder(settings)) as folder:
         if isinstance(source, ExternalSet):
             images = _external_images(source, config, settings, side_px=side_px, folder=folder)
         else:

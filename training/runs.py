@@ -1,4 +1,4 @@
-"""The folders of a training, from which it resumes; few imports, as the worker's main process loads it."""
+"""The folders of trainings and evaluations; few imports, as the worker's main process loads it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from backend.settings import Settings
 
 
 def run_folder(settings: Settings, project_id: int) -> Path:
-    """Returns the folder of the project's running training, which is deleted when the training ends."""
+    """Returns the folder of the project's running training, which resumes from it; deleted when the training ends."""
     return settings.data_dir / "training" / str(project_id)
 
 
 def dataset_folder(settings: Settings, project_id: int) -> Path:
     """Returns the folder of the project's data set, which the next training reuses."""
     return settings.data_dir / "datasets" / str(project_id)
+
+
+def evaluation_folder(settings: Settings) -> Path:
+    """Returns the folder beside which an evaluation stages its pixels; what a killed one leaves there is deleted."""
+    return settings.data_dir / "training" / "held_out"
 
 
 def forget(job: Job, connection: Redis) -> None:

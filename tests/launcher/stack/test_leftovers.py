@@ -4,6 +4,7 @@ from pathlib import Path
 
 from backend.settings import Settings
 from launcher.stack.leftovers import delete_all_leftovers
+from training.runs import evaluation_folder
 
 
 def test_leftovers_are_deleted_where_drape_writes_and_nowhere_else(tmp_path: Path) -> None:
@@ -14,6 +15,7 @@ def test_leftovers_are_deleted_where_drape_writes_and_nowhere_else(tmp_path: Pat
         settings.cache_path / "models" / "7" / ".half-x8" / "weights.pt",
         settings.data_dir / "embeddings" / ".key.safetensors.4711-0a1b2c3d",
         settings.data_dir / "training" / "7" / ".half-x8" / "train.txt",
+        evaluation_folder(settings).with_name(".half-x8") / "1-640.npy",
     ]
     others = [
         settings.data_dir / "label-studio" / "media" / ".half-worn.jpg",
