@@ -58,6 +58,7 @@ def evaluate_model(
     Raises:
         DatasetError: there is no image to evaluate on.
         LabelStudioError, LabelConfigError, ModelError: Label Studio, the label config or the weights cannot be read.
+        StorageError: the images' pixels cannot be stored, for example because the disk is full.
     """
     settings = connections.settings
     device = prepare_device(settings)

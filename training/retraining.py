@@ -78,6 +78,7 @@ class Retraining:
         Raises:
             DatasetError: no approved annotation can be trained on.
             LabelStudioError, ModelError, QueueError: Label Studio, a model or Redis failed.
+            StorageError: the storage failed, or the held-out images' pixels cannot be stored.
         """
         connections, champion = self._connections, self._champion
         image_size_px = connections.settings.image_size_for_training_px(champion.image_size_px if champion else None)

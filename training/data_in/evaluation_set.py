@@ -37,7 +37,7 @@ def evaluation_images(
 
     Raises:
         DatasetError: the set is damaged.
-        OSError: the folder cannot be written.
+        StorageError: the folder cannot be written, for example because the disk is full.
     """
     tally = Tally()
     for (reason, example), count in source.left_out.items():

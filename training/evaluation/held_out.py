@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.domain import Image, LabelledMask, Photo, Pixels
-from backend.errors import ImageError
+from backend.errors import ImageError, StorageError
 from backend.images.fetch import ImageStore, StoredImage
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
@@ -55,7 +55,7 @@ def held_out_images(
 
     Raises:
         LabelStudioError: Label Studio, which serves the images, is unreachable.
-        OSError: the folder cannot be written.
+        StorageError: the folder cannot be written, for example because the disk is full.
     """
     for annotation in approved:
         task = Task(id=annotation.task_id, data=annotation.data)
@@ -82,17 +82,23 @@ def store_pixels(image: Image, path: Path) -> StoredImage:
     """Writes an image's pixels to a file, and returns the image, which reads them there at each use.
 
     Raises:
-        OSError: the file cannot be written.
+        StorageError: the file cannot be written, for example because the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, image.pixels)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, image.pixels)
+    except OSError as e:
+        raise StorageError(
+            f"The pixels of the image '{image.source}' cannot be stored in {path.parent}: {e.strerror or e}. An "
+            "evaluation needs a few megabytes there for each image. If the disk is full, make room on it."
+        ) from e
     return StoredImage(image.key, image.source, image.size_wh, partial(_read_pixels, path, image.source))
 
 
 def _read_pixels(path: Path, source: str) -> Pixels:
     try:
         pixels: Pixels = np.load(path)
-    except (OSError, ValueError) as e:
+    except (OSError, EOFError, ValueError) as e:
         raise ImageError(
             f"The reduced copy of the image '{source}' can no longer be read: {e}. Start again what needed it."
         ) from e

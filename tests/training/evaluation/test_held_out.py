@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from backend.errors import ImageError
+from backend.errors import ImageError, StorageError
 from backend.images.fetch import ImageStore
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
 from backend.settings import Settings
+from tests.full_disk import full_disk
 from training.annotations.approvals import Approved
 from training.evaluation.held_out import held_out_images
 
@@ -60,9 +61,20 @@ def test_pixels_are_read_from_files_as_a_model_sees_them_in_production(tmp_path:
     ]
 
 
-def test_a_file_that_is_gone_is_said(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_no_image_is_left_out_for_it(tmp_path: Path) -> None:
+    store = ImageStore(Settings(), bearer=str)
+    with full_disk(), pytest.raises(StorageError, match="make room"):
+        list(held_out_images([approved(1, 80, 40)], CONFIG, store, side_px=64, folder=tmp_path / "held_out"))
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_a_file_that_is_gone_is_said(tmp_path: Path, is_emptied: bool) -> None:
     store = ImageStore(Settings(), bearer=str)
     (one,) = held_out_images([approved(1, 80, 40)], CONFIG, store, side_px=64, folder=tmp_path)
-    next(tmp_path.iterdir()).unlink()
+    file = next(tmp_path.iterdir())
+    if is_emptied:
+        file.write_bytes(b"")
+    else:
+        file.unlink()
     with pytest.raises(ImageError, match="can no longer be read"):
         _ = one.image.pixels
