@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -201,14 +202,12 @@ class ApprovalCounter:
     def _read(self) -> Count | None:
         try:
             stored = _JSON.validate_python(json.loads(self._path.read_text()))
-            # A crash of the machine may leave files empty.
-            files = {path.name for path in self._regions.iterdir() if path.stat().st_size} if stored.approved else set()
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as e:
             logger.warning("%s cannot be read. Everything is counted again: %s", self._path, e)
             return None
-        if not files.issuperset(facts.file for facts in stored.approved):
+        if not all(_has_content(self._regions / facts.file) for facts in stored.approved):
             logger.warning("%s lacks files. Everything is counted again.", self._regions)
             return None
         return Count(**{**vars(stored), "approved": tuple(facts.restored(self._regions) for facts in stored.approved)})
@@ -243,6 +242,14 @@ def _times(tasks: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         str(task["id"]): datetime.fromisoformat(str(task["updated_at"]).replace("Z", "+00:00")).isoformat()
         for task in tasks
     }
+
+
+def _has_content(file: Path) -> bool:
+    """Whether a file is there; a crash of the machine may leave it empty."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _file(annotation: Approved) -> str:

@@ -100,6 +100,16 @@ def test_a_file_that_a_crash_has_emptied_is_counted_again(tmp_path: Path) -> Non
     assert list(after.result) == studio.annotation["result"] and before == after
 
 
+def test_a_file_that_another_count_has_just_moved_means_no_count_of_everything(tmp_path: Path) -> None:
+    studio = OneTask()
+    counter = ApprovalCounter(Settings(data_dir=tmp_path), cast(LabelStudio, studio), 7)
+    counter.update()
+    # Listed, and gone when it is looked at, as the file of a count in another process that is just written.
+    (tmp_path / "approvals" / "7.regions" / ".5-0.json.1-00000000").symlink_to("gone")
+    counter.update()
+    assert studio.asked == [[1], []]
+
+
 def counting(workplace: Workplace, **given: Any) -> ApprovalCounter:
     return ApprovalCounter(Settings(**given), workplace.label_studio, workplace.project_id)
 
