@@ -101,10 +101,10 @@ class Importer:
         except ImageError:
             self.tally.note([UNREADABLE], picture.name)
             return
+        self.tally.note(image.notes, picture.name)
         if task_id is not None and not result:
             self.tally.skipped += 1
             return
-        self.tally.note(image.notes, picture.name)
         self._batch.append(ImportItem(picture, result, task_id))
         self._bytes += len(picture.encoded or b"") + _bytes(result)
         if len(self._batch) >= BATCH_IMAGES or self._bytes >= MAX_BATCH_BYTES:
