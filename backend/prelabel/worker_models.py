@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from backend.connections import Connections
@@ -12,6 +13,7 @@ from backend.predict.batch import Batch
 from backend.prelabel.pace import Pace
 from backend.prelabel.task_claims import TaskClaims
 from backend.prelabel.task_marks import TaskMarks
+from backend.segmenters.base import Segmenter, sam_kind
 from backend.segmenters.loader import choose
 from backend.segmenters.sam_weights import stored_weights
 from backend.settings import Settings
@@ -44,8 +46,7 @@ def worker_models(settings: Settings) -> WorkerModels:
     """The process's models, cached: a worker that runs all jobs in one process loads them once."""
     settings = settings.for_work("batch")
     connections = Connections.of(settings)
-    # Chosen again once the backend has downloaded weights.
-    choose_with = functools.lru_cache(maxsize=1)(lambda weights: choose(settings, Metrics()))
+    chosen = functools.cache(lambda again: choose(settings, Metrics()))
     redis = connections.queues.redis
     return WorkerModels(
         connections,
@@ -53,9 +54,21 @@ def worker_models(settings: Settings) -> WorkerModels:
             settings,
             images=ImageStore(settings, bearer=connections.label_studio.bearer),
             detectors=DetectorPool(connections.registry, settings),
-            segmenter=lambda: choose_with(stored_weights(settings)),
+            segmenter=lambda: _segmenter(chosen, settings),
         ),
         TaskMarks(redis),
         TaskClaims(redis),
         Pace(redis),
     )
+
+
+def _segmenter(chosen: Callable[[bool], Segmenter], settings: Settings) -> Segmenter:
+    """The worker's segmenter; one without weights is chosen again once the backend has downloaded some.
+
+    A SAM stays: beside it, there may be no memory to load it once more.
+
+    Args:
+        chosen: returns the segmenter that is chosen at the start, or again; it loads each of the two once.
+    """
+    first = chosen(False)
+    return first if sam_kind(first) or stored_weights(settings) is None else chosen(True)
