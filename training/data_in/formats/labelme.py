@@ -66,9 +66,11 @@ def _images(files: Sequence[Path], below: Sequence[Path], pictures: PictureFolde
 def _picture(file: Path, facts: Mapping[str, Any], pictures: PictureFolder) -> SetPicture:
     """Finds the image that the file names, else the one with the file's name, else the one that the file holds."""
     name = str(facts["imagePath"]).replace("\\", "/")
-    named = Path(os.path.normpath(file.parent / name))
+    # Spelled as the root is, which may hold `..`, and with it all other images of the set.
+    below = os.path.relpath(file.parent / name, pictures.root)
+    named = pictures.root / below
     # `Path.is_file` raises for a name that is too long.
-    if os.path.isfile(named) and named.is_relative_to(os.path.normpath(pictures.root)):  # noqa: PTH113
+    if ".." not in Path(below).parts and os.path.isfile(named):  # noqa: PTH113
         return pictures.picture(named)
     beside = _beside(file, pictures)
     if beside.is_found or not facts.get("imageData"):

@@ -78,6 +78,14 @@ def test_an_image_whose_file_names_another_one_comes_in_and_is_named(tmp_path: P
     assert found == {"b.jpg": (1, ()), "a.jpg": (0, (OTHER_IMAGE,)), "a.png": (0, (OTHER_IMAGE,))}
 
 
+def test_a_set_is_the_same_however_its_path_is_spelled(tmp_path: Path) -> None:
+    for name in ("a", "below/b"):
+        save(tmp_path / "set" / f"{name}.jpg", 1)
+        write_labelme(tmp_path / "set" / f"{name}.json", [{"label": "dress", "points": pairs(body(0.0))}])
+    images = read(tmp_path / "set" / "below" / "..")
+    assert [(image.picture.name, len(image.garments)) for image in images] == [("a.jpg", 1), ("below/b.jpg", 1)]
+
+
 def test_a_file_does_not_take_an_image_that_has_a_file_of_its_own(tmp_path: Path) -> None:
     """Whoever copies `b.json` to `a.json` copies its imagePath."""
     for name in ("a", "b"):
