@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from backend.compute.quiet_openvino import convert_network
+from backend.compute.quiet_openvino import openvino as ov
 from backend.errors import ModelError
 from backend.storage.atomic_files import write_atomically
 from training.prompt_network.clicks import CHANNELS
@@ -50,10 +51,8 @@ def export_network(network: PromptNetwork, folder: Path, facts: Mapping[str, Any
     output is how probable each pixel is, `(1, 1, h, w)`.
 
     Raises:
-        ModelError: it is larger than `MOST_BYTES`.
+        ModelError: OpenVINO cannot convert it, or it is larger than `MOST_BYTES`.
     """
-    import openvino as ov
-
     width, height = SIZE_WH
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (1, 3, height, width)).astype(np.float32)
@@ -62,10 +61,7 @@ def export_network(network: PromptNetwork, folder: Path, facts: Mapping[str, Any
     inputs = {"images": images, "prompts": prompts}
     example = {name: torch.from_numpy(array) for name, array in inputs.items()}
     shapes = [(name, list(array.shape)) for name, array in inputs.items()]
-    with warnings.catch_warnings():
-        # OpenVINO traces with functions that PyTorch is going to give up: nothing that whoever trains can change.
-        warnings.simplefilter("ignore")
-        model = ov.convert_model(network.eval(), example_input=example, input=shapes)
+    model = convert_network(network.eval(), example_input=example, input=shapes)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{NAME}.xml"
     ov.save_model(model, file, compress_to_fp16=True)

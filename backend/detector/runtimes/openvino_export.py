@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
 
+from backend.compute.quiet_openvino import convert_network
 from backend.compute.quiet_openvino import openvino as ov
 from backend.detector.runtimes.network import GarmentNetwork
 from backend.detector.runtimes.openvino_runtime import OUTPUTS
-from backend.errors import ModelError, first_line
 
 # The size of the traced example: any size that is not square works, because the exported sizes stay free.
 EXAMPLE_WH = (256, 320)
@@ -22,15 +21,7 @@ def export_openvino(network: GarmentNetwork, file: Path) -> None:
     Raises:
         ModelError: OpenVINO cannot convert the network.
     """
-    with warnings.catch_warnings():
-        # torch warns that its tracer, which OpenVINO uses, is deprecated, and that tracing fixes shape checks.
-        warnings.simplefilter("ignore")
-        try:
-            model = ov.convert_model(
-                network, example_input=torch.zeros(1, 3, *EXAMPLE_WH[::-1]), input=[(-1, 3, -1, -1)]
-            )
-        except (RuntimeError, TypeError, ValueError) as e:
-            raise ModelError(f"OpenVINO cannot convert the model: {first_line(e)}") from e
+    model = convert_network(network, example_input=torch.zeros(1, 3, *EXAMPLE_WH[::-1]), input=[(-1, 3, -1, -1)])
     for output, name in zip(model.outputs, OUTPUTS, strict=True):
         output.set_names({name})
     steps = ov.preprocess.PrePostProcessor(model)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -55,11 +56,17 @@ def test_pictures_are_decoded_once_and_anew_when_asked_otherwise(masks_set: Path
     assert sum(entry.held_out for entry in again.entries) == 3
 
 
-def test_a_damaged_picture_is_left_out(masks_set: Path, tmp_path: Path) -> None:
+def test_a_damaged_picture_is_left_out_and_named(
+    masks_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     damaged = tmp_path / "set"
     shutil.copytree(masks_set, damaged)
     (damaged / "images" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    assert len(decode_pictures(Source((str(damaged),), 1, None), tmp_path / "pictures").entries) == PICTURES - 1
+    with caplog.at_level(logging.WARNING):
+        decoded = decode_pictures(Source((str(damaged),), 1, None), tmp_path / "pictures")
+    assert len(decoded.entries) == PICTURES - 1
+    (message,) = caplog.messages
+    assert message.startswith("The picture 'images/1.png' is left out: ")
 
 
 def test_a_set_that_leaves_nothing_to_train_on_is_refused(masks_set: Path, tmp_path: Path) -> None:
