@@ -126,7 +126,8 @@ class Batch:
         if settings.refine not in ("auto", kind):
             raise ModelError(
                 f"REFINE={settings.refine} asks for another model than '{segmenter.name}', which is loaded. Check "
-                "SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS, or set REFINE=auto."
+                "SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS, or set REFINE=auto. Weights that the backend is still "
+                "downloading are used once they are there."
             )
         return segmenter if kind else None
 
