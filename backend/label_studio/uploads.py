@@ -101,22 +101,21 @@ def served_path(path: Path, root: Path) -> PurePosixPath | None:
     return None
 
 
-def served_folders(root: Path, files_root: Path) -> list[PurePosixPath]:
-    """The folders below Label Studio's document root `files_root` that hold what lies in or below `root`.
+def served_folders(label_studio: LabelStudio, *, project_id: int, root: Path, files_root: Path) -> list[PurePosixPath]:
+    """The folders below Label Studio's document root `files_root` from which it may serve a set to the project.
 
-    That is `root` itself, if the document root contains it; else the links in the document root to folders below
-    `root`. Empty if there are none, or `root` is the document root, over the whole of which Label Studio refuses a
+    That is the set's `root` itself, if the document root contains it; else what lies below `root` of the folders that
+    the project has a storage for. Empty if `root` is the document root, over the whole of which Label Studio refuses a
     storage.
     """
     served = served_path(root, files_root)
     if served is not None:
         return [served] if served.parts else []
-    links = sorted(files_root.iterdir()) if files_root.is_dir() else []
-    return [
-        PurePosixPath(link.name)
-        for link in links
-        if link.is_symlink() and link.is_dir() and link.resolve().is_relative_to(root.resolve())
-    ]
+    with label_studio.api() as sdk:
+        found = sdk.import_storage.local.list(project=project_id)
+    storages = [Path(storage.path) for storage in found if storage.path]
+    below = [path for path in storages if path.resolve().is_relative_to(root.resolve())]
+    return [folder for path in below if (folder := served_path(path, files_root)) is not None]
 
 
 def ensure_served(label_studio: LabelStudio, *, project_id: int, folder: Path) -> None:

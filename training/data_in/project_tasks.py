@@ -88,9 +88,10 @@ class ProjectTasks:
         self._by_image: dict[str, int] = {}
         self._annotated: set[int] = set()
         files_root = settings.local_files_root
-        self._folders = [] if root is None or files_root is None else served_folders(root, files_root)
-        if files_root is not None and not dry_run:
-            for folder in self._folders:
+        self._folders: list[PurePosixPath] = []
+        if root is not None and files_root is not None:
+            self._folders = served_folders(label_studio, project_id=project_id, root=root, files_root=files_root)
+            for folder in self._folders if not dry_run else ():
                 # Before the tasks are read, because synchronising a storage may add tasks.
                 ensure_served(label_studio, project_id=project_id, folder=files_root.absolute() / folder)
         # An import that stopped between uploading files and making their tasks need not upload the files again.

@@ -12,7 +12,6 @@ from backend.label_studio.uploads import (
     file_part,
     image_name,
     local_address,
-    served_folders,
     served_path,
     upload_name,
 )
@@ -83,17 +82,3 @@ def test_what_the_document_root_holds(tmp_path: Path) -> None:
     assert served_path(tmp_path / "other.jpg", root) is None
     assert served_path(root / ".." / "other.jpg", root) is None
     assert served_path(tmp_path / "a.jpg", tmp_path / "none") is None
-
-
-def test_which_folders_of_the_document_root_hold_a_set(tmp_path: Path) -> None:
-    root, outside = tmp_path / "root", tmp_path / "set"
-    (root / "in" / "deep").mkdir(parents=True)
-    (outside / "photos").mkdir(parents=True)
-    (root / "link").symlink_to(outside / "photos")
-    (root / "gone").symlink_to(outside / "nothing")
-    assert served_folders(root / "in" / "deep", root) == [PurePosixPath("in/deep")]
-    assert served_folders(outside, root) == [PurePosixPath("link")]
-    assert served_folders(outside / "photos", root) == [PurePosixPath("link")]
-    assert served_folders(root, root) == []
-    assert served_folders(tmp_path / "other", root) == []
-    assert served_folders(outside, tmp_path / "none") == []

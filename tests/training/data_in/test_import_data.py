@@ -245,11 +245,16 @@ def test_photographs_that_make_up_showed_get_the_annotations_of_their_set(
     link = label_studio.files / f"{tmp_path.name}-photos"
     link.symlink_to(made.path / "photos")
     ensure_local_files(place.label_studio, project_id=place.project_id, folder=link)
+    # Another project's photographs, which this set does not have.
+    (made.path / "others").mkdir()
+    (label_studio.files / f"{tmp_path.name}-others").symlink_to(made.path / "others")
     shown = {task["id"] for task in place.tasks()}
     assert len(shown) == 3
     tally = place.bring(made.path, at=settings).tally
     assert (tally.new, tally.updated) == (0, 2)
     assert {task["id"] for task in place.tasks()} == shown and len(place.approved()) == 2
+    storages = place.label_studio.sdk.import_storage.local.list(project=place.project_id)
+    assert [storage.path for storage in storages] == [str(link)]
 
 
 # As it is about to send its second hundred.
