@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from backend.domain import Mask, Pixels
 from backend.errors import DatasetError
-from training.prompt_network.frames import SIZE_WH, fitted, whole
+from training.prompt_network.frames import LEAST_SHARE, SIZE_WH, fitted, whole
 from training.prompt_network.pictures import Instances, Pictures, Target
 
 # How many crops are of the first data set, where there are several; those are photographs, the others help.
 FIRST_SHARE = 0.75
+# Beside it, crops show less than the garment, as around an answer that missed a part, up to much more.
+SCALES = (0.8, 2.6)
 WHOLE_SHARE, PASTE_SHARE, BLUR_SHARE, NOISE_SHARE, GREY_SHARE = 0.3, 0.3, 0.15, 0.3, 0.05
 # Garments with fewer pixels in the picture are not asked for, and with fewer in the crop neither.
 LEAST_PX, LEAST_CROP_PX = 400, 48
@@ -91,8 +93,13 @@ class Crops:
             frame = whole(entry.size_wh)
         else:
             left, top, width, height = cv2.boundingRect((instances == target.instance).astype(np.uint8))
-            scale, shift = rng.uniform(1.1, 2.6), tuple(rng.uniform(-0.12, 0.12, 2))
-            frame = fitted((left, top, left + width, top + height), scale=scale, shift=shift)
+            # Never nearer than a crop for an annotator's click.
+            frame = fitted(
+                (left, top, left + width, top + height),
+                scale=rng.uniform(*SCALES),
+                shift=tuple(rng.uniform(-0.12, 0.12, 2)),
+                least_px=LEAST_SHARE * max(entry.size_wh),
+            )
         pixels = frame.cut(self._pictures.pixels(target.picture), size_wh=SIZE_WH)
         seen = frame.cut(instances, size_wh=SIZE_WH, labels=True)
         if rng.random() < 0.5:

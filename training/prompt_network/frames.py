@@ -38,7 +38,8 @@ class Frame:
         after = self.width - before - inside.shape[1]
         framed: Any = np.pad(inside, ((above, below), (before, after), *((0, 0),) * (array.ndim - 2)))
         shrinks = self.width > size_wh[0]
-        interpolation = cv2.INTER_NEAREST if labels else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        # Exactly nearest: `INTER_NEAREST` takes the upper left pixel, and labels would lie beside what they name.
+        interpolation = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(framed, size_wh, interpolation=interpolation), array.dtype)
 
     def place(self, seen: npt.NDArray[np.float32], size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -32,7 +33,7 @@ from training.prompt_network.curves import draw_curves
 from training.prompt_network.evaluate import click_metrics, confusion, mean_iou, simulated_clicks
 from training.prompt_network.network import PromptNetwork
 from training.prompt_network.pictures import open_pictures
-from training.prompt_network.steps import dense_gradients, prompt_gradients
+from training.prompt_network.steps import MOST_ROUNDS, dense_gradients, prompt_gradients
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +146,8 @@ class _Learner:
                 continue
             if phase != self._phase:
                 self._phase, self._crops, self._optimizer = phase, 0, self._new_optimizer()
+                # Else what the first phase leaves as it is, the decoder, would stay random in the average for long.
+                self._average = _averaged(self._network, self._plan.decay)
             while self._crops < crops:
                 if self._step(crops):
                     self._save()
@@ -165,7 +168,8 @@ class _Learner:
             if self._phase == "dense":
                 loss = dense_gradients(self._network, crops, self._known)
             else:
-                loss = prompt_gradients(self._network, crops, self._known, rng)
+                rounds = 1 + self._crops // (plan.batch * plan.processes) % MOST_ROUNDS
+                loss = prompt_gradients(self._network, crops, self._known, rng, rounds=rounds)
         loss, ends = self._share_gradients(loss)
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), MOST_GRADIENT)
         self._optimizer.step()
@@ -260,8 +264,13 @@ def rate_share(done: float) -> float:
     return LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * falling
 
 
-def _averaged(network: PromptNetwork, decay: float) -> AveragedModel:
-    average: Callable[..., None] = get_ema_multi_avg_fn(decay)
+def _averaged(network: nn.Module, decay: float) -> AveragedModel:
+    def average(averages: Any, weights: Any, updates: Tensor | int) -> None:
+        # A shorter memory at first: else the random weights of the first steps would weigh the most for long.
+        count = int(updates)
+        update: Callable[..., None] = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))
+        update(averages, weights, count)
+
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 

@@ -205,6 +205,8 @@ def _decoded(path: str) -> Iterator[tuple[AnnotatedImage, Pixels, Instances, tup
             logger.warning("The picture '%s' has more than %d garments, and is left out", picture.name, MOST_INSTANCES)
             continue
         yield annotated, decoded.pixels, _painted(masks, decoded.size_wh), tuple(one.name for one in annotated.garments)
+    for (reason, example), count in images.left_out.items():
+        logger.warning("%s: left out %d x: %s (%s)", path, count, reason, example)
 
 
 def _painted(masks: Sequence[Mask], size_wh: tuple[int, int]) -> Instances:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -21,12 +22,12 @@ from training.prompt_network.network import PromptNetwork
 MOST_GARMENTS, MOST_ROUNDS = 2, 4
 # What the classes weigh beside the masks, so that the encoder does not forget them.
 CLASS_WEIGHT = 0.3
-# How often the mask so far is kept from the network, which must then go by the clicks alone, and how often it is as
-# coarse as from the whole picture, before the first nearer crop.
-FORGET_SHARE, COARSE_SHARE = 0.2, 0.3
+# How often the mask so far is kept from the network, which must then go by the clicks alone; and how often there is at
+# first no new click, but a mask as coarse as from the whole picture: so the nearer crop is asked after the first click.
+FORGET_SHARE, NEARER_SHARE = 0.2, 0.5
 # Dice counts a small garment as much as a large one; without this many pixels in both, an empty one would divide by 0.
 DICE_FLOOR_PX = 1.0
-COARSE_WH = (SIZE_WH[0] // 8, SIZE_WH[1] // 8)
+COARSE_WH = (SIZE_WH[0] // 4, SIZE_WH[1] // 4)
 
 
 def image_batch(pixels: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
@@ -47,10 +48,15 @@ def dense_gradients(network: PromptNetwork, crops: Sequence[Crop], known: Tensor
     return float(loss.detach())
 
 
-def prompt_gradients(network: PromptNetwork, crops: Sequence[Crop], known: Tensor, rng: np.random.Generator) -> float:
+def prompt_gradients(
+    network: PromptNetwork, crops: Sequence[Crop], known: Tensor, rng: np.random.Generator, *, rounds: int
+) -> float:
     """Adds the gradients of several rounds of prompts, and returns the mean loss of their masks; 0 without a garment.
 
     Every round teaches, not only the last: its pass through the decoder is made anyway.
+
+    Args:
+        rounds: the first prompt, then corrections; as many in all processes, so that none waits for another.
     """
     network.train()
     # As they are after the pre-training: a batch is too small to measure them.
@@ -62,7 +68,7 @@ def prompt_gradients(network: PromptNetwork, crops: Sequence[Crop], known: Tenso
     asked = [
         (number, crop.mask(garment)) for number, crop in enumerate(crops) for garment in crop.asked[:MOST_GARMENTS]
     ]
-    loss = _rounds(network, gathered, asked, rng) if asked else 0.0
+    loss = _rounds(network, gathered, asked, rng, rounds) if asked else 0.0
     reached = [(feature, end.grad) for feature, end in zip(features, gathered, strict=True) if end.grad is not None]
     torch.autograd.backward([feature for feature, _ in reached], [gradient for _, gradient in reached])
     for each in network.parameters():
@@ -72,14 +78,17 @@ def prompt_gradients(network: PromptNetwork, crops: Sequence[Crop], known: Tenso
 
 
 def _rounds(
-    network: PromptNetwork, features: Sequence[Tensor], asked: Sequence[tuple[int, Mask]], rng: np.random.Generator
+    network: PromptNetwork,
+    features: Sequence[Tensor],
+    asked: Sequence[tuple[int, Mask]],
+    rng: np.random.Generator,
+    rounds: int,
 ) -> float:
     numbers = torch.tensor([number for number, _ in asked])
     truths = [mask for _, mask in asked]
     # At the size of the network's answer.
     wanted = F.avg_pool2d(torch.from_numpy(np.stack(truths)).float()[:, None], 2)
     clicks = [first_prompt(truth, rng) for truth in truths]
-    rounds = int(rng.integers(1, MOST_ROUNDS + 1))
     total = 0.0
     for number in range(rounds):
         prompts = torch.from_numpy(stacked(clicks, SIZE_WH)).contiguous(memory_format=torch.channels_last)
@@ -90,20 +99,17 @@ def _rounds(
         if number + 1 < rounds:
             found = F.interpolate(torch.sigmoid(logits.detach()), scale_factor=2, mode="bilinear")[:, 0].numpy()
             clicks = [
-                _remembered(corrected(before, truth, now, rng), rng)
-                for before, truth, now in zip(clicks, truths, found, strict=True)
+                _asked_again(before, truth, now, rng) for before, truth, now in zip(clicks, truths, found, strict=True)
             ]
     return total
 
 
-def _remembered(clicks: Clicks, rng: np.random.Generator) -> Clicks:
-    found, chance = clicks.found, rng.random()
-    if found is None or chance > FORGET_SHARE + COARSE_SHARE:
-        return clicks
-    if chance < FORGET_SHARE:
-        return Clicks(clicks.points, clicks.box)
-    coarse = cv2.resize(found, COARSE_WH, interpolation=cv2.INTER_AREA)
-    return Clicks(clicks.points, clicks.box, cv2.resize(coarse, SIZE_WH, interpolation=cv2.INTER_LINEAR))
+def _asked_again(clicks: Clicks, truth: Mask, found: npt.NDArray[np.float32], rng: np.random.Generator) -> Clicks:
+    if clicks.found is None and rng.random() < NEARER_SHARE:
+        coarse = cv2.resize(found, COARSE_WH, interpolation=cv2.INTER_AREA)
+        return replace(clicks, found=np.asarray(cv2.resize(coarse, SIZE_WH, interpolation=cv2.INTER_LINEAR)))
+    clicks = corrected(clicks, truth, found, rng)
+    return replace(clicks, found=None) if rng.random() < FORGET_SHARE else clicks
 
 
 def _class_loss(network: PromptNetwork, features: Sequence[Tensor], crops: Sequence[Crop], known: Tensor) -> Tensor:

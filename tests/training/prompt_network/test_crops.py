@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from backend.errors import DatasetError
 from training.prompt_network.crops import LEAST_CROP_PX, Crops
-from training.prompt_network.frames import SIZE_WH
-from training.prompt_network.pictures import Pictures
+from training.prompt_network.frames import LEAST_SHARE, SIZE_WH
+from training.prompt_network.pictures import Pictures, Source, decode_pictures
 
 
 def test_crops_have_one_size_and_ask_for_what_they_show(pictures: Pictures) -> None:
@@ -24,6 +26,22 @@ def test_crops_have_one_size_and_ask_for_what_they_show(pictures: Pictures) -> N
             assert crop.classes[instance] in (1, 2)
     # A picture has three instances: a fourth is pasted.
     assert 3 < sum(len(crop.classes) == 5 for crop in drawn) < 25
+
+
+def test_a_small_garment_is_shown_no_nearer_than_a_click_would_show_it(tmp_path: Path) -> None:
+    side, height = 22, 480
+    masks, images = tmp_path / "masks", tmp_path / "images"
+    for number in range(2):
+        index = np.zeros((height, 360), np.uint8)
+        index[200 : 200 + side, 100 : 100 + side] = 1
+        for folder, array in ((masks, index), (images, index * 90)):
+            folder.mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / f"{number}.png"), array)
+    (tmp_path / "labels.txt").write_text("background\nbadge\n")
+    crops = Crops(decode_pictures(Source((str(tmp_path),), 1, None), tmp_path / "pictures"))
+    drawn = [crops.draw(np.random.default_rng(seed)) for seed in range(40)]
+    largest = max(np.count_nonzero(crop.mask(1)) for crop in drawn)
+    assert largest == pytest.approx((side * SIZE_WH[1] / (LEAST_SHARE * height)) ** 2, rel=0.1)
 
 
 def test_the_same_chance_draws_the_same_crop(pictures: Pictures) -> None:

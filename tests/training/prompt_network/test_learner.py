@@ -8,7 +8,7 @@ import torch
 
 from backend.errors import ModelError
 from training.prompt_network.checkpoint import Checkpoint, Row, add_row, read_checkpoint, read_rows
-from training.prompt_network.learner import Plan, rate_share, train, trained_network
+from training.prompt_network.learner import Plan, _averaged, rate_share, train, trained_network
 from training.prompt_network.pictures import Pictures
 
 
@@ -28,6 +28,18 @@ def test_the_learning_rate_warms_up_and_falls_to_almost_nothing() -> None:
     shares = [rate_share(done / 100) for done in range(101)]
     assert shares[0] < 0.1 and max(shares) == pytest.approx(1, abs=0.01) and shares[100] == pytest.approx(0.01)
     assert shares[3:] == sorted(shares[3:], reverse=True)
+
+
+def test_the_average_forgets_the_first_random_weights_at_once() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = _averaged(network, 0.999)
+    for step in range(100):
+        with torch.no_grad():
+            network.weight.fill_(float(step))
+        average.update_parameters(network)
+    (weight,) = average.parameters()
+    # With one memory from the beginning it would be 5.
+    assert 80 < weight.item() < 99
 
 
 @pytest.mark.slow

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from backend.domain import Point
+from training.prompt_network.clicks import Clicks
 from training.prompt_network.crops import Crops
+from training.prompt_network.frames import SIZE_WH
 from training.prompt_network.network import PromptNetwork
 from training.prompt_network.pictures import Pictures
-from training.prompt_network.steps import class_loss, dense_gradients, mask_loss, prompt_gradients
+from training.prompt_network.steps import _asked_again, class_loss, dense_gradients, mask_loss, prompt_gradients
 
 
 def test_a_perfect_mask_loses_nothing_and_a_small_garment_counts_as_much_as_a_large_one() -> None:
@@ -27,6 +30,26 @@ def test_classes_of_other_data_sets_cost_nothing() -> None:
     classes = torch.ones(1, 2, 2, dtype=torch.int64)
     known = torch.tensor([[True, True, False]])
     assert class_loss(logits, classes, known) == pytest.approx(np.log(2))
+
+
+def test_a_prompt_is_asked_again_with_one_more_click_or_for_a_nearer_crop_with_a_coarse_mask_alone() -> None:
+    truth = np.zeros(SIZE_WH[::-1], bool)
+    truth[60:160, 40:120] = True
+    found = np.roll(truth, 40, 0).astype(np.float32)
+    before = Clicks((Point(80.0, 100.0),))
+    again = [_asked_again(before, truth, found, np.random.default_rng(seed)) for seed in range(60)]
+    nearer = [clicks for clicks in again if clicks.points == before.points]
+    assert 20 < len(nearer) < 40
+    for clicks in nearer:
+        # The mask is in its place, and its border is not sharp.
+        assert clicks.found is not None and np.abs(clicks.found - found).mean() < 0.02
+        assert not np.array_equal(clicks.found, found)
+    more = [clicks for clicks in again if len(clicks.points) == 2]
+    assert len(more) + len(nearer) == 60
+    assert 1 < sum(clicks.found is None for clicks in more) < 15
+    # The nearer crop is asked once.
+    for seed in range(20):
+        assert len(_asked_again(nearer[0], truth, found, np.random.default_rng(seed)).points) == 2
 
 
 def gradient_of(parameter: torch.nn.Parameter) -> torch.Tensor:
@@ -47,13 +70,13 @@ def test_each_phase_teaches_what_it_uses(pictures: Pictures) -> None:
 
     # Nothing to ask for: the classes teach alone.
     network.zero_grad()
-    assert prompt_gradients(network, [replace(crop, asked=()) for crop in crops], known, rng) == 0
+    assert prompt_gradients(network, [replace(crop, asked=()) for crop in crops], known, rng, rounds=1) == 0
     taught = {name.split(".")[0] for name, each in network.named_parameters() if gradient_of(each).abs().sum() > 0}
     assert "classify" in taught and "decoder" not in taught
 
     network.zero_grad()
     statistics = {name: each.clone() for name, each in network.encoder.named_buffers()}
-    assert prompt_gradients(network, crops, known, rng) > 0
+    assert prompt_gradients(network, crops, known, rng, rounds=2) > 0
     unread = [name for name, each in network.named_parameters() if not gradient_of(each).abs().sum() > 0]
     assert not unread
     # The encoder's statistics stay as they were.
