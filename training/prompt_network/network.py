@@ -21,6 +21,8 @@ from training.prompt_network.clicks import CHANNELS
 # Channels at strides 4, 8, 16 and 32, in the image's features and in the decoder.
 WIDTHS = (48, 64, 96, 128)
 LAST_WIDTH = 24
+# A disc of a click covers at most four places of stride 8: enough for twenty clicks of a kind.
+MOST_PLACES = 80
 MEAN, DEVIATION = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 
 
@@ -124,13 +126,15 @@ def _likeness(features: Tensor, clicks: Tensor) -> Tensor:
     places = F.normalize(features.flatten(2), dim=1)
     found = []
     for kind in range(clicks.shape[1]):
-        here = clicked[:, kind, None]
+        # Places that are not clicked fill up a fixed number.
+        here, numbers = clicked[:, kind, None].topk(min(MOST_PLACES, height * width))
+        asked = places.gather(2, numbers.expand(-1, places.shape[1], -1))
         # Only which place is the most like is looked for among all pairs: gradients of so many would take longer than
         # the rest of the decoder. What is not clicked gets a channel of its own, which makes it unlike everything.
         with torch.no_grad():
-            sought = torch.cat([places, torch.ones_like(here)], 1).transpose(1, 2)
-            nearest = (sought @ torch.cat([places, 4 * (here - 1)], 1)).argmax(2)
-        most_like = places.gather(2, nearest[:, None].expand_as(places))
+            sought = torch.cat([places, torch.ones_like(places[:, :1])], 1).transpose(1, 2)
+            nearest = (sought @ torch.cat([asked, 4 * (here - 1)], 1)).argmax(2)
+        most_like = asked.gather(2, nearest[:, None].expand_as(places))
         cosine = (places * most_like).sum(1, keepdim=True)
         found.append(torch.where(here.amax(2, keepdim=True) > 0, cosine, -1.0).unflatten(2, (height, width)))
     return torch.cat(found, 1)
