@@ -102,7 +102,7 @@ def read_outputs(
     logits = np.tensordot(coefficients, outputs.prototypes, axes=1)
     detections = []
     for index, mask_logits in zip(kept, logits, strict=True):
-        mask_logits = _without_crumbs(mask_logits, boxes_xywh[index], crumb_share)
+        _remove_crumbs(mask_logits, boxes_xywh[index], crumb_share)
         mask = _mask(mask_logits, boxes_xywh[index], boxed, size_wh)
         if mask.any():
             mask_score = _mask_score(mask_logits, boxes_xywh[index])
@@ -116,20 +116,18 @@ def _in_box(logits: Floats, box_xywh: Floats) -> Floats:
     return logits[max(int(y), 0) : int(np.ceil(y + down)), max(int(x), 0) : int(np.ceil(x + across))]
 
 
-def _without_crumbs(logits: Floats, box_xywh: Floats, crumb_share: float) -> Floats:
-    """Returns the logits with those of crumbs made negative; parts that touch at a corner are one."""
-    logits = logits.copy()
+def _remove_crumbs(logits: Floats, box_xywh: Floats, crumb_share: float) -> None:
+    """Makes the logits of crumbs negative; parts that touch at a corner are one."""
     inside = _in_box(logits, box_xywh)
     if not inside.size:
         # OpenCV would end the process. Such a box has no width: numbers of 16 bits round its edges to the same pixel.
-        return logits
+        return
     count, parts, stats, _ = cv2.connectedComponentsWithStats((inside > 0).view(np.uint8), connectivity=8)
     if count > 2:
         areas = stats[1:, cv2.CC_STAT_AREA]
         crumbs = 1 + np.flatnonzero(areas < crumb_share * areas.max())
         # Mirrored at zero, so that the enlarged mask's border to what is left stays where it is.
         np.negative(inside, out=inside, where=np.isin(parts, crumbs))
-    return logits
 
 
 def _mask_score(logits: Floats, box_xywh: Floats) -> float:

@@ -8,13 +8,10 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import cv2
-import numpy as np
 import yaml
 
 from backend.errors import DatasetError
 from backend.label_studio.label_config import LabelConfig, parse_label_config
-from backend.regions.polygons import joined_outline
 from backend.settings import Settings
 from label_studio_config.palette_xml import palette
 from label_studio_config.palettes import PALETTES
@@ -22,7 +19,7 @@ from training.data_in.class_mapping import ClassMapping
 from training.data_in.evaluation_set import evaluation_images
 from training.data_in.formats.detect import ReadOptions, open_set
 from training.dataset.build import Dataset
-from training.dataset.examples import JPEG_QUALITY, OUTLINE_TOLERANCE_PX
+from training.dataset.examples import encode_jpeg, outline_text
 from training.dataset.manifest import DatasetManifest, Entry
 from training.dataset.split import Side
 from training.evaluation.held_out import HeldOut
@@ -73,16 +70,9 @@ def _write_side(side: Side, photographs: Iterable[HeldOut], classes: tuple[str, 
     labels.mkdir(parents=True)
     for photograph in photographs:
         name = f"{photograph.task_id:06}"
-        pixels = photograph.image.pixels
-        height, width = pixels.shape[:2]
-        cv2.imwrite(str(images / f"{name}.jpg"), pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        lines, found = [], []
-        for garment in photograph.truth:
-            outline = joined_outline(garment.mask, tolerance_px=OUTLINE_TOLERANCE_PX) / (width, height)
-            numbers = " ".join(f"{number:.6f}" for number in np.clip(outline, 0, 1).ravel())
-            lines.append(f"{classes.index(garment.label)} {numbers}\n")
-            found.append(garment.label)
-        text = "".join(lines)
+        (images / f"{name}.jpg").write_bytes(encode_jpeg(photograph.image.pixels))
+        garments = list(photograph.truth)
+        text = "".join(f"{classes.index(garment.label)} {outline_text(garment)}\n" for garment in garments)
         (labels / f"{name}.txt").write_text(text)
         yield Entry(
             annotation_id=photograph.annotation_id,
@@ -94,6 +84,6 @@ def _write_side(side: Side, photographs: Iterable[HeldOut], classes: tuple[str, 
             disagreed=None,
             weight=1.0,
             copies=1,
-            labels=tuple(found),
+            labels=tuple(garment.label for garment in garments),
             lines_sha256=hashlib.sha256(text.encode()).hexdigest(),
         )

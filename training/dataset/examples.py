@@ -122,23 +122,25 @@ class ExampleCache:
             image_key=image.key,
             hashes=perceptual_hashes(image.pixels),
             labels=tuple(garment.label for garment in truth.garments),
-            outlines=tuple(_outline(garment) for garment in truth.garments),
+            outlines=tuple(outline_text(garment) for garment in truth.garments),
             disagreed=None if shown_garments is None else round(disagreement(shown_garments, truth.garments), 4),
             problems=truth.problems,
             is_partial=truth.is_partial,
         )
         if not self.picture(example).is_file():
-            write_atomically(self.picture(example), _jpeg(image.pixels))
+            write_atomically(self.picture(example), encode_jpeg(image.pixels))
         return example
 
 
-def _outline(garment: LabelledMask) -> str:
+def outline_text(garment: LabelledMask) -> str:
+    """Returns the outline of a garment, whose mask is not empty, as `Example.outlines` has it."""
     height, width = garment.mask.shape
     outline = joined_outline(garment.mask, tolerance_px=OUTLINE_TOLERANCE_PX) / (width, height)
     return " ".join(f"{value:.6f}" for value in np.clip(outline, 0, 1).ravel())
 
 
-def _jpeg(pixels: Pixels) -> bytes:
+def encode_jpeg(pixels: Pixels) -> bytes:
+    """Returns a picture `uint8 (H, W, 3)`, RGB, as a training example's file."""
     return cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 

@@ -14,7 +14,7 @@ from backend.errors import ImageError
 from backend.images.fetch import ImageStore
 from backend.images.pinned_host import pin_host
 from backend.settings import Settings
-from tests.backend.images.test_fetch import encoded, store
+from tests.backend.images.support import encoded, store
 
 INNER = [
     "127.0.0.1",

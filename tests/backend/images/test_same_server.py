@@ -10,7 +10,7 @@ from backend.errors import ImageError
 from backend.images.same_server import is_same_server
 from backend.settings import Settings
 from tests.backend.conftest import image_files
-from tests.backend.images.test_fetch import encoded, store
+from tests.backend.images.support import encoded, store
 
 # an address in a task, LABEL_STUDIO_URL, whether they are the same server
 SERVERS = [

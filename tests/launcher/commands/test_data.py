@@ -14,7 +14,8 @@ from label_studio_config.provision import ensure_project
 from launcher.cli import app
 from tests.conftest import Studio
 from tests.projects import settings_in_environment
-from tests.training.data_in.sets import CONFIG, body, save, write_coco
+from tests.training.data_in.drawn import CONFIG, body, save
+from tests.training.data_in.sets import write_coco
 from training.jobs import check_approvals
 
 pytestmark = pytest.mark.services

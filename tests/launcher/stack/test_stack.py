@@ -17,7 +17,8 @@ from label_studio_config.palette_xml import palette
 from launcher.errors import LauncherError
 from launcher.stack.stack import Options, Stack, child_environment, warn_of_contents
 from launcher.stack.supervisor import Program, Supervisor
-from tests.training.data_in.sets import roboflow, save
+from tests.training.data_in.drawn import save
+from tests.training.data_in.sets import roboflow
 
 
 @pytest.fixture

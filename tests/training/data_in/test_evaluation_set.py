@@ -8,7 +8,8 @@ import pytest
 from backend.label_studio.label_config import parse_label_config
 from backend.settings import Settings
 from label_studio_config.palette_xml import palette
-from tests.training.data_in.sets import body, pairs, save, write_coco, write_labelme
+from tests.training.data_in.drawn import body, pairs, save
+from tests.training.data_in.sets import write_coco, write_labelme
 from training.data_in.class_mapping import ClassMapping
 from training.data_in.evaluation_set import evaluation_images
 from training.data_in.formats.detect import ReadOptions, open_set

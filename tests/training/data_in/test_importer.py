@@ -5,7 +5,7 @@ from typing import cast
 
 from backend.label_studio.label_config import parse_label_config
 from label_studio_config.palette_xml import palette
-from tests.training.data_in.sets import save
+from tests.training.data_in.drawn import save
 from training.data_in.class_mapping import ClassMapping
 from training.data_in.formats.detect import ReadOptions, open_set
 from training.data_in.formats.labelme import DAMAGED

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from backend.errors import DatasetError
-from tests.training.data_in.sets import save
+from tests.training.data_in.drawn import save
 from training.data_in.formats.detect import ReadOptions, open_set
 
 

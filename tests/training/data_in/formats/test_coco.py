@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.data_in.sets import HEIGHT, WIDTH, body, save
+from tests.training.data_in.drawn import HEIGHT, WIDTH, body, save
 from training.data_in.annotated_image import id_text
 from training.data_in.formats.coco import SAME_ID, UNLISTED, UNREADABLE
 from training.data_in.formats.detect import ReadOptions, open_set

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from backend.errors import DatasetError
-from tests.training.data_in.sets import SIZE, body, drawn, roboflow, save, write_coco
+from tests.training.data_in.drawn import SIZE, body, drawn, save
+from tests.training.data_in.sets import roboflow, write_coco
 from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.formats.detect import ReadOptions, SetFormat, annotated_format, open_set
 

@@ -17,24 +17,21 @@ from backend.errors import DatasetError, ImageError
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.uploads import upload_name
 from tests.support import shapes
-from tests.training.data_in.sets import (
+from tests.training.data_in.drawn import (
     CONFIG,
     LABELS,
-    SETS,
     SIZE,
-    Set,
     alike,
     blob,
     body,
     compressed,
     drawn,
-    parquet,
     photograph,
     ring,
     save,
     uncompressed,
-    write_coco,
 )
+from tests.training.data_in.sets import SETS, Set, parquet, write_coco
 from training.data_in.annotated_image import Garment, outline_of
 from training.data_in.class_mapping import ClassMapping, read_mapping
 from training.data_in.formats.coco import run_lengths_to_mask

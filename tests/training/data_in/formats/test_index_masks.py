@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from backend.errors import DatasetError
-from tests.training.data_in.sets import blob, drawn, index_of, save
+from tests.training.data_in.drawn import blob, drawn, index_of, save
 from training.data_in.formats.detect import ReadOptions, open_set
 from training.data_in.formats.index_masks import UNMASKED
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.data_in.sets import HEIGHT, SIZE, WIDTH, blob, body, drawn, encoded, pairs, save, write_labelme
+from tests.training.data_in.drawn import HEIGHT, SIZE, WIDTH, blob, body, drawn, encoded, pairs, save
+from tests.training.data_in.sets import write_labelme
 from training.data_in.annotated_image import AnnotatedImage
 from training.data_in.formats.detect import ReadOptions, open_set
 from training.data_in.formats.labelme import DAMAGED, OTHER_IMAGE, TAKEN, UNREADABLE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend.errors import DatasetError
-from tests.training.data_in.sets import SIZE, blob, body, save
+from tests.training.data_in.drawn import SIZE, blob, body, save
 from training.data_in.annotated_image import Source
 from training.data_in.formats.detect import ReadOptions, open_set
 from training.data_in.formats.yolo import BOX, ELSEWHERE, NO_IMAGE, NOT_THERE
