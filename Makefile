@@ -10,7 +10,7 @@ ALONE := not services and not browser and not long and not compose
 WITH_SERVICES := (services or browser) and not long and not compose
 OR_NONE := || test $$? -eq 5
 
-.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench photographs flywheel prompt-network soak faults hosts clean
+.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench photographs flywheel prompt-network garment-base soak faults hosts clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,9 +75,9 @@ licences:  ## docs/explanation/licences.md, from what is installed
 	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
 	.venv/bin/python -m launcher.dev.licences_page
 
-bench:  ## speed and quality, side by side [ONLY=part]
+bench:  ## speed and quality, side by side [ONLY=part]; ONLY=quality on photographs [DATA=folder PALETTE=street OPTIONS="--first 700"]
 	@$(PYTHON) launcher/bootstrap.py --dev
-	.venv/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+	.venv/bin/python -m $(if $(DATA),benchmarks.parts.quality "$(DATA)" $(if $(PALETTE),--palette $(PALETTE)) $(OPTIONS),benchmarks $(if $(ONLY),--only $(ONLY)))
 
 photographs:  ## how detectors learn from annotated photographs [DATA=folder PHOTOGRAPHS="schedule --side 256"]
 	@$(PYTHON) launcher/bootstrap.py --dev
@@ -93,6 +93,13 @@ prompt-network:  ## trains the network for clicks; goes on where it was [DATA=fo
 	.venv/bin/python -m label_studio_config.demo.write var/prompt-network/figures
 	.venv/bin/python -m training.prompt_network "$(DATA)" var/prompt-network/figures \
 	  --labels "$(or $(CONFIG),label_studio_config/street.xml)" $(if $(MINUTES),--minutes $(MINUTES)) $(OPTIONS)
+
+garment-base:  ## trains the starter, of photographs and drawn figures [DATA=folder CONFIG=labels.xml OPTIONS=]
+	@test -n "$(DATA)" || { echo "Name a set of annotated photographs: make garment-base DATA=folder"; exit 1; }
+	@$(PYTHON) launcher/bootstrap.py --dev --no-label-studio
+	.venv/bin/python -m label_studio_config.demo.write var/garment-base/figures --train 200
+	.venv/bin/python -m training.garment_base "$(DATA)" var/garment-base/figures \
+	  --labels "$(or $(CONFIG),label_studio_config/street.xml)" --labels label_studio_config/garments.xml $(OPTIONS)
 
 soak:  ## a quarter of an hour of 30 annotators, 2,000 imports and trainings, then overload [SOAK="--minutes 2 --annotators 10"]
 	@$(PYTHON) launcher/bootstrap.py --dev

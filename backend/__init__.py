@@ -17,7 +17,7 @@
 - `images`: fetching and decoding a task's image
 - `regions`: masks to regions and back
 - `registry`: model versions and the records stored with each
-- `segmenters`: the models behind prompts: SAM 3, SAM 2.1, classical
+- `segmenters`: the models behind prompts: SAM 3, SAM 2.1, Drape's own network
 - `detector`: YOLO11-seg over whole images
 - `auto_accept`: which predictions are accepted without a person
 - `predict`: the answers of `/predict`

@@ -116,8 +116,10 @@ class InstallationSettings(BaseSettings):
         1.0, gt=0, le=1, description="The same for each worker that pre-annotates or encodes ahead."
     )
     gpu_memory_share_train: float = Field(1.0, gt=0, le=1, description="The same for a training.")
-    segmenter: Literal["auto", "sam3", "sam", "classical"] = Field(
-        "auto", description="The model that answers clicks and boxes. `auto`: the best one whose weights are present."
+    segmenter: Literal["auto", "sam3", "sam", "builtin"] = Field(
+        "auto",
+        description="The model that answers clicks and boxes. `auto`: the best one whose weights are present. "
+        "`builtin`: Drape's own small network, which is always there.",
     )
     sam3_weights: str = Field(
         "",

@@ -13,7 +13,7 @@ from backend.auto_accept.marks import accepted_by, is_marked
 from backend.connections import Connections
 from backend.detector.detector_pool import DetectorPool
 from backend.domain import Prediction
-from backend.errors import DrapeError, LabelConfigError, OverloadedError, QueueError
+from backend.errors import DrapeError, LabelConfigError, QueueError
 from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import NO_MESSAGE_TAG, LabelConfig, parse_label_config
 from backend.label_studio.payloads import PredictRequest, Task, WebhookEvent
@@ -140,7 +140,6 @@ class Service:
 
         Raises:
             LabelConfigError: the label config cannot be served.
-            OverloadedError: a prompt waited too long for its turn.
             LabelStudioError: Label Studio, which serves the images, is unreachable (batch only).
         """
         try:
@@ -166,8 +165,6 @@ class Service:
         task, project_id = request.tasks[0], request.project_id
         try:
             return self.interactive.answer(request, config)
-        except OverloadedError:
-            raise
         except DrapeError as e:
             # Label Studio's page shows nothing for an error status: the reason must travel in a result.
             self.connections.problems.report(str(e), project_id=project_id, task_id=task.id)

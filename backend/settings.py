@@ -34,11 +34,11 @@ class Settings(InstallationSettings):
         False,
         description="When a task is opened, search its image for the phrase that last found something in the project.",
     )
-    refine: Literal["off", "auto", "sam3", "sam"] = Field(
+    refine: Literal["off", "auto", "sam3", "sam", "builtin"] = Field(
         "off",
         description="Whose masks replace the detector's in pre-annotation; class and score remain the detector's. "
-        "`auto`: those of SAM 3, SAM 2.1 or MobileSAM, whichever is loaded; without any, the detector's remain. `sam3` "
-        "or `sam`: of that one alone, and without it nothing is pre-annotated.",
+        "`auto`: those of the segmenter that answers clicks. `sam3`, `sam` or `builtin`: of that one alone; where "
+        "another is loaded, nothing is pre-annotated.",
     )
     yolo11_base: str = Field(
         "n",

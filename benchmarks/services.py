@@ -15,14 +15,13 @@ import psutil
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 
+from backend.detector.starter import STARTER, starter_facts
 from backend.errors import ModelError
 from backend.label_studio.client import LabelStudio
 from backend.queues.job_records import open_ids
 from backend.queues.queues import CHECKS, PRELABEL, Queues
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
-from label_studio_config.palette_xml import GARMENTS
-from label_studio_config.provision import WEIGHTS
 from launcher.stack.label_studio_server import personal_access_token, studio_answers, studio_program
 from launcher.stack.redis_server import redis_answers, redis_program, redis_url
 from launcher.stack.secret_files import Secrets
@@ -89,8 +88,8 @@ def starter_version(settings: Settings, project_id: int, *, image_size_px: int) 
     """The starter model as the project's next version; not promoted yet."""
     return Registry.of(settings).add(
         project_id,
-        weights=WEIGHTS / "starter.pt",
-        classes=GARMENTS,
+        weights=STARTER,
+        classes=starter_facts().classes,
         parent=None,
         metrics={},
         annotations={},

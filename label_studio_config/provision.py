@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from label_studio_sdk.types import MlBackend
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_fixed
 
+from backend.detector.starter import STARTER, starter_facts
 from backend.errors import LabelConfigError, LabelStudioError
 from backend.label_studio.client import SECRET_HEADER, UNCERTAINTY_SAMPLING, LabelStudio
 from backend.label_studio.config_xml import with_message_tag
@@ -20,7 +20,6 @@ from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = Path(__file__).parent / "weights"
 BACKEND_TITLE = "Drape"
 STORAGE_TITLE = "Photographs"
 IMAGE_FILES = r"(?i).*\.(jpe?g|png|webp|bmp|tiff?)$"
@@ -201,20 +200,19 @@ def _keep_one_webhook(label_studio: LabelStudio, *, project_id: int, backend: Ba
 
 
 def give_starter_model(project_id: int, settings: Settings) -> None:
-    """Gives the demo project the starter model, which knows only drawn figures, unless the project has a model."""
+    """Gives the demo project the starter as its model, unless the project has one."""
     registry = Registry.of(settings)
-    weights = WEIGHTS / "starter.pt"
-    if registry.champion(project_id) is not None or not weights.is_file():
+    if registry.champion(project_id) is not None:
         return
-    facts = json.loads(weights.with_suffix(".json").read_text())
+    facts = starter_facts()
     version = registry.add(
         project_id,
-        weights=weights,
-        classes=tuple(facts["classes"]),
+        weights=STARTER,
+        classes=facts.classes,
         parent=None,
-        metrics={"mask_map50": facts["mask_map50"], "mask_map50_95": facts["mask_map50_95"]},
+        metrics=facts.figures,
         annotations={},
-        image_size_px=facts["image_size_px"],
+        image_size_px=facts.image_size_px,
         origin="starter",
     )
     registry.promote(project_id, version.name)

@@ -22,13 +22,13 @@ from redis import Redis
 from backend.compute.malloc import trim_heap
 from backend.detector.preparation import preparation_folder
 from backend.detector.prepare import prepare
+from backend.detector.starter import STARTER
 from backend.domain import Image
 from backend.registry.registry import Registry
 from backend.settings import Settings
 from backend.storage.store import Bucket, Folder, Storage
 from benchmarks.hosts.network import network
 from label_studio_config.demo.figures import draw_figure
-from label_studio_config.provision import WEIGHTS
 from launcher.backup.label_studio_database import SqliteDatabase, set_password
 from launcher.errors import LauncherError
 from launcher.stack.label_studio_server import EMAIL, personal_access_token, studio_answers, studio_program
@@ -269,4 +269,4 @@ def prepared_starter(starter: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def starter() -> Path:
     """The starter model's weights: a real detector of drawn figures."""
-    return WEIGHTS / "starter.pt"
+    return STARTER

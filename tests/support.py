@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backend.detector.starter import starter_facts
 from backend.registry.registry import Registry, Version
-from label_studio_config.palette_xml import GARMENTS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CONFIGS = Path(__file__).parent / "configs"
@@ -59,11 +59,11 @@ def add_starter(
     parent: str | None = None,
     beside: Mapping[str, str] | None = None,
 ) -> Version:
-    """Adds the starter's weights to the registry, as a version of the project that is not promoted."""
+    """Adds a version with the starter's classes to the project; it is not promoted."""
     return registry.add(
         project_id,
         weights=weights,
-        classes=GARMENTS,
+        classes=starter_facts().classes,
         parent=parent,
         metrics={},
         annotations={},

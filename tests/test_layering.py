@@ -51,6 +51,7 @@ ORDER = {
         "data_in",
         "data_out",
         "prompt_network",
+        "garment_base",
         "runs",
         "retraining",
         "evaluate",

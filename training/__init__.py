@@ -15,4 +15,5 @@
 - `data_in`: `drape import`; `data_in/formats` has a module for each format
 - `data_out`: `drape export`
 - `prompt_network`: `make prompt-network`: trains the network for clicks
+- `garment_base`: `make garment-base`: trains the starter
 """

@@ -36,6 +36,7 @@ from backend.registry.verdict import Verdict, read_verdict, write_verdict
 from backend.segmenters.base import WordReader
 from backend.segmenters.loader import choose
 from backend.settings import Settings
+from backend.storage.atomic_files import write_atomically
 from backend.telemetry.metrics import Metrics
 from training.annotations.approvals import Approved
 from training.annotations.count import approval_counter
@@ -67,6 +68,8 @@ class Retraining:
         self._project_id = project_id
         self._report = report
         self._folder = run_folder(connections.settings, project_id)
+        # Names the version that this training has promoted: a rollback after it stands, though the training resumes.
+        self._promoted = self._folder / "promoted"
         self._images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
         self._project = connections.label_studio.project(project_id)
         self._config = parse_label_config(self._project.label_config)
@@ -96,7 +99,7 @@ class Retraining:
         version = self._store(trained, dataset, image_size_px)
         verdict = self._judge(version, dataset)
         # Somebody may promote another version after the verdict, too: then this one is judged against that.
-        while verdict.promoted and not self._promote(version, verdict):
+        while verdict.promoted and not self._has_promoted(version) and not self._promote(version, verdict):
             verdict = self._judge(version, dataset)
         shutil.rmtree(self._folder, ignore_errors=True)
         return version, verdict, dataset
@@ -181,9 +184,15 @@ class Retraining:
 
     def _promote(self, version: Version, verdict: Verdict) -> bool:
         connections = self._connections
-        return promote_and_prelabel(
+        promoted = promote_and_prelabel(
             connections.registry, connections.queues, self._project_id, version.name, instead_of=verdict.champion or ""
         )
+        if promoted:
+            write_atomically(self._promoted, version.name)
+        return promoted
+
+    def _has_promoted(self, version: Version) -> bool:
+        return self._promoted.is_file() and self._promoted.read_text() == version.name
 
     def _current_champion(self, version: Version) -> Version | None:
         """Returns the champion as it is now; the parent, if this training has already promoted its own version."""

@@ -1,4 +1,4 @@
-"""Detectors that use SAM: SAM 3 finds labels by words before a project has a model, or SAM redraws detected masks."""
+"""Detectors that use the segmenter: SAM 3 finds labels by words before there is a model, or masks are redrawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from backend.detector.yolo11 import ImageDetector
 from backend.domain import Box, Detection, Mask, Photo, Prompt, Scene
 from backend.label_studio.label_config import LabelConfig
-from backend.segmenters.base import Segmenter, WordReader
+from backend.segmenters.base import MaskRefiner, Segmenter, WordReader
 
 
 class WordsDetector:
@@ -32,14 +32,14 @@ class WordsDetector:
 
 
 class RefinedDetector:
-    """A detector whose boxes prompt SAM: the detector knows the class, and SAM's masks include sleeves and borders."""
+    """A detector whose masks a segmenter redraws: the one knows the class, the other where a garment ends."""
 
     def __init__(self, detector: ImageDetector, segmenter: Segmenter) -> None:
         self._detector = detector
         self._segmenter = segmenter
 
     def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
-        """See `ImageDetector.detect`; keeps the detector's mask where SAM finds nothing."""
+        """See `ImageDetector.detect`; keeps the detector's mask where the segmenter finds nothing."""
         ahead: deque[Photo] = deque()
 
         def buffered() -> Iterator[Photo]:
@@ -52,6 +52,8 @@ class RefinedDetector:
             yield replace(scene, detections=tuple(self._refine(image, detection) for detection in scene.detections))
 
     def _refine(self, image: Photo, detection: Detection) -> Detection:
+        if isinstance(self._segmenter, MaskRefiner):
+            return replace(detection, mask=self._segmenter.refine(image, detection.mask))
         segments = self._segmenter.segment(image, Prompt(boxes=(bounding_box(detection.mask),)))
         return replace(detection, mask=segments[0].mask) if segments else detection
 

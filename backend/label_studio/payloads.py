@@ -44,10 +44,37 @@ class Task(Payload):
 
 
 class DrawnRegions(Payload):
-    """What is already drawn in a task, submitted or not; Label Studio sends both lists with a prompt."""
+    """What is already drawn in a task, submitted or not, or predicted; Label Studio sends all lists with a prompt.
+
+    It sends them as it last saved them; it saves a draft some seconds after a change.
+    """
 
     annotations: Any = None
     drafts: Any = None
+    predictions: Any = None
+
+    def saved(self) -> list[dict[str, Any]]:
+        """Returns the regions of the draft that changed last, or without drafts of the annotation that changed last."""
+        return _latest_regions(self.drafts, self.annotations)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Returns the regions that the annotator sees: those that are saved, else those of the last prediction."""
+        return _latest_regions(self.drafts, self.annotations, self.predictions)
+
+
+def _counts(version: Any) -> bool:
+    return isinstance(version, dict) and not version.get("was_cancelled")
+
+
+def _latest_regions(*lists: Any) -> list[dict[str, Any]]:
+    """Returns the regions of what changed last in the first list that has anything."""
+    for versions in lists:
+        # A skipped task has an annotation without regions.
+        readable = [one for one in versions if _counts(one)] if isinstance(versions, list) else []
+        if readable:
+            result = max(readable, key=lambda version: str(version.get("updated_at", ""))).get("result")
+            return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
+    return []
 
 
 class DrawnRegionsRequest(Payload):

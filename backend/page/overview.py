@@ -249,8 +249,8 @@ def _serving(service: Service, project_id: int | None) -> Serving:
 
 def _segmenter(service: Service) -> str:
     segmenter = service.segmenter
-    if segmenter.name == "classical":
-        answering = "classical (no weights), on the CPU"
+    if segmenter.name == "builtin":
+        answering = "builtin (Drape's own network), on the CPU"
     elif segmenter.ready is None:
         answering = segmenter.name
     else:

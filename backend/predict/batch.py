@@ -23,7 +23,7 @@ from backend.images.task_image import load_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import Task
 from backend.predict.garments import lowest_threshold, score_of_nothing, stored_garments
-from backend.segmenters.base import Segmenter, WordReader, sam_kind
+from backend.segmenters.base import Segmenter, WordReader, segmenter_kind
 from backend.settings import Settings
 from backend.telemetry.request_ids import request_id, set_request_id
 
@@ -118,18 +118,17 @@ class Batch:
         return ActiveModel(segmenter.name, lambda config: WordsDetector(segmenter, config), settings)
 
     def _refiner(self, settings: Settings) -> Segmenter | None:
-        """The SAM whose masks replace the detector's; None where the detector's remain."""
+        """The segmenter whose masks replace the detector's; None where the detector's remain."""
         if settings.refine == "off":
             return None
         segmenter = self.segmenter()
-        kind = sam_kind(segmenter)
-        if settings.refine not in ("auto", kind):
+        if settings.refine not in ("auto", segmenter_kind(segmenter)):
             raise ModelError(
                 f"REFINE={settings.refine} asks for another model than '{segmenter.name}', which is loaded. Check "
                 "SEGMENTER, SAM3_WEIGHTS and SAM_WEIGHTS, or set REFINE=auto. Weights that the backend is still "
                 "downloading are used once they are there."
             )
-        return segmenter if kind else None
+        return segmenter
 
     def predict(
         self,

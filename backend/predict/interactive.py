@@ -6,8 +6,9 @@ Label config → prompt → image → segmenter → labels and layers → region
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 from backend.domain import LabelledMask, Outlining, Photo, Prediction, Prompt, Segment
 from backend.errors import ModelError, PromptError, first_line
@@ -16,6 +17,8 @@ from backend.images.task_image import open_image
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payloads import DrawnRegions, PredictRequest, Task
 from backend.label_studio.prompts import parse_context
+from backend.predict.fix_in_place import FixInPlace
+from backend.predict.recent_fixes import RecentFixes
 from backend.predict.sticky_words import Phrase, StickyWords
 from backend.regions.encode import encode, message
 from backend.regions.exclusive import occupied_pixels
@@ -38,6 +41,7 @@ class Interactive:
     images: ImageStore
     segmenter: SegmenterLoader
     sticky_words: StickyWords
+    recent_fixes: RecentFixes = field(default_factory=RecentFixes)
 
     def answer(self, request: PredictRequest, config: LabelConfig) -> Prediction:
         """Returns regions for the annotator's clicks, boxes, examples or words in one task.
@@ -56,6 +60,9 @@ class Interactive:
         prompt = parse_context(request.context or {}, config, size_wh=image.size_wh, example_tag=settings.example_tag)
         if prompt.label is None and not prompt.asks_for_all:
             raise PromptError("Choose a label first, then click on the garment or draw a box.")
+        fixed = self._fix(image, config, prompt, segmenter, task.id, request.drawn, settings.outlining)
+        if fixed is not None:
+            return fixed
         prediction = self._answer(image, config, prompt, segmenter, request.drawn, settings.outlining)
         if project_id is not None and prompt.words and prompt.asks_for_all:
             self.sticky_words.remember(project_id, Phrase(prompt.words, prompt.label))
@@ -84,6 +91,26 @@ class Interactive:
         """Puts the reason why a prompt was not answered into the config's message control, where it has one."""
         return Prediction(regions=message(reason, config), score=0.0, model_version=self.segmenter.name)
 
+    def _fix(
+        self,
+        image: Photo,
+        config: LabelConfig,
+        prompt: Prompt,
+        segmenter: Segmenter,
+        task_id: int,
+        read_drawn: Callable[[], DrawnRegions],
+        outlining: Outlining,
+    ) -> Prediction | None:
+        """Returns a region that is shown, fixed by the clicks, under its own id; None if they ask for a new one."""
+        if not prompt.points:
+            return None
+        fixing = FixInPlace(segmenter, self.recent_fixes)
+        with _model_errors(segmenter):
+            regions = fixing.fix(image, task_id, read_drawn(), prompt, config, outlining)
+        if regions is None:
+            return None
+        return Prediction(regions=regions, score=0.0, model_version=segmenter.name)
+
     def _answer(
         self,
         image: Photo,
@@ -97,12 +124,8 @@ class Interactive:
             raise PromptError(
                 "Words and examples need SAM 3, which is not installed. Click on the garment or draw a box instead."
             )
-        try:
+        with _model_errors(segmenter):
             segments = segmenter.segment(image, prompt)
-        except RuntimeError as e:
-            # PyTorch raises RuntimeError, most likely because it is out of memory.
-            logger.exception("The segmenter %s failed", segmenter.name)
-            raise ModelError(f"The model {segmenter.name} failed: {first_line(e)}") from e
         if not segments:
             raise PromptError(_nothing_found(prompt))
         # A click or a box asks for one garment: the best candidate. Words and examples ask for every instance.
@@ -116,6 +139,16 @@ class Interactive:
         ]
         score = min((garment.score or 0.0 for garment in labelled), default=0.0)
         return Prediction(regions=regions, score=score, model_version=segmenter.name)
+
+
+@contextmanager
+def _model_errors(segmenter: Segmenter) -> Iterator[None]:
+    """Makes what PyTorch raises, most likely because it is out of memory, a `ModelError`."""
+    try:
+        yield
+    except RuntimeError as e:
+        logger.exception("The segmenter %s failed", segmenter.name)
+        raise ModelError(f"The model {segmenter.name} failed: {first_line(e)}") from e
 
 
 def _with_label(segment: Segment, prompt: Prompt, config: LabelConfig) -> LabelledMask:

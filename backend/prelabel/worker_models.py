@@ -13,7 +13,7 @@ from backend.predict.batch import Batch
 from backend.prelabel.pace import Pace
 from backend.prelabel.task_claims import TaskClaims
 from backend.prelabel.task_marks import TaskMarks
-from backend.segmenters.base import Segmenter, sam_kind
+from backend.segmenters.base import Segmenter, segmenter_kind
 from backend.segmenters.loader import choose
 from backend.segmenters.sam_weights import stored_weights
 from backend.settings import Settings
@@ -63,7 +63,7 @@ def worker_models(settings: Settings) -> WorkerModels:
 
 
 def _segmenter(chosen: Callable[[bool], Segmenter], settings: Settings) -> Segmenter:
-    """The worker's segmenter; one without weights is chosen again once the backend has downloaded some.
+    """The worker's segmenter; Drape's own is chosen again once the backend has downloaded SAM's weights.
 
     A SAM stays: beside it, there may be no memory to load it once more.
 
@@ -71,4 +71,4 @@ def _segmenter(chosen: Callable[[bool], Segmenter], settings: Settings) -> Segme
         chosen: returns the segmenter that is chosen at the start, or again; it loads each of the two once.
     """
     first = chosen(False)
-    return first if sam_kind(first) or stored_weights(settings) is None else chosen(True)
+    return chosen(True) if segmenter_kind(first) == "builtin" and stored_weights(settings) else first

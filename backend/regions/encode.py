@@ -33,7 +33,7 @@ def encode(
     keep every other hole and part; `mask_to_outlines` describes how polygons treat holes.
 
     Args:
-        labelled: an empty mask gives no region.
+        labelled: an empty mask gives no region. With a `region_id` the first region comes in that one's place.
         original_wh: size of the photograph in pixels, if the mask belongs to a smaller picture of it.
 
     Raises:
@@ -51,7 +51,8 @@ def encode(
         if original_wh is not None and output.kind != "rectangle":
             mask = cv2.resize(mask.view(np.uint8) * 255, original_wh, interpolation=cv2.INTER_LINEAR) > 127
         values = [_mask_value(mask, output.kind)]
-    return _regions(values, labelled.label, labelled.score, output, model_version, original_wh or (width, height))
+    size_wh = original_wh or (width, height)
+    return _regions(values, labelled.label, labelled.score, output, model_version, size_wh, labelled.region_id)
 
 
 def encode_outlines(
@@ -108,13 +109,14 @@ def _regions(
     output: OutputTag,
     model_version: str,
     size_wh: tuple[int, int],
+    region_id: str | None = None,
 ) -> list[dict[str, Any]]:
     """Returns the regions of one garment's parts; those after the first are children of the first."""
     regions: list[dict[str, Any]] = []
     names = [output.name_of(label)]
     for value in values:
         common: dict[str, Any] = {
-            "id": new_region_id(),
+            "id": (region_id if not regions else None) or new_region_id(),
             "to_name": output.to_name,
             "original_width": size_wh[0],
             "original_height": size_wh[1],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from backend.domain import Mask
@@ -11,7 +9,7 @@ from backend.label_studio.payloads import DrawnRegions
 from backend.regions.decode import iter_decoded
 
 
-def occupied_pixels(drawn: DrawnRegions, size_wh: tuple[int, int]) -> Mask:
+def occupied_pixels(drawn: DrawnRegions, size_wh: tuple[int, int], *, but: str | None = None) -> Mask:
     """Returns `bool (H, W)`: the pixels that the regions of the task's open annotation cover.
 
     Label Studio sends these regions with each prompt, as it last saved them; it saves a draft some seconds after a
@@ -19,17 +17,7 @@ def occupied_pixels(drawn: DrawnRegions, size_wh: tuple[int, int]) -> Mask:
     """
     width, height = size_wh
     occupied = np.zeros((height, width), bool)
-    for decoded in iter_decoded(_regions(drawn), size_wh=size_wh):
+    for decoded in iter_decoded([one for one in drawn.saved() if but is None or one.get("id") != but], size_wh=size_wh):
         if not isinstance(decoded, str):
             occupied |= decoded.mask
     return occupied
-
-
-def _regions(drawn: DrawnRegions) -> list[dict[str, Any]]:
-    """Returns the regions of the draft that changed last or, without drafts, of the annotation that changed last."""
-    for versions in (drawn.drafts, drawn.annotations):
-        readable = [version for version in versions if isinstance(version, dict)] if isinstance(versions, list) else []
-        if readable:
-            result = max(readable, key=lambda version: str(version.get("updated_at", ""))).get("result")
-            return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
-    return []

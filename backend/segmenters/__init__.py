@@ -6,8 +6,7 @@
 - `sam3_checkpoint`: loads SAM 3's checkpoint as two heads on one backbone
 - `sam`: SAM 2.1 and MobileSAM
 - `sam_weights`: the weights of `SAM_WEIGHTS=auto`, and their download
-- `classical`: a segmenter without weights: regions of similar colour
-- `region_growing`: finds the region that a click or a box means by colour alone
+- `builtin`: Drape's own small network, whose weights come with it
 - `embedding_cache`: encodes each image once and caches its embeddings in tiers
 - `embedding_tiers`: the tiers: memory of a device, disk, shared storage
 - `embedding_files`: writes and reads an embedding as a safetensors file

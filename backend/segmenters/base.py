@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
-from backend.domain import Photo, Prompt, Segment
+from backend.domain import Mask, Photo, Point, Prompt, Segment
 
 
 class Segmenter(Protocol):
@@ -55,8 +55,35 @@ class WordReader(Protocol):
         """
 
 
-def sam_kind(segmenter: Segmenter) -> Literal["sam3", "sam"] | None:
-    """Which kind of SAM the segmenter is: SAM 3, or SAM 2.1 or MobileSAM; None for one without weights."""
+@runtime_checkable
+class MaskRefiner(Protocol):
+    """A segmenter that improves a mask that is there; others are asked for the garment in the mask's box."""
+
+    def refine(self, image: Photo, mask: Mask) -> Mask:
+        """Returns the mask with a better border, `bool (H, W)`; the mask itself where there is none.
+
+        Raises:
+            ImageError, LabelStudioError: the image cannot be read.
+        """
+
+
+@runtime_checkable
+class MaskCorrector(Protocol):
+    """A segmenter that takes a mask that is there, and clicks that correct it."""
+
+    def correct(self, image: Photo, mask: Mask, points: Sequence[Point]) -> Mask:
+        """Returns the corrected mask, `bool (H, W)`.
+
+        Args:
+            points: where the mask misses something (positive) or has too much (negative), in pixels, in turn.
+
+        Raises:
+            ImageError, LabelStudioError: the image cannot be read.
+        """
+
+
+def segmenter_kind(segmenter: Segmenter) -> Literal["sam3", "sam", "builtin"]:
+    """Which kind of segmenter it is: SAM 3; SAM 2.1 or MobileSAM; Drape's own."""
     if isinstance(segmenter, WordReader):
         return "sam3"
-    return "sam" if isinstance(segmenter, ImageEncoder) else None
+    return "sam" if isinstance(segmenter, ImageEncoder) else "builtin"

@@ -146,7 +146,7 @@ class SegmenterLoader:
 
 
 def choose(settings: Settings, metrics: Metrics) -> Segmenter:
-    """Loads the best segmenter that has weights: SAM 3, else SAM, else the classical one. Logs the choice and why.
+    """Loads the best segmenter that has weights: SAM 3, else SAM, else Drape's own. Logs the choice and why.
 
     Raises:
         ModelError: `SEGMENTER` names the segmenter, and it does not load.
@@ -190,10 +190,10 @@ def _load_best(
 def _last_resort(settings: Settings, failures: Mapping[str, ModelError]) -> Segmenter:
     if settings.segmenter in failures:
         raise failures[settings.segmenter]
-    from backend.segmenters.classical import ClassicalSegmenter
+    from backend.segmenters.builtin.network import load_builtin
 
-    logger.info("Segmenter: classical. With SAM3_WEIGHTS or SAM_WEIGHTS it is SAM")
-    return ClassicalSegmenter()
+    logger.info("Segmenter: builtin. With SAM3_WEIGHTS or SAM_WEIGHTS it is SAM")
+    return load_builtin()
 
 
 def _told(settings: Settings, failures: Mapping[str, ModelError]) -> dict[str, str]:

@@ -176,7 +176,7 @@ class Rig:
             label_studio_api_key=key,
             redis_url=self.redis_url,
             device="cpu",
-            segmenter="classical",
+            segmenter="builtin",
             local_files_root=self._folder / "files",
             webhook_secret="faults",
             basic_auth_user="studio",

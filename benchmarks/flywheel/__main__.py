@@ -32,6 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 
+from backend.detector.starter import STARTER
 from backend.errors import ModelError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
@@ -49,7 +50,6 @@ from benchmarks.services import wait_until_done
 from benchmarks.table import write_json
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import palette
-from label_studio_config.provision import WEIGHTS
 from launcher.stack.stack import Options, Ready, Stack
 from launcher.stack.supervisor import free_port, tail
 
@@ -227,9 +227,9 @@ def settings_for(size: Size, folder: Path) -> Settings:
         label_studio_url="",
         label_studio_api_key="",
         redis_url="",
-        segmenter="classical",
+        segmenter="builtin",
         prewarm_tasks=0,
-        yolo11_base=str(WEIGHTS / "starter.pt"),
+        yolo11_base=str(STARTER),
         approval="submitted",
         # A batch smaller than what is usually needed would wait for the next one.
         retrain_after=size.labels,

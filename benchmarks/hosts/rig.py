@@ -166,7 +166,7 @@ def _start_services(folder: Path, net: Network, supervisor: Supervisor, *, chunk
         redis_url=redis,
         device="cpu",
         label_studio_api_key=personal_access_token(studio, password=password, secrets=secrets),
-        segmenter="classical",
+        segmenter="builtin",
         webhook_secret=SECRET,
         basic_auth_user="studio",
         basic_auth_pass=SECRET,

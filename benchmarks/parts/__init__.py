@@ -11,5 +11,4 @@
 - `next_label`: which image to label next
 - `promotion`: wrong promotions, simulated
 - `ten_thousand`: time and memory at 10,000 approved images
-- `coco`: COCO files as truth
 """

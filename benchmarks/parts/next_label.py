@@ -28,6 +28,7 @@ from backend.detector.clusters import find_clusters
 from backend.detector.runtimes.network import load_network
 from backend.detector.runtimes.openvino_export import export_openvino
 from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, supported_precisions
+from backend.detector.starter import STARTER
 from backend.detector.yolo11 import Detector
 from backend.domain import Image, LabelledMask, LabelScore, Scene
 from backend.images.decode import decode_image
@@ -40,7 +41,6 @@ from benchmarks.table import Row
 from label_studio_config.demo.figures import LABELS, draw_figure
 from label_studio_config.demo.write import write_image, yolo_line
 from label_studio_config.palette_xml import palette
-from label_studio_config.provision import WEIGHTS
 
 SEEDS = (0, 1, 2)
 POOL, HELD_OUT, POOL_FROM, HELD_OUT_FROM = 240, 100, 500_000, 600_000
@@ -169,7 +169,7 @@ def train(paths: Sequence[Path], seed: int, work: Path) -> Detector:
     (work / "train.txt").write_text("\n".join(str(path) for path in paths))
     layout = {"path": str(work), "train": "train.txt", "val": "train.txt", "names": dict(enumerate(PALETTE))}
     (work / "data.yaml").write_text(yaml.safe_dump(layout))
-    model = quiet_ultralytics().YOLO(WEIGHTS / "starter.pt", task="segment")
+    model = quiet_ultralytics().YOLO(STARTER, task="segment")
     epochs = max(round(STEPS * BATCH / len(paths)), 1)
     model.train(
         data=str(work / "data.yaml"),

@@ -22,6 +22,7 @@ import numpy as np
 
 from backend.detector.preparation import preparation_folder
 from backend.detector.prepare import prepare
+from backend.detector.starter import STARTER
 from backend.domain import LabelledMask, Pixels
 from backend.images.decode import decode_image
 from backend.label_studio.client import LabelStudio
@@ -32,7 +33,7 @@ from benchmarks.services import cpu_seconds, services, starter_version, wait_unt
 from benchmarks.table import Row
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
-from label_studio_config.provision import WEIGHTS, ensure_local_files, ensure_project
+from label_studio_config.provision import ensure_local_files, ensure_project
 
 SEEDS = range(700_000, 700_600)
 PLAIN_IMAGES = 150
@@ -135,7 +136,7 @@ def write_photograph(seed: int, folder: Path) -> Path:
 
 def plain_loop(paths: Sequence[Path]) -> float:
     """Images a second of `YOLO(….pt).predict(path)`."""
-    command = [sys.executable, "-c", PLAIN, str(WEIGHTS / "starter.pt"), *map(str, paths)]
+    command = [sys.executable, "-c", PLAIN, str(STARTER), *map(str, paths)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.strip().splitlines()[-1])
 

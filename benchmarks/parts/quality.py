@@ -1,15 +1,16 @@
 """How good masks are, and how many clicks they cost: `make bench ONLY=quality`.
 
-On drawn figures, or on any COCO file: `.venv/bin/python -m benchmarks.parts.quality --coco file.json --images folder`.
+On drawn figures, or with `DATA=folder PALETTE=street` on any annotated set that `drape import` reads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,21 +19,29 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from backend.detector.sam_detectors import bounding_box
 from backend.domain import Image, Mask, Outlining, Photo, Prompt, Segment
 from backend.regions.polygons import mask_to_outlines, outline_to_mask
 from backend.segmenters.base import Segmenter
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.builtin.network import load_builtin
+from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
-from benchmarks.parts.coco import read_coco
+from benchmarks.command import exit_on_known_errors
+from benchmarks.photographs.palette_config import palette_config
 from benchmarks.table import Row
 from label_studio_config.demo.figures import draw_figure
+from training.evaluation.held_out import HeldOut
+from training.garment_base.photograph_set import read_photographs
 from training.metrics.interactive import click_ious, iou, iou_at_click, number_of_clicks
+
+Objects: TypeAlias = Sequence[tuple[Photo, Mask]]
 
 # Seeds that nothing was tuned on.
 SEEDS = range(1000, 1006)
-COCO_LIMIT = 40
+# Photographs are not reduced, and garments with fewer pixels not asked for: as in the project's other figures.
+LONGEST_SIDE_PX, LEAST_PX = 2048, 400
 REPORT = Path("var/quality.json")
 FLOOD_TOLERANCE = (12, 12, 12)
 
@@ -44,6 +53,7 @@ class Clicks:
     Attributes:
         iou_1, iou_3, iou_5: mean IoU after so many clicks, in `[0, 1]`.
         noc_85, noc_90: mean number of clicks to IoU 0.85 and 0.90, at most 20; None where it is not published.
+        box: mean IoU of the answer to the box around each object; None where it is not published.
         n: number of objects; None where it is not ours.
         source: 'measured here', or whose figure on which images it is: not comparable with ours.
     """
@@ -55,6 +65,7 @@ class Clicks:
     iou_5: float
     noc_85: float | None
     noc_90: float | None
+    box: float | None
     n: int | None
     source: str = "measured here"
 
@@ -70,17 +81,22 @@ class Outlines:
 
 
 # SAM 3's paper (Carion et al. 2025), mean IoU after 1, 3 and 5 clicks.
-THEIRS = (Clicks("SAM 3", "theirs", 0.661, 0.813, 0.851, None, None, None, "their paper, on their own benchmark"),)
+THEIRS = (
+    Clicks("SAM 3", "theirs", 0.661, 0.813, 0.851, None, None, None, None, "their paper, on their own benchmark"),
+)
 
 
 class FloodFill:
-    """The plainest answer to a click, to compare with: OpenCV's flood fill, clicks added and taken away in order."""
+    """The plainest answers, to compare with: OpenCV's flood fill at each click in turn, and all of a box."""
 
     name = "flood fill"
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
         """One mask `bool (H, W)`; see `Segmenter`."""
         mask = np.zeros(image.pixels.shape[:2], bool)
+        for box in prompt.boxes:
+            # All of it is meant: there is no plainer answer.
+            mask[int(box.y_min) : int(box.y_max), int(box.x_min) : int(box.x_max)] = True
         for point in prompt.points:
             flooded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
             seed = min(int(point.x), mask.shape[1] - 1), min(int(point.y), mask.shape[0] - 1)
@@ -104,17 +120,17 @@ def measure() -> list[Row]:
 
 
 def segmenters() -> list[Segmenter]:
-    """The flood fill, the classical one, and the one that the settings choose, where it is another.
+    """The flood fill, Drape's own, and the one that the settings choose, where it is another.
 
     Raises:
         ModelError: the settings ask for one that does not load.
     """
     chosen = choose(Settings(), Metrics())
-    known: list[Segmenter] = [FloodFill(), ClassicalSegmenter()]
-    return known if chosen.name == ClassicalSegmenter.name else [*known, chosen]
+    known: list[Segmenter] = [FloodFill(), load_builtin()]
+    return known if chosen.name == BuiltinSegmenter.name else [*known, chosen]
 
 
-def drawn() -> list[tuple[Image, Mask]]:
+def drawn() -> Objects:
     """Every garment of the figures of `SEEDS`."""
     figures = [draw_figure(seed) for seed in SEEDS]
     return [
@@ -124,7 +140,17 @@ def drawn() -> list[tuple[Image, Mask]]:
     ]
 
 
-def report(objects: list[tuple[Image, Mask]], answering: Iterable[Segmenter], path: Path) -> list[Clicks]:
+def photographed(photographs: Sequence[HeldOut]) -> Objects:
+    """Every garment of annotated photographs that has at least `LEAST_PX` pixels."""
+    return [
+        (photograph.image, garment.mask)
+        for photograph in photographs
+        for garment in photograph.truth
+        if np.count_nonzero(garment.mask) >= LEAST_PX
+    ]
+
+
+def report(objects: Objects, answering: Iterable[Segmenter], path: Path) -> list[Clicks]:
     """Measures, prints the tables and writes them to `path`."""
     console = Console()
     found = [
@@ -144,9 +170,7 @@ def report(objects: list[tuple[Image, Mask]], answering: Iterable[Segmenter], pa
     return found
 
 
-def clicks(
-    segmenter: Segmenter, objects: list[tuple[Image, Mask]], *, jittered: bool, console: Console | None = None
-) -> Clicks:
+def clicks(segmenter: Segmenter, objects: Objects, *, jittered: bool, console: Console | None = None) -> Clicks:
     """Runs the simulated annotator on every object."""
     kind = "jittered" if jittered else "centre"
     runs = []
@@ -157,10 +181,16 @@ def clicks(
         runs.append(click_ious(segmenter, image, truth, min_clicks=5, target_iou=0.9, jitter=jitter))
     iou_1, iou_3, iou_5 = (float(np.mean([iou_at_click(run, click) for run in runs])) for click in (1, 3, 5))
     noc_85, noc_90 = (float(np.mean([number_of_clicks(run, wanted) for run in runs])) for wanted in (0.85, 0.9))
-    return Clicks(segmenter.name, kind, iou_1, iou_3, iou_5, noc_85, noc_90, len(runs))
+    boxed = [iou(_boxed(segmenter, image, truth), truth) for image, truth in objects]
+    return Clicks(segmenter.name, kind, iou_1, iou_3, iou_5, noc_85, noc_90, float(np.mean(boxed)), len(runs))
 
 
-def outlines(objects: list[tuple[Image, Mask]], *, tolerance_px: float) -> Outlines:
+def _boxed(segmenter: Segmenter, image: Photo, truth: Mask) -> Mask:
+    segments = segmenter.segment(image, Prompt(boxes=(bounding_box(truth),)))
+    return segments[0].mask if segments else np.zeros_like(truth)
+
+
+def outlines(objects: Objects, *, tolerance_px: float) -> Outlines:
     """Makes every mask polygons and paints them again."""
     ious, points = [], []
     for _, truth in objects:
@@ -182,6 +212,9 @@ def _rows(ours: Clicks, plain: Clicks) -> list[Row]:
             (5, ours.iou_5, plain.iou_5),
         )
     ]
+    if ours.box is not None and plain.box is not None:
+        ratio = ours.box / max(plain.box, 1e-6)
+        rows.append(Row(f"mean IoU of a box: {pair}", ours.box, plain.box, ratio, "IoU", n))
     for wanted, own, theirs in ((0.85, ours.noc_85, plain.noc_85), (0.9, ours.noc_90, plain.noc_90)):
         if own is not None and theirs is not None:
             rows.append(Row(f"clicks to IoU {wanted}, 20 at most: {pair}", own, theirs, theirs / own, "clicks", n))
@@ -189,11 +222,12 @@ def _rows(ours: Clicks, plain: Clicks) -> list[Row]:
 
 
 def _clicks_table(found: list[Clicks]) -> Table:
-    table = Table("segmenter", "clicks", "IoU at 1", "at 3", "at 5", "NoC 85", "NoC 90", "n", "source")
+    table = Table("segmenter", "clicks", "IoU at 1", "at 3", "at 5", "NoC 85", "NoC 90", "box", "n", "source")
     for result in found:
         counts = ("" if noc is None else f"{noc:.1f}" for noc in (result.noc_85, result.noc_90))
         ious = (f"{100 * value:.1f}" for value in (result.iou_1, result.iou_3, result.iou_5))
-        table.add_row(result.segmenter, result.clicks, *ious, *counts, str(result.n or ""), result.source)
+        box = "" if result.box is None else f"{100 * result.box:.1f}"
+        table.add_row(result.segmenter, result.clicks, *ious, *counts, box, str(result.n or ""), result.source)
     return table
 
 
@@ -205,14 +239,22 @@ def _outlines_table(found: list[Outlines]) -> Table:
 
 
 def main(
-    coco: Annotated[Path | None, typer.Option(help="COCO annotation file; without it, drawn figures.")] = None,
-    images: Annotated[Path, typer.Option(help="Folder of its images.")] = Path(),
-    limit: Annotated[int, typer.Option(min=1, help="Objects of the COCO file that are measured.")] = COCO_LIMIT,
+    data: Annotated[Path | None, typer.Argument(help="An annotated set of photographs; none: drawn figures.")] = None,
+    palette: Annotated[str, typer.Option(help="The palette whose labels the garments get.")] = "street",
+    first: Annotated[int, typer.Option(help="Number of the first photograph that judges, from 0.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many garments of the set, at random; none: all.")] = None,
     into: Annotated[Path, typer.Option(help="The JSON file that is written.")] = REPORT,
 ) -> None:
-    """Mean IoU after 1, 3 and 5 clicks, clicks to IoU 0.85 and 0.90, and what polygons lose."""
-    objects = list(read_coco(coco, images, limit=limit)) if coco else drawn()
-    report(objects, segmenters(), into)
+    """Mean IoU after 1, 3 and 5 clicks and for a box, clicks to IoU 0.85 and 0.90, and what polygons lose."""
+    with exit_on_known_errors(Console()), TemporaryDirectory() as folder:
+        objects = drawn()
+        if data is not None:
+            config = palette_config(palette)
+            found = read_photographs(data, config, side_px=LONGEST_SIDE_PX, folder=Path(folder), first=first)
+            objects = photographed(found)
+            order = np.random.default_rng(0).permutation(len(objects))[:limit]
+            objects = [objects[number] for number in sorted(order)]
+        report(objects, segmenters(), into)
 
 
 if __name__ == "__main__":

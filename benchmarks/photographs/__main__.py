@@ -15,13 +15,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from backend.detector.starter import STARTER
+from backend.segmenters.loader import choose
 from backend.settings import Settings
+from backend.telemetry.metrics import Metrics
 from benchmarks.command import exit_on_known_errors
+from benchmarks.photographs.answers import draw_answers
 from benchmarks.photographs.mask_parts import measure_parts
-from benchmarks.photographs.photograph_set import palette_config, read_photographs
+from benchmarks.photographs.palette_config import palette_config
 from benchmarks.photographs.schedule import Result, Training, train_once
-from label_studio_config.provision import WEIGHTS
 from training.finetuning.progress import TrainingProgress
+from training.garment_base.photograph_set import load_weights, read_photographs
 
 Data = Annotated[Path, typer.Argument(help="An annotated set of photographs, as `drape import` reads it.")]
 Palette = Annotated[str, typer.Option(help="The palette whose labels the garments get.")]
@@ -43,7 +47,7 @@ def schedule(
     side: Side = 256,
     images: Annotated[list[int] | None, typer.Option(help="How many photographs a training sees.")] = None,
     seeds: Annotated[list[int] | None, typer.Option(help="The seeds of the trainings of each.")] = None,
-    initial: Annotated[Path, typer.Option(help="Weights to start from.")] = WEIGHTS / "starter.pt",
+    initial: Annotated[Path, typer.Option(help="Weights to start from.")] = STARTER,
     into: Into = Path("var/photographs"),
 ) -> None:
     """Trains on 100, 400 and 700 photographs by the product's own schedule, and judges on the others."""
@@ -97,6 +101,33 @@ def mask_parts(
                 str(parts.detections),
             )
         console.print(table)
+
+
+@app.command()
+def answers(
+    data: Data,
+    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")] = STARTER,
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 384,
+    photographs: Annotated[int, typer.Option(min=1, help="How many are drawn.")] = 12,
+    into: Into = Path("var/photographs"),
+) -> None:
+    """Draws truth, one click, three clicks, and a detected mask before and after it is refined, in `answers.png`."""
+    with exit_on_known_errors(console), TemporaryDirectory() as folder:
+        found = read_photographs(
+            data, palette_config(palette), side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on
+        )
+        into.mkdir(parents=True, exist_ok=True)
+        settings = Settings()
+        draw_answers(
+            found[:: max(1, len(found) // photographs)][:photographs],
+            choose(settings, Metrics()),
+            load_weights(weights, image_size_px=side),
+            into / "answers.png",
+            min_score=settings.model_score_threshold,
+        )
+        console.print(f"Written to {into / 'answers.png'}", markup=False)
 
 
 def _print_epoch(progress: TrainingProgress) -> None:

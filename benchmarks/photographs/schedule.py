@@ -10,16 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.detector.runtimes.network import load_network
-from backend.detector.runtimes.torch_runtime import TorchRuntime
-from backend.detector.yolo11 import Detector
 from backend.label_studio.label_config import LabelConfig
 from backend.settings import Settings
-from benchmarks.photographs.photograph_set import write_dataset
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import evaluate_detector
 from training.finetuning.finetune import finetune
 from training.finetuning.progress import TrainingProgress
+from training.garment_base.photograph_set import load_weights, write_dataset
 
 # Ultralytics validates after each epoch, which changes nothing in a training of fixed length and takes time.
 VALIDATED_EACH_EPOCH = 4
@@ -83,7 +80,7 @@ def train_once(
         dataset = write_dataset(
             [photographs[index] for index in chosen],
             judge[:VALIDATED_EACH_EPOCH],
-            config,
+            config.label_values,
             folder / "set",
             image_size_px=training.image_size_px,
         )
@@ -109,13 +106,3 @@ def train_once(
         epochs * -(-dataset.drawn // settings.train_batch),
         round(minutes, 1),
     )
-
-
-def load_weights(weights: Path, *, image_size_px: int) -> Detector:
-    """Returns the detector of a `.pt` file, on the CPU.
-
-    Raises:
-        ModelError: the weights do not load.
-    """
-    network, classes = load_network(weights)
-    return Detector(TorchRuntime(network, device="cpu"), classes=classes, image_size_px=image_size_px)

@@ -88,7 +88,7 @@ def settings_for(size: Size, folder: Path) -> Settings:
         label_studio_url="",
         label_studio_api_key="",
         redis_url="",
-        segmenter="classical",
+        segmenter="builtin",
         device="cpu",
         approval="submitted",
         auto_accept="off",

@@ -7,5 +7,4 @@
 - `scene`: walls, floors, furniture and light
 - `canvas`: a picture that records which layer each pixel shows
 - `write`: writes figures as files
-- `train_starter`: trains the starter model
 """

@@ -18,7 +18,7 @@ PAGE = DOCS / "reference" / "http.md"
 def document() -> dict[str, Any]:
     """The service's OpenAPI document; loads no model and connects to nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data_dir=Path(folder), segmenter="classical", sam3_weights="", sam_weights="")
+        settings = Settings(data_dir=Path(folder), segmenter="builtin", sam3_weights="", sam_weights="")
         return create_app(settings).openapi()
 
 

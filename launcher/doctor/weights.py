@@ -27,7 +27,7 @@ def check_weight_files(settings: Settings) -> list[Finding]:
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:
     sam3 = settings.sam3_weights or ("sam3.pt" if settings.segmenter == "sam3" else "")
-    sam = "" if settings.sam_weights == AUTO and settings.segmenter in ("sam3", "classical") else settings.sam_weights
+    sam = "" if settings.sam_weights == AUTO and settings.segmenter in ("sam3", "builtin") else settings.sam_weights
     if sam3:
         yield _check_file("SAM3_WEIGHTS", sam3, downloadable=False)
     if sam == AUTO:

@@ -17,7 +17,7 @@ from rq.executions import Execution
 from backend.auto_accept.marks import accepted_regions
 from backend.queues.queues import Jobs
 from backend.regions.decode import decode
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from backend.settings import Settings
 from backend.web.authentication import LIVE
 from label_studio_config.demo.figures import draw_figure
@@ -59,7 +59,7 @@ def test_recorded_clicks_and_boxes_get_regions(
     assert answer.status_code == 200, answer.text
     (result,) = answer.json()["results"]
     assert result["result"][0]["type"] == kind
-    assert result["model_version"] == "classical"
+    assert result["model_version"] == "builtin"
     masks, problems = decode(result["result"])
     assert masks and not problems
 
@@ -137,14 +137,14 @@ def test_the_annotator_reads_why_nothing_came(
 def test_a_model_that_fails_is_said_too(
     client: httpx.Client, files: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: ClassicalSegmenter, image: object, prompt: object) -> None:
+    def fail(self: BuiltinSegmenter, image: object, prompt: object) -> None:
         raise RuntimeError("Out of memory.\nTried to allocate much.")
 
-    monkeypatch.setattr(ClassicalSegmenter, "segment", fail)
+    monkeypatch.setattr(BuiltinSegmenter, "segment", fail)
     request = palette_request("/data/upload/1/a.jpg", [click("saree")])
     put_image(request, files[1])
     (message,) = client.post("/predict", json=request).json()["results"][0]["result"]
-    assert message["value"]["text"] == ["The model classical failed: Out of memory."]
+    assert message["value"]["text"] == ["The model builtin failed: Out of memory."]
 
 
 def test_an_image_that_is_not_there_is_said_too(client: httpx.Client) -> None:
@@ -161,11 +161,11 @@ def test_without_a_model_every_task_gets_an_empty_list(client: httpx.Client, nam
 
 def test_setup_checks_the_config_and_names_the_version(client: httpx.Client) -> None:
     answer = client.post("/setup", json=recorded("setup")).json()
-    assert answer["model_version"] == "classical"
+    assert answer["model_version"] == "builtin"
     (warning,) = answer["warnings"]
     assert "no control for messages" in warning and "`drape connect` adds it" in warning
     with_control = client.post("/setup", json={**recorded("setup"), "schema": palette(GARMENTS)})
-    assert with_control.json() == {"model_version": "classical", "warnings": []}
+    assert with_control.json() == {"model_version": "builtin", "warnings": []}
     refused = client.post("/setup", json={**recorded("setup"), "schema": "<View/>"})
     assert refused.status_code == 400
     assert "<Image>" in refused.json()["detail"]

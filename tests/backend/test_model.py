@@ -147,7 +147,7 @@ def test_setup_names_the_version_that_predictions_bear(
 ) -> None:
     """Otherwise Label Studio stores the same prediction again, each time that a task is opened."""
     versions = {project: promoted(settings, project, starter).name for project in (1, 2)}
-    assert set_up(hosted[0], 3) == "classical"
+    assert set_up(hosted[0], 3) == "builtin"
     for project, version in versions.items():
         assert set_up(hosted[0], project) == version
     for project, version in versions.items():

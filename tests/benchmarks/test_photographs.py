@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from benchmarks.photographs.__main__ import app
 from benchmarks.photographs.mask_parts import SHARES, measure_parts
-from benchmarks.photographs.photograph_set import palette_config, read_photographs
+from benchmarks.photographs.palette_config import palette_config
 from label_studio_config.demo.figures import LABELS, draw_figure
+from training.garment_base.photograph_set import read_photographs
 
 pytestmark = pytest.mark.slow
 
@@ -66,3 +67,14 @@ def test_a_detector_that_finds_nothing_is_told_of(figures: Path, starter: Path) 
     arguments = [str(figures), "--train-on", "3", "--weights", str(starter), "--palette", "deepfashion2"]
     done = CliRunner().invoke(app, ["mask-parts", *arguments])
     assert done.exit_code == 1 and "finds none of the garments" in " ".join(done.output.split())
+
+
+def test_answers_are_drawn_a_row_a_photograph(figures: Path, starter: Path, tmp_path: Path) -> None:
+    into = tmp_path / "results"
+    arguments = [str(figures), "--weights", str(starter), "--palette", "indo_western", "--side", "256"]
+    more = ["--train-on", "3", "--photographs", "2", "--into", str(into)]
+    done = CliRunner().invoke(app, ["answers", *arguments, *more], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    picture = cv2.imread(str(into / "answers.png"))
+    # Five panels beside each other, two rows.
+    assert picture is not None and picture.shape[1] > picture.shape[0] > 300

@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "guides" / "deploy.md"
 EMAIL = "admin@example.com"
-STARTER = "/app/label_studio_config/weights/starter.pt"
+STARTER = "/app/backend/detector/weights/starter.pt"
 STEP_S = 300.0
 T = TypeVar("T")
 

@@ -97,16 +97,24 @@ class Annotator:
         assert box is not None
         return box
 
-    def click(self, x_unit: float, y_unit: float, *, positive: bool = True) -> list[dict[str, Any]]:
-        """Clicks the image at a share of its width and height, with Alt for 'not this'; the regions that came back."""
+    def click(
+        self, x_unit: float, y_unit: float, *, positive: bool = True, on_region: bool = False
+    ) -> list[dict[str, Any]]:
+        """Clicks the image at a share of its width and height; the regions that came back.
+
+        Args:
+            positive: else with Alt, for 'not this'.
+            on_region: with Ctrl, as Label Studio wants it on a region that is shown.
+        """
         box = self._image()
         x, y = box["x"] + x_unit * box["width"], box["y"] + y_unit * box["height"]
+        held = [*(["Control"] if on_region else []), *([] if positive else ["Alt"])]
         with self.page.expect_response(lambda response: "interactive-annotating" in response.url) as answered:
-            if not positive:
-                self.page.keyboard.down("Alt")
+            for key in held:
+                self.page.keyboard.down(key)
             self.page.mouse.click(x, y)
-            if not positive:
-                self.page.keyboard.up("Alt")
+            for key in held:
+                self.page.keyboard.up(key)
         return self._drawn(answered.value)
 
     def _drawn(self, answer: Response) -> list[dict[str, Any]]:

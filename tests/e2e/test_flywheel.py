@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.domain import Mask
 from backend.regions.decode import decode
 from label_studio_config.demo.figures import Figure, draw_figure
 from tests.conftest import ARTEFACTS
 from tests.e2e.annotator import Annotator, browser_page
 from tests.e2e.conftest import Flywheel, all_tasks, figure_of, running_flywheel
 from tests.support import iou
+from training.metrics.interactive import next_click
 
 FIGURES = 6
 PHOTOGRAPHS = 2
 APPROVALS = 2
-# Figure 1 wears a saree that the segmenter without weights takes for one with its blouse, until it is told.
 CLICKED_SEED, CLICKED_LABEL, HOT_KEY = 1, "saree", "1"
-CLICK_XY, NEGATIVE_XY = (264, 558), (234, 167)
+# An annotator clicks until the garment is right, or is content with it.
+RIGHT_IOU, CONTENT_IOU, MOST_CLICKS = 0.95, 0.85, 8
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,6 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
     clicked = next(task for task in tasks if (figure := figure_of(task)) and figure.seed == CLICKED_SEED)
     figure = draw_figure(CLICKED_SEED)
     truth = next(one.mask for one in figure.instances if one.label == CLICKED_LABEL)
-    height, width = truth.shape
     shots = ARTEFACTS / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
     with browser_page(chromium) as page:
@@ -81,17 +82,13 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
         page.get_by_text("Words and examples need SAM 3").first.wait_for()
         annotator.screenshot("message")
         annotator.take_click_tool(HOT_KEY)
-        first = annotator.click((CLICK_XY[0] + 0.5) / width, (CLICK_XY[1] + 0.5) / height)
-        annotator.screenshot("click-to-polygon")
-        refined = annotator.click((NEGATIVE_XY[0] + 0.5) / width, (NEGATIVE_XY[1] + 0.5) / height, positive=False)
-        annotator.screenshot("negative-click")
+        ious = click_until_right(annotator, truth)
         annotator.accept()
         annotator.submit()
         annotator.screenshot("submitted")
-        assert iou(only_mask(first), truth) >= 0.8
-        assert iou(only_mask(refined), truth) > iou(only_mask(first), truth)
+        assert ious[0] >= 0.5 and ious[-1] >= CONTENT_IOU, ious
         submitted = sdk.tasks.get(str(clicked["id"])).annotations[0]["result"]
-        assert iou(only_mask(submitted), truth) >= 0.9
+        assert iou(only_mask(submitted), truth) == pytest.approx(ious[-1], abs=0.02)
         assert [mask.label for mask in decode(submitted)[0]] == [CLICKED_LABEL]
 
         # A second image is submitted as it was pre-annotated: that makes enough for a training.
@@ -146,7 +143,20 @@ def test_from_import_to_a_better_model_and_over_a_restart(flywheel: Flywheel, ch
     assert [project.id for project in flywheel.sdk.projects.list()] == [project_id]
 
 
-def only_mask(result: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+def click_until_right(annotator: Annotator, truth: Mask) -> list[float]:
+    """Clicks where the outline is most wrong, and returns the IoU after each click."""
+    height, width = truth.shape
+    ious: list[float] = []
+    found = np.zeros_like(truth)
+    while len(ious) < MOST_CLICKS and (not ious or ious[-1] < RIGHT_IOU):
+        point = next_click(truth, found)
+        found = only_mask(annotator.click(point.x / width, point.y / height, positive=point.positive))
+        ious.append(iou(found, truth))
+        annotator.screenshot("click-to-polygon" if len(ious) == 1 else "next-click")
+    return ious
+
+
+def only_mask(result: list[dict[str, Any]]) -> Mask:
     """All polygons of a result as one mask."""
     masks, problems = decode(result)
     assert masks and not problems, problems

@@ -25,7 +25,7 @@ def test_a_box_of_the_first_list_is_stored_as_polygons_of_the_second(
         label_studio,
         redis_address,
         tmp_path / "data",
-        segmenter="classical",
+        segmenter="builtin",
     )
     studio = LabelStudio(settings)
     number = project_of_figures(
@@ -38,7 +38,7 @@ def test_a_box_of_the_first_list_is_stored_as_polygons_of_the_second(
     shots = ARTEFACTS / "screenshots" / "lists"
     shots.mkdir(parents=True, exist_ok=True)
     with served(settings) as running, browser_page(chromium) as page:
-        wait_for(lambda: running.service.interactive.segmenter.name == "classical")
+        wait_for(lambda: running.service.interactive.segmenter.name == "builtin")
         backend = Backend(str(running.client.base_url), user=USER, password=PASSWORD, webhook_secret=SECRET)
         connect_backend(studio, project_id=number, backend=backend)
         (task_id,) = studio.task_ids(number)

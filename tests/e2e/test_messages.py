@@ -28,7 +28,7 @@ def test_a_refusal_is_read_in_the_page_once_the_project_is_connected(
         label_studio,
         redis_address,
         tmp_path / "data",
-        segmenter="classical",
+        segmenter="builtin",
         # Every image is refused.
         image_max_pixels=100,
     )
@@ -39,7 +39,7 @@ def test_a_refusal_is_read_in_the_page_once_the_project_is_connected(
     shots = ARTEFACTS / "screenshots" / "messages"
     shots.mkdir(parents=True, exist_ok=True)
     with served(settings) as running, browser_page(chromium) as page:
-        wait_for(lambda: running.service.interactive.segmenter.name == "classical")
+        wait_for(lambda: running.service.interactive.segmenter.name == "builtin")
         backend = Backend(str(running.client.base_url), user=USER, password=PASSWORD, webhook_secret=SECRET)
         connect_backend(studio, project_id=number, backend=backend)
         connected = studio.project(number).label_config

@@ -43,18 +43,18 @@ def test_clicks_go_on_while_the_model_changes_and_name_the_one_that_answered(
             client.timeout = 600
             wait_for(lambda: "of 41 MB" in client.get("/health").json()["download"])
             health = client.get("/health").json()
-            assert health["segmenter"] == "classical"
+            assert health["segmenter"] == "builtin"
             assert health["download"] == "mobile_sam.pt is being downloaded: 0 of 41 MB."
-            assert f"classical (no weights), on the CPU. {health['download']}" in page_of(client)
+            assert f"builtin (Drape's own network), on the CPU. {health['download']}" in page_of(client)
             assert client.get("/status").json()["download"] == health["download"]
             port = settings.model_copy(update={"port": running.server.config.port})
             assert download_note(port) == health["download"]
             answered = [click_answered(client, image)]
             server.goes_on.set()
-            while answered[-1]["model_version"] == "classical":
+            while answered[-1]["model_version"] == "builtin":
                 answered.append(click_answered(client, image))
             # None was lost between them, and a region bears the name of the model that drew it.
-            assert {one["model_version"] for one in answered} == {"classical", "mobile_sam"}
+            assert {one["model_version"] for one in answered} == {"builtin", "mobile_sam"}
             assert all(one["result"] for one in answered)
             wait_for(lambda: client.get("/health").json()["download"] == "")
             assert client.get("/health").json()["segmenter"] == "mobile_sam"

@@ -96,7 +96,7 @@ def test_a_whole_project_is_encoded_ahead_and_once(project: Project) -> None:
 
 
 def test_a_segmenter_that_encodes_nothing_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGMENTER", "classical")
+    monkeypatch.setenv("SEGMENTER", "builtin")
     backlog, begun_at = project.queues.encoding(project.number), now()
     backlog.add(project.task_ids)
     SimpleWorker([PRELABEL], connection=project.queues.redis).work(burst=True)

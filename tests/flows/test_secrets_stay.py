@@ -72,7 +72,7 @@ def stack(
         basic_auth_pass=BASIC,
         webhook_secret=HOOK,
         device="cpu",
-        segmenter="classical",
+        segmenter="builtin",
         port=free_port(),
         log_level="DEBUG",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,34 @@ def test_a_rollback_after_the_verdict_has_the_training_judged_again(
     made = train(project_id, "test")
     verdict = read_verdict(registry.version(project_id, str(made["version"])))
     assert verdict is not None and verdict.promoted and verdict.champion == first.name
+
+
+def test_a_rollback_stands_though_the_training_that_promoted_is_run_again(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker died after the promotion, before the training was recorded as done."""
+    project_id, registry = workplace.project_id, workplace.registry
+    first = registry.champion(project_id)
+    assert first is not None
+    rmtree = shutil.rmtree
+
+    def die(folder: Path, **options: Any) -> None:
+        if "promoted" in {path.name for path in Path(folder).glob("*")}:
+            raise KeyboardInterrupt
+        rmtree(folder, **options)
+
+    for seed in (1, 3, 7):
+        workplace.approve(seed)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(project_id, "test")
+    promoted = registry.champion(project_id)
+    assert promoted is not None and promoted.parent == first.name
+    registry.promote(project_id, first.name)
+    made = train(project_id, "test")
+    assert made["version"] == promoted.name
+    assert registry.champion(project_id) == first
 
 
 def test_a_training_that_broke_off_has_learnt_nothing(workplace: Workplace) -> None:

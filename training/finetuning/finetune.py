@@ -14,10 +14,12 @@ from typing import Any
 
 from backend.compute.devices import parse_devices, prepare_device
 from backend.compute.quiet_ultralytics import load_yolo, quiet_ultralytics
+from backend.detector.starter import STARTER
 from backend.errors import ModelError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_atomically, write_atomically
 from training.dataset.build import Dataset
+from training.finetuning.half_precision import computes_in_bfloat16, use_bfloat16
 from training.finetuning.progress import ProgressFile, TrainingProgress
 from training.finetuning.ultralytics_args import training_args
 
@@ -127,7 +129,7 @@ def finetune(
     better there than it is, and those images also decide on promotion.
 
     Args:
-        initial: weights to start from; None for `YOLO11_BASE`, or random weights if those do not load.
+        initial: weights to start from; None for `YOLO11_BASE`, or the starter if that does not load.
         report: called after every epoch.
 
     Raises:
@@ -137,7 +139,7 @@ def finetune(
     run = _Run(folder)
     start = str(initial) if initial else _base(settings.yolo11_base)
     if initial is None and not _loads(start):
-        start = _random(start)
+        start = str(STARTER)
     args = training_args(
         settings,
         data=dataset.data_yaml,
@@ -193,6 +195,8 @@ def _train(
         if is_multi_gpu:
             _train_on_gpus(model, {**args, "resume": is_resumed}, settings, run.progress_file, report)
         else:
+            if device == "cpu" and computes_in_bfloat16():
+                model.add_callback("on_train_start", use_bfloat16)
             model.train(**args, resume=is_resumed, device=device)
     if not run.last.is_file():
         raise ModelError("The training produced no weights.")
@@ -233,23 +237,17 @@ def _base(name: str) -> str:
 
 
 def _loads(weights: str) -> bool:
-    """Whether the weights load; if not, logs a warning with the consequences."""
+    """Whether the weights load; if not, logs a warning that says what happens instead."""
     try:
         load_yolo(weights)
     except ModelError as e:
         logger.warning(
-            "%s Training starts from random weights and needs many more labels: thousands, not dozens. "
-            "Set YOLO11_BASE to a file.",
+            "%s Training starts from Drape's own base for garments (YOLO11n-seg). To start from COCO's weights without "
+            "internet, set YOLO11_BASE to their file.",
             e,
         )
         return False
     return True
-
-
-def _random(weights: str) -> str:
-    """Returns Ultralytics' YAML file for a network of the same size, which starts with random weights."""
-    size = next((letter for letter in SIZES if Path(weights).name == f"yolo11{letter}-seg.pt"), "n")
-    return f"yolo11{size}-seg.yaml"
 
 
 def _reporter(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from backend.domain import Image, Mask, Point, Prompt
+from backend.domain import Mask, Photo, Point, Prompt
 from backend.segmenters.base import Segmenter
 
 MAX_CLICKS = 20
@@ -46,7 +46,7 @@ def next_click(truth: Mask, found: Mask, *, jitter: np.random.Generator | None =
 
 def click_ious(
     segmenter: Segmenter,
-    image: Image,
+    image: Photo,
     truth: Mask,
     *,
     min_clicks: int = 1,

@@ -5,7 +5,6 @@ input) and FocalClick (Chen and others, CVPR 2022: a nearer crop around the garm
 
 - `__main__`: the command
 - `pictures`: annotated pictures as memory maps
-- `frames`: the whole picture, or a crop around a garment
 - `crops`: crops of training pictures, changed by chance
 - `clicks`: a simulated annotator's prompts, and how the network is shown them
 - `network`: the network

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from backend.domain import Mask, Pixels
 from backend.errors import DatasetError
-from training.prompt_network.frames import LEAST_SHARE, SIZE_WH, fitted, whole
+from backend.segmenters.builtin.frames import LEAST_SHARE, SIZE_WH, fitted, whole
 from training.prompt_network.pictures import Instances, Pictures, Target
 
 # How many crops are of the first data set, where there are several; those are photographs, the others help.

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from backend.domain import Image, Photo, Point, Prompt, Segment
+from backend.domain import Image, Pixels
+from backend.segmenters.builtin.frames import SIZE_WH, whole
+from backend.segmenters.builtin.prompt_maps import Probabilities, PromptMaps
+from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from training.metrics.interactive import click_ious, iou_at_click, number_of_clicks
-from training.prompt_network.clicks import Clicks
-from training.prompt_network.frames import SIZE_WH, Frame, around, whole
 from training.prompt_network.network import PromptNetwork
 from training.prompt_network.pictures import Pictures, Target
 from training.prompt_network.steps import image_batch
@@ -37,46 +38,17 @@ class ClickMetrics:
     most_clicks: int
 
 
-class NetworkSegmenter:
-    """Answers the clicks of one annotator at a time, who clicks on one garment after another."""
-
-    name = "prompt-network"
-
-    def __init__(self, network: PromptNetwork) -> None:
-        """Takes the network as it is trained so far."""
-        self._network = network
-        self._last: tuple[str, tuple[Point, ...], npt.NDArray[np.float32]] | None = None
-
-    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
-        """Returns the mask of the clicks: at the first from the whole picture and then nearer, later nearer at once."""
-        points = prompt.points
-        found = None
-        if self._last is not None and self._last[:2] == (image.key, points[:-1]):
-            found = self._last[2]
-        if found is None or not (found > 0.5).any():
-            found = self._answer(image, points, found, whole(image.size_wh))
-        found = self._answer(image, points, found, around(found > 0.5, points))
-        self._last = image.key, points, found
-        mask = found > 0.5
-        return [Segment(mask, float(found[mask].mean()))] if mask.any() else []
-
-    def _answer(
-        self, image: Photo, points: tuple[Point, ...], found: npt.NDArray[np.float32] | None, frame: Frame
-    ) -> npt.NDArray[np.float32]:
-        seen = None if found is None else frame.cut(found, size_wh=SIZE_WH)
-        clicks = Clicks(tuple(frame.point(point, size_wh=SIZE_WH) for point in points), found=seen)
-        prompts = torch.from_numpy(clicks.maps(SIZE_WH)[None])
-        with torch.inference_mode():
-            probable = self._network(image_batch([frame.cut(image.pixels, size_wh=SIZE_WH)]), prompts)
-        return frame.place(probable[0, 0].numpy(), image.size_wh)
-
-
 def simulated_clicks(
     network: PromptNetwork, pictures: Pictures, targets: Sequence[Target], *, most_clicks: int
 ) -> list[list[float]]:
     """Returns the IoU after each click on each of the garments, see `click_ious`."""
     network.eval()
-    segmenter = NetworkSegmenter(network)
+
+    def answer(pixels: Pixels, maps: PromptMaps) -> Probabilities:
+        with torch.inference_mode():
+            return np.asarray(network(image_batch([pixels]), torch.from_numpy(maps[None]))[0, 0].numpy())
+
+    segmenter = BuiltinSegmenter(answer)
     ious = []
     for target in targets:
         truth = pictures.instances(target.picture) == target.instance

@@ -16,9 +16,9 @@ import torch
 from backend.compute.quiet_openvino import convert_network
 from backend.compute.quiet_openvino import openvino as ov
 from backend.errors import ModelError
+from backend.segmenters.builtin.frames import SIZE_WH
+from backend.segmenters.builtin.prompt_maps import CHANNELS
 from backend.storage.atomic_files import write_atomically
-from training.prompt_network.clicks import CHANNELS
-from training.prompt_network.frames import SIZE_WH
 from training.prompt_network.network import PromptNetwork
 
 # What may lie in the repository.
@@ -47,7 +47,7 @@ class Export:
 def export_network(network: PromptNetwork, folder: Path, facts: Mapping[str, Any]) -> Export:
     """Writes the network and its facts into a folder, and compares it with PyTorch.
 
-    Its inputs are `images`, `float32 (1, 3, h, w)` of `SIZE_WH`, RGB, 0 to 255, and `prompts`, see `Clicks.maps`; its
+    Its inputs are `images`, `float32 (1, 3, h, w)` of `SIZE_WH`, RGB, 0 to 255, and `prompts`, see `prompt_maps`; its
     output is how probable each pixel is, `(1, 1, h, w)`.
 
     Raises:

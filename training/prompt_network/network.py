@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.errors import ModelError
-from training.prompt_network.clicks import CHANNELS
+from backend.segmenters.builtin.prompt_maps import CHANNELS
 
 # Channels at strides 4, 8, 16 and 32, in the image's features and in the decoder.
 WIDTHS = (48, 64, 96, 128)
@@ -74,7 +74,7 @@ class PromptNetwork(nn.Module):
         return self.classify(features[0])
 
     def decode(self, features: Sequence[Tensor], prompts: Tensor) -> Tensor:
-        """Returns the logits of masks, `(N, 1, H / 2, W / 2)`, for prompts `(N, CHANNELS, H, W)`, see `Clicks.maps`."""
+        """Returns the logits of masks, `(N, 1, H / 2, W / 2)`, for prompts `(N, CHANNELS, H, W)`, see `prompt_maps`."""
         return self.decoder(features, prompts)
 
     def forward(self, images: Tensor, prompts: Tensor) -> Tensor:

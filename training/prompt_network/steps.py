@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from backend.domain import Mask
+from backend.segmenters.builtin.frames import SIZE_WH
 from training.prompt_network.clicks import Clicks, corrected, first_prompt, stacked
 from training.prompt_network.crops import Crop
-from training.prompt_network.frames import SIZE_WH
 from training.prompt_network.network import PromptNetwork
 
 # Garments that are asked for in one crop, and the most rounds of each: the first prompt, then corrections.
@@ -91,7 +91,7 @@ def _rounds(
     clicks = [first_prompt(truth, rng) for truth in truths]
     total = 0.0
     for number in range(rounds):
-        prompts = torch.from_numpy(stacked(clicks, SIZE_WH)).contiguous(memory_format=torch.channels_last)
+        prompts = torch.from_numpy(stacked(clicks)).contiguous(memory_format=torch.channels_last)
         logits = network.decode([feature[numbers] for feature in features], prompts).float()
         loss = mask_loss(logits, wanted)
         (loss / rounds).backward()
@@ -109,7 +109,9 @@ def _asked_again(clicks: Clicks, truth: Mask, found: npt.NDArray[np.float32], rn
         coarse = cv2.resize(found, COARSE_WH, interpolation=cv2.INTER_AREA)
         return replace(clicks, found=np.asarray(cv2.resize(coarse, SIZE_WH, interpolation=cv2.INTER_LINEAR)))
     clicks = corrected(clicks, truth, found, rng)
-    return replace(clicks, found=None) if rng.random() < FORGET_SHARE else clicks
+    # Without the mask, something else must say which garment is meant.
+    says_which = clicks.box is not None or any(point.positive for point in clicks.points)
+    return replace(clicks, found=None) if says_which and rng.random() < FORGET_SHARE else clicks
 
 
 def _class_loss(network: PromptNetwork, features: Sequence[Tensor], crops: Sequence[Crop], known: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ from backend.detector.prepare import prepare
 from backend.domain import Image, LabelledMask
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
-from label_studio_config.demo.figures import LABELS, draw_figure
+from label_studio_config.demo.figures import draw_figure
+from tests.support import add_starter
 
 pytestmark = pytest.mark.slow
 
@@ -33,9 +34,7 @@ SEEDS = range(300, 312)
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory, starter: Path) -> Version:
     registry = Registry(tmp_path_factory.mktemp("models"))
-    made = registry.add(
-        1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
-    )
+    made = add_starter(registry, 1, starter)
     registry.promote(1, made.name)
     return made
 
@@ -87,9 +86,7 @@ def test_an_export_that_loses_too_much_is_not_used(
     starter: Path,
 ) -> None:
     images, truth = figures
-    other = Registry(tmp_path).add(
-        1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
-    )
+    other = add_starter(Registry(tmp_path), 1, starter)
     # Against another model's export everything is as it would be for one that went wrong.
     monkeypatch.setattr("backend.detector.prepare.MAX_MAP_LOSS", -1.0)
     with caplog.at_level(logging.WARNING):
@@ -100,9 +97,7 @@ def test_an_export_that_loses_too_much_is_not_used(
 
 
 def test_without_garments_nothing_can_be_verified(tmp_path: Path, starter: Path) -> None:
-    version = Registry(tmp_path).add(
-        1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
-    )
+    version = add_starter(Registry(tmp_path), 1, starter)
     blank = Image(np.full((80, 120, 3), 127, np.uint8), "k", "s")
     made = prepare(version, [blank], device="cpu")
     assert (made.runtime, made.map_torch) == ("torch", None)
@@ -110,9 +105,7 @@ def test_without_garments_nothing_can_be_verified(tmp_path: Path, starter: Path)
 
 
 def test_a_preparation_that_cannot_be_read_is_replaced(tmp_path: Path, starter: Path) -> None:
-    version = Registry(tmp_path).add(
-        1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
-    )
+    version = add_starter(Registry(tmp_path), 1, starter)
     # As a release of Drape that knows other runtimes would store it.
     version.files.put({f"{PREPARED}/{RECORD_FILE}": b'{"runtime": "other", "note": ""}'})
     made = prepare(version, [Image(np.full((80, 120, 3), 127, np.uint8), "k", "s")], device="cpu")
@@ -122,9 +115,7 @@ def test_a_preparation_that_cannot_be_read_is_replaced(tmp_path: Path, starter: 
 def test_what_is_damaged_is_not_used(
     tmp_path: Path, starter: Path, figures: tuple[list[Image], list[list[LabelledMask]]]
 ) -> None:
-    version = Registry(tmp_path).add(
-        1, weights=starter, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
-    )
+    version = add_starter(Registry(tmp_path), 1, starter)
     prepare(version, figures[0][:3], device="cpu")
     (preparation_folder(version) / OPENVINO_FILE).write_text("<net")
     assert load_detector(version, device="cpu").detector.runtime.name == "torch-float32"

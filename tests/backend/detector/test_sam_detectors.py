@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import pytest
 
 from backend.detector.sam_detectors import RefinedDetector, WordsDetector, bounding_box
 from backend.detector.yolo11 import ImageDetector
 from backend.domain import Box, Detection, Image, Mask, Photo, Prompt, Scene, Segment
 from backend.label_studio.label_config import parse_label_config
 from backend.regions.selection import without_duplicates
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.base import Segmenter
 from label_studio_config.palette_xml import palette
 from tests.support import iou, shapes
 
@@ -90,6 +91,26 @@ class Blind:
         return []
 
 
+class Red(Blind):
+    """A segmenter that finds what is red in the box."""
+
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
+        (box,) = prompt.boxes
+        found = image.pixels[..., 0] == 180
+        found[:, : int(box.x_min)] = found[:, int(box.x_max) :] = False
+        return [Segment(found, 0.9)]
+
+
+class Refiner(Blind):
+    """A segmenter that improves masks: it closes gaps between rows."""
+
+    def refine(self, image: Photo, mask: Mask) -> Mask:
+        rows = np.flatnonzero(mask.any(axis=1))
+        closed = mask.copy()
+        closed[rows[0] : rows[-1] + 1] = mask.any(axis=0)
+        return closed
+
+
 def only(detector: ImageDetector, image: Image) -> Detection:
     """The one garment that it finds."""
     (scene,) = detector.detect([image], min_score=0.5)
@@ -97,17 +118,21 @@ def only(detector: ImageDetector, image: Image) -> Detection:
     return found
 
 
-def test_sams_mask_replaces_the_detectors_and_keeps_its_class_and_score() -> None:
+@pytest.mark.parametrize("segmenter", [Red(), Refiner()])
+def test_the_segmenters_mask_replaces_the_detectors_and_keeps_its_class_and_score(segmenter: Segmenter) -> None:
     pixels = np.full((80, 100, 3), 120, np.uint8)
     pixels[10:62, 20:60] = (180, 30, 40)
     truth = pixels[..., 0] == 180
     image = Image(pixels, "k", "s")
-    coarse = only(Coarse(), image)
-    refined = only(RefinedDetector(Coarse(), ClassicalSegmenter()), image)
+    assert iou(only(Coarse(), image).mask, truth) < 0.9
+    refined = only(RefinedDetector(Coarse(), segmenter), image)
     assert (refined.class_name, refined.score) == ("saree", 0.7)
-    assert iou(refined.mask, truth) > max(iou(coarse.mask, truth), 0.9)
-    kept = only(RefinedDetector(Coarse(), Blind()), image)
-    assert np.array_equal(kept.mask, coarse.mask)
+    assert np.array_equal(refined.mask, truth)
+
+
+def test_where_the_segmenter_finds_nothing_the_detectors_mask_stays() -> None:
+    coarse = only(Coarse(), IMAGE)
+    assert np.array_equal(only(RefinedDetector(Coarse(), Blind()), IMAGE).mask, coarse.mask)
 
 
 def test_a_plain_palette_asks_for_its_labels() -> None:

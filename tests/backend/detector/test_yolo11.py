@@ -10,13 +10,14 @@ import pytest
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.detector.detector_pool import DetectorPool, load_detector
+from backend.detector.starter import starter_facts
 from backend.detector.yolo11 import Detector
 from backend.domain import Image
 from backend.errors import ModelError
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
-from label_studio_config.demo.figures import LABELS, draw_figure
-from tests.support import iou
+from label_studio_config.demo.figures import draw_figure
+from tests.support import add_starter, iou
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +28,7 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def add(registry: Registry, weights: Path) -> Version:
-    return registry.add(
-        1, weights=weights, classes=LABELS, parent=None, metrics={}, annotations={}, image_size_px=256, origin="starter"
-    )
+    return add_starter(registry, 1, weights)
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_a_scene_tells_how_sure_the_model_was_of_each_class_even_of_what_it_did_
     (found,) = detector.detect([picture(1)], min_score=0.25)
     (nothing,) = detector.detect([picture(1)], min_score=0.9999)
     assert found.detections and not nothing.detections
-    assert set(found.class_scores) == set(LABELS) and nothing.class_scores == found.class_scores
+    assert set(found.class_scores) == set(starter_facts().classes) and nothing.class_scores == found.class_scores
     assert max(found.class_scores.values()) == found.detections[0].score
     assert all(found.class_scores[one.class_name] >= one.score for one in found.detections)
 

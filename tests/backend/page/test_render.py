@@ -68,7 +68,7 @@ OVERVIEW = Overview(
         for version in reversed(VERSIONS)
     ),
     jobs=JOBS,
-    serving=Serving("classical", "v2", Latency(300, 0.15, 0.24), 10, 9),
+    serving=Serving("builtin", "v2", Latency(300, 0.15, 0.24), 10, 9),
     problems=(Problem("2026-11-21T17:00:00+00:00", "Image 7 cannot be read.", 7, 123),),
     tasks_url="http://studio/projects/7/data",
     own_settings=("AUTO_ACCEPT=0.9", "RETRAIN_AFTER=200"),

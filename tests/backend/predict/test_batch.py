@@ -21,7 +21,8 @@ from backend.label_studio.payloads import Task
 from backend.predict.batch import ActiveModel, Batch, Outcome
 from backend.regions.decode import decode
 from backend.registry.registry import Registry
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.builtin.network import load_builtin
+from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from backend.settings import Settings
 from tests.support import add_starter
 
@@ -62,11 +63,18 @@ def batch(tmp_path: Path, files: tuple[str, Path]) -> Batch:
         settings,
         images=ImageStore(settings, bearer=lambda: "Bearer x"),
         detectors=DetectorPool(Registry(tmp_path), settings),
-        segmenter=ClassicalSegmenter,
+        segmenter=load_builtin,
     )
 
 
-class Sam(ClassicalSegmenter):
+class Builtin(BuiltinSegmenter):
+    """Drape's own, without its weights: it finds what is clicked."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _, maps: maps[0])
+
+
+class Sam(Builtin):
     """Stands for SAM 2.1: it encodes images."""
 
     name = "sam2.1_b"
@@ -88,21 +96,23 @@ class Sam3(Sam):
 # REFINE, what is loaded, whether its masks replace the detector's: None where that is an error
 REFINERS = [
     ("off", Sam3, False),
-    ("auto", ClassicalSegmenter, False),
+    ("auto", Builtin, True),
     ("auto", Sam, True),
     ("auto", Sam3, True),
     ("sam", Sam, True),
     ("sam", Sam3, None),
-    ("sam", ClassicalSegmenter, None),
+    ("sam", Builtin, None),
     ("sam3", Sam3, True),
-    ("sam3", ClassicalSegmenter, None),
+    ("sam3", Builtin, None),
+    ("builtin", Builtin, True),
+    ("builtin", Sam, None),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("refine", "loaded", "refines"), REFINERS)
 def test_masks_are_refined_by_the_model_that_is_asked_for(
-    tmp_path: Path, starter: Path, refine: str, loaded: type[ClassicalSegmenter], refines: bool | None
+    tmp_path: Path, starter: Path, refine: str, loaded: type[Builtin], refines: bool | None
 ) -> None:
     settings, registry = Settings(data_dir=tmp_path, device="cpu", refine=refine), Registry(tmp_path)
     registry.promote(1, add_starter(registry, 1, starter).name)
@@ -121,7 +131,7 @@ def test_masks_are_refined_by_the_model_that_is_asked_for(
     model = batch.active_model(1)
     assert model is not None
     assert isinstance(model.detector(CONFIG), RefinedDetector) == refines
-    # SAM needs the full resolution.
+    # A mask is refined at the full resolution.
     assert model.side_px == (None if refines else 256)
 
 

@@ -18,7 +18,7 @@ def test_a_worker_loads_what_the_backend_has_downloaded_without_a_restart(tmp_pa
     settings = Settings(data_dir=tmp_path / "data", device="cpu", sam_weights="auto")
     models = worker_models(settings)
     first = models.batch.segmenter()
-    assert first.name == "classical" and models.batch.segmenter() is first
+    assert first.name == "builtin" and models.batch.segmenter() is first
     path = auto_weights(settings)
     path.parent.mkdir(parents=True)
     shutil.move(random_mobile_sam(tmp_path), path)

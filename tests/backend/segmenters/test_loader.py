@@ -14,7 +14,7 @@ import pytest
 
 from backend.errors import ModelError
 from backend.segmenters import loader, sam_weights
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from backend.segmenters.loader import SegmenterLoader, choose
 from backend.segmenters.sam_weights import CPU_FILE
 from backend.settings import Settings
@@ -26,8 +26,11 @@ from tests.support import wait_for
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
 
-class Sam(ClassicalSegmenter):
+class Sam(BuiltinSegmenter):
     name = "sam"
+
+    def __init__(self) -> None:
+        super().__init__(lambda _, maps: maps[0])
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_any_failure_falls_back_and_is_told(
     attempts: list[bool], settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert choose(settings, Metrics()).name == "classical"
+    assert choose(settings, Metrics()).name == "builtin"
     assert (
         f"The segmenter 'sam' does not load: {OUT_OF_MEMORY}. The next best segmenter answers instead." in caplog.text
     )
@@ -82,7 +85,7 @@ def test_only_what_is_better_is_tried_again(
     assert loading.name == "sam" and attempts == [True, True] and len(reported) == 1
 
 
-@pytest.mark.parametrize(("segmenter", "before"), [("auto", "classical"), ("sam", "failed")])
+@pytest.mark.parametrize(("segmenter", "before"), [("auto", "builtin"), ("sam", "failed")])
 def test_it_is_tried_again_until_it_loads(
     attempts: list[bool], settings: Settings, segmenter: str, before: str
 ) -> None:
@@ -133,10 +136,10 @@ def test_what_was_downloaded_takes_over_without_a_restart(server: WeightsServer,
     server.goes_on.clear()
     reported: list[str] = []
     with closing(SegmenterLoader(auto, Metrics(), report=reported.append)) as loading:
-        assert loading.get(timeout_s=60).name == "classical"
+        assert loading.get(timeout_s=60).name == "builtin"
         wait_for(lambda: "of 41 MB" in str(loading.download))
         # Other processes go on with what there is.
-        assert choose(auto, Metrics()).name == loading.name == "classical"
+        assert choose(auto, Metrics()).name == loading.name == "builtin"
         server.goes_on.set()
         wait_for(lambda: loading.name == "mobile_sam")
         assert loading.get(timeout_s=0).name == "mobile_sam"
@@ -150,16 +153,16 @@ def test_what_was_downloaded_takes_over_without_a_restart(server: WeightsServer,
 
 
 @pytest.mark.slow
-def test_without_a_network_the_classical_one_answers_and_a_copied_file_is_seen(
+def test_without_a_network_the_builtin_one_answers_and_a_copied_file_is_seen(
     no_network: None, auto: Settings, weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     reported: list[str] = []
     with closing(SegmenterLoader(auto, Metrics(), report=reported.append, retry_wait_s=0.1)) as loading:
-        assert loading.get(timeout_s=60).name == "classical"
+        assert loading.get(timeout_s=60).name == "builtin"
         wait_for(lambda: loading.download is not None and bool(loading.download.failure))
         assert "mobile_sam.pt was not downloaded: the connection to 127.0.0.1:" in str(loading.download)
-        assert loading.name == "classical"
+        assert loading.name == "builtin"
         shutil.copy(weights, auto.data_dir / "weights.half")
         (auto.data_dir / "weights").mkdir(exist_ok=True)
         (auto.data_dir / "weights.half").rename(auto.data_dir / "weights" / CPU_FILE)
@@ -182,8 +185,8 @@ def test_sam_alone_is_loading_until_it_is_downloaded(server: WeightsServer, auto
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        ({"sam_weights": ""}, "classical"),
-        ({"segmenter": "classical"}, "classical"),
+        ({"sam_weights": ""}, "builtin"),
+        ({"segmenter": "builtin"}, "builtin"),
         # SAM 3 is there: nothing else is needed.
         ({"sam3_weights": "sam3.pt"}, "sam"),
         ({"sam_weights": "", "segmenter": "sam"}, "failed"),

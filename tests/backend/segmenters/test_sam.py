@@ -13,7 +13,7 @@ import torch
 
 from backend.domain import Box, Image, Point, Prompt
 from backend.errors import ModelError, PromptError
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from backend.segmenters.embedding_cache import EmbeddingCache
 from backend.segmenters.embedding_tiers import MemoryTier
 from backend.segmenters.loader import choose
@@ -106,9 +106,9 @@ def test_what_sam_cannot_answer_is_said(sam: SamSegmenter) -> None:
         sam.segment(picture(1), Prompt(boxes=boxes))
 
 
-def test_without_its_weights_the_classical_one_answers_unless_sam_alone_is_asked_for(tmp_path: Path) -> None:
+def test_without_its_weights_the_builtin_one_answers_unless_sam_alone_is_asked_for(tmp_path: Path) -> None:
     missing = str(tmp_path / "sam2.1_b.pt")
-    assert isinstance(choose(Settings(sam_weights=missing), Metrics()), ClassicalSegmenter)
+    assert isinstance(choose(Settings(sam_weights=missing), Metrics()), BuiltinSegmenter)
     with pytest.raises(ModelError, match="SAM_WEIGHTS"):
         choose(Settings(sam_weights=missing, segmenter="sam"), Metrics())
 

@@ -83,7 +83,7 @@ def test_a_missing_file_says_where_to_ask_for_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"huggingface\.co/facebook/sam3.*SAM3_WEIGHTS"):
         load_sam3(tmp_path / "sam3.pt", device="cpu", precision=torch.float32, compiled=False)
     settings = Settings(sam3_weights=str(tmp_path / "sam3.pt"), data_dir=tmp_path)
-    assert choose(settings, Metrics()).name == "classical"
+    assert choose(settings, Metrics()).name == "builtin"
     with pytest.raises(ModelError, match="no SAM 3 weights at"):
         choose(settings.model_copy(update={"segmenter": "sam3"}), Metrics())
 

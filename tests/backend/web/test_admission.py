@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from backend.domain import Photo, Prompt, Segment
 from backend.errors import OverloadedError
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from backend.web import admission
@@ -98,13 +98,13 @@ def test_who_clicks_in_label_studio_reads_why_nothing_came(
 ) -> None:
     Pillow.fromarray(draw_figure(3).pixels).save(files[1] / "a.png")
     body = palette_request("/a.png", [click("saree")])
-    go_on, segment = threading.Event(), ClassicalSegmenter.segment
+    go_on, segment = threading.Event(), BuiltinSegmenter.segment
 
-    def held(self: ClassicalSegmenter, image: Photo, prompt: Prompt) -> list[Segment]:
+    def held(self: BuiltinSegmenter, image: Photo, prompt: Prompt) -> list[Segment]:
         assert go_on.wait(60)
         return segment(self, image, prompt)
 
-    monkeypatch.setattr(ClassicalSegmenter, "segment", held)
+    monkeypatch.setattr(BuiltinSegmenter, "segment", held)
     with served(settings.model_copy(update={"predict_clicks": 1})) as running:
         answers: list[httpx.Response] = []
 

@@ -70,7 +70,7 @@ ENCODED = [
 
 @pytest.mark.parametrize(("encoded", "passes"), ENCODED)
 def test_credentials_may_be_encoded_as_browsers_or_as_label_studio_do(encoded: str, passes: bool) -> None:
-    settings = Settings(basic_auth_user="zoë", basic_auth_pass="naïve:é", segmenter="classical")
+    settings = Settings(basic_auth_user="zoë", basic_auth_pass="naïve:é", segmenter="builtin")
     client = TestClient(create_app(settings))
     assert (client.get("/health", headers={"Authorization": f"Basic {encoded}"}).status_code == 200) == passes
 
@@ -143,7 +143,7 @@ def test_what_another_site_has_a_browser_send_is_no_webhook(tmp_path: Path, kind
 
 
 def test_another_sites_page_has_nothing_predicted(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", segmenter="classical")
+    settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", segmenter="builtin")
     body = {"tasks": [], "label_config": palette(GARMENTS)}
     client = TestClient(create_app(settings), headers={"Authorization": BASIC})
     for header in ({"Origin": "https://elsewhere.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.detector.starter import STARTER
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.label_config import parse_label_config
 from backend.regions.decode import decode
@@ -20,7 +21,6 @@ from benchmarks.flywheel.vocabulary import NAMES, SEED, truth_renamed
 from benchmarks.table import write_json
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
-from label_studio_config.provision import WEIGHTS
 from tests.support import iou
 
 CONFIG = parse_label_config(palette(GARMENTS))
@@ -166,7 +166,7 @@ def test_the_figures_are_kept_as_a_list_and_plotted(tmp_path: Path) -> None:
 
 
 def test_the_model_that_training_starts_from_knows_none_of_the_labels() -> None:
-    base = quiet_ultralytics().YOLO(WEIGHTS / "starter.pt", task="segment").model.float()
+    base = quiet_ultralytics().YOLO(STARTER, task="segment").model.float()
     quiet_ultralytics().utils.torch_utils.init_seeds(SEED, deterministic=True)
     # As Ultralytics' own trainer makes the model.
     model = quiet_ultralytics().nn.tasks.SegmentationModel(base.yaml, nc=len(NAMES), verbose=False)

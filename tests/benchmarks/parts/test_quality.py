@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from backend.domain import Image, Mask
-from backend.segmenters.classical import ClassicalSegmenter
-from benchmarks.parts.quality import FloodFill, clicks, outlines, report
+from backend.segmenters.builtin.network import load_builtin
+from benchmarks.parts.quality import FloodFill, clicks, main, outlines, report
+from label_studio_config.demo.write import write_yolo_dataset
 
 
 def squares() -> list[tuple[Image, Mask]]:
@@ -26,9 +27,9 @@ def squares() -> list[tuple[Image, Mask]]:
 
 
 def test_a_report_holds_every_segmenter_and_the_published_figures_marked(tmp_path: Path) -> None:
-    found = report(squares(), [FloodFill(), ClassicalSegmenter()], tmp_path / "new" / "quality.json")
+    found = report(squares(), [FloodFill(), load_builtin()], tmp_path / "new" / "quality.json")
     assert [(one.segmenter, one.clicks) for one in found] == [
-        (name, kind) for name in ("flood fill", "classical") for kind in ("centre", "jittered")
+        (name, kind) for name in ("flood fill", "builtin") for kind in ("centre", "jittered")
     ]
     content = json.loads((tmp_path / "new" / "quality.json").read_text())
     *ours, theirs = content["clicks"]
@@ -49,3 +50,14 @@ def test_outlines_of_rectangles_are_nearly_exact_with_few_points() -> None:
     found = outlines(squares(), tolerance_px=1.0)
     assert found.iou >= 0.985
     assert 4 <= found.points <= 8 and found.n == 2
+
+
+@pytest.mark.slow
+def test_any_annotated_set_is_measured(tmp_path: Path) -> None:
+    write_yolo_dataset(tmp_path / "set", train_seeds=range(70, 72), val_seeds=[72])
+    into = tmp_path / "quality.json"
+    main(tmp_path / "set", "indo_western", first=2, limit=2, into=into)
+    *ours, _ = json.loads(into.read_text())["clicks"]
+    assert {one["segmenter"] for one in ours} == {"flood fill", "builtin"} and {one["n"] for one in ours} == {2}
+    boxes = {one["segmenter"]: one["box"] for one in ours}
+    assert 0 < boxes["flood fill"] < boxes["builtin"] <= 1

@@ -69,7 +69,7 @@ def test_what_is_wrong_with_a_model_is_named_with_its_remedy(flywheel: Flywheel)
         ({"segmenter": "sam3"}, "SAM3_WEIGHTS", "failed"),
         ({"sam_weights": "auto"}, "SAM_WEIGHTS", "ok"),
         ({"segmenter": "sam"}, "SAM_WEIGHTS", "failed"),
-        ({"sam_weights": "auto", "segmenter": "classical"}, "weights", "ok"),
+        ({"sam_weights": "auto", "segmenter": "builtin"}, "weights", "ok"),
         ({}, "weights", "ok"),
     ],
 )

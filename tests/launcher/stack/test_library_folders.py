@@ -64,7 +64,7 @@ def environment(home: Path, tmp_path: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "DATA_DIR": str(tmp_path / "data"),
-        "SEGMENTER": "classical",
+        "SEGMENTER": "builtin",
     }
 
 

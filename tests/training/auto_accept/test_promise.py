@@ -22,7 +22,7 @@ from backend.predict.batch import ActiveModel, Batch
 from backend.regions.bitmask import mask_to_data_url
 from backend.regions.encode import encode
 from backend.registry.registry import Registry
-from backend.segmenters.classical import ClassicalSegmenter
+from backend.segmenters.builtin.network import load_builtin
 from backend.settings import Settings
 from training.annotations.approvals import Approved
 from training.auto_accept.audit import audit
@@ -130,7 +130,7 @@ class World:
             settings,
             ImageStore(settings, bearer=lambda: ""),
             DetectorPool(Registry(folder), settings),
-            ClassicalSegmenter,
+            load_builtin,
         )
         tasks = [Task(id=number, data={"image": mask_to_data_url(WHOLE)}) for number in range(len(photos))]
         model = ActiveModel("v1", lambda _: Finds(photos), settings)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from backend.detector.starter import STARTER
 from backend.errors import ModelError
 from backend.settings import Settings
 from tests.conftest import ROOT
@@ -181,12 +183,14 @@ def test_its_time_is_limited(dataset: Dataset, starter: Path, tmp_path: Path) ->
     assert result.weights.is_file()
 
 
-def test_without_base_weights_it_begins_from_random_ones_and_says_so(
+def test_without_base_weights_it_begins_from_the_starter_and_says_so(
     dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     result, _ = trained(dataset, tmp_path / "run", None, train_epochs=1)
     assert result.weights.is_file()
-    assert "thousands" in caplog.text and "YOLO11_BASE" in caplog.text
+    assert "starts from Drape's own base for garments" in caplog.text and "YOLO11_BASE" in caplog.text
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["initial"] == str(STARTER) and run["args"]["freeze"] > 0
 
 
 def test_weights_of_a_champion_that_do_not_load_are_said(dataset: Dataset, tmp_path: Path) -> None:

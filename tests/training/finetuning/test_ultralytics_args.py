@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
+from backend.detector.starter import STARTER
 from backend.domain import Image, LabelledMask, Outlining
 from backend.errors import ModelError
 from backend.label_studio.label_config import parse_label_config
@@ -17,7 +18,6 @@ from backend.regions.encode import encode
 from backend.settings import Settings
 from label_studio_config.demo.figures import LABELS, PARTS, draw_figure
 from label_studio_config.palette_xml import palette
-from label_studio_config.provision import WEIGHTS
 from tests.support import iou
 from training.annotations.approvals import Approved
 from training.dataset.build import Dataset, build_dataset
@@ -73,7 +73,7 @@ def test_layers_keep_their_pixels_in_training_and_in_ultralytics_own_evaluation(
 
     data = layered_dataset(tmp_path).data_yaml
     trainer = SegmentationTrainer(overrides={**args(tmp_path, data), "device": "cpu", "model": "yolo11n-seg.yaml"})
-    trainer.model = quiet_ultralytics().YOLO(WEIGHTS / "starter.pt").model
+    trainer.model = quiet_ultralytics().YOLO(STARTER).model
     trainer.test_loader = None
     # In "val" mode the picture is not changed at random; the targets are made by the same code.
     images = trainer.build_dataset(str(data.parent / "train.txt"), mode="val", batch=1)

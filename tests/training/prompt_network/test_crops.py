@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from backend.errors import DatasetError
+from backend.segmenters.builtin.frames import LEAST_SHARE, SIZE_WH
 from training.prompt_network.crops import LEAST_CROP_PX, Crops
-from training.prompt_network.frames import LEAST_SHARE, SIZE_WH
 from training.prompt_network.pictures import Pictures, Source, decode_pictures
 
 

@@ -5,9 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from backend.domain import Image, Point, Prompt
 from training.prompt_network.evaluate import (
-    NetworkSegmenter,
     click_metrics,
     confusion,
     mean_iou,
@@ -18,34 +16,15 @@ from training.prompt_network.pictures import Pictures
 
 
 class ColourOfTheClick(PromptNetwork):
-    """Finds what has the colour under the first positive click, and keeps the prompts."""
+    """Finds what has the colour under the first positive click."""
 
     def __init__(self, classes: int) -> None:
         super().__init__("mobilenetv4_conv_small_035", classes)
-        self.prompts: list[Tensor] = []
 
     def forward(self, images: Tensor, prompts: Tensor) -> Tensor:
-        self.prompts.append(prompts)
         row, column = torch.nonzero(prompts[0, 0])[len(torch.nonzero(prompts[0, 0])) // 2].tolist()
         near = (images - images[:, :, row : row + 1, column : column + 1]).abs().amax(1, keepdim=True) < 40
         return near.float()
-
-
-@pytest.mark.slow
-def test_the_first_click_looks_twice_and_later_ones_once_with_the_mask_so_far(pictures: Pictures) -> None:
-    network = ColourOfTheClick(len(pictures.classes))
-    segmenter = NetworkSegmenter(network)
-    image = Image(np.array(pictures.pixels(3)), "key", "")
-    points = (Point(40.0, 40.0),)
-    (segment,) = segmenter.segment(image, Prompt(points=points))
-    assert segment.mask.shape == image.pixels.shape[:2]
-    assert len(network.prompts) == 2
-    assert not network.prompts[0][0, 3].any() and network.prompts[1][0, 3].any()
-    segmenter.segment(image, Prompt(points=(*points, Point(70.0, 100.0, positive=False))))
-    assert len(network.prompts) == 3 and network.prompts[2][0, 1].any() and network.prompts[2][0, 3].any()
-    # Another garment begins anew.
-    segmenter.segment(image, Prompt(points=(Point(35.0, 80.0),)))
-    assert len(network.prompts) == 5 and not network.prompts[3][0, 3].any()
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from backend.errors import ModelError
-from training.prompt_network.clicks import CHANNELS
+from backend.segmenters.builtin.prompt_maps import CHANNELS
 from training.prompt_network.network import PromptNetwork, _likeness
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from backend.domain import Point
+from backend.segmenters.builtin.frames import SIZE_WH
 from training.prompt_network.clicks import Clicks
 from training.prompt_network.crops import Crops
-from training.prompt_network.frames import SIZE_WH
 from training.prompt_network.network import PromptNetwork
 from training.prompt_network.pictures import Pictures
 from training.prompt_network.steps import _asked_again, class_loss, dense_gradients, mask_loss, prompt_gradients
@@ -50,6 +50,16 @@ def test_a_prompt_is_asked_again_with_one_more_click_or_for_a_nearer_crop_with_a
     # The nearer crop is asked once.
     for seed in range(20):
         assert len(_asked_again(nearer[0], truth, found, np.random.default_rng(seed)).points) == 2
+
+
+def test_a_mask_alone_is_never_taken_away_as_nothing_else_says_which_garment_is_meant() -> None:
+    truth = np.zeros(SIZE_WH[::-1], bool)
+    truth[60:160, 40:120] = True
+    found = np.zeros(truth.shape, np.float32)
+    found[60:190, 40:120] = 1
+    for seed in range(60):
+        clicks = _asked_again(Clicks(found=found), truth, found, np.random.default_rng(seed))
+        assert [point.positive for point in clicks.points] == [False] and clicks.found is not None
 
 
 def gradient_of(parameter: torch.nn.Parameter) -> torch.Tensor:

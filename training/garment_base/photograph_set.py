@@ -1,4 +1,4 @@
-"""Reads annotated photographs, and writes some to train on and others to judge as a data set."""
+"""Reads annotated photographs, writes data sets of them, and loads what was trained on them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from backend.errors import DatasetError
-from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.detector.runtimes.network import load_network
+from backend.detector.runtimes.torch_runtime import TorchRuntime
+from backend.detector.yolo11 import Detector
+from backend.label_studio.label_config import LabelConfig
 from backend.settings import Settings
-from label_studio_config.palette_xml import palette
-from label_studio_config.palettes import PALETTES
 from training.data_in.class_mapping import ClassMapping
 from training.data_in.evaluation_set import evaluation_images
 from training.data_in.formats.detect import ReadOptions, open_set
@@ -23,17 +23,6 @@ from training.dataset.examples import encode_jpeg, outline_text
 from training.dataset.manifest import DatasetManifest, Entry
 from training.dataset.split import Side
 from training.evaluation.held_out import HeldOut
-
-
-def palette_config(name: str) -> LabelConfig:
-    """Returns the label config of a palette.
-
-    Raises:
-        DatasetError: there is no such palette.
-    """
-    if name not in PALETTES:
-        raise DatasetError(f"There is no palette '{name}'. There are: {', '.join(PALETTES)}.")
-    return parse_label_config(palette(PALETTES[name]))
 
 
 def read_photographs(path: Path, config: LabelConfig, *, side_px: int, folder: Path, first: int = 0) -> list[HeldOut]:
@@ -52,11 +41,21 @@ def read_photographs(path: Path, config: LabelConfig, *, side_px: int, folder: P
     return list(evaluation_images(source, config, ClassMapping(config), Settings(), side_px=side_px, folder=folder))
 
 
+def load_weights(weights: Path, *, image_size_px: int) -> Detector:
+    """Returns the detector of a `.pt` file, on the CPU.
+
+    Raises:
+        ModelError: the weights do not load.
+    """
+    network, classes = load_network(weights)
+    return Detector(TorchRuntime(network, device="cpu"), classes=classes, image_size_px=image_size_px)
+
+
 def write_dataset(
-    train: Sequence[HeldOut], judge: Sequence[HeldOut], config: LabelConfig, folder: Path, *, image_size_px: int
+    train: Sequence[HeldOut], judge: Sequence[HeldOut], labels: Sequence[str], folder: Path, *, image_size_px: int
 ) -> Dataset:
-    """Writes a YOLO data set that trains on `train` and is validated on `judge`."""
-    classes = tuple(config.label_values)
+    """Writes a YOLO data set with the classes `labels` that trains on `train` and is validated on `judge`."""
+    classes = tuple(labels)
     entries = [*_write_side("train", train, classes, folder), *_write_side("val", judge, classes, folder)]
     data_yaml = folder / "data.yaml"
     layout = {"train": "images/train", "val": "images/val", "names": dict(enumerate(classes))}

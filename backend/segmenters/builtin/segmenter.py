@@ -1,0 +1,149 @@
+"""Answers clicks and boxes with Drape's own network: first from the whole picture, then from a crop of the garment."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+
+from backend.domain import Box, Mask, Photo, Pixels, Point, Prompt, Segment
+from backend.errors import PromptError
+from backend.segmenters.builtin.frames import SIZE_WH, Frame, around, whole
+from backend.segmenters.builtin.prompt_maps import Probabilities, PromptMaps, prompt_maps
+
+# Answers to the clicks so far, so that a further click takes one pass. Each takes 200 KB.
+REMEMBERED = 64
+THRESHOLD = 0.5
+# With more clicks, the first ones are answered together.
+MOST_TURNS = 20
+
+Network: TypeAlias = Callable[[Pixels, PromptMaps], Probabilities]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network found in a frame: how probable each of its pixels is, `float32 (h, w)` of `SIZE_WH`."""
+
+    frame: Frame
+    probable: Probabilities
+
+    def bounds(self, picture_wh: tuple[int, int]) -> Box | None:
+        """Returns the box, in pixels of the picture, around what was found; None where nothing was."""
+        found = _bounds(self.probable > THRESHOLD)
+        if found is None:
+            return None
+        scale_x, scale_y = self.frame.width / SIZE_WH[0], self.frame.height / SIZE_WH[1]
+        return Box(
+            max(self.frame.left + found.x_min * scale_x, 0),
+            max(self.frame.top + found.y_min * scale_y, 0),
+            min(self.frame.left + found.x_max * scale_x, picture_wh[0]),
+            min(self.frame.top + found.y_max * scale_y, picture_wh[1]),
+        )
+
+
+class BuiltinSegmenter:
+    """Needs nothing but what Drape ships. Deterministic: what it remembers is what it would compute again."""
+
+    name = "builtin"
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._remembered: OrderedDict[tuple[object, ...], Answer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
+        """Returns at most one mask `bool (H, W)`: of the clicks, of the box, or of all boxes together.
+
+        Raises:
+            PromptError: there is neither a positive click nor a box.
+            ImageError, LabelStudioError: the image cannot be read.
+        """
+        if not prompt.boxes and not any(point.positive for point in prompt.points):
+            raise PromptError("Click on the garment first. Alt-click only removes parts of it.")
+        if len(prompt.boxes) < 2:
+            answers = [self._answer(image, prompt.points, prompt.boxes[0] if prompt.boxes else None)]
+        else:
+            answers = [
+                self._answer(image, tuple(point for point in prompt.points if _contains(box, point)), box)
+                for box in prompt.boxes
+            ]
+        return _segments(answers, image.size_wh)
+
+    def refine(self, image: Photo, mask: Mask) -> Mask:
+        """Returns the mask with a better border, `bool (H, W)`; the mask itself where the network finds nothing.
+
+        Raises:
+            ImageError, LabelStudioError: the image cannot be read.
+        """
+        before = self._mask_so_far(mask, image.size_wh)
+        segments = _segments([self._look(image, before.frame, (), None, before)], image.size_wh)
+        return segments[0].mask if segments else mask
+
+    def correct(self, image: Photo, mask: Mask, points: Sequence[Point]) -> Mask:
+        """See `MaskCorrector.correct`; the mask itself where the network finds nothing."""
+        answer = self._mask_so_far(mask, image.size_wh)
+        for count in range(1, len(points) + 1):
+            frame = around(answer.bounds(image.size_wh), points[:count], image.size_wh)
+            answer = self._look(image, frame, points[:count], None, answer)
+        segments = _segments([answer], image.size_wh)
+        return segments[0].mask if segments else mask
+
+    def _mask_so_far(self, mask: Mask, size_wh: tuple[int, int]) -> Answer:
+        frame = around(_bounds(mask), (), size_wh)
+        return Answer(frame, frame.cut(mask.astype(np.float32), size_wh=SIZE_WH))
+
+    def _answer(self, image: Photo, points: tuple[Point, ...], box: Box | None) -> Answer:
+        """Returns the answer to clicks in turn: each corrects the answer to the clicks before it."""
+        first = max(0 if box else 1, len(points) - MOST_TURNS)
+        turns = [points[:count] for count in range(first, len(points) + 1)]
+        with self._lock:
+            known = [self._remembered.get((image.key, turn, box)) for turn in turns]
+        done = max((number for number, answer in enumerate(known, start=1) if answer), default=0)
+        answer = (known[done - 1] if done else None) or self._first_look(image, turns[0], box)
+        for turn in turns[done:]:
+            frame = around(answer.bounds(image.size_wh) or box, turn, image.size_wh)
+            answer = self._look(image, frame, turn, box, answer)
+            self._remember((image.key, turn, box), answer)
+        return answer
+
+    def _first_look(self, image: Photo, points: tuple[Point, ...], box: Box | None) -> Answer:
+        frame = around(box, points, image.size_wh) if box else whole(image.size_wh)
+        return self._look(image, frame, points, box, None)
+
+    def _remember(self, key: tuple[object, ...], answer: Answer) -> None:
+        with self._lock:
+            self._remembered[key] = answer
+            while len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+
+    def _look(
+        self, image: Photo, frame: Frame, points: Sequence[Point], box: Box | None, before: Answer | None
+    ) -> Answer:
+        maps = prompt_maps(
+            [frame.point(point) for point in points],
+            frame.box(box) if box else None,
+            before.frame.seen_from(before.probable, frame) if before else None,
+        )
+        return Answer(frame, self._network(frame.cut(image.pixels, size_wh=SIZE_WH), maps))
+
+
+def _segments(answers: Sequence[Answer], size_wh: tuple[int, int]) -> list[Segment]:
+    mask = np.logical_or.reduce(
+        [answer.frame.place(answer.probable, size_wh, threshold=THRESHOLD) for answer in answers]
+    )
+    found = np.concatenate([answer.probable[answer.probable > THRESHOLD] for answer in answers])
+    return [Segment(mask, float(found.mean()))] if mask.any() else []
+
+
+def _contains(box: Box, point: Point) -> bool:
+    return box.x_min <= point.x <= box.x_max and box.y_min <= point.y <= box.y_max
+
+
+def _bounds(mask: Mask) -> Box | None:
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return Box(left, top, left + width, top + height) if width else None
