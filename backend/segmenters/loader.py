@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from backend.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 RETRY_WAIT_S = 300.0
+# A process that ends waits so long for a segmenter that is being loaded.
+END_TIMEOUT_S = 5.0
 # Shown in place of a segmenter's name if none could be loaded.
 FAILED = "failed"
 Load: TypeAlias = Callable[[Settings, Metrics], Segmenter]
@@ -47,7 +50,10 @@ class SegmenterLoader:
         self._future: Future[Segmenter] = Future()
         self._closing = threading.Event()
         self._download: Download | None = None
-        threading.Thread(target=self._load, name="load-segmenter", daemon=True).start()
+        thread = threading.Thread(target=self._load, name="load-segmenter", daemon=True)
+        thread.start()
+        # OpenVINO aborts a process that ends while it compiles a network in another thread.
+        atexit.register(self._end, thread)
 
     @property
     def name(self) -> str:
@@ -86,6 +92,10 @@ class SegmenterLoader:
     def close(self) -> None:
         """Stops the download and the retries."""
         self._closing.set()
+
+    def _end(self, thread: threading.Thread) -> None:
+        self.close()
+        thread.join(END_TIMEOUT_S)
 
     def _load(self) -> None:
         """Retries until the best is loaded: GPU memory may become free, or weights may be added, in the meantime."""

@@ -4,5 +4,6 @@
 - `palette_config`: the label config of a palette
 - `schedule`: how good a detector becomes with few and with many photographs
 - `mask_parts`: into how many parts detected masks fall, and what removing the small ones does
+- `fixes`: what refining a detector's masks is worth, and clicks on them
 - `answers`: a picture of what clicks and detectors answer
 """

@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from backend.detector.starter import STARTER
+from backend.segmenters.builtin.network import load_builtin
 from backend.segmenters.loader import choose
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from benchmarks.command import exit_on_known_errors
 from benchmarks.photographs.answers import draw_answers
+from benchmarks.photographs.fixes import GOOD_IOUS, measure_fixes
 from benchmarks.photographs.mask_parts import measure_parts
 from benchmarks.photographs.palette_config import palette_config
 from benchmarks.photographs.schedule import Result, Training, train_once
@@ -109,7 +111,7 @@ def answers(
     weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")] = STARTER,
     palette: Palette = "street",
     train_on: TrainOn = 700,
-    side: Side = 384,
+    side: Side = 256,
     photographs: Annotated[int, typer.Option(min=1, help="How many are drawn.")] = 12,
     into: Into = Path("var/photographs"),
 ) -> None:
@@ -128,6 +130,25 @@ def answers(
             min_score=settings.model_score_threshold,
         )
         console.print(f"Written to {into / 'answers.png'}", markup=False)
+
+
+@app.command()
+def fixes(
+    data: Data,
+    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")] = STARTER,
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 256,
+) -> None:
+    """Measures what refining detected masks is worth, and clicks that fix them, with Drape's own network."""
+    with exit_on_known_errors(console), TemporaryDirectory() as folder:
+        config = palette_config(palette)
+        found = read_photographs(data, config, side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on)
+        detector = load_weights(weights, image_size_px=side)
+        table = Table("masks", "IoU", *(f"at least {good}" for good in GOOD_IOUS), "n")
+        for row in measure_fixes(detector, load_builtin(), found, min_score=Settings().model_score_threshold):
+            table.add_row(row.name, f"{row.iou:.3f}", *(f"{share:.1%}" for share in row.good), str(row.garments))
+        console.print(table)
 
 
 def _print_epoch(progress: TrainingProgress) -> None:

@@ -11,11 +11,13 @@ import pytest
 from scipy.io import savemat
 from typer.testing import CliRunner
 
+from backend.segmenters.builtin.network import load_builtin
 from benchmarks.photographs.__main__ import app
+from benchmarks.photographs.fixes import CLICKS, measure_fixes
 from benchmarks.photographs.mask_parts import SHARES, measure_parts
 from benchmarks.photographs.palette_config import palette_config
 from label_studio_config.demo.figures import LABELS, draw_figure
-from training.garment_base.photograph_set import read_photographs
+from training.garment_base.photograph_set import load_weights, read_photographs
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +80,15 @@ def test_answers_are_drawn_a_row_a_photograph(figures: Path, starter: Path, tmp_
     picture = cv2.imread(str(into / "answers.png"))
     # Five panels beside each other, two rows.
     assert picture is not None and picture.shape[1] > picture.shape[0] > 300
+
+
+def test_fixes_are_compared_with_clicks_from_nothing(figures: Path, starter: Path, tmp_path: Path) -> None:
+    found = read_photographs(figures, palette_config("indo_western"), side_px=256, folder=tmp_path / "pixels", first=4)
+    detector = load_weights(starter, image_size_px=256)
+    rows = measure_fixes(detector, load_builtin(), found, min_score=0.25)
+    assert [row.name for row in rows[:3]] == ["detected", "refined", "fixed by clicks: 1"]
+    assert len(rows) == 2 + 2 * CLICKS and len({row.garments for row in rows}) == 1 and rows[0].garments > 1
+    by_name = {row.name: row for row in rows}
+    assert by_name[f"fixed by clicks: {CLICKS}"].iou > by_name["detected"].iou
+    for row in rows:
+        assert 0 <= row.good[-1] <= row.good[0] <= 1

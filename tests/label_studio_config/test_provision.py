@@ -226,7 +226,7 @@ def test_the_demo_project_gets_the_starter_once(tmp_path: Path, starter: Path) -
     give_starter_model(7, settings)
     give_starter_model(7, settings)
     (version,) = Registry(settings.models_path).versions(7)
-    assert (version.origin, set(version.classes)) == ("starter", set(GARMENTS))
+    assert version.origin == "starter" and set(version.classes) >= set(GARMENTS)
     assert Registry(settings.models_path).champion(7) == version
 
 
