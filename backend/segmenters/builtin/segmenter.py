@@ -37,13 +37,19 @@ class Answer:
         found = _bounds(self.probable > THRESHOLD)
         if found is None:
             return None
+        first, last = self._in_picture(found.x_min, found.y_min), self._in_picture(found.x_max, found.y_max)
+        return Box(max(first.x, 0), max(first.y, 0), min(last.x, picture_wh[0]), min(last.y, picture_wh[1]))
+
+    def middle(self) -> Point | None:
+        """Returns the place furthest inside what was found, in pixels of the picture; None where nothing was."""
+        found = np.pad((self.probable > THRESHOLD).astype(np.uint8), 1)
+        distance = cv2.distanceTransform(found, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+        return self._in_picture(float(column) + 0.5, float(row) + 0.5) if distance[row, column] else None
+
+    def _in_picture(self, x: float, y: float) -> Point:
         scale_x, scale_y = self.frame.width / SIZE_WH[0], self.frame.height / SIZE_WH[1]
-        return Box(
-            max(self.frame.left + found.x_min * scale_x, 0),
-            max(self.frame.top + found.y_min * scale_y, 0),
-            min(self.frame.left + found.x_max * scale_x, picture_wh[0]),
-            min(self.frame.top + found.y_max * scale_y, picture_wh[1]),
-        )
+        return Point(self.frame.left + x * scale_x, self.frame.top + y * scale_y)
 
 
 class BuiltinSegmenter:
@@ -108,6 +114,10 @@ class BuiltinSegmenter:
         for turn in turns[done:]:
             frame = around(answer.bounds(image.size_wh) or box, turn, image.size_wh)
             answer = self._look(image, frame, turn, box, answer)
+            middle = answer.middle()
+            if not turn and middle is not None:
+                # Of a box alone, as if somebody had also clicked the garment that was found.
+                answer = self._look(image, frame, (middle,), box, answer)
             self._remember((image.key, turn, box), answer)
         return answer
 

@@ -83,8 +83,10 @@ def test_a_box_is_seen_near_at_once() -> None:
     network = ColourNetwork()
     (segment,) = BuiltinSegmenter(network).segment(image, Prompt(boxes=(Box(45, 95, 255, 305),)))
     assert iou(segment.mask, garment) > 0.97
-    # The box fills most of what the network sees.
-    assert network.shown[0][2].mean() > 0.3
+    # The box fills most of what the network sees; at last, what was found is clicked in its middle.
+    assert network.shown[0][2].mean() > 0.3 and not network.shown[1][0].any()
+    (rows, columns) = np.nonzero(network.shown[2][0])
+    assert len(network.shown) == 3 and (rows.mean(), columns.mean()) == pytest.approx((128, 96), abs=12)
 
 
 def test_several_boxes_are_one_mask_and_clicks_belong_to_the_box_around_them() -> None:
