@@ -250,7 +250,7 @@ def _serving(service: Service, project_id: int | None) -> Serving:
 def _segmenter(service: Service) -> str:
     segmenter = service.segmenter
     if segmenter.name == "builtin":
-        answering = "builtin (Drape's own network), on the CPU"
+        answering = "builtin (comes with Drape), on the CPU"
     elif segmenter.ready is None:
         answering = segmenter.name
     else:

@@ -25,6 +25,8 @@ from backend.segmenters.base import MaskCorrector, Segmenter
 # Shares of the picture's longer side: how near to a region a click is about it, whatever it adds; how far from it, if
 # what it adds joins the region; how near to a click a change is kept; and what gap still counts as joined.
 BESIDE_SHARE, REACH_SHARE, TOUCH_SHARE, GAP_SHARE = 0.02, 0.2, 0.01, 0.01
+# A click that takes away is about a part: more than this share is another answer to the same garment.
+MOST_TAKEN_SHARE = 0.7
 # Kinds of regions whose pixels can be changed one by one.
 FIXED_KINDS = ("polygon", "brush", "bitmask")
 
@@ -52,22 +54,26 @@ class FixInPlace:
         click that is not just beside the region must add something that joins it.
 
         Raises:
-            PromptError: the segmenter finds nothing to change there, or nothing of the region would be left.
+            PromptError: the segmenter finds nothing to take away there, or nothing of the region would be left.
             ImageError, LabelStudioError: the image cannot be read.
         """
         found = region_to_fix(drawn, prompt, config, size_wh=image.size_wh)
         if found is None:
             return None
         distance, region = found
-        before = self.recent.current(task_id, region, prompt.points)
-        answer = _answer(self.segmenter, image, before, prompt)
-        merged = merge(before, answer, prompt.points)
-        if distance > BESIDE_SHARE * max(image.size_wh) and not _joined(before, merged, prompt.points[0]):
-            return None
-        if np.array_equal(merged, before):
-            raise PromptError("Nothing changes there. Click nearer to the middle of what is missing, or too much.")
         sent = shapes(drawn.shown())[str(region.region_id)].region
-        mask = answer if sent.get("origin") == "prediction" else merged
+        is_predicted = sent.get("origin") == "prediction"
+        before = self.recent.current(task_id, region, prompt.points)
+        mask = before
+        for count, point in enumerate(prompt.points, start=1):
+            turn = replace(prompt, points=prompt.points[:count])
+            mask = self._turn(image, mask, turn, is_predicted=is_predicted)
+            if count == 1 and distance > BESIDE_SHARE * max(image.size_wh) and not _joined(before, mask, point):
+                return None
+        if np.array_equal(mask, before):
+            if prompt.points[-1].positive:
+                return None
+            raise PromptError("Nothing changes there. Alt-click nearer to the middle of what is too much.")
         if config.is_exclusive(region.label):
             mask &= before | ~occupied_pixels(drawn, image.size_wh, but=region.region_id)
         if not mask.any():
@@ -78,6 +84,24 @@ class FixInPlace:
         own, _ = decode([part for part in regions if part["id"] == region.region_id])
         self.recent.remember(task_id, region, prompt.points, before=before, after=own[0].mask)
         return _in_group(regions, sent.get("parentID"))
+
+    def _turn(self, image: Photo, before: Mask, prompt: Prompt, *, is_predicted: bool) -> Mask:
+        """Returns the mask after the last click; `before` is the mask after those before it."""
+        answer = _answer(self.segmenter, image, before, prompt)
+        merged = merge(before, answer, prompt.points[-1:])
+        if np.array_equal(merged, before):
+            return self._by_click_alone(image, before, prompt)
+        return answer if is_predicted else merged
+
+    def _by_click_alone(self, image: Photo, before: Mask, prompt: Prompt) -> Mask:
+        """Returns the mask with what the last click finds by itself, or without it unless that is most of the mask."""
+        point = prompt.points[-1]
+        segments = self.segmenter.segment(image, replace(prompt, points=(replace(point, positive=True),)))
+        found = segments[0].mask if segments else np.zeros_like(before)
+        if point.positive:
+            return merge(before, before | found, (point,))
+        rest = before & ~found
+        return merge(before, rest, (point,)) if rest.sum() > (1 - MOST_TAKEN_SHARE) * before.sum() else before
 
 
 def region_to_fix(

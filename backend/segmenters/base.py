@@ -75,7 +75,8 @@ class MaskCorrector(Protocol):
         """Returns the corrected mask, `bool (H, W)`.
 
         Args:
-            points: where the mask misses something (positive) or has too much (negative), in pixels, in turn.
+            points: where the mask misses something (positive) or has too much (negative), in pixels. It may already be
+                as the clicks before the last one corrected it.
 
         Raises:
             ImageError, LabelStudioError: the image cannot be read.

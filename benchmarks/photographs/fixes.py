@@ -77,7 +77,7 @@ def _fixed(segmenter: BuiltinSegmenter, image: Photo, before: Mask, truth: Mask)
     mask, ious = before, [iou(before, truth)]
     while len(points) < CLICKS and not np.array_equal(mask, truth):
         points += (next_click(truth, mask),)
-        mask = segmenter.correct(image, before, points)
+        mask = segmenter.correct(image, mask, points)
         ious.append(iou(mask, truth))
     return ious[1:] or ious
 

@@ -23,7 +23,7 @@ from backend.web.authentication import LIVE
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, Style, palette
 from tests.backend.conftest import Served, served
-from tests.support import add_starter, iou, recorded
+from tests.support import add_starter, iou, recorded, wait_for
 
 pytestmark = pytest.mark.services
 
@@ -160,6 +160,7 @@ def test_without_a_model_every_task_gets_an_empty_list(client: httpx.Client, nam
 
 
 def test_setup_checks_the_config_and_names_the_version(client: httpx.Client) -> None:
+    wait_for(lambda: client.get("/health").json()["segmenter"] == "builtin")
     answer = client.post("/setup", json=recorded("setup")).json()
     assert answer["model_version"] == "builtin"
     (warning,) = answer["warnings"]

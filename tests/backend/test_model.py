@@ -23,7 +23,7 @@ from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
 from tests.backend.test_app import put_image
-from tests.support import add_starter, recorded
+from tests.support import add_starter, recorded, wait_for
 
 pytestmark = pytest.mark.services
 
@@ -147,7 +147,7 @@ def test_setup_names_the_version_that_predictions_bear(
 ) -> None:
     """Otherwise Label Studio stores the same prediction again, each time that a task is opened."""
     versions = {project: promoted(settings, project, starter).name for project in (1, 2)}
-    assert set_up(hosted[0], 3) == "builtin"
+    wait_for(lambda: set_up(hosted[0], 3) == "builtin")
     for project, version in versions.items():
         assert set_up(hosted[0], project) == version
     for project, version in versions.items():

@@ -45,7 +45,7 @@ def test_clicks_go_on_while_the_model_changes_and_name_the_one_that_answered(
             health = client.get("/health").json()
             assert health["segmenter"] == "builtin"
             assert health["download"] == "mobile_sam.pt is being downloaded: 0 of 41 MB."
-            assert f"builtin (Drape's own network), on the CPU. {health['download']}" in page_of(client)
+            assert f"builtin (comes with Drape), on the CPU. {health['download']}" in page_of(client)
             assert client.get("/status").json()["download"] == health["download"]
             port = settings.model_copy(update={"port": running.server.config.port})
             assert download_note(port) == health["download"]

@@ -41,7 +41,8 @@ def test_any_weights_are_scored_like_a_version(
     assert said.exit_code == 0, said.output
     as_a_set = evaluate_model(connections, project_id, starter, source=ExternalSet(str(given)))
     assert as_a_set.images == len(SEEDS)
-    assert as_a_set.mask_map == pytest.approx(theirs.mask_map, abs=0.01)
+    # But for the polygons' rounding, which moves a mask across a threshold.
+    assert as_a_set.mask_map == pytest.approx(theirs.mask_map, abs=0.03)
     nothing = tmp_path / "mapping.yaml"
     nothing.write_text("".join(f"{label}:\n" for label in champion.classes))
     with pytest.raises(DatasetError, match="no image with a garment"):

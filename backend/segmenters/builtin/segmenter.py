@@ -92,11 +92,9 @@ class BuiltinSegmenter:
 
     def correct(self, image: Photo, mask: Mask, points: Sequence[Point]) -> Mask:
         """See `MaskCorrector.correct`; the mask itself where the network finds nothing."""
-        answer = self._mask_so_far(mask, image.size_wh)
-        for count in range(1, len(points) + 1):
-            frame = around(answer.bounds(image.size_wh), points[:count], image.size_wh)
-            answer = self._look(image, frame, points[:count], None, answer)
-        segments = _segments([answer], image.size_wh)
+        before = self._mask_so_far(mask, image.size_wh)
+        frame = around(before.bounds(image.size_wh), points, image.size_wh)
+        segments = _segments([self._look(image, frame, points, None, before)], image.size_wh)
         return segments[0].mask if segments else mask
 
     def _mask_so_far(self, mask: Mask, size_wh: tuple[int, int]) -> Answer:

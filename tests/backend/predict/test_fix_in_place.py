@@ -213,12 +213,31 @@ def test_a_click_that_finds_something_apart_from_the_region_asks_for_a_new_garme
     assert asked_of(Corrector(), red_on_grey(red), area(50, 50, 150, 150), Point(100, 190)) is None
 
 
-def test_a_click_that_changes_nothing_and_one_that_takes_all_are_said() -> None:
-    grey = red_on_grey(area(0, 0, 0, 0))
+def test_a_click_that_adds_nothing_asks_for_a_new_garment() -> None:
+    assert asked_of(Corrector(), red_on_grey(SAREE), SAREE, Point(100, 100)) is None
+
+
+def test_a_click_that_takes_nothing_away_and_one_that_takes_all_are_said() -> None:
     with pytest.raises(PromptError, match="Nothing changes there"):
-        asked_of(Corrector(), grey, SAREE, Point(152, 100))
+        asked_of(Corrector(), red_on_grey(SAREE), SAREE, Point(100, 100, positive=False))
+    grey = red_on_grey(area(0, 0, 0, 0))
     with pytest.raises(PromptError, match="Nothing of the region would be left"):
         asked_of(Corrector(), grey, SAREE, Point(100, 100, positive=False))
+
+
+class Stubborn(Corrector):
+    """A segmenter that keeps the mask, but finds what is red by a click."""
+
+    def correct(self, image: Photo, mask: Mask, points: tuple[Point, ...]) -> Mask:
+        return mask
+
+
+def test_what_a_segmenter_would_not_change_is_what_it_finds_there() -> None:
+    before = area(50, 50, 150, 200)
+    added = asked_of(Stubborn(), red_on_grey(area(50, 190, 150, 250)), before, Point(100, 230))
+    assert added is not None and iou(added.mask, area(50, 50, 150, 250)) > 0.99
+    after = asked_of(Stubborn(), red_on_grey(area(50, 200, 150, 250)), SAREE, Point(100, 220, positive=False))
+    assert after is not None and iou(after.mask, area(50, 50, 150, 200)) > 0.99
 
 
 def test_a_second_fix_goes_on_from_the_first_though_label_studio_has_not_saved_it() -> None:
