@@ -68,11 +68,10 @@ class FixInPlace:
         for count, point in enumerate(prompt.points, start=1):
             turn = replace(prompt, points=prompt.points[:count])
             mask = self._turn(image, mask, turn, is_predicted=is_predicted)
-            if count == 1 and distance > BESIDE_SHARE * max(image.size_wh) and not _joined(before, mask, point):
+            # The first click decides, so that further ones do not turn a new garment into a fix.
+            if count == 1 and point.positive and not _adds(before, mask, point, distance):
                 return None
         if np.array_equal(mask, before):
-            if prompt.points[-1].positive:
-                return None
             raise PromptError("Nothing changes there. Alt-click nearer to the middle of what is too much.")
         if config.is_exclusive(region.label):
             mask &= before | ~occupied_pixels(drawn, image.size_wh, but=region.region_id)
@@ -161,6 +160,13 @@ def _answer(segmenter: Segmenter, image: Photo, mask: Mask, prompt: Prompt) -> M
     middle = Point(float(column) + 0.5, float(row) + 0.5)
     segments = segmenter.segment(image, replace(prompt, points=(middle, *prompt.points)))
     return segments[0].mask if segments else mask
+
+
+def _adds(before: Mask, after: Mask, point: Point, distance: float) -> bool:
+    """Whether a first click has added something to the region that it may be about."""
+    if np.array_equal(before, after):
+        return False
+    return distance <= BESIDE_SHARE * max(before.shape) or _joined(before, after, point)
 
 
 def _joined(before: Mask, merged: Mask, point: Point) -> bool:

@@ -213,8 +213,11 @@ def test_a_click_that_finds_something_apart_from_the_region_asks_for_a_new_garme
     assert asked_of(Corrector(), red_on_grey(red), area(50, 50, 150, 150), Point(100, 190)) is None
 
 
-def test_a_click_that_adds_nothing_asks_for_a_new_garment() -> None:
-    assert asked_of(Corrector(), red_on_grey(SAREE), SAREE, Point(100, 100)) is None
+def test_a_first_click_that_adds_nothing_asks_for_a_new_garment_and_so_do_those_that_follow() -> None:
+    image, drawn = Image(red_on_grey(SAREE), "k", "s"), DrawnRegions(drafts=[{"result": regions(SAREE)}])
+    fixing = FixInPlace(Corrector(), RecentFixes())
+    for points in ((Point(100, 100),), (Point(100, 100), Point(60, 60, positive=False))):
+        assert fixing.fix(image, 1, drawn, prompt(*points), CONFIG, Outlining()) is None
 
 
 def test_a_click_that_takes_nothing_away_and_one_that_takes_all_are_said() -> None:
