@@ -75,12 +75,12 @@ class FixInPlace:
             raise PromptError("Nothing changes there. Alt-click nearer to the middle of what is too much.")
         if config.is_exclusive(region.label):
             mask &= before | ~occupied_pixels(drawn, image.size_wh, but=region.region_id)
-        if not mask.any():
-            raise PromptError("Nothing of the region would be left. Delete it instead.")
         garment = replace(region, mask=mask, score=None)
         regions = encode(garment, config, outlining=outlining, model_version=self.segmenter.name)
         # What has broken off is a region of its own from now on.
         own, _ = decode([part for part in regions if part["id"] == region.region_id])
+        if not own:
+            raise PromptError("Nothing of the region would be left. Delete it instead.")
         self.recent.remember(task_id, region, prompt.points, before=before, after=own[0].mask)
         return _in_group(regions, sent.get("parentID"))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from benchmarks.photographs.fixes import GOOD_IOUS, measure_fixes
 from benchmarks.photographs.mask_parts import measure_parts
 from benchmarks.photographs.palette_config import palette_config
 from benchmarks.photographs.schedule import Result, Training, train_once
+from training.evaluation.held_out import HeldOut
 from training.finetuning.progress import TrainingProgress
 from training.garment_base.photograph_set import load_weights, read_photographs
 
@@ -85,9 +87,7 @@ def mask_parts(
     side: Side = 256,
 ) -> None:
     """Counts the polygons of detected garments, for several rules of which parts of a mask are left out."""
-    with exit_on_known_errors(console), TemporaryDirectory() as folder:
-        config = palette_config(palette)
-        found = read_photographs(data, config, side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on)
+    with _judging(data, palette, train_on) as found:
         table = Table("crumbs below", "polygons", "median", "95th percentile", "most", "IoU", "lower", "higher", "n")
         for parts in measure_parts(weights, found, image_size_px=side, min_score=Settings().model_score_threshold):
             mean, median, high, most = parts.polygons
@@ -116,10 +116,7 @@ def answers(
     into: Into = Path("var/photographs"),
 ) -> None:
     """Draws truth, one click, three clicks, and a detected mask before and after it is refined, in `answers.png`."""
-    with exit_on_known_errors(console), TemporaryDirectory() as folder:
-        found = read_photographs(
-            data, palette_config(palette), side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on
-        )
+    with _judging(data, palette, train_on) as found:
         into.mkdir(parents=True, exist_ok=True)
         settings = Settings()
         draw_answers(
@@ -141,14 +138,20 @@ def fixes(
     side: Side = 256,
 ) -> None:
     """Measures what refining detected masks is worth, and clicks that fix them, with Drape's own network."""
-    with exit_on_known_errors(console), TemporaryDirectory() as folder:
-        config = palette_config(palette)
-        found = read_photographs(data, config, side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on)
+    with _judging(data, palette, train_on) as found:
         detector = load_weights(weights, image_size_px=side)
         table = Table("masks", "IoU", *(f"at least {good}" for good in GOOD_IOUS), "n")
         for row in measure_fixes(detector, load_builtin(), found, min_score=Settings().model_score_threshold):
             table.add_row(row.name, f"{row.iou:.3f}", *(f"{share:.1%}" for share in row.good), str(row.garments))
         console.print(table)
+
+
+@contextmanager
+def _judging(data: Path, palette: str, train_on: int) -> Iterator[list[HeldOut]]:
+    """Yields the photographs that judge, at their own size; known errors end the command with a sentence."""
+    with exit_on_known_errors(console), TemporaryDirectory() as folder:
+        config = palette_config(palette)
+        yield read_photographs(data, config, side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on)
 
 
 def _print_epoch(progress: TrainingProgress) -> None:
