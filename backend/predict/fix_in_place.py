@@ -27,6 +27,8 @@ from backend.segmenters.base import MaskCorrector, Segmenter
 BESIDE_SHARE, REACH_SHARE, TOUCH_SHARE, GAP_SHARE = 0.02, 0.2, 0.01, 0.01
 # A click that takes away is about a part: more than this share is another answer to the same garment.
 MOST_TAKEN_SHARE = 0.7
+# With more clicks, the first ones are answered together.
+MOST_TURNS = 10
 # Kinds of regions whose pixels can be changed one by one.
 FIXED_KINDS = ("polygon", "brush", "bitmask")
 
@@ -65,16 +67,17 @@ class FixInPlace:
         is_predicted = sent.get("origin") == "prediction"
         before = self.recent.current(task_id, region, prompt.points)
         mask = before
-        for count, point in enumerate(prompt.points, start=1):
+        first, point = max(1, len(prompt.points) - MOST_TURNS), prompt.points[0]
+        for count in range(first, len(prompt.points) + 1):
             turn = replace(prompt, points=prompt.points[:count])
             mask = self._turn(image, mask, turn, is_predicted=is_predicted)
             # The first click decides, so that further ones do not turn a new garment into a fix.
-            if count == 1 and point.positive and not _adds(before, mask, point, distance):
+            if count == first and point.positive and not _adds(before, mask, point, distance):
                 return None
-        if np.array_equal(mask, before):
-            raise PromptError("Nothing changes there. Alt-click nearer to the middle of what is too much.")
         if config.is_exclusive(region.label):
-            mask &= before | ~occupied_pixels(drawn, image.size_wh, but=region.region_id)
+            mask = mask & (before | ~occupied_pixels(drawn, image.size_wh, but=region.region_id))
+        if np.array_equal(mask, before):
+            raise PromptError("Nothing changes there. Click nearer to the middle of what is missing, or too much.")
         garment = replace(region, mask=mask, score=None)
         regions = encode(garment, config, outlining=outlining, model_version=self.segmenter.name)
         # What has broken off is a region of its own from now on.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.compute.quiet_ultralytics import load_yolo, quiet_ultralytics
+from backend.storage.atomic_files import write_atomically
 from training.dataset.build import Dataset
 from training.finetuning.half_precision import computes_in_bfloat16, use_bfloat16
 
@@ -50,11 +52,17 @@ def train_stages(
 ) -> Path:
     """Trains all stages in `folder`, and returns the `.pt` file of the last epoch's averaged weights.
 
-    A stage whose result lies there is not trained again; one that was stopped begins anew.
+    A stage of the same training whose result lies there is not trained again; one that was stopped begins anew.
 
     Args:
         initial: weights to start from, or Ultralytics' YAML file for random ones.
     """
+    identity = json.dumps([dataset.manifest.digest, [asdict(stage) for stage in stages], initial])
+    record = folder / "training.json"
+    if not record.is_file() or record.read_text() != identity:
+        for old in folder.glob("stage-*.pt"):
+            old.unlink()
+        write_atomically(record, identity)
     weights = Path(initial)
     for number, stage in enumerate(stages, start=1):
         result = folder / f"stage-{number}.pt"

@@ -106,7 +106,7 @@ class BuiltinSegmenter:
         first = max(0 if box else 1, len(points) - MOST_TURNS)
         turns = [points[:count] for count in range(first, len(points) + 1)]
         with self._lock:
-            known = [self._remembered.get((image.key, turn, box)) for turn in turns]
+            known = [self._remembered.get((image.key, first, turn, box)) for turn in turns]
         done = max((number for number, answer in enumerate(known, start=1) if answer), default=0)
         answer = (known[done - 1] if done else None) or self._first_look(image, turns[0], box)
         for turn in turns[done:]:
@@ -116,7 +116,7 @@ class BuiltinSegmenter:
             if not turn and middle is not None:
                 # Of a box alone, as if somebody had also clicked the garment that was found.
                 answer = self._look(image, frame, (middle,), box, answer)
-            self._remember((image.key, turn, box), answer)
+            self._remember((image.key, first, turn, box), answer)
         return answer
 
     def _first_look(self, image: Photo, points: tuple[Point, ...], box: Box | None) -> Answer:

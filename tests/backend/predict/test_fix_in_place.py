@@ -10,7 +10,7 @@ from backend.domain import Box, Image, LabelledMask, Mask, Outlining, Photo, Pix
 from backend.errors import PromptError
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import DrawnRegions
-from backend.predict.fix_in_place import FixInPlace, merge, region_to_fix
+from backend.predict.fix_in_place import MOST_TURNS, FixInPlace, merge, region_to_fix
 from backend.predict.recent_fixes import RecentFixes
 from backend.regions.decode import decode
 from backend.regions.encode import encode
@@ -206,6 +206,23 @@ def test_an_exclusive_label_adds_no_pixel_of_another_region() -> None:
     fixing = FixInPlace(Corrector(), RecentFixes())
     after = mask_of(fixing.fix(image, 1, drawn, prompt(Point(100, 170)), config, Outlining()))
     assert after is not None and iou(after.mask, area(50, 50, 150, 200)) > 0.98
+
+
+def test_a_click_on_what_another_region_has_is_not_answered_with_the_same_region() -> None:
+    config = exclusive_saree()
+    other = regions(area(50, 150, 150, 250), "blouse", config)
+    drawn = DrawnRegions(drafts=[{"result": [*regions(area(50, 50, 150, 150), config=config), *other]}])
+    image = Image(red_on_grey(area(50, 50, 150, 250)), "k", "s")
+    with pytest.raises(PromptError, match="Nothing changes there"):
+        FixInPlace(Corrector(), RecentFixes()).fix(image, 1, drawn, prompt(Point(100, 200)), config, Outlining())
+
+
+def test_dozens_of_clicks_take_few_looks() -> None:
+    segmenter, drawn = Sam(), DrawnRegions(drafts=[{"result": regions(area(50, 50, 150, 200))}])
+    points = [Point(60.0 + n, 230) for n in range(60)]
+    image = Image(red_on_grey(area(50, 50, 150, 250)), "k", "s")
+    assert FixInPlace(segmenter, RecentFixes()).fix(image, 1, drawn, prompt(*points), CONFIG, Outlining())
+    assert len(segmenter.asked) <= 2 * (MOST_TURNS + 1)
 
 
 def test_a_click_that_finds_something_apart_from_the_region_asks_for_a_new_garment() -> None:

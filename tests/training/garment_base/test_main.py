@@ -46,6 +46,9 @@ def test_two_sets_make_one_detector_of_all_their_labels(sets: list[str], tmp_pat
     # A stage that is done is not trained again.
     again = CliRunner().invoke(app, arguments(sets, into), catch_exceptions=False)
     assert again.exit_code == 0 and "pixels, epoch" not in again.output
+    # But one of another training.
+    other = CliRunner().invoke(app, [*arguments(sets, into), "--held-out", "2"], catch_exceptions=False)
+    assert other.exit_code == 0 and "pixels, epoch" in other.output
 
 
 def test_each_set_needs_a_label_config_and_pictures_to_train_on(sets: list[str], tmp_path: Path) -> None:

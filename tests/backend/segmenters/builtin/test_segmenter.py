@@ -70,6 +70,17 @@ def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
     assert np.array_equal(last[0].mask, at_once.mask) and last[0].score == at_once.score
 
 
+def test_many_clicks_in_turn_get_the_same_answer_as_all_at_once() -> None:
+    image, _, _ = picture()
+    # Of many clicks the first are answered together: such an answer is another than those in turn.
+    points = tuple(Point(60.0 + 7 * n, 110.0 + 5 * n, positive=n % 3 != 1) for n in range(26))
+    in_turn = BuiltinSegmenter(ColourNetwork())
+    for count in range(1, len(points) + 1):
+        (last,) = in_turn.segment(image, Prompt(points=points[:count]))
+    (at_once,) = BuiltinSegmenter(ColourNetwork()).segment(image, Prompt(points=points))
+    assert np.array_equal(last.mask, at_once.mask)
+
+
 def test_hundreds_of_clicks_take_as_many_looks_as_twenty() -> None:
     image, garment, _ = picture()
     network = ColourNetwork()
