@@ -14,4 +14,5 @@ input) and FocalClick (Chen and others, CVPR 2022: a nearer crop around the garm
 - `curves`: the plot of the log
 - `evaluate`: metrics on held-out pictures
 - `export`: the network for OpenVINO
+- `exported`: an exported network to start from
 """

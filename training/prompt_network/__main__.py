@@ -33,6 +33,9 @@ def main(
         "var/prompt-network"
     ),
     encoder: Annotated[str, typer.Option(help="timm's name of the encoder.")] = "mobilenetv4_conv_small",
+    start: Annotated[
+        Path | None, typer.Option(help="The .xml of an exported network to start from; none: random weights.")
+    ] = None,
     dense_crops: Annotated[int, typer.Option(min=0, help="Crops of the pre-training on classes.")] = 200_000,
     prompt_crops: Annotated[int, typer.Option(min=1, help="Crops of the training on prompts.")] = 200_000,
     batch: Annotated[int, typer.Option(min=1, help="Crops of a step, in each process.")] = 16,
@@ -49,10 +52,11 @@ def main(
         int | None, typer.Option(help="Held-out garments at the end; none: all of the first set.")
     ] = None,
 ) -> None:
-    """Trains from random weights, or goes on from the last checkpoint; then judges and exports for OpenVINO."""
+    """Trains from random or exported weights, or goes on; then judges and exports for OpenVINO."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     plan = Plan(
         encoder=encoder,
+        start=str(start) if start else None,
         crops=(dense_crops, prompt_crops),
         batch=batch,
         processes=processes,
@@ -95,7 +99,8 @@ def _judge_and_export(plan: Plan, source: Source, into: Path, judged: int | None
         # Folders of this machine say nothing elsewhere.
         "trained_on": [Path(path).name for path in source.sets],
         "held_out": source.held_out,
-        "plan": {name: value for name, value in asdict(plan).items() if name != "minutes"},
+        "start": Path(plan.start).name if plan.start else None,
+        "plan": {name: value for name, value in asdict(plan).items() if name not in ("minutes", "start")},
         "minutes": round(checkpoint.minutes, 1) if checkpoint else None,
         "metrics": asdict(metrics),
     }

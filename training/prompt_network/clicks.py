@@ -14,10 +14,10 @@ from backend.segmenters.builtin.prompt_maps import Probabilities, prompt_maps
 from training.metrics.interactive import next_click
 
 # How many first prompts are boxes, and how far each side of a drawn box is off, in shares of the box.
-BOX_SHARE, BOX_ERROR = 0.3, 0.08
+BOX_SHARE, BOX_ERROR = 0.35, 0.08
 # How many first prompts are masks that are there, such as a detector's; how far those are moved and scaled, in shares
 # of their box; how many dents and bumps they have at most, and how large those are.
-MASK_SHARE, MASK_ERROR, MOST_DENTS, DENT_SHARES = 0.25, 0.06, 3, (0.1, 0.5)
+MASK_SHARE, MASK_ERROR, MOST_DENTS, DENT_SHARES = 0.2, 0.06, 3, (0.1, 0.5)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ from backend.segmenters.builtin.frames import LEAST_SHARE, SIZE_WH, fitted, whol
 from training.prompt_network.pictures import Instances, Pictures, Target
 
 # How many crops are of the first data set, where there are several; those are photographs, the others help.
-FIRST_SHARE = 0.75
+FIRST_SHARE = 0.7
 # Beside it, crops show less than the garment, as around an answer that missed a part, up to much more.
 SCALES = (0.8, 2.6)
 WHOLE_SHARE, PASTE_SHARE, BLUR_SHARE, NOISE_SHARE, GREY_SHARE = 0.3, 0.3, 0.15, 0.3, 0.05
+# How many crops are turned, by at most so many degrees, and made so much wider or narrower.
+TURN_SHARE, MOST_DEGREES, MOST_WIDER = 0.5, 12, 1.15
 # Garments with fewer pixels in the picture are not asked for, and with fewer in the crop neither.
 LEAST_PX, LEAST_CROP_PX = 400, 48
 
@@ -104,6 +106,8 @@ class Crops:
         seen = frame.cut(instances, size_wh=SIZE_WH, labels=True)
         if rng.random() < 0.5:
             pixels, seen = pixels[:, ::-1], seen[:, ::-1]
+        if rng.random() < TURN_SHARE:
+            pixels, seen = _turned(pixels, seen, rng)
         others = [n for n, asked in enumerate(entry.asked, start=1) if asked and n != target.instance]
         rng.shuffle(others)
         classes = self._pictures.class_numbers(target.picture)
@@ -114,6 +118,16 @@ class Crops:
             (target.instance, *others),
             entry.set_number,
         )
+
+
+def _turned(pixels: Pixels, instances: Instances, rng: np.random.Generator) -> tuple[Pixels, Instances]:
+    height, width = instances.shape
+    move = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-MOST_DEGREES, MOST_DEGREES), 1.0)
+    wider = MOST_WIDER ** rng.uniform(-1, 1)
+    move[0] = move[0] * wider + (0, 0, width / 2 * (1 - wider))
+    turned = cv2.warpAffine(pixels, move, (width, height), flags=cv2.INTER_LINEAR)
+    seen = cv2.warpAffine(instances, move, (width, height), flags=cv2.INTER_NEAREST)
+    return np.asarray(turned, np.uint8), np.asarray(seen, np.uint8)
 
 
 def _pasted(crop: Crop, other: Crop, rng: np.random.Generator) -> Crop:

@@ -18,6 +18,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from backend.errors import ModelError
+from training.finetuning.half_precision import depthwise_in_float32
 from training.prompt_network.checkpoint import (
     Checkpoint,
     Phase,
@@ -31,6 +32,7 @@ from training.prompt_network.checkpoint import (
 from training.prompt_network.crops import LEAST_PX, Crops
 from training.prompt_network.curves import draw_curves
 from training.prompt_network.evaluate import click_metrics, confusion, mean_iou, simulated_clicks
+from training.prompt_network.exported import load_exported
 from training.prompt_network.network import PromptNetwork
 from training.prompt_network.pictures import open_pictures
 from training.prompt_network.steps import MOST_ROUNDS, dense_gradients, prompt_gradients
@@ -49,6 +51,8 @@ class Plan:
 
     Attributes:
         encoder: timm's name of it.
+        start: the export (`.xml`) whose weights the training starts from; None: random ones. With it, the pre-training
+            teaches only the layer that tells classes apart, which an export lacks.
         crops: crops to see in each of the `PHASES`; the learning rate falls to nothing towards the end of each.
         batch: crops of a step, in each process.
         processes: how many train together, each on its share of the cores.
@@ -61,6 +65,7 @@ class Plan:
     """
 
     encoder: str
+    start: str | None
     crops: tuple[int, int]
     batch: int
     processes: int
@@ -82,7 +87,8 @@ def train(plan: Plan, folder: Path) -> bool:
         Whether the training is complete: else its time was up.
 
     Raises:
-        ModelError: the encoder is unknown, or the checkpoint cannot be read or is of another training.
+        ModelError: the encoder is unknown, the checkpoint cannot be read or is of another training, or the export to
+            start from is of another network.
         DatasetError: there is nothing to ask for in the pictures.
     """
     # Before any process starts, so that only one says what is wrong.
@@ -123,8 +129,12 @@ class _Learner:
         self._draw = Crops(self._pictures).draw
         self._known = torch.from_numpy(self._pictures.known_classes())
         network = PromptNetwork(plan.encoder, len(self._pictures.classes))
+        if plan.start:
+            load_exported(network, Path(plan.start))
         self._network = network.to(memory_format=torch.channels_last)
         self._average = _averaged(self._network, plan.decay)
+        if plan.bfloat16:
+            depthwise_in_float32(self._network)
         self._optimizer = self._new_optimizer()
         self._phase: Phase = PHASES[0]
         self._crops = 0
@@ -166,7 +176,7 @@ class _Learner:
         self._optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=plan.bfloat16):
             if self._phase == "dense":
-                loss = dense_gradients(self._network, crops, self._known)
+                loss = dense_gradients(self._network, crops, self._known, classify_alone=plan.start is not None)
             else:
                 rounds = 1 + self._crops // (plan.batch * plan.processes) % MOST_ROUNDS
                 loss = prompt_gradients(self._network, crops, self._known, rng, rounds=rounds)
@@ -287,7 +297,9 @@ def _checked(plan: Plan, folder: Path) -> Checkpoint | None:
     """Returns the checkpoint to go on from, if there is one, once everything else is there, too."""
     pictures = open_pictures(folder / "pictures")
     Crops(pictures)
-    PromptNetwork(plan.encoder, len(pictures.classes))
+    network = PromptNetwork(plan.encoder, len(pictures.classes))
+    if plan.start:
+        load_exported(network, Path(plan.start))
     checkpoint = read_checkpoint(folder)
     if checkpoint and (checkpoint.encoder, checkpoint.classes) != (plan.encoder, pictures.classes):
         raise ModelError(

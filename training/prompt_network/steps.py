@@ -36,14 +36,19 @@ def image_batch(pixels: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
     return stacked_pixels.float().contiguous(memory_format=torch.channels_last)
 
 
-def dense_gradients(network: PromptNetwork, crops: Sequence[Crop], known: Tensor) -> float:
+def dense_gradients(
+    network: PromptNetwork, crops: Sequence[Crop], known: Tensor, *, classify_alone: bool = False
+) -> float:
     """Adds the gradients of the class of every pixel, and returns the loss.
 
     Args:
         known: the classes of each data set, `bool (sets, C)`.
+        classify_alone: only the layer that tells the classes apart learns, all others stay as they are.
     """
-    network.train()
-    loss = _class_loss(network, network.encode(image_batch([crop.pixels for crop in crops])), crops, known)
+    network.train(not classify_alone)
+    with torch.set_grad_enabled(not classify_alone):
+        features = network.encode(image_batch([crop.pixels for crop in crops]))
+    loss = _class_loss(network, features, crops, known)
     loss.backward()
     return float(loss.detach())
 

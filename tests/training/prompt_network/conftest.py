@@ -57,6 +57,7 @@ def plan() -> Plan:
     """Two steps of each phase."""
     return Plan(
         encoder="mobilenetv4_conv_small_035",
+        start=None,
         crops=(4, 4),
         batch=2,
         processes=1,
