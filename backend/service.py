@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ from backend.prelabel.task_marks import TaskMarks
 from backend.queues.event_inbox import EventWork, Inbox
 from backend.queues.queue_metrics import QueueMetrics
 from backend.queues.redis_connection import REDIS_TIMEOUT_S
+from backend.segmenters.builtin.network import load_builtin
 from backend.segmenters.loader import SegmenterLoader
 from backend.settings import Settings
 from backend.status.audits import Audits
@@ -88,6 +90,7 @@ class Service:
                 images=images,
                 detectors=DetectorPool(connections.registry, settings),
                 segmenter=lambda: segmenter.get(timeout_s=LOADING_TIMEOUT_S),
+                builtin=functools.cache(load_builtin),
             ),
             prewarmer=Prewarmer(settings, images=images, segmenter=segmenter, label_studio=label_studio),
             marks=TaskMarks(redis),

@@ -37,8 +37,8 @@ class Settings(InstallationSettings):
     refine: Literal["off", "auto", "sam3", "sam", "builtin"] = Field(
         "off",
         description="Whose masks replace the detector's in pre-annotation; class and score remain the detector's. "
-        "`auto`: those of the segmenter that answers clicks. `sam3`, `sam` or `builtin`: of that one alone; where "
-        "another is loaded, nothing is pre-annotated.",
+        "`builtin`: those of Drape's own network. `auto`: of the segmenter that answers clicks. `sam3` or `sam`: of "
+        "that one alone; where another is loaded, nothing is pre-annotated.",
     )
     yolo11_base: str = Field(
         "n",

@@ -22,6 +22,7 @@ CONDITIONS = (
     "polygon_tolerance_px",
     "polygon_parts",
     "speck_percent",
+    "refine",
 )
 
 
@@ -32,8 +33,7 @@ class Evidence:
     Attributes:
         threshold: an image is accepted only if its regions of this label have at least this score; None where images
             with the label are left to people.
-        regions: number of the label's regions in the accepted test images; without a threshold, in all
-            held-out images.
+        regions: number of the label's regions in the accepted held-out images; without a threshold, in all of them.
         right: how many of these regions were right.
     """
 
@@ -45,7 +45,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A version's thresholds, and their test on approved held-out images that had no part in choosing them.
+    """A version's thresholds, and their test on approved held-out images.
 
     The promise is about the regions of accepted images, of all labels together.
 
@@ -53,9 +53,8 @@ class Calibration:
         precision: the promise: at least this share of the accepted regions is right.
         iou: a region is right if its IoU with the approved region is at least this.
         images: number of held-out images.
-        test_images: number of held-out images that tested the thresholds; the others chose them.
-        needed_images: the fewest accepted test images, with nothing wrong in them, that prove `precision`.
-        accepted_images, accepted_regions: number of the test images that the thresholds accept, and of their regions.
+        needed_images: the fewest accepted images, with nothing wrong in them, that prove `precision`.
+        accepted_images, accepted_regions: number of the held-out images that would be accepted, and of their regions.
             Where the test failed: of those that the most promising thresholds would have accepted.
         right_regions: how many of these regions are right.
         bound: lower limit of the share of right regions among accepted ones, in `[0, 1]`, at 95 % confidence.
@@ -66,7 +65,6 @@ class Calibration:
     precision: float
     iou: float
     images: int
-    test_images: int
     needed_images: int
     accepted_images: int
     accepted_regions: int
@@ -82,13 +80,13 @@ class Calibration:
 
     @property
     def images_accepted(self) -> float:
-        """The share of the test images that is accepted, in `[0, 1]`."""
-        return self.accepted_images / max(self.test_images, 1) if self.thresholds else 0.0
+        """The share of the held-out images that is accepted, in `[0, 1]`."""
+        return self.accepted_images / max(self.images, 1) if self.thresholds else 0.0
 
     @property
     def test_result(self) -> str:
         """The result of the test in words, for people."""
-        accepted = f"{self.accepted_images} of {self.test_images} held-out images"
+        accepted = f"{self.accepted_images} of {self.images} held-out images"
         if self.accepted_images < self.needed_images:
             return (
                 f"Only {accepted} would be accepted in the test, and {100 * self.precision:.4g} % needs at least "

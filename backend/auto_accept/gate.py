@@ -116,9 +116,9 @@ def closed_reason(version: Version, settings: Settings) -> str | None:
     reason = switch_off_reason(version)
     if reason is not None or settings.auto_accept != "calibrated":
         return reason
-    # A calibration is valid only for the settings and the masks with which it was computed.
-    if settings.refine != "off":
-        return f"The version was calibrated with the detector's masks, not with those of REFINE={settings.refine}."
+    # A calibration is valid only for the settings and the masks with which it was computed; a training loads no SAM.
+    if settings.refine not in ("off", "builtin"):
+        return f"No version is calibrated with the masks of REFINE={settings.refine}. Set REFINE=builtin or REFINE=off."
     calibration = read_calibration(version)
     if calibration is None:
         return "This version is not calibrated. The next training calibrates its model."

@@ -78,12 +78,14 @@ class Batch:
 
     Attributes:
         segmenter: returns the loaded segmenter, perhaps after a long load; called only for SAM's words or masks.
+        builtin: returns Drape's own, which is loaded beside any other.
     """
 
     settings: Settings
     images: ImageStore
     detectors: DetectorPool
     segmenter: Callable[[], Segmenter]
+    builtin: Callable[[], Segmenter]
 
     def active_model(self, project_id: int, *, version_name: str = "") -> ActiveModel | None:
         """The model that predicts for the project; None where there is none.
@@ -121,6 +123,8 @@ class Batch:
         """The segmenter whose masks replace the detector's; None where the detector's remain."""
         if settings.refine == "off":
             return None
+        if settings.refine == "builtin":
+            return self.builtin()
         segmenter = self.segmenter()
         if settings.refine not in ("auto", segmenter_kind(segmenter)):
             raise ModelError(

@@ -14,6 +14,7 @@ from backend.prelabel.pace import Pace
 from backend.prelabel.task_claims import TaskClaims
 from backend.prelabel.task_marks import TaskMarks
 from backend.segmenters.base import Segmenter, segmenter_kind
+from backend.segmenters.builtin.network import load_builtin
 from backend.segmenters.loader import choose
 from backend.segmenters.sam_weights import stored_weights
 from backend.settings import Settings
@@ -55,6 +56,7 @@ def worker_models(settings: Settings) -> WorkerModels:
             images=ImageStore(settings, bearer=connections.label_studio.bearer),
             detectors=DetectorPool(connections.registry, settings),
             segmenter=lambda: _segmenter(chosen, settings),
+            builtin=functools.cache(load_builtin),
         ),
         TaskMarks(redis),
         TaskClaims(redis),

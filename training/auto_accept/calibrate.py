@@ -1,50 +1,57 @@
 """Finds the scores from which images may be accepted with the promised precision.
 
-A third of the held-out images chooses a few gates, and the other images test them. So the test is of what would be
-accepted, the regions of images that pass as a whole, and under thresholds that were fixed before. The gates are tested
-one after another, the most promising first, until one fails. Then the error is at most 5 % without a correction for
-their number: "split fixed sequence testing" of Learn then Test (Angelopoulos, Bates, Candès, Jordan and Lei 2021).
+A region's score and label say how likely it is right (`probability`), and an image is as sure as its least sure region.
+A few gates, each a least probability for all labels together, are tested on every held-out image; the probability of an
+image's regions is always that of a fit to other images (cross-fitting), so that each image is evidence once. The gates
+are tested one after another, the most promising by these probabilities first, until one fails. Then the error is at
+most 5 % without a correction for their number: "fixed sequence testing" of Learn then Test (Angelopoulos, Bates,
+Candès, Jordan and Lei 2021).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from backend.auto_accept.calibration import Calibration, Evidence, conditions
-from backend.auto_accept.gate import Gate
+from backend.detector.sam_detectors import RefinedDetector
 from backend.detector.yolo11 import ImageDetector
-from backend.domain import LabelledMask, LabelScore
+from backend.domain import LabelledMask
 from backend.label_studio.label_config import LabelConfig
 from backend.predict.garments import StoredGarment, lowest_threshold, stored_garments
+from backend.segmenters.builtin.network import load_builtin
 from backend.settings import Settings
 from training.annotations.truth import truth_of
+from training.auto_accept.probability import fit_probability
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound_over_images
 from training.metrics.matching import MatchedDetection, match
 
-# Every third image chooses, the others test.
-CHOOSING = 3
-# A label with fewer regions than this among the images that choose is left to people.
-MIN_REGIONS = 20
-GATES = 5
+# The probabilities of a fifth of the images come from the other images.
+FOLDS = 5
+# A label with fewer held-out regions than this is left to people.
+MIN_REGIONS = 10
+# The shares of the images that a gate keeps out, those that are the least sure.
+KEPT_OUT = (0.0, 0.2, 0.4, 0.6, 0.8)
 
 
 @dataclass(frozen=True)
 class _Image:
-    """The detected regions of one image."""
+    """The detected regions of one image, and how likely each is right."""
 
     regions: tuple[MatchedDetection, ...]
+    probabilities: tuple[float, ...]
 
-    @cached_property
-    def label_scores(self) -> tuple[LabelScore, ...]:
-        return tuple(LabelScore(region.label, region.score) for region in self.regions)
+    @property
+    def probability(self) -> float:
+        """That of the least sure region."""
+        return min(self.probabilities)
 
-    @cached_property
+    @property
     def right(self) -> int:
         return sum(region.is_correct for region in self.regions)
 
@@ -60,88 +67,81 @@ def calibrate(
         settings: say what is promised.
     """
     precision = settings.auto_accept_precision
-    choosing, testing = _split(detections)
-    ranked = sorted(
-        _gates(choosing, labels, precision),
-        key=lambda thresholds: -_bound(_accepted(choosing, thresholds), times=CHOOSING - 1),
-    )
-    thresholds, accepted = ranked[0], _accepted(testing, ranked[0])
+    count = Counter(detection.label for detection in detections)
+    frequent = [label for label in labels if count[label] >= MIN_REGIONS]
+    found = _images(detections, frequent)
+    least, accepted = 0.0, found
     passed = False
-    for gate in ranked:
-        would_accept = _accepted(testing, gate)
+    for level in _ranked(found):
+        would_accept = [image for image in found if image.probability >= level]
         if _bound(would_accept) < precision:
+            if not passed:
+                accepted = would_accept
             break
         # All that were tested so far keep the promise: the one that accepts most is taken.
         if not passed or len(would_accept) > len(accepted):
-            thresholds, accepted = gate, would_accept
+            least, accepted = level, would_accept
         passed = True
+    thresholds = _thresholds(detections, frequent, least) if passed else {}
     return Calibration(
         precision=precision,
         iou=settings.auto_accept_iou,
         conditions=conditions(settings),
         images=images,
-        test_images=images - len(range(0, images, CHOOSING)),
         needed_images=math.ceil(math.log(1 - CONFIDENCE) / math.log(precision)),
         accepted_images=len(accepted),
         accepted_regions=sum(len(image.regions) for image in accepted),
         right_regions=sum(image.right for image in accepted),
         bound=_bound(accepted),
-        labels=tuple(
-            _evidence(label, thresholds.get(label) if passed else None, accepted, [*choosing, *testing])
-            for label in labels
-        ),
+        labels=tuple(_evidence(label, thresholds.get(label), accepted, found) for label in labels),
     )
 
 
-def _split(detections: Sequence[MatchedDetection]) -> tuple[list[_Image], list[_Image]]:
-    """Returns the images in which something was found: those that choose, and those that test."""
+def _images(detections: Sequence[MatchedDetection], labels: Sequence[str]) -> list[_Image]:
+    """Returns the images in which something was found, each with the probability that a fit to others gives it."""
     by_image: dict[int, list[MatchedDetection]] = {}
     for detection in detections:
         by_image.setdefault(detection.image, []).append(detection)
-    choosing = [_Image(tuple(found)) for number, found in by_image.items() if number % CHOOSING == 0]
-    return choosing, [_Image(tuple(found)) for number, found in by_image.items() if number % CHOOSING]
+    images = []
+    for fold in range(FOLDS):
+        fit = fit_probability([each for each in detections if each.image % FOLDS != fold], labels)
+        for number, regions in by_image.items():
+            if number % FOLDS == fold:
+                images.append(_Image(tuple(regions), tuple(fit.of(regions))))
+    return images
 
 
-def _gates(images: Sequence[_Image], labels: Sequence[str], precision: float) -> list[dict[str, float]]:
-    """Returns gates (label → threshold) from lenient to strict, by the share of right regions that each label had.
+def _ranked(images: Sequence[_Image]) -> list[float]:
+    """Returns the least probability of each gate, the most promising first: as if probabilities were true."""
+    # An image with a rare label is left to people by every gate.
+    probabilities = [image.probability for image in images if image.probability > 0]
+    if not probabilities:
+        return []
+    levels = {float(level) for level in np.quantile(probabilities, KEPT_OUT, method="lower")}
 
-    A gate's shares are no more than a guess: a region's image must pass as a whole, and these images chose the gate.
-    """
-    regions = [region for image in images for region in image.regions]
-    by_label = {label: [region for region in regions if region.label == label] for label in labels}
-    gates = []
-    for share in np.linspace(precision, 1, GATES):
-        lowest = {label: _lowest_score(found, share) for label, found in by_label.items()}
-        gates.append({label: score for label, score in lowest.items() if score is not None})
-    return gates
+    def promise(level: float) -> float:
+        accepted = [image for image in images if image.probability >= level]
+        expected = sum(map(sum, (image.probabilities for image in accepted)))
+        return lower_bound_over_images(expected, [len(image.regions) for image in accepted], error=1 - CONFIDENCE)
 
-
-def _lowest_score(regions: Sequence[MatchedDetection], share: float) -> float | None:
-    """Returns the lowest score from which at least `share` of a label's regions are right; None if there is none."""
-    if len(regions) < MIN_REGIONS:
-        return None
-    scores = np.array([region.score for region in regions])
-    order = np.argsort(-scores, kind="stable")
-    scores, right = scores[order], np.array([region.is_correct for region in regions])[order]
-    shares = np.cumsum(right) / np.arange(1, len(scores) + 1)
-    # Equal scores are in or out together.
-    last_of_its_score = np.append(scores[:-1] != scores[1:], True)
-    enough = np.flatnonzero(last_of_its_score & (shares >= share))
-    return float(scores[enough[-1]]) if len(enough) else None
+    return sorted(levels, key=promise, reverse=True)
 
 
-def _accepted(images: Sequence[_Image], thresholds: Mapping[str, float]) -> list[_Image]:
-    gate = Gate("", None, thresholds, 0.0)
-    return [image for image in images if gate.passes(image.label_scores)]
+def _thresholds(detections: Sequence[MatchedDetection], labels: Sequence[str], least: float) -> dict[str, float]:
+    """Returns for each label the lowest score seen that is as probable, by a fit to all images; none where there is no
+    such score."""
+    probable = fit_probability(detections, labels).of(detections)
+    thresholds: dict[str, float] = {}
+    for detection, probability in zip(detections, probable, strict=True):
+        if detection.label in labels and probability >= least:
+            thresholds[detection.label] = min(detection.score, thresholds.get(detection.label, 1.0))
+    return thresholds
 
 
-def _bound(images: Sequence[_Image], *, times: int = 1) -> float:
-    """Returns the lower 95 % bound of the share of right regions in images, or in `times` as many like these."""
-    return lower_bound_over_images(
-        times * sum(image.right for image in images),
-        [len(image.regions) for image in images] * times,
-        error=1 - CONFIDENCE,
-    )
+def _bound(images: Sequence[_Image]) -> float:
+    """Returns the lower 95 % bound of the share of right regions."""
+    right = sum(image.right for image in images)
+    return lower_bound_over_images(right, [len(image.regions) for image in images], error=1 - CONFIDENCE)
 
 
 def _evidence(
@@ -155,7 +155,13 @@ def _evidence(
 def calibration_on(
     held_out: Sequence[HeldOut], detector: ImageDetector, config: LabelConfig, settings: Settings
 ) -> Calibration:
-    """Calibrates a detector's thresholds on held-out images; see `calibrate`."""
+    """Calibrates a detector's thresholds on held-out images, with the masks that `REFINE` asks for; see `calibrate`.
+
+    Raises:
+        ModelError: the network that refines masks does not load.
+    """
+    if settings.refine == "builtin":
+        detector = RefinedDetector(detector, load_builtin())
     detections = matched_detections(held_out, detector, config, settings)
     return calibrate(detections, config.label_values, images=len(held_out), settings=settings)
 

@@ -14,14 +14,14 @@ def lower_bound(right: float, regions: float, *, error: float) -> float:
     return float(beta.ppf(error, right, regions - right + 1)) if right else 0.0
 
 
-def lower_bound_over_images(right: int, regions: Sequence[int], *, error: float) -> float:
+def lower_bound_over_images(right: float, regions: Sequence[int], *, error: float) -> float:
     """Returns the lower bound of the share of regions, where those of one image may all be right or wrong together.
 
     Then they say no more than `(sum n)² / sum n²` independent regions (Kish 1965, Survey Sampling: the effective
     sample size under unequal weights), and the bound is that of so many.
 
     Args:
-        right: number of all right regions.
+        right: number of all right regions, or of those that are expected.
         regions: number of regions of each image.
     """
     if not right:

@@ -101,7 +101,6 @@ CALIBRATION = Calibration(
     precision=0.98,
     iou=0.8,
     images=600,
-    test_images=400,
     needed_images=149,
     accepted_images=320,
     accepted_regions=330,
@@ -119,7 +118,7 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
     assert not gate_of(version, calibrated).is_open
     assert "not calibrated" in (closed_reason(version, calibrated) or "")
     write_calibration(version, replace(CALIBRATION, labels=()))
-    assert "320 of 400 held-out images" in (closed_reason(version, calibrated) or "")
+    assert "320 of 600 held-out images" in (closed_reason(version, calibrated) or "")
     write_calibration(version, CALIBRATION)
     assert closed_reason(version, calibrated) is None
     assert read_calibration(version) == CALIBRATION
@@ -130,6 +129,7 @@ def test_settings_and_calibration_make_the_gate(version: Version) -> None:
         ("auto_accept_precision", 0.99),
         ("auto_accept_iou", 0.9),
         ("refine", "auto"),
+        ("refine", "builtin"),
         ("model_score_threshold", 0.5),
         ("max_regions", 3),
         ("polygon_parts", "largest"),

@@ -64,6 +64,7 @@ def batch(tmp_path: Path, files: tuple[str, Path]) -> Batch:
         images=ImageStore(settings, bearer=lambda: "Bearer x"),
         detectors=DetectorPool(Registry(tmp_path), settings),
         segmenter=load_builtin,
+        builtin=load_builtin,
     )
 
 
@@ -105,7 +106,8 @@ REFINERS = [
     ("sam3", Sam3, True),
     ("sam3", Builtin, None),
     ("builtin", Builtin, True),
-    ("builtin", Sam, None),
+    ("builtin", Sam, True),
+    ("builtin", Sam3, True),
 ]
 
 
@@ -121,6 +123,7 @@ def test_masks_are_refined_by_the_model_that_is_asked_for(
         images=ImageStore(settings, bearer=lambda: "Bearer x"),
         detectors=DetectorPool(registry, settings),
         segmenter=loaded,
+        builtin=Builtin,
     )
     if refines is None:
         with pytest.raises(ModelError, match=f"REFINE={refine} asks for another model than '{loaded.name}'") as refused:

@@ -131,6 +131,7 @@ class World:
             ImageStore(settings, bearer=lambda: ""),
             DetectorPool(Registry(folder), settings),
             load_builtin,
+            load_builtin,
         )
         tasks = [Task(id=number, data={"image": mask_to_data_url(WHOLE)}) for number in range(len(photos))]
         model = ActiveModel("v1", lambda _: Finds(photos), settings)
