@@ -14,10 +14,10 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker, Worker, worker_registration
-from rq.exceptions import AbandonedJobError
+from rq.exceptions import AbandonedJobError, StopRequested
+from rq.executions import Execution
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.worker import BaseWorker, WorkerStatus
@@ -63,7 +63,7 @@ class _DrapeWorker(BaseWorker):
         )
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Runs jobs until it is stopped; waits while Redis does not answer.
+        """Runs jobs until it is stopped, while a thread gives signs of life; waits while Redis does not answer.
 
         Raises:
             QueueError: this machine's clock is far from Redis'.
@@ -72,31 +72,50 @@ class _DrapeWorker(BaseWorker):
         wait_for_redis(self.connection)
         self._check_clock()
         self.log.addFilter(self._is_worth_logging)
-        return super().work(*args, **kwargs)
+        ended = threading.Event()
+        threading.Thread(target=self._beat, args=(ended,), name="heartbeats", daemon=True).start()
+        try:
+            return super().work(*args, **kwargs)
+        finally:
+            ended.set()
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Handles SIGTERM and SIGINT: ends the running job, and soon this process, whatever job and Redis do."""
+        """Handles SIGTERM and SIGINT: ends the running job, and soon this process, whatever job and Redis do.
+
+        Tells Redis nothing, as RQ would: while it does not answer, RQ would not come to the end of the job.
+        """
+        if self._stop_requested:
+            return
+        self._stop_requested = True
         wait_no_longer(self.connection)
         # RQ puts a job back that still runs then, once its signs of life stay away.
         _later(GIVE_BACK_S, os._exit, 0)
-        super().request_stop(signum, frame)
+        if self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested
         self._end_job()
-
-    def set_shutdown_requested_date(self) -> None:
-        """Tells Redis nothing: while it does not answer, RQ would not come to the end of the job."""
-
-    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Sends the heartbeat with the whole worker record, which Redis drops while a machine sleeps."""
-        sending = self.connection.pipeline() if pipeline is None else pipeline
-        super().heartbeat(timeout, sending)
-        sending.hset(self.key, mapping=self.serialize())
-        worker_registration.register(self, sending)
-        if pipeline is None:
-            sending.execute()
 
     def get_heartbeat_ttl(self, job: Job) -> int:
         """Seconds without a heartbeat until the job counts as lost."""
         return self._lost_after_s
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(self.job_monitoring_interval):
+            try:
+                self._give_sign_of_life()
+            except RedisError as e:
+                logger.warning("Redis does not answer: %s", e)
+
+    def _give_sign_of_life(self) -> None:
+        execution = self.execution if self.get_state() == WorkerStatus.BUSY else None
+        with self.connection.pipeline() as pipeline:
+            if self.birth_date and not self.connection.hexists(self.key, "birth"):
+                # Redis drops a worker's record while its machine sleeps.
+                pipeline.hset(self.key, mapping=self.serialize())
+                worker_registration.register(self, pipeline)
+            self.heartbeat(self._lost_after_s, pipeline)
+            if execution is not None:
+                execution.heartbeat(self.queues[0].started_job_registry, self._lost_after_s, pipeline)
+            pipeline.execute()
 
     def _is_worth_logging(self, record: logging.LogRecord) -> bool:
         message = str(record.msg)
@@ -127,29 +146,30 @@ class _DrapeWorker(BaseWorker):
 class GarmentWorker(_DrapeWorker, Worker):
     """Runs each job in its own process, which ends with the job: for trainings, which take hours and all memory."""
 
-    def maintain_heartbeats(self, job: Job) -> None:
-        """Gives signs of life; ends the job where another worker has it by now, as this one was silent for too long."""
-        if self._is_anothers(job):
-            self.kill_horse()
-        super().maintain_heartbeats(job)
-
     def handle_job_failure(
         self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry | None = None, exc_string: str = ""
     ) -> None:
         """Records that a job failed, but for a job that another worker has by now."""
-        if self._is_anothers(job):
+        if self._is_anothers(self.execution):
             logger.warning("Job %s is left to another worker, as this one was silent for too long", job.id)
             self.execution = None
             self.set_current_job_id(None)
         else:
             super().handle_job_failure(job, queue, started_job_registry, exc_string)
 
-    def _is_anothers(self, job: Job) -> bool:
-        if self.execution is None:
+    def _give_sign_of_life(self) -> None:
+        """Ends the job, too, where another worker has it by now, as this one was silent for too long."""
+        super()._give_sign_of_life()
+        execution = self.execution
+        if execution is not None and self._is_anothers(execution):
+            self.kill_horse()
+
+    def _is_anothers(self, execution: Execution | None) -> bool:
+        if execution is None:
             return False
-        ours = self.connection.zscore(job.started_job_registry.key, self.execution.composite_key) is not None
+        ours = self.connection.zscore(self.queues[0].started_job_registry.key, execution.composite_key) is not None
         # A Redis that has lost everything lists no run, and has no job that another could run.
-        return not ours and bool(self.connection.hexists(job.key, "status"))
+        return not ours and bool(self.connection.hexists(Job.key_for(execution.job_id), "status"))
 
     def _end_job(self) -> None:
         if self.horse_pid:
@@ -162,31 +182,8 @@ class GarmentWorker(_DrapeWorker, Worker):
 class ResidentWorker(_DrapeWorker, SimpleWorker):
     """Runs all jobs in its own process, where models stay loaded: for jobs that can be interrupted and run again."""
 
-    def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Runs jobs until it is stopped, while a thread gives signs of life for the running job."""
-        ended = threading.Event()
-        threading.Thread(target=self._beat, args=(ended,), name="heartbeats", daemon=True).start()
-        try:
-            return super().work(*args, **kwargs)
-        finally:
-            ended.set()
-
     def _end_job(self) -> None:
         raise PutBack
-
-    def _beat(self, ended: threading.Event) -> None:
-        registry = self.queues[0].started_job_registry
-        while not ended.wait(self.job_monitoring_interval):
-            execution = self.execution
-            if self.get_state() != WorkerStatus.BUSY or execution is None:
-                continue
-            try:
-                with self.connection.pipeline() as pipeline:
-                    self.heartbeat(self._lost_after_s, pipeline)
-                    execution.heartbeat(registry, self._lost_after_s, pipeline)
-                    pipeline.execute()
-            except RedisError as e:
-                logger.warning("Redis does not answer: %s", e)
 
 
 def retry_only_lost_jobs(job: Job, kind: type[BaseException], error: BaseException, _: TracebackType | None) -> bool:

@@ -54,10 +54,11 @@ def test_a_job_that_ends_while_redis_is_away_is_done_once_it_is_back(
             assert worker.poll() is None
             wait_for(lambda: not queue.started_job_registry.get_job_ids(cleanup=False))
             assert Path(f"{go_on}-ended").read_text() == "."
-            # Redis has nothing of it any more, as after a long silence: with the next job it is known again.
+            # Redis has nothing of it any more, as after a long silence: with the next sign of life it is known again.
             wait_for(lambda: forgotten(connection))
             later = queue.enqueue("tests.backend.queues.test_worker.work_until", str(go_on))
             wait_for(lambda: later.get_status() == JobStatus.FINISHED)
+            wait_for(lambda: len(Worker.all(connection=connection)) == 1)
             (known,) = Worker.all(connection=connection)
             assert (known.pid, known.queue_names()) == (worker.pid, ["jobs"])
             worker.send_signal(signal.SIGTERM)
