@@ -82,7 +82,7 @@ class Annotators:
     def _outline(self, opened: OpenTask, meant: Meant) -> Outlined:
         clicks, regions = click_until_right(opened, meant)
         shown_id = meant.shown.region_id if meant.shown is not None else None
-        is_replaced = bool(clicks) and shown_id not in (None, *(region["id"] for region in regions))
+        is_replaced = bool(regions) and shown_id not in (None, *(region["id"] for region in regions))
         if clicks:
             if clicks[-1].iou < TARGET_IOU:
                 by_hand = encode(meant.garment, self.config, outlining=self.outlining, model_version="annotator")

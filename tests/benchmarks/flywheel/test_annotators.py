@@ -29,7 +29,8 @@ from tests.support import iou, wait_for
 
 CONFIG = parse_label_config(palette(GARMENTS))
 EXACT = Outlining(tolerance_px=0, parts="joined")
-SEED, VERSION = 3, "v1"
+# A figure with one garment a label.
+SEED, VERSION = 29, "v1"
 
 
 def regions_of(masks: list[LabelledMask]) -> list[Region]:
@@ -60,7 +61,7 @@ class Labelled:
 @pytest.fixture
 def labelled(label_studio: Studio, redis_address: str, tmp_path: Path) -> Iterator[Labelled]:
     """A figure whose blouse is right, whose saree lacks its lower third, and where nothing is no jacket."""
-    settings = settings_with_label_studio(label_studio, redis_address, tmp_path / "data", segmenter="builtin")
+    settings = settings_with_label_studio(label_studio, redis_address, tmp_path / "data", segmenter="builtin", polygon_parts="joined")
     studio = LabelStudio(settings)
     project_id = project_of_figures(studio, label_studio.files / tmp_path.name, (SEED,), title=tmp_path.name)
     (task_id,) = studio.task_ids(project_id)
@@ -74,6 +75,7 @@ def labelled(label_studio: Studio, redis_address: str, tmp_path: Path) -> Iterat
     found = [LabelledMask(partly, "saree", 0.8), LabelledMask(by_label["blouse"], "blouse", 0.9)]
     shown = regions_of([*found, LabelledMask(nothing, "jacket", 0.4)])
     studio.write_predictions(project_id, [(task_id, Prediction(shown, 0.4, VERSION))])
+    studio.show_model_version(project_id, VERSION)
     with served(settings) as running:
         wait_for(lambda: running.service.interactive.segmenter.name == "builtin")
         backend = Backend(str(running.client.base_url), user=USER, password=PASSWORD, webhook_secret=SECRET)
