@@ -61,7 +61,9 @@ class Labelled:
 @pytest.fixture
 def labelled(label_studio: Studio, redis_address: str, tmp_path: Path) -> Iterator[Labelled]:
     """A figure whose blouse is right, whose saree lacks its lower third, and where nothing is no jacket."""
-    settings = settings_with_label_studio(label_studio, redis_address, tmp_path / "data", segmenter="builtin", polygon_parts="joined")
+    settings = settings_with_label_studio(
+        label_studio, redis_address, tmp_path / "data", segmenter="builtin", polygon_parts="joined"
+    )
     studio = LabelStudio(settings)
     project_id = project_of_figures(studio, label_studio.files / tmp_path.name, (SEED,), title=tmp_path.name)
     (task_id,) = studio.task_ids(project_id)
