@@ -66,7 +66,8 @@ def generations_in(into: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.services
-@pytest.mark.timeout(1200)
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_it_turns_once_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     # Stopped after the first image.
     stopped = start(tmp_path)
