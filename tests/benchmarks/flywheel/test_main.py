@@ -71,7 +71,7 @@ def generations_in(into: Path) -> list[dict[str, Any]]:
 def test_it_turns_once_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     # Stopped after the first image.
     stopped = start(tmp_path)
-    deadline = time.monotonic() + 500
+    deadline = time.monotonic() + 600
     while not any(one["works"] for one in generations_in(tmp_path)):
         assert stopped.poll() is None and time.monotonic() < deadline, stopped.communicate()[0]
         time.sleep(0.2)
@@ -82,7 +82,7 @@ def test_it_turns_once_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
     # The same command goes on.
     ended = start(tmp_path)
-    said, _ = ended.communicate(timeout=900)
+    said, _ = ended.communicate(timeout=1200)
     assert ended.returncode == 0, said
     untrained, trained = generations_in(tmp_path)
     assert untrained["works"][: len(before["works"])] == before["works"]
