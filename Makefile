@@ -83,9 +83,9 @@ photographs:  ## how detectors learn from annotated photographs [DATA=folder PHO
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m benchmarks.photographs $(or $(PHOTOGRAPHS),schedule) $(DATA)
 
-flywheel:  ## trainings in turn, simulated annotators: what each is worth [FLYWHEEL="--generations 6 --labels 30"]
+flywheel:  ## trainings in turn, simulated annotators: what each is worth; goes on where it was [DATA=folder PALETTE= OPTIONS=]
 	@$(PYTHON) launcher/bootstrap.py --dev
-	.venv/bin/python -m benchmarks.flywheel $(FLYWHEEL)
+	.venv/bin/python -m benchmarks.flywheel $(if $(DATA),"$(DATA)") $(if $(PALETTE),--palette $(PALETTE)) $(OPTIONS)
 
 prompt-network:  ## trains the network for clicks; goes on where it was [DATA=folder CONFIG=labels.xml MINUTES=120 OPTIONS=]
 	@test -n "$(DATA)" || { echo "Name a set of annotated photographs: make prompt-network DATA=folder"; exit 1; }

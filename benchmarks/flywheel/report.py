@@ -1,149 +1,206 @@
-"""What came of a flywheel, generation by generation: as a table, as Markdown and as a plot."""
+"""What came of a flywheel, generation by generation: as tables, as Markdown and as a plot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
+from benchmarks.flywheel.generation import Generation, Judged
+from benchmarks.flywheel.prices import Effort, Prices, all_by_hand, effort, total
+from benchmarks.flywheel.work import TARGETS
 
-@dataclass(frozen=True)
-class Generation:
-    """One turn: a model is trained and judged, and people label the next images from what the champion predicts.
-
-    Generation 0 is before any model. Effort is a mean over images. `…_an_image` is of those that were labelled in this
-    generation, in the order that Label Studio served them, the least sure first; `unseen_…` is of the same figures in
-    every generation, which nobody labels.
-
-    Attributes:
-        version: the one trained in this generation; '' in generation 0.
-        promoted, reason: whether it became the champion, and why.
-        champion: the one that predicts in this generation; '' where there is none.
-        labels: approved images that it could be trained on.
-        mask_map50_95: the champion's on the unseen figures, in `[0, 1]`.
-        images_auto_acceptable, regions_auto_acceptable: share of the unseen figures, and of the regions found there,
-            that the champion's calibrated gate would accept without a person, in `[0, 1]`.
-        kept_share: share of the shown regions that stayed as they were; None where none was shown.
-        training_seconds: of the whole job: data set, training, judging, calibration; 0 in generation 0.
-    """
-
-    generation: int
-    version: str
-    promoted: bool
-    reason: str
-    champion: str
-    labels: int
-    mask_map50_95: float
-    images_auto_acceptable: float
-    regions_auto_acceptable: float
-    clicks_an_image: float
-    seconds_an_image: float
-    by_hand_clicks_an_image: float
-    by_hand_seconds_an_image: float
-    sam_alone_clicks_an_image: float
-    sam_alone_seconds_an_image: float
-    kept_share: float | None
-    unseen_clicks_an_image: float
-    unseen_seconds_an_image: float
-    unseen_by_hand_seconds_an_image: float
-    unseen_sam_alone_seconds_an_image: float
-    training_seconds: float
-
-
-# Heading, and what stands below it.
-COLUMNS: tuple[tuple[str, Callable[[Generation], str]], ...] = (
-    ("generation", lambda row: str(row.generation)),
-    ("labels", lambda row: str(row.labels)),
-    ("promoted", lambda row: "" if not row.version else "yes" if row.promoted else "no"),
-    ("mask mAP50-95", lambda row: f"{row.mask_map50_95:.3f}"),
-    (
-        "auto-acceptable images / regions",
-        lambda row: f"{row.images_auto_acceptable:.0%} / {row.regions_auto_acceptable:.0%}",
-    ),
-    ("regions kept", lambda row: "" if row.kept_share is None else f"{row.kept_share:.0%}"),
-    (
-        "clicks an image: flywheel / SAM alone / by hand",
-        lambda row: (
-            f"{row.clicks_an_image:.1f} / {row.sam_alone_clicks_an_image:.1f} / {row.by_hand_clicks_an_image:.0f}"
-        ),
-    ),
-    (
-        "seconds an image: flywheel / SAM alone / by hand",
-        lambda row: (
-            f"{row.seconds_an_image:.1f} / {row.sam_alone_seconds_an_image:.1f} / {row.by_hand_seconds_an_image:.0f}"
-        ),
-    ),
-    (
-        "seconds, unseen figures",
-        lambda row: (
-            f"{row.unseen_seconds_an_image:.1f} / {row.unseen_sam_alone_seconds_an_image:.1f} / "
-            f"{row.unseen_by_hand_seconds_an_image:.0f}"
-        ),
-    ),
-    ("training", lambda row: f"{row.training_seconds:.0f} s" if row.version else ""),
+MODELS = (
+    "generation",
+    "labels",
+    "promoted",
+    "mask mAP50-95",
+    *(f"kept / to fix / to draw at {target}" for target in TARGETS),
+    "to delete, an image",
+    "accepted images / regions",
+    "of these right",
+    "training",
+)
+WORK = (
+    "generation",
+    "images",
+    "kept / fixed / drawn / by hand",
+    "relabelled / deleted",
+    "prompts a garment: flywheel / alone",
+    "wait a prompt",
+    "right without drawing by hand: flywheel / alone",
+    "seconds an image: by hand",
+    "prompts alone",
+    "flywheel",
 )
 
 
-def table(generations: Sequence[Generation]) -> Table:
-    """For a terminal."""
-    drawn = Table(*(name for name, _ in COLUMNS), title="the flywheel")
+@dataclass(frozen=True)
+class Labelled:
+    """What the images that were labelled in a generation took together, in each of three ways."""
+
+    images: int
+    by_hand: Effort
+    alone: Effort
+    flywheel: Effort
+
+    def seconds_an_image(self) -> tuple[float, float, float]:
+        """Returns the seconds of an image by hand, with prompts alone and with the flywheel."""
+        efforts = (self.by_hand, self.alone, self.flywheel)
+        by_hand, alone, flywheel = (one.seconds / max(self.images, 1) for one in efforts)
+        return by_hand, alone, flywheel
+
+
+def labelled(generation: Generation, *, target_iou: float, prices: Prices) -> Labelled:
+    """Returns what a generation's images took, until each garment had the target's IoU."""
+    works = generation.works
+    return Labelled(
+        images=len(works),
+        by_hand=total([all_by_hand(len(work.garments), prices) for work in works]),
+        alone=total([effort(work.alone, deleted=0, target_iou=target_iou, prices=prices) for work in works]),
+        flywheel=total(
+            [effort(work.garments, deleted=work.deleted, target_iou=target_iou, prices=prices) for work in works]
+        ),
+    )
+
+
+def model_rows(generations: Sequence[Generation]) -> list[tuple[str, ...]]:
+    """Returns a row of cells for each generation's model, as the photographs that judge show it."""
+    rows: list[tuple[str, ...]] = []
+    labels = 0
     for generation in generations:
-        drawn.add_row(*(cell(generation) for _, cell in COLUMNS))
+        judged = generation.judged
+        seconds = generation.training_seconds
+        rows.append(
+            (
+                str(generation.generation),
+                str(labels),
+                "" if not generation.version else "yes" if generation.promoted else "no",
+                f"{judged.mask_map50_95:.3f}",
+                *(_left_to_do(judged, target) for target in TARGETS),
+                f"{judged.deleted / max(judged.images, 1):.2f}",
+                f"{_share(judged.accepted_images, judged.images)} / {_share(judged.accepted_regions, _shown(judged))}",
+                f"{_share(judged.right_images, judged.accepted_images)} / "
+                f"{_share(judged.right_regions, judged.accepted_regions)}",
+                "" if seconds is None else f"{seconds / 60:.1f} min",
+            )
+        )
+        labels += len(generation.works)
+    return rows
+
+
+def work_rows(generations: Sequence[Generation], *, target_iou: float, prices: Prices) -> list[tuple[str, ...]]:
+    """Returns a row of cells for what annotators did in each generation, until each garment had the target's IoU."""
+    rows: list[tuple[str, ...]] = []
+    for generation in generations:
+        found = labelled(generation, target_iou=target_iou, prices=prices)
+        flywheel, alone = found.flywheel, found.alone
+        by_hand_s, alone_s, flywheel_s = found.seconds_an_image()
+        rows.append(
+            (
+                str(generation.generation),
+                str(found.images),
+                " / ".join(
+                    f"{count:.0f}" for count in (flywheel.kept, flywheel.fixed, flywheel.drawn, flywheel.by_hand)
+                ),
+                f"{flywheel.relabelled:.0f} / {flywheel.deleted:.0f}",
+                f"{_ratio(flywheel.prompts, flywheel.garments)} / {_ratio(alone.prompts, alone.garments)}",
+                f"{1000 * (flywheel.wait_s + alone.wait_s) / max(flywheel.prompts + alone.prompts, 1):.0f} ms",
+                f"{_share(flywheel.garments - flywheel.by_hand, flywheel.garments)} / "
+                f"{_share(alone.garments - alone.by_hand, alone.garments)}",
+                f"{by_hand_s:.0f}",
+                f"{alone_s:.0f}",
+                f"{flywheel_s:.0f}",
+            )
+        )
+    return rows
+
+
+def all_tables(generations: Sequence[Generation], prices: Prices) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Returns the tables, each with its title, its headings first."""
+    return [
+        ("the models, on the photographs that judge", [MODELS, *model_rows(generations)]),
+        *(
+            (
+                f"the work, until each garment has IoU {target}",
+                [WORK, *work_rows(generations, target_iou=target, prices=prices)],
+            )
+            for target in TARGETS
+        ),
+    ]
+
+
+def terminal_table(title: str, rows: Sequence[Sequence[str]]) -> Table:
+    """Returns a table for a terminal."""
+    drawn = Table(*rows[0], title=title)
+    for row in rows[1:]:
+        drawn.add_row(*row)
     return drawn
 
 
-def markdown(generations: Sequence[Generation]) -> str:
-    """The same table for a page of documentation."""
-    rows = [[name for name, _ in COLUMNS], ["---"] * len(COLUMNS)]
-    rows += [[cell(generation) for _, cell in COLUMNS] for generation in generations]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Returns the same table for a page of documentation."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def plot(generations: Sequence[Generation], path: Path) -> None:
-    """Writes a PNG: over labels, how good the model is on the left, what an image takes on the right."""
+def plot(generations: Sequence[Generation], path: Path, prices: Prices) -> None:
+    """Writes a PNG: over generations, how good the model is on the left, what an image takes on the right."""
     figure = Figure(figsize=(10, 4), layout="constrained")
-    good, effort = figure.subplots(1, 2)
-    labels = [generation.labels for generation in generations]
-    good.plot(labels, [generation.mask_map50_95 for generation in generations], marker="o", label="mask mAP50-95")
-    kept = [generation for generation in generations if generation.kept_share is not None]
+    good, seconds = figure.subplots(1, 2)
+    numbers = [generation.generation for generation in generations]
+    judged = [generation.judged for generation in generations]
+    good.plot(numbers, [one.mask_map50_95 for one in judged], marker="o", label="mask mAP50-95")
+    for target in TARGETS:
+        kept = [_kept(one, target) / max(len(one.shown_ious), 1) for one in judged]
+        good.plot(numbers, kept, marker="s", label=f"garments kept at IoU {target}")
     good.plot(
-        [generation.labels for generation in kept],
-        [generation.kept_share for generation in kept],
-        marker="s",
-        label="shown regions kept",
+        numbers, [one.accepted_images / max(one.images, 1) for one in judged], marker="^", label="images accepted"
     )
-    good.plot(
-        labels,
-        [generation.images_auto_acceptable for generation in generations],
-        marker="^",
-        label="images auto-acceptable",
-    )
-    _finish(good, "on a scale from 0 to 1")
+    _finish(good, "share of those that judge, and mAP")
     good.set_ylim(-0.02, 1)
-    lines = {
-        "by hand": [generation.by_hand_seconds_an_image for generation in generations],
-        "SAM alone": [generation.sam_alone_seconds_an_image for generation in generations],
-        "flywheel": [generation.seconds_an_image for generation in generations],
-        "flywheel, unseen figures": [generation.unseen_seconds_an_image for generation in generations],
-    }
-    for name, seconds in lines.items():
-        effort.plot(labels, seconds, marker="o", label=name)
-    # By hand takes ten times as long: on a linear scale the others would be one line.
-    effort.set_yscale("log")
-    for ticks in (effort.yaxis.set_major_formatter, effort.yaxis.set_minor_formatter):
-        ticks(StrMethodFormatter("{x:.0f}"))
-    _finish(effort, "simulated seconds an image")
+    for target, style in zip(TARGETS, ("-", "--"), strict=True):
+        took = [labelled(generation, target_iou=target, prices=prices) for generation in generations]
+        by_hand, alone, flywheel = zip(*(one.seconds_an_image() for one in took), strict=True)
+        seconds.plot(numbers, flywheel, style, color="C0", marker="o", label=f"flywheel, IoU {target}")
+        seconds.plot(numbers, alone, style, color="C1", marker="o", label=f"prompts alone, IoU {target}")
+    seconds.plot(numbers, by_hand, color="C3", marker="o", label="by hand")
+    _finish(seconds, "seconds an image")
+    seconds.set_ylim(bottom=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
 
 def _finish(axes: Axes, what: str) -> None:
-    axes.set_xlabel("approved images")
+    axes.set_xlabel("generation")
     axes.set_ylabel(what)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(fontsize=7)
+
+
+def _left_to_do(judged: Judged, target_iou: float) -> str:
+    garments, kept = len(judged.shown_ious), _kept(judged, target_iou)
+    found = sum(overlap is not None for overlap in judged.shown_ious)
+    return " / ".join(_share(count, garments) for count in (kept, found - kept, garments - found))
+
+
+def _kept(judged: Judged, target_iou: float) -> int:
+    return sum(overlap is not None and overlap >= target_iou for overlap in judged.shown_ious)
+
+
+def _shown(judged: Judged) -> int:
+    return sum(overlap is not None for overlap in judged.shown_ious) + judged.deleted
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
+
+
+def _ratio(part: float, whole: float) -> str:
+    return f"{part / whole:.2f}" if whole else "-"

@@ -1,7 +1,7 @@
 """Measures detectors on annotated photographs: some to train on, others to judge.
 
 - `__main__`: `make photographs`
-- `palette_config`: the label config of a palette
+- `palette_config`: the labels of a palette, and its label config
 - `schedule`: how good a detector becomes with few and with many photographs
 - `mask_parts`: into how many parts detected masks fall, and what removing the small ones does
 - `fixes`: what refining a detector's masks is worth, and clicks on them

@@ -58,7 +58,7 @@ def evaluation_images(
             continue
         tally.note(annotated.notes, annotated.picture.name)
         stored = store_pixels(image, folder / f"{number}.npy")
-        yield HeldOut(number, number, stored, CompactMasks(_truth(annotated, image, mapping)))
+        yield HeldOut(number, number, stored, CompactMasks(truth_of_image(annotated, image.size_wh, mapping)))
     for reason, count in tally.reasons.most_common():
         logger.warning("Left out %s x: %s (%s)", count, reason, ", ".join(tally.examples[reason]))
 
@@ -73,13 +73,20 @@ def _decoded(picture: SetPicture, settings: Settings, side_px: int) -> Image | N
     return decode_image(encoded, source=picture.name, max_pixels=settings.image_max_pixels, side_px=side_px)
 
 
-def _truth(annotated: AnnotatedImage, image: Image, mapping: ClassMapping) -> Iterator[LabelledMask]:
-    drawn_wh = annotated.size_wh or annotated.picture.size_wh() or image.size_wh
+def truth_of_image(
+    annotated: AnnotatedImage, size_wh: tuple[int, int], mapping: ClassMapping
+) -> Iterator[LabelledMask]:
+    """Yields the image's garments that have a label, each with its mask at the image's size.
+
+    Args:
+        size_wh: the image's width and height in pixels.
+    """
+    drawn_wh = annotated.size_wh or annotated.picture.size_wh() or size_wh
     known = [garment for garment in annotated.garments if mapping.label_for(garment.name) is not None]
     for garment in cleaned(known, drawn_wh, MaskCleaning()):
         label = mapping.label_for(garment.name) if garment is not None else None
         if garment is None or label is None:
             continue
-        mask = resize_mask(garment.to_mask(drawn_wh), image.size_wh)
+        mask = resize_mask(garment.to_mask(drawn_wh), size_wh)
         if mask.any():
             yield LabelledMask(mask, label)
