@@ -87,7 +87,7 @@ class Approver:
             return Outcome(task_id, "left", "has another prediction by now.")
         stored = self.label_studio.accept(
             task_id,
-            [*reviewed_regions(result), *self.mark.regions()],
+            reviewed_regions([*result, *self.mark.regions()]),
             # One for each task: of two people with the same sheet, Label Studio refuses the later.
             unique_id=str(uuid.uuid5(NAMESPACE, f"{self.project_id}/{task_id}")),
             ground_truth=self.mark.starred,
@@ -105,7 +105,7 @@ class Approver:
         annotations = task.get("annotations") or []
         for annotation in annotations:
             own = _user(annotation) == self.person and annotation.get("parent_prediction") == prediction_id
-            if own and was_reviewed(annotation):
+            if own and _may_be_ours(annotation):
                 # Stored before: only the answer was lost.
                 return _done(task_id, annotation)
         if not annotations:
@@ -119,21 +119,25 @@ class Approver:
 
 
 def undo(label_studio: LabelStudio, project_id: int, approved: Mapping[int, tuple[int, str]]) -> list[Outcome]:
-    """Deletes annotations that were approved on a sheet, unless somebody has changed one or has a draft of it.
+    """Deletes annotations that were approved on a sheet, unless somebody has changed one or has a draft of its task.
 
     Args:
         approved: task id → annotation id and its `updated_at`, as in `Outcome`.
+
+    Raises:
+        LabelStudioError: Label Studio is unreachable, or refuses the request; nothing is deleted.
     """
+    tasks = {int(task["id"]): task for task in label_studio.tasks(project_id, list(approved))}
 
     def delete(task_id: int) -> Outcome:
         annotation_id, updated_at = approved[task_id]
-        annotation = label_studio.annotation(annotation_id)
+        task = tasks.get(task_id, {})
+        annotation = next((one for one in task.get("annotations") or [] if int(one["id"]) == annotation_id), None)
         if annotation is None:
             return Outcome(task_id, "done")
-        is_own = annotation.get("project") == project_id and annotation.get("task") == task_id
-        if not is_own or not was_reviewed(annotation) or _time(annotation) != updated_at:
+        if not _may_be_ours(annotation) or _time(annotation) != updated_at:
             return Outcome(task_id, "left", "was changed meanwhile: its annotation stays.")
-        if label_studio.has_draft(task_id, annotation_id):
+        if task.get("draft_exists"):
             return Outcome(task_id, "left", "is being changed by somebody: its annotation stays.")
         label_studio.delete_annotation(annotation_id)
         return Outcome(task_id, "done")
@@ -147,9 +151,14 @@ def reviewed_regions(result: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def was_reviewed(annotation: Mapping[str, Any]) -> bool:
-    """Whether the annotation was approved on a sheet; so may be one without regions, where nothing was found."""
-    metas = [region.get("meta") for region in annotation.get("result") or [] if region.get("type") != "choices"]
-    return not metas or any(isinstance(meta, dict) and meta.get("text") == [REVIEWED] for meta in metas)
+    """Whether the annotation was approved on a sheet."""
+    metas = [region.get("meta") for region in annotation.get("result") or []]
+    return any(isinstance(meta, dict) and meta.get("text") == [REVIEWED] for meta in metas)
+
+
+def _may_be_ours(annotation: Mapping[str, Any]) -> bool:
+    """Whether a sheet may have stored it: where nothing was found, there is no region to mark."""
+    return was_reviewed(annotation) or not annotation.get("result")
 
 
 def until_unavailable(task_ids: Iterable[int], act: Callable[[int], Outcome]) -> Iterator[Outcome]:
