@@ -169,8 +169,8 @@ async function showNext() {
 }
 
 function undoLast() {
+  if (busy || !approvals.length) return;
   const approval = approvals.pop();
-  if (busy || !approval) return;
   busy = true;
   refresh();
   enqueue(async () => {
