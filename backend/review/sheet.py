@@ -18,8 +18,8 @@ from backend.review.thumbnails import Thumbnail, Thumbnails
 SIZE = 12
 # Reading pictures mostly waits for Label Studio.
 THREADS = 4
-# Height of the letters, as a share of the longer side.
-LETTERS = 0.042
+# Height of the letters, as a share of the width of a tile, which is three quarters of its height.
+LETTERS, WIDTH_TO_HEIGHT = 0.056, 3 / 4
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Tile:
     @property
     def letters_px(self) -> float:
         """Height of the letters of names, in pixels of the picture."""
-        return LETTERS * max(self.picture.width, self.picture.height) if self.picture else 0.0
+        return LETTERS * max(self.picture.width, WIDTH_TO_HEIGHT * self.picture.height) if self.picture else 0.0
 
     @property
     def names(self) -> list[Name]:
