@@ -26,4 +26,5 @@
 - `status`: the state of each project
 - `timer`: queues checks of every project at fixed intervals
 - `page`: the status page
+- `review`: the review sheet, on which people approve predictions at a look
 """

@@ -24,6 +24,7 @@ from backend.label_studio.payloads import (
     WebhookEvent,
 )
 from backend.page.routes import page_routes
+from backend.review.routes import review_routes
 from backend.service import Service
 from backend.settings import Settings
 from backend.telemetry.request_ids import RequestIds
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     _handle_errors(app)
 
     app.include_router(page_routes(service, app.router.route_class))
+    app.include_router(review_routes(service, app.router.route_class))
 
     # The one that needs no credentials: proxies and health checks call it, and it reveals only that the service runs.
     @app.get(LIVE, status_code=204)

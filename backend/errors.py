@@ -113,6 +113,12 @@ class ForbiddenError(DrapeError):
     http_status = 403
 
 
+class ReviewError(DrapeError):
+    """Something that the review sheet cannot do in this project, or for this person; the message says why."""
+
+    http_status = 409
+
+
 class SettingsError(DrapeError):
     """The file of project settings, or a value in it, is invalid; the message names file, project and field."""
 

@@ -60,8 +60,8 @@ class InstallationSettings(BaseSettings):
     )
     label_studio_public_url: str = Field(
         "",
-        description="Label Studio's address in browsers, if it differs. Images at this address are fetched from "
-        "`LABEL_STUDIO_URL`.",
+        description="Label Studio's address in browsers, if it differs. Links on Drape's pages lead there; images at "
+        "this address are fetched from `LABEL_STUDIO_URL`.",
     )
     label_studio_api_key: str = Field(
         "", repr=False, description="Personal access token (or legacy token) of the account that Drape uses."
@@ -191,6 +191,14 @@ class InstallationSettings(BaseSettings):
         if self.storage_url and self.model_dir:
             raise ValueError("Do not set MODEL_DIR together with STORAGE_URL, which says where models are.")
         return self
+
+    def tasks_url(self, project_id: int) -> str:
+        """The address in browsers of a project's tasks in Label Studio; '' where Label Studio's address is not set.
+
+        `?task=` and a task's number lead to that task.
+        """
+        studio = (self.label_studio_public_url or self.label_studio_url).rstrip("/")
+        return f"{studio}/projects/{project_id}/data" if studio.startswith("http") else ""
 
     @property
     def backend_address(self) -> str:

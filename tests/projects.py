@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backend.detector.preparation import PREPARED
+from backend.domain import LabelledMask, Outlining, Prediction
 from backend.label_studio.client import LabelStudio
+from backend.label_studio.label_config import parse_label_config
+from backend.regions.encode import encode
 from backend.registry.registry import Registry, Version
 from backend.settings import Settings
+from label_studio_config.demo.figures import draw_figure
 from label_studio_config.demo.write import write_images
 from label_studio_config.palette_xml import GARMENTS, palette
 from label_studio_config.provision import ensure_local_files, ensure_project
@@ -53,6 +60,67 @@ def project_of_figures(
     """The id of a new project of drawn figures, which are written into the folder beside what is there."""
     write_images(folder, seeds)
     return project_of_folder(client, folder, title=title, label_config=label_config)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A project of drawn figures with predictions of its current model, which are what is in the figures.
+
+    Attributes:
+        tasks: the surest first.
+        predictions: task id → prediction id.
+    """
+
+    number: int
+    studio: LabelStudio
+    version: str
+    tasks: list[int]
+    predictions: dict[int, int]
+
+    def annotations(self, task_id: int) -> list[dict[str, Any]]:
+        """The task's annotations, as they are now."""
+        (task,) = self.studio.tasks(self.number, [task_id])
+        found: list[dict[str, Any]] = task["annotations"]
+        return found
+
+    def add_member(self, name: str) -> int:
+        """The id of another person in Label Studio."""
+        address = f"{name.lower()}-{uuid.uuid4().hex[:8]}@example.com"
+        return int(self.studio.sdk.users.create(username=address, email=address, first_name=name).id or 0)
+
+
+def predicted_project(
+    settings: Settings, folder: Path, starter: Path, *, count: int, label_config: str = palette(GARMENTS)
+) -> Predicted:
+    """A new project of so many figures, of which no prediction is as sure as another."""
+    studio, registry, config = LabelStudio(settings), Registry(settings.models_path), parse_label_config(label_config)
+    seeds = range(700, 700 + count)
+    number = project_of_figures(studio, folder, seeds, title=folder.name, label_config=label_config)
+    version = add_starter(registry, number, starter)
+    registry.promote(number, version.name)
+    by_name = {
+        task["data"]["image"].rsplit("/", 1)[-1]: int(task["id"])
+        for task in studio.tasks(number, studio.task_ids(number))
+    }
+    tasks = [by_name[f"figure_{seed:06d}.jpg"] for seed in seeds]
+    predictions = [
+        Prediction(
+            [
+                region
+                for one in draw_figure(seed).instances
+                for region in encode(
+                    LabelledMask(one.mask, one.label, 0.9), config, outlining=Outlining(), model_version=version.name
+                )
+            ],
+            0.99 - position / 100,
+            version.name,
+        )
+        for position, seed in enumerate(seeds)
+    ]
+    studio.write_predictions(number, list(zip(tasks, predictions, strict=True)))
+    studio.show_model_version(number, version.name)
+    stored = {int(task["id"]): int(task["predictions"][0]["id"]) for task in studio.tasks(number, tasks)}
+    return Predicted(number, studio, version.name, tasks, stored)
 
 
 def promote_starter(registry: Registry, project_id: int, starter: Path, prepared: Path) -> Version:

@@ -36,6 +36,7 @@ ORDER = {
         "timer",
         "service",
         "page",
+        "review",
         "app",
         "model",
     ],

@@ -84,6 +84,14 @@ class LabelStudio(Connection):
             by_uncertainty=project.sampling == UNCERTAINTY_SAMPLING,
         )
 
+    def members(self) -> dict[int, str]:
+        """User id → name and address, of everybody in the account's organisation, sorted by name."""
+        with self.api() as sdk:
+            users = sdk.users.list()
+        names = {int(user.id or 0): (f"{user.first_name} {user.last_name}".strip(), user.email) for user in users}
+        shown = {number: f"{name} ({email})" if name else str(email) for number, (name, email) in names.items()}
+        return dict(sorted(shown.items(), key=lambda member: member[1].casefold()))
+
     def project_ids(self) -> set[int]:
         """Ids of all projects that the account sees."""
         with self.api() as sdk:
@@ -140,6 +148,30 @@ class LabelStudio(Connection):
             waiting=self._total(project_id, waiting),
             doubtful=self._total(project_id, doubtful),
         )
+
+    def surest_tasks(
+        self, project_id: int, *, version: str, count: int, up_to: float | None = None, without: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
+        """Up to `count` tasks with a prediction of `version` that nobody has annotated, skipped or begun to annotate.
+
+        Those with the highest score come first. Each has its `predictions`, and its score as `predictions_score`.
+
+        Args:
+            up_to: the highest score that counts; None for any.
+            without: ids of tasks to leave out, a few hundred at most: they go into the address.
+        """
+        filters = [
+            _filter("predictions_model_versions", "contains", [version], kind="List"),
+            _filter("total_annotations", "equal", 0),
+            _filter("cancelled_annotations", "equal", 0),
+            _filter("draft_exists", "equal", "false", kind="Boolean"),
+        ]
+        if up_to is not None:
+            filters.append(_filter("predictions_score", "less_or_equal", up_to))
+        query = {**_query(filters), "ordering": ["-tasks:predictions_score"]}
+        if without:
+            query["selectedItems"] = {"all": True, "excluded": list(without)}
+        return self._page(project_id, query, size=count, fields="all")
 
     def tasks_after(self, project_id: int, task_id: int, *, count: int) -> list[dict[str, Any]]:
         """Up to `count` tasks that follow `task_id` in the order of their ids."""
@@ -252,11 +284,17 @@ class LabelStudio(Connection):
             sdk.projects.update(project_id, model_version=version)
 
     def accept(
-        self, task_id: int, regions: list[dict[str, Any]], *, unique_id: str, ground_truth: bool = False
-    ) -> None:
-        """Stores an annotation in this account's name, unless `unique_id` is stored already."""
+        self, task_id: int, regions: list[dict[str, Any]], *, unique_id: str, ground_truth: bool = False, **others: Any
+    ) -> dict[str, Any] | None:
+        """Stores an annotation, unless `unique_id` is stored already: then the answer is None.
+
+        Args:
+            others: further fields; without `completed_by` it is this account's annotation.
+        """
         with self.api() as sdk, _accepting(HTTPStatus.CONFLICT):
-            sdk.annotations.create(task_id, result=regions, unique_id=unique_id, ground_truth=ground_truth)
+            facts = {"unique_id": unique_id, "ground_truth": ground_truth, **others}
+            return sdk.annotations.create(task_id, result=regions, **facts).model_dump()
+        return None
 
     def annotation(self, annotation_id: int) -> dict[str, Any] | None:
         """An annotation as it is now; None if it no longer exists."""

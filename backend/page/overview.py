@@ -138,7 +138,6 @@ def overview(service: Service, project_id: int | None) -> Overview:
         project_id = next(iter(projects), None)
     survey = surveys.get(project_id) if project_id is not None else None
     models = _models(service, project_id) if project_id is not None else ()
-    studio = service.connections.settings.label_studio_url.rstrip("/")
     problems = [
         problem for problem in service.connections.problems.recent(100) if problem.project_id in (None, project_id)
     ]
@@ -151,7 +150,7 @@ def overview(service: Service, project_id: int | None) -> Overview:
         jobs=_jobs(service, project_id),
         serving=_serving(service, project_id),
         problems=tuple(problems[:MAX_PROBLEMS]),
-        tasks_url=f"{studio}/projects/{project_id}/data" if project_id and studio.startswith("http") else "",
+        tasks_url=service.connections.settings.tasks_url(project_id) if project_id else "",
         own_settings=_own_settings(service, project_id),
         shut_because=_shut_because(service, project_id),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,15 +27,7 @@ class StatusPage:
     """Renders the page, and draws only plots that have changed. Thread-safe."""
 
     def __init__(self) -> None:
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters |= {"seconds": seconds, "share": share}
-        self._template = environment.get_template(TEMPLATE)
+        self._template = template(Path(__file__).parent / TEMPLATE, filters={"seconds": seconds, "share": share})
         # Matplotlib is not thread-safe.
         self._drawing = threading.Lock()
         self._generations = lru_cache(maxsize=8)(_generations)
@@ -61,6 +53,19 @@ class StatusPage:
             origins=ORIGINS,
             plots={name: Markup(plot) for name, plot in plots.items()},
         )
+
+
+def template(path: Path, *, filters: Mapping[str, Callable[..., str]] | None = None) -> jinja2.Template:
+    """Reads a template, in which everything is escaped and every name must be given."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(path.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters or {}
+    return environment.get_template(path.name)
 
 
 def _generations(generations: tuple[Generation, ...], current: int) -> str:

@@ -19,4 +19,4 @@ async def require_same_site(request: Request) -> None:
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
     elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     if elsewhere or site not in ("same-origin", "none"):
-        raise ForbiddenError("The request came from another site's page. Use the buttons on the status page itself.")
+        raise ForbiddenError("The request came from another site's page. Use the buttons on Drape's own pages.")
