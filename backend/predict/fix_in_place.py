@@ -91,9 +91,17 @@ class FixInPlace:
         """Returns the mask after the last click; `before` is the mask after those before it."""
         answer = _answer(self.segmenter, image, before, prompt)
         merged = merge(before, answer, prompt.points[-1:])
-        if np.array_equal(merged, before):
-            return self._by_click_alone(image, before, prompt)
-        return answer if is_predicted else merged
+        if not np.array_equal(merged, before):
+            return answer if is_predicted else merged
+        alone = self._by_click_alone(image, before, prompt)
+        if is_predicted and np.array_equal(alone, before):
+            return self._from_clicks(image, before, prompt)
+        return alone
+
+    def _from_clicks(self, image: Photo, before: Mask, prompt: Prompt) -> Mask:
+        """Returns what the clicks find without the mask, which may be of another garment; the mask if they do not."""
+        point, found = prompt.points[-1], _without_mask(self.segmenter, image, before, prompt)
+        return found if found[_pixel(found, point)] == point.positive else before
 
     def _by_click_alone(self, image: Photo, before: Mask, prompt: Prompt) -> Mask:
         """Returns the mask with what the last click finds by itself, or without it unless that is most of the mask."""
@@ -157,8 +165,17 @@ def merge(before: Mask, after: Mask, points: Sequence[Point]) -> Mask:
 def _answer(segmenter: Segmenter, image: Photo, mask: Mask, prompt: Prompt) -> Mask:
     if isinstance(segmenter, MaskCorrector):
         return segmenter.correct(image, mask, prompt.points)
-    # A segmenter that takes no mask is told by a click in its middle what the other clicks are about.
-    distance = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    return _without_mask(segmenter, image, mask, prompt)
+
+
+def _without_mask(segmenter: Segmenter, image: Photo, mask: Mask, prompt: Prompt) -> Mask:
+    """Returns what a click in the mask's middle, far from those that take away, and the prompt's own clicks find."""
+    inside = np.pad(mask.astype(np.uint8), 1)
+    for point in prompt.points:
+        if not point.positive:
+            row, column = _pixel(mask, point)
+            inside[row + 1, column + 1] = 0
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), mask.shape)
     middle = Point(float(column) + 0.5, float(row) + 0.5)
     segments = segmenter.segment(image, replace(prompt, points=(middle, *prompt.points)))

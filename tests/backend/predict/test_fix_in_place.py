@@ -260,6 +260,30 @@ def test_what_a_segmenter_would_not_change_is_what_it_finds_there() -> None:
     assert after is not None and iou(after.mask, area(50, 50, 150, 200)) > 0.99
 
 
+class StubbornAtFirst(Stubborn):
+    """One that keeps the mask, and finds nothing by a single click; by several it finds what is red."""
+
+    def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
+        return super().segment(image, prompt) if len(prompt.points) > 1 else []
+
+
+def test_a_predicted_region_that_nothing_changes_is_drawn_anew_from_the_clicks_alone() -> None:
+    """Such as one that holds two garments: a click that takes one away leaves the other."""
+    segmenter, red, point = StubbornAtFirst(), area(50, 50, 150, 120), Point(100, 220, positive=False)
+    image = Image(red_on_grey(red), "k", "s")
+    drawn = DrawnRegions(predictions=[{"result": regions(SAREE, origin="prediction")}])
+    after = mask_of(FixInPlace(segmenter, RecentFixes()).fix(image, 1, drawn, prompt(point), CONFIG, Outlining()))
+    assert after is not None and iou(after.mask, red) > 0.99
+    middle = segmenter.asked[-1].points[0]
+    assert middle.positive and abs(middle.y - point.y) > 40
+    # What a person drew stays, and so does what the answer would leave where it was to go.
+    with pytest.raises(PromptError, match="Nothing changes there"):
+        asked_of(StubbornAtFirst(), image.pixels, SAREE, point)
+    everything = Image(red_on_grey(SAREE), "k", "s")
+    with pytest.raises(PromptError, match="Nothing changes there"):
+        FixInPlace(segmenter, RecentFixes()).fix(everything, 1, drawn, prompt(point), CONFIG, Outlining())
+
+
 def test_a_second_fix_goes_on_from_the_first_though_label_studio_has_not_saved_it() -> None:
     drawn = DrawnRegions(predictions=[{"result": regions(area(50, 50, 150, 150))}])
     image = Image(red_on_grey(area(50, 50, 190, 250)), "k", "s")
