@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -106,9 +108,12 @@ class _DrapeWorker(BaseWorker):
                 logger.warning("Redis does not answer: %s", e)
 
     def _give_sign_of_life(self) -> None:
+        if self.birth_date is None:
+            # RQ would take the record for that of another worker with this name.
+            return
         execution = self.execution if self.get_state() == WorkerStatus.BUSY else None
         with self.connection.pipeline() as pipeline:
-            if self.birth_date and not self.connection.hexists(self.key, "birth"):
+            if not self.connection.hexists(self.key, "birth"):
                 # Redis drops a worker's record while its machine sleeps.
                 pipeline.hset(self.key, mapping=self.serialize())
                 worker_registration.register(self, pipeline)
@@ -160,9 +165,11 @@ class GarmentWorker(_DrapeWorker, Worker):
     def _give_sign_of_life(self) -> None:
         """Ends the job, too, where another worker has it by now, as this one was silent for too long."""
         super()._give_sign_of_life()
-        execution = self.execution
-        if execution is not None and self._is_anothers(execution):
-            self.kill_horse()
+        process = self.horse_pid
+        # Without one, RQ's `kill_horse` would kill this worker's own processes.
+        if process and self._is_anothers(self.execution):
+            with suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGKILL)
 
     def _is_anothers(self, execution: Execution | None) -> bool:
         if execution is None:

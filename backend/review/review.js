@@ -174,10 +174,13 @@ function undoLast() {
   busy = true;
   refresh();
   enqueue(async () => {
-    // What was never stored needs no undoing.
-    unsaved = unsaved.filter((request) => request.approval !== approval);
     let outcomes = [];
     try {
+      // Of what seems not stored, only the answer may be lost: asked again, the backend says what there is to undo.
+      const open = unsaved.filter((request) => request.approval === approval);
+      unsaved = unsaved.filter((request) => request.approval !== approval);
+      for (const request of open) await store(request);
+      if (unsaved.some((request) => request.approval === approval)) throw new Error(said.textContent);
       if (Object.keys(approval.stored).length) outcomes = await send("undo", { annotations: approval.stored });
     } catch (error) {
       approvals.push(approval);

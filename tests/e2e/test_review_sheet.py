@@ -169,6 +169,31 @@ def test_what_was_not_stored_is_kept_and_tried_again(browser: Browser, predicted
     page.context.close()
 
 
+def test_undoing_deletes_what_was_stored_without_an_answer(
+    browser: Browser, predicted: tuple[Predicted, Served]
+) -> None:
+    project, running = predicted
+    page, wrong = open_sheet(browser, running, project.number)
+    page.locator("#by").select_option(label=project.studio.members()[1])
+    page.wait_for_load_state("networkidle")
+    answers = "**/review/approve"
+    page.route(answers, lambda route: (route.fetch(), route.abort()))
+    press(page, "Space", "Enter")
+    expect(page.locator("#said")).to_contain_text("11 not stored: they are kept on this page.")
+    assert project.studio.count_annotated(project.number) == SIZE - 1
+    # What is there is not known before the backend answers.
+    press(page, "u")
+    expect(page.locator("#said")).to_contain_text("Not undone.")
+    page.unroute(answers)
+    press(page, "u")
+    expect(page.locator("#said")).to_contain_text("11 undone.")
+    assert project.studio.count_annotated(project.number) == 0
+    assert shown(page) == project.tasks[:SIZE]
+    expect(page.locator("#again")).to_be_hidden()
+    assert not wrong
+    page.context.close()
+
+
 def test_of_two_people_with_the_same_sheet_one_is_told(browser: Browser, predicted: tuple[Predicted, Served]) -> None:
     project, running = predicted
     people = {name: project.add_member(name) for name in ("Anna", "Ravi")}

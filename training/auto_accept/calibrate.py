@@ -70,7 +70,7 @@ def calibrate(
     count = Counter(detection.label for detection in detections)
     frequent = [label for label in labels if count[label] >= MIN_REGIONS]
     found = _images(detections, frequent)
-    least, accepted = 0.0, found
+    least, accepted = 0.0, list[_Image]()
     passed = False
     for level in _ranked(found):
         would_accept = [image for image in found if image.probability >= level]
@@ -83,6 +83,9 @@ def calibrate(
             least, accepted = level, would_accept
         passed = True
     thresholds = _thresholds(detections, frequent, least) if passed else {}
+    # A label that is in no accepted image was not tested, however sure a fit to all images is of it.
+    tested = {region.label for image in accepted for region in image.regions}
+    thresholds = {label: score for label, score in thresholds.items() if label in tested}
     return Calibration(
         precision=precision,
         iou=settings.auto_accept_iou,

@@ -47,7 +47,7 @@ def load_exported(network: PromptNetwork, file: Path) -> None:
         network.load_state_dict(
             {name: values.reshape(expected[name].shape) for name, values in named.items()}, strict=False
         )
-    except (RuntimeError, ValueError, KeyError) as e:
+    except (RuntimeError, ValueError, KeyError, AttributeError) as e:
         raise ModelError(f"{file} is not an export of this network: {e}") from e
     lost = sorted(
         name

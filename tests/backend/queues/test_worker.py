@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from inspect import signature
 from pathlib import Path
 from typing import cast
 
 import pytest
 from redis import Redis
-from rq import Queue, Retry
+from rq import Queue, Retry, Worker
 from rq.exceptions import StopRequested
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
@@ -136,6 +137,34 @@ def test_while_its_worker_lives_nobody_takes_a_job(
     go_on.touch()
     wait_for(lambda: job.get_status() == JobStatus.FINISHED)
     assert Path(f"{go_on}-ended").read_text() == "."
+
+
+@pytest.mark.parametrize("kind", ["GarmentWorker", "ResidentWorker"])
+def test_a_worker_lives_on_after_its_job(
+    connection: Redis, start: Callable[..., subprocess.Popen[bytes]], kind: str
+) -> None:
+    """What it ran is in no registry then, as if another worker had it."""
+    queue = Queue("jobs", connection=connection)
+    job = queue.enqueue(os.getpid)
+    worker = start(kind)
+    wait_for(lambda: job.get_status() == JobStatus.FINISHED)
+    ended_at = datetime.now(timezone.utc)
+    wait_for(lambda: worker.poll() is not None or last_beat(connection) > ended_at + timedelta(seconds=LOST_AFTER_S))
+    assert worker.poll() is None
+
+
+def test_a_sign_of_life_that_comes_before_the_worker_is_known_does_not_stop_it(connection: Redis) -> None:
+    """While Redis is slow to answer: RQ would take what it left there for another worker of that name."""
+    worker = ResidentWorker("jobs", connection=connection, lost_after_s=LOST_AFTER_S)
+    worker._give_sign_of_life()
+    assert not worker.work(burst=True)
+
+
+def last_beat(connection: Redis) -> datetime:
+    """When the only worker gave its last sign of life."""
+    (worker,) = Worker.all(connection=connection)
+    assert worker.last_heartbeat is not None
+    return worker.last_heartbeat
 
 
 def lost_at(registry: StartedJobRegistry) -> float:

@@ -163,6 +163,26 @@ def test_a_label_with_few_regions_borrows_from_the_others_and_a_rare_one_is_left
     assert told.images_accepted == (600 + MIN_REGIONS) / 900
 
 
+def test_where_all_labels_are_rare_nothing_was_tested() -> None:
+    judged = [MatchedDetection(image, f"saree {image % 30}", 0.9, True) for image in range(30 * (MIN_REGIONS - 1))]
+    told = calibrated(judged, precision=0.9)
+    assert (told.thresholds, told.accepted_images) == ({}, 0)
+    assert told.test_result.startswith("Only 0 of 270 held-out images would be accepted in the test, and 90 % needs")
+
+
+def test_a_label_of_which_nothing_was_tested_has_no_threshold() -> None:
+    """With all its regions a label may look surer than with four fifths of them, as it was tested."""
+    labels, rng = [f"saree {number}" for number in range(60)], np.random.default_rng(3)
+    share = np.where(rng.uniform(size=60) < 0.5, 0.8, 1.0)
+    judged = [
+        MatchedDetection(image, labels[number], 0.9, bool(rng.uniform() < share[number]))
+        for image, number in enumerate(rng.integers(60, size=900))
+    ]
+    told = calibrate(judged, labels, images=900, settings=promising(0.95))
+    assert len(told.thresholds) > 20
+    assert all(one.regions for one in told.labels if one.threshold is not None)
+
+
 CONFIG = parse_label_config(
     '<View><Image name="i" value="$image"/>'
     '<PolygonLabels name="p" toName="i"><Label value="saree"/></PolygonLabels>'

@@ -3,9 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from backend.compute.quiet_openvino import openvino as ov
 from backend.errors import ModelError
 from backend.segmenters.builtin.frames import SIZE_WH
 from backend.segmenters.builtin.network import WEIGHTS
@@ -64,6 +66,15 @@ def test_a_training_starts_from_what_was_exported(pictures: Pictures, plan: Plan
 def test_the_export_of_another_network_is_refused() -> None:
     with pytest.raises(ModelError, match="not an export of this network"):
         load_exported(_network(0), WEIGHTS)
+
+
+def test_a_network_whose_weights_are_computed_is_refused(tmp_path: Path) -> None:
+    """As in a network of 8-bit weights."""
+    image, weights = (ov.opset13.parameter(shape, np.float32) for shape in ([1, 3, 8, 8], [4, 3, 3, 3]))
+    convolution = ov.opset13.convolution(image, ov.opset13.relu(weights), [1, 1], [0, 0], [0, 0], [1, 1])
+    ov.save_model(ov.Model([convolution], [image, weights]), tmp_path / "network.xml")
+    with pytest.raises(ModelError, match=r"network\.xml is not an export"):
+        load_exported(_network(0), tmp_path / "network.xml")
 
 
 def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:
