@@ -3,6 +3,8 @@
 const project = document.body.dataset.project;
 const TAKEN = `drape-taken-out-${project}`;
 const BY = "drape-approve-as";
+// A key pressed twice must not approve a sheet that nobody has seen.
+const UNSEEN_MS = 400;
 const [said, again, undo, approve, by] = ["said", "again", "undo", "approve", "by"].map((id) => document.getElementById(id));
 const taken = new Set(JSON.parse(sessionStorage.getItem(TAKEN) ?? "[]"));
 const approvals = []; // each { sheet, stored: task -> annotation }
@@ -18,6 +20,7 @@ const tiles = () => [...sheet().querySelectorAll(".look")];
 const isOut = (tile) => tile.getAttribute("aria-pressed") === "true" || tile.parentElement.classList.contains("barred");
 const left = () => tiles().filter((tile) => !isOut(tile));
 const say = (...sentences) => { said.textContent = sentences.filter(Boolean).join(" "); };
+const isSeen = () => performance.now() - shownAt >= UNSEEN_MS;
 const name = () => by.selectedOptions[0].text;
 
 async function readSheet(address) {
@@ -40,12 +43,13 @@ function show(fresh) {
   tiles()[0]?.focus();
   scrollTo(0, 0);
   shownAt = performance.now();
+  setTimeout(refresh, UNSEEN_MS);
   refresh();
 }
 
 function refresh() {
   approve.querySelector("b").textContent = tiles().length ? left().length : "";
-  approve.disabled = busy || !tiles().length;
+  approve.disabled = busy || !tiles().length || !isSeen();
   undo.disabled = busy || !approvals.length;
   again.hidden = !unsaved.length && upcoming !== "failed";
   const list = document.getElementById("taken");
@@ -123,7 +127,7 @@ function predictionsOf(some) {
 }
 
 async function approveSheet() {
-  if (busy || !tiles().length) return;
+  if (busy || !tiles().length || !isSeen()) return;
   const some = left();
   if (some.length && !by.value) {
     say("Choose first as whom you approve.");

@@ -65,6 +65,8 @@ def shown(page: Page) -> list[int]:
 
 def press(page: Page, *keys: str) -> None:
     for key in keys:
+        if key == "Enter":
+            page.locator("#approve:enabled").wait_for()
         page.keyboard.press(key)
 
 
