@@ -173,8 +173,8 @@ def _without_mask(segmenter: Segmenter, image: Photo, mask: Mask, prompt: Prompt
     inside = np.pad(mask.astype(np.uint8), 1)
     for point in prompt.points:
         if not point.positive:
-            row, column = _pixel(mask, point)
-            inside[row + 1, column + 1] = 0
+            clicked_row, clicked_column = _pixel(mask, point)
+            inside[clicked_row + 1, clicked_column + 1] = 0
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), mask.shape)
     middle = Point(float(column) + 0.5, float(row) + 0.5)
