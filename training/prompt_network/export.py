@@ -17,6 +17,7 @@ from backend.compute.quiet_openvino import convert_network
 from backend.compute.quiet_openvino import openvino as ov
 from backend.errors import ModelError
 from backend.segmenters.builtin.frames import SIZE_WH
+from backend.segmenters.builtin.network import OPTIONS
 from backend.segmenters.builtin.prompt_maps import CHANNELS
 from backend.storage.atomic_files import write_atomically
 from training.prompt_network.network import PromptNetwork
@@ -68,7 +69,7 @@ def export_network(network: PromptNetwork, folder: Path, facts: Mapping[str, Any
     size = sum(part.stat().st_size for part in (file, file.with_suffix(".bin")))
     if size > MOST_BYTES:
         raise ModelError(f"The network takes {size:,} bytes; at most {MOST_BYTES:,} are shipped. Choose a smaller one.")
-    compiled = ov.compile_model(file, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    compiled = ov.compile_model(file, "CPU", OPTIONS)
     with torch.inference_mode():
         expected = network(**example).numpy()
     difference = float(np.abs(compiled(inputs)[0] - expected).max())

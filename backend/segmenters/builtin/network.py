@@ -14,6 +14,8 @@ from backend.segmenters.builtin.prompt_maps import Probabilities, PromptMaps
 from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 
 WEIGHTS = Path(__file__).parent / "weights" / "prompt_network.xml"
+# In half precision a mask would differ between machines.
+OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
 
 class OpenVinoNetwork:
@@ -25,10 +27,8 @@ class OpenVinoNetwork:
         Raises:
             ModelError: the file is missing or damaged.
         """
-        # In half precision a mask would differ between machines.
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         try:
-            self._request = ov.Core().compile_model(file, "CPU", options).create_infer_request()
+            self._request = ov.Core().compile_model(file, "CPU", OPTIONS).create_infer_request()
         except RuntimeError as e:
             raise ModelError(f"The network for clicks, {file.name}, does not load: {first_line(e)}") from e
         self._lock = threading.Lock()
