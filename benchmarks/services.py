@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 from redis.exceptions import RedisError
@@ -51,6 +52,26 @@ def watched(programs: Supervisor | Stack) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def stack_settings(folder: Path, **others: Any) -> Settings:
+    """Returns settings of a whole `drape up` in `folder`, wherever the environment's services are.
+
+    Args:
+        others: further settings; all else is as in the environment.
+    """
+    return Settings(
+        data_dir=folder,
+        model_dir=None,
+        port=free_port(),
+        label_studio_url="",
+        label_studio_api_key="",
+        redis_url="",
+        segmenter="builtin",
+        approval="submitted",
+        auto_accept="off",
+        **others,
+    )
 
 
 @contextmanager

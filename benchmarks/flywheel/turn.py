@@ -24,9 +24,9 @@ from benchmarks.flywheel.annotators import Annotators
 from benchmarks.flywheel.generation import Generation, Plan, Run
 from benchmarks.flywheel.judge import judge
 from benchmarks.flywheel.photographs import Photographs
-from benchmarks.services import wait_until_done
+from benchmarks.services import stack_settings, wait_until_done
 from launcher.stack.stack import Ready
-from launcher.stack.supervisor import free_port, tail
+from launcher.stack.supervisor import tail
 
 # Few held-out labels prove no more.
 PROMISED = 0.9
@@ -150,17 +150,11 @@ class Flywheel:
 
 def settings_for(plan: Plan, folder: Path) -> Settings:
     """Returns what the flywheel runs with; as in the environment where it matters to neither result nor clean-up."""
-    return Settings(
-        data_dir=folder,
-        model_dir=None,
-        port=free_port(),
-        label_studio_url="",
-        label_studio_api_key="",
-        redis_url="",
-        segmenter="builtin",
+    # All predictions go to people: what the gate would accept is measured on the photographs that judge.
+    return stack_settings(
+        folder,
         prewarm_tasks=0,
         yolo11_base=plan.initial,
-        approval="submitted",
         # A batch smaller than what is usually needed would wait for the next one.
         retrain_after=plan.labels,
         retrain_min_images=min(Settings().retrain_min_images, plan.labels),
@@ -169,8 +163,6 @@ def settings_for(plan: Plan, folder: Path) -> Settings:
         train_image_size_px=plan.side_px,
         # A garment is one polygon whatever its parts, so that what an annotator corrects is what is counted.
         polygon_parts="joined",
-        # All predictions go to people: what the gate would accept is measured on the photographs that judge.
-        auto_accept="off",
         auto_accept_precision=PROMISED,
     )
 

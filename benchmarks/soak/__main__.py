@@ -36,7 +36,7 @@ from backend.storage.atomic_files import write_atomically
 from backend.telemetry.problems import Problems
 from benchmarks.command import exit_on_known_errors
 from benchmarks.invariants import Invariants
-from benchmarks.services import watched
+from benchmarks.services import stack_settings, watched
 from benchmarks.soak.hooks import sending_webhooks
 from benchmarks.soak.load import GARMENTS_CLICKED, Click, Load, Site, context_of, polygons
 from benchmarks.soak.overload import Overload, overload
@@ -81,17 +81,9 @@ class Size:
 
 def settings_for(size: Size, folder: Path) -> Settings:
     """Returns the settings of the stack."""
-    return Settings(
-        data_dir=folder,
-        model_dir=None,
-        port=free_port(),
-        label_studio_url="",
-        label_studio_api_key="",
-        redis_url="",
-        segmenter="builtin",
+    return stack_settings(
+        folder,
         device="cpu",
-        approval="submitted",
-        auto_accept="off",
         retrain_after=size.retrain_after,
         retrain_min_images=size.retrain_after,
         check_every_s=CHECK_EVERY_S,
