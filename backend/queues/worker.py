@@ -106,6 +106,9 @@ class _DrapeWorker(BaseWorker):
                 self._give_sign_of_life()
             except RedisError as e:
                 logger.warning("Redis does not answer: %s", e)
+            # Without its signs of life, the job would be given to another worker while it still runs here.
+            except Exception:
+                logger.exception("A sign of life of this worker failed; the next follows")
 
     def _give_sign_of_life(self) -> None:
         if self.birth_date is None:

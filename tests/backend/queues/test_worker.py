@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from inspect import signature
 from pathlib import Path
+from threading import Event
 from typing import cast
 
 import pytest
@@ -158,6 +159,24 @@ def test_a_sign_of_life_that_comes_before_the_worker_is_known_does_not_stop_it(c
     worker = ResidentWorker("jobs", connection=connection, lost_after_s=LOST_AFTER_S)
     worker._give_sign_of_life()
     assert not worker.work(burst=True)
+
+
+def test_a_sign_of_life_that_fails_is_followed_by_the_next(
+    connection: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the error: a worker that falls silent loses its job to another while it still runs it."""
+    worker, ended, tries = ResidentWorker("jobs", connection=connection, lost_after_s=LOST_AFTER_S), Event(), []
+
+    def give() -> None:
+        tries.append(1)
+        if len(tries) > 1:
+            ended.set()
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr(worker, "_give_sign_of_life", give)
+    worker._beat(ended)
+    assert len(tries) == 2
+    assert "dictionary changed size" in caplog.text
 
 
 def last_beat(connection: Redis) -> datetime:
