@@ -52,7 +52,14 @@ def go_on(run: Run, into: Path, console: Console, prices: Prices) -> Run:
     label_config = palette(palette_of(plan.palette) if plan.palette else GARMENTS)
     console.print("Reading the photographs …")
     data = Path(plan.data) if plan.data else draw_figures(into / "figures", images=plan.images, judged=plan.judged)
-    photographs = open_photographs(data, parse_label_config(label_config), into, images=plan.images, judged=plan.judged)
+    photographs = open_photographs(
+        data,
+        parse_label_config(label_config),
+        into,
+        images=plan.images,
+        judged=plan.judged,
+        unseen=plan.starter,
+    )
     options = Options(
         studio_port=free_port(), redis_port=free_port(), images=photographs.folder, label_config=label_config
     )
@@ -94,6 +101,10 @@ def main(
     ] = None,
     judged: Annotated[int, typer.Option(min=1, help="Images that judge, the set's last.")] = 150,
     initial: Annotated[str, typer.Option(help="What the first model starts from, as in YOLO11_BASE.")] = str(STARTER),
+    starter: Annotated[
+        bool, typer.Option("--starter", help="No training: images that judge are labelled with the starter's help.")
+    ] = False,
+    refine: Annotated[str, typer.Option(help="As in REFINE: off or builtin.")] = "off",
     side: Annotated[int, typer.Option(min=32, help="Image size of trainings and predictions, in pixels.")] = 256,
     price: Annotated[
         list[str] | None, typer.Option(help="Another price: key, point, click, look or by_hand, as look=1.2 (seconds).")
@@ -103,6 +114,9 @@ def main(
     ),
 ) -> None:
     """Turns the flywheel and tells what each generation is worth. Best alone on the machine."""
+    if starter:
+        # Without `--images` all that judge are labelled.
+        generations, labels = 0, images or judged
     needed = labels * (generations + 1)
     if images is not None and images < needed:
         raise typer.BadParameter(f"{needed} images are labelled.", param_hint="--images")
@@ -121,6 +135,8 @@ def main(
             images=images or needed,
             judged=judged,
             side_px=side,
+            starter=starter,
+            refine=refine,
         )
         run = read_run(into / RUN_FILE, plan)
         if not run.is_finished:
@@ -130,7 +146,7 @@ def main(
         console.print(terminal_table(title, rows))
         console.print(markdown(rows), markup=False, highlight=False, soft_wrap=True)
     console.print(f"By the keystroke-level model, and measured waits: {prices}", markup=False, highlight=False)
-    if initial == str(STARTER):
+    if initial == str(STARTER) and not starter:
         console.print(FLATTERED)
     minutes = (time.monotonic() - started) / 60
     console.print(f"{into / RUN_FILE} and {into / 'flywheel.png'} hold all of it; {minutes:.0f} minutes.")

@@ -26,6 +26,8 @@ class Plan:
         images: how many images of the set can be labelled, from its first on.
         judged: how many judge, from its last back.
         side_px: image size of trainings and predictions.
+        starter: the starter is the model from the beginning, and the images that judge are labelled.
+        refine: as in `REFINE`.
     """
 
     data: str
@@ -37,6 +39,8 @@ class Plan:
     images: int
     judged: int
     side_px: int
+    starter: bool = False
+    refine: str = "off"
 
 
 @dataclass(frozen=True)

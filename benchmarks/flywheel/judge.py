@@ -18,6 +18,7 @@ from backend.registry.registry import Version
 from backend.settings import Settings
 from benchmarks.flywheel.generation import Judged
 from benchmarks.flywheel.matching import match
+from training.auto_accept.calibrate import with_masks_refined
 from training.evaluation.held_out import HeldOut
 from training.metrics.matching import match as match_detections
 
@@ -29,7 +30,7 @@ def judge(version: Version | None, photographs: Sequence[HeldOut], config: Label
     """Has a version predict the photographs as the service does; None stands for no model, which finds nothing.
 
     Args:
-        settings: say what the gate promises, see `backend.auto_accept.gate`.
+        settings: say what the gate promises, see `backend.auto_accept.gate`, and whether masks are refined.
 
     Raises:
         ModelError: the weights do not load.
@@ -37,7 +38,8 @@ def judge(version: Version | None, photographs: Sequence[HeldOut], config: Label
     if version is None:
         garments = sum(len(photograph.truth) for photograph in photographs)
         return Judged(0.0, (None,) * garments, 0, len(photographs), 0, 0, 0, 0)
-    detector = load_detector(version, device=pick_device(settings.device)).detector
+    loaded = load_detector(version, device=pick_device(settings.device)).detector
+    detector = with_masks_refined(loaded, settings)
     gate = gate_of(version, settings)
     expected, detected = [], []
     shown_ious: list[float | None] = []

@@ -14,7 +14,7 @@ from backend.label_studio.label_config import LabelConfig
 from backend.settings import Settings
 from backend.storage.atomic_files import link_or_copy, write_atomically
 from label_studio_config.demo.write import write_yolo_dataset
-from training.data_in.annotated_image import AnnotatedImage
+from training.data_in.annotated_image import AnnotatedImage, Source
 from training.data_in.class_mapping import ClassMapping
 from training.data_in.evaluation_set import evaluation_images, truth_of_image
 from training.data_in.formats.detect import ReadOptions, open_set
@@ -54,28 +54,36 @@ def draw_figures(folder: Path, *, images: int, judged: int) -> Path:
     )
 
 
-def open_photographs(data: Path, config: LabelConfig, folder: Path, *, images: int, judged: int) -> Photographs:
+def open_photographs(
+    data: Path, config: LabelConfig, folder: Path, *, images: int, judged: int, unseen: bool = False
+) -> Photographs:
     """Reads an annotated set, and puts its first `images` into a folder for Label Studio; its last `judged` judge.
 
     Args:
         data: a set in any format that `drape import` reads.
         folder: where images and pixels are stored.
+        unseen: its last `images` are labelled, which judge, too.
 
     Raises:
         DatasetError: the set is missing or damaged, or has fewer images.
     """
-    _, source = open_set([str(data)], None, ReadOptions())
-    unused = source.count - images - judged
-    if unused < 0:
+    source = _opened(data)
+    if source.count < (max(images, judged) if unseen else images + judged):
         raise DatasetError(
             f"{data} holds {source.count} images, of which {images} would be labelled and {judged} judge. Name fewer "
             "with --images, --judged, --labels or --generations."
         )
-    truth = _labelled(islice(source.images, images), config, folder / "photographs")
-    last = replace(source, images=islice(source.images, unused, None))
+    first = source.count - images if unseen else 0
+    truth = _labelled(islice(source.images, first, first + images), config, folder / "photographs")
+    # Opened once more, as a set is read only once.
+    last = replace(source, images=islice(_opened(data).images, source.count - judged, None))
     mapping, pixels = ClassMapping(config), folder / "pixels"
     judging = evaluation_images(last, config, mapping, Settings(), side_px=JUDGED_SIDE_PX, folder=pixels)
     return Photographs(folder / "photographs", truth, tuple(judging))
+
+
+def _opened(data: Path) -> Source:
+    return open_set([str(data)], None, ReadOptions())[1]
 
 
 def _labelled(images: Iterable[AnnotatedImage], config: LabelConfig, folder: Path) -> dict[str, Sequence[LabelledMask]]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from benchmarks.flywheel.generation import Generation, Judged
-from benchmarks.flywheel.prices import Effort, Prices, all_by_hand, effort, total
+from benchmarks.flywheel.prices import Effort, Prices, Reviewed, all_by_hand, effort, reviewed, total
 from benchmarks.flywheel.work import TARGETS
 
 MODELS = (
@@ -37,6 +37,8 @@ WORK = (
     "seconds an image: by hand",
     "prompts alone",
     "flywheel",
+    "with the review sheet",
+    "approved there / of these wrong",
 )
 
 
@@ -48,6 +50,7 @@ class Labelled:
     by_hand: Effort
     alone: Effort
     flywheel: Effort
+    sheet: Reviewed
 
     def seconds_an_image(self) -> tuple[float, float, float]:
         """Returns the seconds of an image by hand, with prompts alone and with the flywheel."""
@@ -66,6 +69,7 @@ def labelled(generation: Generation, *, target_iou: float, prices: Prices) -> La
         flywheel=total(
             [effort(work.garments, deleted=work.deleted, target_iou=target_iou, prices=prices) for work in works]
         ),
+        sheet=reviewed(works, target_iou=target_iou, prices=prices),
     )
 
 
@@ -116,6 +120,8 @@ def work_rows(generations: Sequence[Generation], *, target_iou: float, prices: P
                 f"{by_hand_s:.0f}",
                 f"{alone_s:.0f}",
                 f"{flywheel_s:.0f}",
+                f"{found.sheet.seconds / max(found.images, 1):.0f}",
+                f"{_share(found.sheet.approved, found.images)} / {_share(found.sheet.wrong, found.sheet.approved)}",
             )
         )
     return rows

@@ -25,6 +25,7 @@ from benchmarks.flywheel.generation import Generation, Plan, Run
 from benchmarks.flywheel.judge import judge
 from benchmarks.flywheel.photographs import Photographs
 from benchmarks.services import stack_settings, wait_until_done
+from label_studio_config.provision import give_starter_model
 from launcher.stack.stack import Ready
 from launcher.stack.supervisor import tail
 
@@ -91,6 +92,9 @@ class Flywheel:
     def _begin(self, number: int) -> Generation:
         """Waits for the generation's training and pre-annotations, and has the champion judged."""
         trained = self._wait_for_training(number) if number else None
+        if self._plan.starter:
+            give_starter_model(self._project_id, self._settings)
+            self._queues.enqueue_plan(self._project_id)
         champion = self._registry.champion(self._project_id)
         if champion is not None:
             with self._progress_task(f"Generation {number}: pre-annotating"):
@@ -102,7 +106,7 @@ class Flywheel:
             generation=number,
             version=trained.version.name if trained else "",
             promoted=bool(trained and trained.verdict.promoted),
-            reason=trained.verdict.reason if trained else "There is no model yet.",
+            reason=trained.verdict.reason if trained else "Nothing is trained yet.",
             champion=champion.name if champion else "",
             training_seconds=trained.seconds if trained else None,
             judged=judged,
@@ -155,8 +159,8 @@ def settings_for(plan: Plan, folder: Path) -> Settings:
         folder,
         prewarm_tasks=0,
         yolo11_base=plan.initial,
-        # A batch smaller than what is usually needed would wait for the next one.
-        retrain_after=plan.labels,
+        # A batch smaller than what is usually needed would wait for the next one. Where none is wanted, none is begun.
+        retrain_after=plan.labels if plan.generations else 2 * plan.labels,
         retrain_min_images=min(Settings().retrain_min_images, plan.labels),
         check_every_s=CHECK_EVERY_S,
         train_epochs=plan.epochs,
@@ -164,6 +168,7 @@ def settings_for(plan: Plan, folder: Path) -> Settings:
         # A garment is one polygon whatever its parts, so that what an annotator corrects is what is counted.
         polygon_parts="joined",
         auto_accept_precision=PROMISED,
+        refine=plan.refine,
     )
 
 

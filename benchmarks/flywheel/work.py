@@ -75,3 +75,8 @@ class Work:
     garments: tuple[Outlined, ...]
     alone: tuple[Outlined, ...]
     deleted: int
+
+    @property
+    def shown(self) -> int:
+        """How many regions were shown."""
+        return sum(garment.shown_iou is not None for garment in self.garments) + self.deleted

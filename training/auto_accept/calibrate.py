@@ -163,10 +163,17 @@ def calibration_on(
     Raises:
         ModelError: the network that refines masks does not load.
     """
-    if settings.refine == "builtin":
-        detector = RefinedDetector(detector, load_builtin())
-    detections = matched_detections(held_out, detector, config, settings)
+    detections = matched_detections(held_out, with_masks_refined(detector, settings), config, settings)
     return calibrate(detections, config.label_values, images=len(held_out), settings=settings)
+
+
+def with_masks_refined(detector: ImageDetector, settings: Settings) -> ImageDetector:
+    """Returns the detector with the masks that `REFINE` asks for, so far as Drape's own network draws them.
+
+    Raises:
+        ModelError: the network does not load.
+    """
+    return RefinedDetector(detector, load_builtin()) if settings.refine == "builtin" else detector
 
 
 def matched_detections(

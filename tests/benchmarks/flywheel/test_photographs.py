@@ -37,6 +37,14 @@ def test_the_first_are_labelled_and_the_last_judge(figures: Path, tmp_path: Path
     assert [len(one.truth) for one in found.judged] == [len(draw_figure(JUDGED_FROM + n).instances) for n in range(2)]
 
 
+def test_those_that_judge_are_labelled_where_nothing_is_trained(figures: Path, tmp_path: Path) -> None:
+    found = open_photographs(figures, CONFIG, tmp_path, images=2, judged=2, unseen=True)
+    of_judged = [[one.label for one in judged.truth] for judged in found.judged]
+    assert [[one.label for one in truth] for _, truth in sorted(found.truth.items())] == of_judged
+    with pytest.raises(DatasetError, match="holds 5 images"):
+        open_photographs(figures, CONFIG, tmp_path, images=6, judged=2, unseen=True)
+
+
 def test_a_set_with_too_few_images_is_refused(figures: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"holds 5 images, of which 4 would be labelled and 2 judge"):
         open_photographs(figures, CONFIG, tmp_path, images=4, judged=2)

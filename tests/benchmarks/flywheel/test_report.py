@@ -26,6 +26,8 @@ def test_the_tables_have_a_row_a_generation() -> None:
     # kept, fixed, drawn, by hand; relabelled, deleted; prompts a garment; the wait
     assert at_target[2][1:6] == ("2", "1 / 1 / 1 / 1", "1 / 1", "2.00 / 2.75", "500 ms")
     assert at_lower[2][2] == "2 / 0 / 1 / 1"
+    # of both one is overlooked in twenty; of two images none is right
+    assert at_target[2][11] == "5% / 100%"
 
 
 def test_seconds_are_of_an_image() -> None:

@@ -21,4 +21,7 @@ def test_every_batch_starts_one_training(
     monkeypatch.setenv("REDIS_URL", "redis://redis.example")
     settings = settings_for(replace(PLAN, labels=labels, initial="n"), tmp_path)
     assert (settings.retrain_after, settings.retrain_min_images) == (labels, needed)
+    # With the starter alone the last label begins no training.
+    untrained = settings_for(replace(PLAN, labels=labels, generations=0, starter=True, refine="builtin"), tmp_path)
+    assert untrained.retrain_after > labels and untrained.refine == "builtin"
     assert (settings.label_studio_url, settings.redis_url, settings.models_path) == ("", "", tmp_path / "models")
