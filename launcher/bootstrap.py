@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -18,6 +19,13 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 CANDIDATES = ("python3.12", "python3.11", "python3.10", "python3.13", "python3", "python")
 # Disk space that each environment needs, in bytes: its installed size, with room for the downloads.
 DISK_BYTES = {".venv": 9.0e9, ".venv-label-studio": 1.5e9}
+# What of it is CUDA, which builds of torch for the processor do without.
+CUDA_BYTES = 4.5e9
+# PyTorch's own index of those builds; the usual index has them for Linux with CUDA alone.
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+INDEX_TIMEOUT_S = 5
+# Each is there where NVIDIA's driver is: of Linux, and of Linux inside Windows.
+NVIDIA_FILES = ("/proc/driver/nvidia/version", "/usr/lib/wsl/lib/nvidia-smi")
 REMEDIES = (
     (
         r"No space left on device",
@@ -133,6 +141,45 @@ def run(command, log, title):
         raise InstallError("%s The full log is in %s." % (remedy("\n".join(output[-400:])), log))
 
 
+def cpu_index():
+    """Returns the index of torch without CUDA; '' with an NVIDIA GPU, or if it does not answer, which is reported.
+
+    The environment's `CPU_INDEX` names another index; empty, torch comes from where all else comes from.
+    """
+    index = os.environ.get("CPU_INDEX", CPU_INDEX)
+    if not index or sys.platform != "linux" or any(os.path.exists(path) for path in NVIDIA_FILES):
+        return ""
+    # Imported here, as Python 2 has no such module.
+    from urllib.request import urlopen
+
+    try:
+        urlopen(index.rstrip("/") + "/torch/", timeout=INDEX_TIMEOUT_S).close()
+    except (OSError, ValueError) as e:
+        print_line("torch comes with CUDA, %.1f GB more: %s does not answer (%s)" % (CUDA_BYTES / 1e9, index, e))
+        return ""
+    return index
+
+
+def torch_lines(requirements):
+    """Returns the lines of requirements that are torch's own packages, without comments."""
+    lines = []
+    for name in requirements:
+        with open(os.path.join(ROOT, name)) as file:
+            lines += [line for line in file.read().splitlines() if re.match(r"(torch|torchvision)==", line)]
+    return lines
+
+
+def install_torch(pip, requirements, index, log):
+    """Installs torch's own packages from `index`; what they need, and what it does not have, comes with all else."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(torch_lines(requirements)) + "\n")
+        file.flush()
+        try:
+            run(pip + ["--no-deps", "--index-url", index, "-r", file.name], log, "torch for the processor")
+        except InstallError as e:
+            print_line("torch does not come from %s, but from the usual index: %s" % (index, e))
+
+
 def build(name, requirements, python, version, editable=False):
     """Builds one environment, unless it is up to date."""
     folder = os.path.join(ROOT, name)
@@ -154,16 +201,19 @@ def build(name, requirements, python, version, editable=False):
     os.makedirs(logs, exist_ok=True)
     log = os.path.join(logs, "install%s.log" % name.replace(".venv", ""))
     free = shutil.disk_usage(ROOT).free
-    if not usable and free < DISK_BYTES[name]:
+    torch_index = cpu_index() if torch_lines(requirements) else ""
+    needed = DISK_BYTES[name] - (CUDA_BYTES if torch_index else 0)
+    if not usable and free < needed:
         raise InstallError(
-            "%s needs about %.1f GB on the disk of %s, which has %.1f GB free."
-            % (name, DISK_BYTES[name] / 1e9, ROOT, free / 1e9)
+            "%s needs about %.1f GB on the disk of %s, which has %.1f GB free." % (name, needed / 1e9, ROOT, free / 1e9)
         )
     print_line("Building %s with Python %d.%d (takes some minutes, once)" % (name, version[0], version[1]))
     started = time.time()
     if not usable:
         run([python, "-m", "venv", "--clear", folder], log, name)
     pip = [venv_python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    if torch_index:
+        install_torch(pip, requirements, torch_index, log)
     run(pip + [part for file in requirements for part in ("-r", file)], log, name)
     if editable:
         run(pip + ["--no-deps", "--no-build-isolation", "-e", "."], log, name)

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from zipfile import ZipFile
 
 import pytest
 
 from launcher import bootstrap
+from launcher.stack.supervisor import free_port
 
 # what pip or venv said, what the user reads
 SAID = [
@@ -97,6 +106,113 @@ def test_a_disk_without_room_is_said_before_anything_is_fetched(project: Path, m
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
     with pytest.raises(bootstrap.InstallError, match=r"needs about 9.0 GB .* 0.0 GB free"):
         bootstrap.build(".venv", ["requirements.txt"], sys.executable, (3, 11))
+
+
+class Index(ThreadingHTTPServer):
+    """A package index with torch and torchvision for the processor, as small as packages can be."""
+
+    def __init__(self, folder: Path, *versions: str) -> None:
+        for name, version in zip(("torch", "torchvision"), versions, strict=False):
+            (folder / name).mkdir(parents=True)
+            write_wheel(folder / name, name, version)
+        super().__init__(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+def write_wheel(folder: Path, name: str, version: str) -> Path:
+    """A package that is its own version number."""
+    wheel, facts = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    contents = {
+        f"{name}.py": f"__version__ = {version!r}\n",
+        f"{facts}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{facts}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with ZipFile(wheel, "w") as file:
+        for path, content in contents.items():
+            file.writestr(path, content)
+        file.writestr(f"{facts}/RECORD", "".join(f"{path},,\n" for path in (*contents, f"{facts}/RECORD")))
+    return wheel
+
+
+@contextmanager
+def serving(index: Index) -> Iterator[str]:
+    thread = Thread(target=index.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield index.url
+    finally:
+        index.shutdown()
+        thread.join()
+        index.server_close()
+
+
+@pytest.fixture
+def torch_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that needs nothing but torch and torchvision, on a machine without a GPU."""
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "requirements.txt").write_text(
+        '# Both.\ntorch==2.15.0; python_version >= "3"\ntorch==2.14.1; python_version < "3"\ntorchvision==0.29.2\n'
+    )
+    monkeypatch.setattr(bootstrap, "ROOT", str(root))
+    monkeypatch.setattr(bootstrap, "NVIDIA_FILES", ())
+    # Only the indexes that a test names are asked: what this machine has configured may hold torch, too.
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return root
+
+
+def installed_torch(root: Path) -> list[str]:
+    bootstrap.build(".venv", ["requirements.txt"], sys.executable, sys.version_info[:2])
+    said = "import torch, torchvision; print(torch.__version__, torchvision.__version__)"
+    return subprocess.check_output([root / ".venv" / "bin" / "python", "-c", said], text=True).split()
+
+
+@pytest.mark.slow
+def test_without_a_gpu_torch_comes_from_the_index_of_builds_without_cuda(
+    torch_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Index(tmp_path / "usual", "2.15.0", "0.29.2")
+    with serving(usual) as url, serving(Index(tmp_path / "cpu", "2.15.0+cpu", "0.29.2+cpu")) as cpu_url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        monkeypatch.setenv("CPU_INDEX", cpu_url)
+        assert installed_torch(torch_project) == ["2.15.0+cpu", "0.29.2+cpu"]
+
+
+@pytest.mark.slow
+def test_what_that_index_does_not_have_comes_from_the_usual_one(
+    torch_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = Index(tmp_path / "usual", "2.15.0", "0.29.2")
+    with serving(usual) as url, serving(Index(tmp_path / "cpu", "2.14.0+cpu")) as cpu_url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        monkeypatch.setenv("CPU_INDEX", cpu_url)
+        assert installed_torch(torch_project) == ["2.15.0", "0.29.2"]
+    assert f"torch does not come from {cpu_url}, but from the usual index" in capsys.readouterr().out
+
+
+def test_an_index_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "NVIDIA_FILES", ())
+    monkeypatch.setenv("CPU_INDEX", f"http://127.0.0.1:{free_port()}/whl/cpu")
+    assert bootstrap.cpu_index() == ""
+    told = capsys.readouterr().out
+    assert told.startswith("torch comes with CUDA, 4.5 GB more: http://127.0.0.1") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(("nvidia", "index"), [(True, "http://127.0.0.1:1"), (False, "")])
+def test_with_a_gpu_or_no_index_torch_comes_with_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nvidia: bool, index: str
+) -> None:
+    (tmp_path / "version").touch()
+    monkeypatch.setattr(bootstrap, "NVIDIA_FILES", (str(tmp_path / "version"),) if nvidia else ())
+    monkeypatch.setenv("CPU_INDEX", index)
+    assert (bootstrap.cpu_index(), capsys.readouterr().out) == ("", "")
 
 
 def test_it_parses_under_pythons_that_are_too_old() -> None:
