@@ -10,7 +10,7 @@ ALONE := not services and not browser and not long and not compose
 WITH_SERVICES := (services or browser) and not long and not compose
 OR_NONE := || test $$? -eq 5
 
-.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench photographs flywheel prompt-network garment-base soak faults hosts clean
+.PHONY: help up test test-fast test-long compose-test fuzz lint docs pages audit licences bench bench-gpu photographs flywheel prompt-network garment-base soak faults hosts clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ licences:  ## docs/explanation/licences.md, from what is installed
 bench:  ## speed and quality, side by side [ONLY=part]; ONLY=quality on photographs [DATA=folder PALETTE=street OPTIONS="--first 700"]
 	@$(PYTHON) launcher/bootstrap.py --dev
 	.venv/bin/python -m $(if $(DATA),benchmarks.parts.quality "$(DATA)" $(if $(PALETTE),--palette $(PALETTE)) $(OPTIONS),benchmarks $(if $(ONLY),--only $(ONLY)))
+
+bench-gpu:  ## what an NVIDIA GPU makes of the models, in four minutes [OPTIONS=--short]
+	@$(PYTHON) launcher/bootstrap.py --dev
+	.venv/bin/python -m benchmarks.gpu $(OPTIONS)
 
 photographs:  ## how detectors learn from annotated photographs [DATA=folder PHOTOGRAPHS="schedule --side 256"]
 	@$(PYTHON) launcher/bootstrap.py --dev

@@ -22,7 +22,7 @@ CHROMIUM_FLAGS = [
 PATIENCE_MS = 60_000
 DRAG_STEPS = 10
 SMART_TOOL = "button.lsf-tool_smart"
-ACCEPT = ".lsf-auto-accept__action_type_accept"
+ACCEPT, REJECT = ".lsf-auto-accept__action_type_accept", ".lsf-auto-accept__action_type_reject"
 SUBMIT = '[aria-label="Submit current annotation"]'
 
 
@@ -134,6 +134,14 @@ class Annotator:
     def accept(self) -> None:
         self.page.locator(ACCEPT).first.click()
         self.page.locator(ACCEPT).first.wait_for(state="detached")
+
+    def reject(self) -> None:
+        self.page.locator(REJECT).first.click()
+        self.page.locator(REJECT).first.wait_for(state="detached")
+
+    def undo(self) -> None:
+        self.page.keyboard.press("Control+z")
+        self.page.wait_for_timeout(500)
 
     def submit(self) -> None:
         with self.page.expect_response(

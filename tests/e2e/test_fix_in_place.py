@@ -29,12 +29,14 @@ pytestmark = [pytest.mark.services, pytest.mark.browser, pytest.mark.timeout(900
 
 SEED = 8
 RIGHT_IOU, MOST_CLICKS = 0.93, 6
-CONFIGS = {
-    "polygons": palette(GARMENTS),
-    "brushes": """<View><Image name="image" value="$image"/>
+LISTS = """<View><Image name="image" value="$image"/>
   <KeyPointLabels name="click" toName="image" smart="true" smartOnly="true">
     <Label value="saree"/><Label value="blouse"/></KeyPointLabels>
-  <BrushLabels name="brush" toName="image"><Label value="saree"/><Label value="blouse"/></BrushLabels></View>""",
+  <{tag} name="shape" toName="image"><Label value="saree"/><Label value="blouse"/></{tag}></View>"""
+CONFIGS = {
+    "polygons": palette(GARMENTS),
+    "brushes": LISTS.format(tag="BrushLabels"),
+    "bitmasks": LISTS.format(tag="BitmaskLabels"),
 }
 
 

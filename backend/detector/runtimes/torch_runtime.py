@@ -18,10 +18,11 @@ GPU_BATCH = 16
 class TorchRuntime:
     """The network on any of torch's devices."""
 
-    def __init__(self, network: GarmentNetwork, *, device: str) -> None:
+    def __init__(self, network: GarmentNetwork, *, device: str, batch: int | None = None) -> None:
+        """`batch`: images that are computed together; by default `GPU_BATCH` on a GPU, and 1 elsewhere."""
         self._device = torch.device(device)
         self._half = self._device.type == "cuda"
-        self._batch = GPU_BATCH if self._half else 1
+        self._batch = batch or (GPU_BATCH if self._half else 1)
         self._network = network.to(self._device)
         if self._half:
             self._network = self._network.half()
