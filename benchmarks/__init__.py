@@ -2,6 +2,7 @@
 
 - `__main__`: `make bench`
 - `parts`: its parts
+- `gpu`: `make bench-gpu`
 - `photographs`: `make photographs`
 - `flywheel`: `make flywheel`
 - `soak`: `make soak`

@@ -52,8 +52,8 @@ def test_other_options_and_unknown_prices_are_refused(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "4 images are labelled" in " ".join(done.output.split())
 
 
-def start(into: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.flywheel", *OPTIONS, "--into", str(into)]
+def start(into: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.flywheel", *(options or OPTIONS), "--into", str(into)]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment_of(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -102,3 +102,19 @@ def test_it_turns_once_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert any(garment["shown_iou"] is not None for work in trained["works"] for garment in work["garments"])
     assert all(garment["shown_iou"] is None for work in works for garment in work["alone"])
     assert said.count("| generation |") == 3
+
+
+@pytest.mark.services
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_with_the_starter_nothing_is_trained_and_what_judges_is_labelled(tmp_path: Path) -> None:
+    ended = start(tmp_path, "--starter", "--refine", "builtin", "--judged", "2", "--images", "1")
+    said, _ = ended.communicate(timeout=600)
+    assert ended.returncode == 0, said
+    (only,) = generations_in(tmp_path)
+    assert only["champion"] and not only["version"] and len(only["works"]) == 1
+    # The starter knows drawn figures.
+    assert only["judged"]["mask_map50_95"] > 0.2
+    shown = [garment["shown_iou"] for garment in only["works"][0]["garments"]]
+    assert max(overlap or 0 for overlap in shown) > 0.8
+    assert "photographs 1 to 700" not in said
