@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.settings import Settings
@@ -12,11 +14,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# On Linux, one of them is there where a GPU's driver is: NVIDIA's, the one of Linux inside Windows, AMD's.
+GPU_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
+
 
 def pick_device(device: str) -> str:
     """The device as torch names it: `auto` is the best device present, `0` is `cuda:0`; of several it is the first."""
     if device != "auto":
         return parse_devices(device)[0]
+    if sys.platform == "linux" and not any(path.exists() for path in GPU_FILES):
+        return "cpu"
+    # Only now: torch takes a second and 300 MB, and a worker that computes with OpenVINO does not need it.
     import torch
 
     if torch.cuda.is_available():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
 
+from backend.compute import devices
 from backend.compute.devices import parse_devices, pick_device, prepare_device
 from backend.settings import Settings
 
@@ -17,6 +21,21 @@ NAMED = [("cpu", "cpu"), ("cuda", "cuda"), ("cuda:1", "cuda:1"), ("1", "cuda:1")
 def test_devices_are_named_as_torch_does_it(given: str, named: str) -> None:
     assert pick_device(given) == named
     assert torch.device(named).type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such files")
+def test_without_a_gpus_driver_torch_is_not_even_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "GPU_FILES", (Path("/dev/no-such-driver"),))
+    # Importing it raises.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert pick_device("auto") == "cpu"
+
+
+def test_with_a_driver_torch_says_what_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "driver").touch()
+    monkeypatch.setattr(devices, "GPU_FILES", (tmp_path / "driver",))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == "cuda:0"
 
 
 def test_each_of_several_devices_is_named() -> None:
