@@ -23,7 +23,7 @@ PATIENCE_MS = 60_000
 DRAG_STEPS = 10
 SMART_TOOL = "button.lsf-tool_smart"
 ACCEPT, REJECT = ".lsf-auto-accept__action_type_accept", ".lsf-auto-accept__action_type_reject"
-SUBMIT = '[aria-label="Submit current annotation"]'
+SUBMIT, UPDATE = '[aria-label="Submit current annotation"]', '[aria-label="Update current annotation"]'
 
 
 @dataclass
@@ -149,6 +149,17 @@ class Annotator:
         ) as stored:
             self.page.locator(SUBMIT).first.click()
         assert stored.value.status == 201
+
+    def update(self) -> None:
+        """Submits what was changed of an annotation that was submitted before."""
+        with self.page.expect_response(
+            lambda response: response.request.method == "PATCH" and "/annotations" in response.url
+        ) as stored:
+            self.page.locator(UPDATE).first.click()
+        assert stored.value.status == 200
+
+    def switch_auto_accept(self) -> None:
+        self.page.get_by_text("Auto-Accept Suggestions", exact=True).first.click()
 
     def screenshot(self, name: str) -> Path:
         self.taken += 1

@@ -138,3 +138,59 @@ def test_what_is_missing_is_added_and_what_is_too_much_taken_away(page: Page) ->
     assert sarees & {mask.region_id for mask in masks}
     for label, expected in (("saree", found), ("blouse", page.blouse)):
         assert iou(np.logical_or.reduce([mask.mask for mask in masks if mask.label == label]), expected) > 0.97
+
+
+only_polygons = pytest.mark.parametrize("page", ["polygons"], indirect=True)
+
+
+@only_polygons
+def test_a_region_that_was_submitted_is_fixed_in_its_place(page: Page) -> None:
+    annotator, predicted = page.annotator, saree_of(page.shown)
+    annotator.submit()
+    annotator.open_task(page.project_id, page.task_id)
+    annotator.take_click_tool("1")
+    answer = page.click(predicted)
+    assert saree_ids(page.shown) & {region["id"] for region in answer}
+    annotator.accept()
+    annotator.update()
+    annotator.screenshot("updated")
+    assert saree_ids(page.shown) & {mask.region_id for mask in page.submitted()}
+    assert iou(submitted_saree(page), page.truth) > iou(predicted, page.truth) + 0.1
+
+
+@only_polygons
+def test_with_auto_accept_each_click_goes_on_from_the_one_before(page: Page) -> None:
+    annotator, found = page.annotator, saree_of(page.shown)
+    annotator.switch_auto_accept()
+    ious = [iou(found, page.truth)]
+    for _ in range(2):
+        answer = page.click(found)
+        assert saree_ids(page.shown) & {region["id"] for region in answer}
+        found = saree_of(answer)
+        ious.append(iou(found, page.truth))
+    assert ious == sorted(ious) and ious[-1] > ious[0] + 0.1, ious
+    annotator.screenshot("auto-accepted")
+    annotator.submit()
+    assert iou(submitted_saree(page), found) > 0.97
+
+
+@only_polygons
+def test_a_fix_that_is_rejected_or_undone_leaves_the_region_as_it_was(page: Page) -> None:
+    annotator, predicted = page.annotator, saree_of(page.shown)
+    page.click(predicted)
+    annotator.reject()
+    page.click(predicted)
+    annotator.accept()
+    annotator.screenshot("fixed")
+    annotator.undo()
+    annotator.screenshot("undone")
+    annotator.submit()
+    assert iou(submitted_saree(page), predicted) > 0.97
+
+
+def saree_ids(regions: list[dict[str, Any]]) -> set[str | None]:
+    return {mask.region_id for mask in decode(regions)[0] if mask.label == "saree"}
+
+
+def submitted_saree(page: Page) -> Mask:
+    return np.logical_or.reduce([mask.mask for mask in page.submitted() if mask.label == "saree"])

@@ -19,6 +19,9 @@ from backend.segmenters.builtin.prompt_maps import Probabilities, PromptMaps, pr
 # Answers to the clicks so far, so that a further click takes one pass. Each takes 200 KB.
 REMEMBERED = 64
 THRESHOLD = 0.5
+# How often the network looks at the nearer crop after a click, each time with what it found before: it improves its own
+# answer. A box gets a look of its own kind instead.
+LOOKS = 2
 # With more clicks, the first ones are answered together.
 MOST_TURNS = 20
 
@@ -92,9 +95,8 @@ class BuiltinSegmenter:
 
     def correct(self, image: Photo, mask: Mask, points: Sequence[Point]) -> Mask:
         """See `MaskCorrector.correct`; the mask itself where the network finds nothing."""
-        before = self._mask_so_far(mask, image.size_wh)
-        frame = around(before.bounds(image.size_wh), points, image.size_wh)
-        segments = _segments([self._look(image, frame, points, None, before)], image.size_wh)
+        answer = self._look_nearer(image, points, None, self._mask_so_far(mask, image.size_wh))
+        segments = _segments([answer], image.size_wh)
         return segments[0].mask if segments else mask
 
     def _mask_so_far(self, mask: Mask, size_wh: tuple[int, int]) -> Answer:
@@ -110,12 +112,11 @@ class BuiltinSegmenter:
         done = max((number for number, answer in enumerate(known, start=1) if answer), default=0)
         answer = (known[done - 1] if done else None) or self._first_look(image, turns[0], box)
         for turn in turns[done:]:
-            frame = around(answer.bounds(image.size_wh) or box, turn, image.size_wh)
-            answer = self._look(image, frame, turn, box, answer)
+            answer = self._look_nearer(image, turn, box, answer)
             middle = answer.middle()
             if not turn and middle is not None:
                 # Of a box alone, as if somebody had also clicked the garment that was found.
-                answer = self._look(image, frame, (middle,), box, answer)
+                answer = self._look(image, answer.frame, (middle,), box, answer)
             self._remember((image.key, first, turn, box), answer)
         return answer
 
@@ -128,6 +129,14 @@ class BuiltinSegmenter:
             self._remembered[key] = answer
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
+
+    def _look_nearer(self, image: Photo, points: Sequence[Point], box: Box | None, before: Answer) -> Answer:
+        """Returns the answer of the crop around what was found before."""
+        answer = before
+        for _ in range(LOOKS if points else 1):
+            frame = around(answer.bounds(image.size_wh) or box, points, image.size_wh)
+            answer = self._look(image, frame, points, box, answer)
+        return answer
 
     def _look(
         self, image: Photo, frame: Frame, points: Sequence[Point], box: Box | None, before: Answer | None

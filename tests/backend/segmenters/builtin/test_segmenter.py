@@ -43,21 +43,21 @@ def iou(found: Mask, truth: Mask) -> float:
     return float((found & truth).sum() / (found | truth).sum())
 
 
-def test_the_first_click_looks_twice_and_later_ones_once_with_the_mask_so_far() -> None:
+def test_each_click_takes_two_nearer_looks_with_the_mask_so_far_and_the_first_one_of_the_whole_picture() -> None:
     image, garment, other = picture()
     network = ColourNetwork()
     segmenter = BuiltinSegmenter(network)
     points = (Point(150.0, 200.0),)
     (segment,) = segmenter.segment(image, Prompt(points=points))
     assert iou(segment.mask, garment) > 0.97 and segment.score == pytest.approx(0.9)
-    assert len(network.shown) == 2
-    assert not network.shown[0][3].any() and network.shown[1][3].any()
+    assert len(network.shown) == 3
+    assert not network.shown[0][3].any() and network.shown[1][3].any() and network.shown[2][3].any()
     segmenter.segment(image, Prompt(points=(*points, Point(70.0, 120.0, positive=False))))
-    assert len(network.shown) == 3 and network.shown[2][1].any() and network.shown[2][3].any()
+    assert len(network.shown) == 5 and network.shown[3][1].any() and network.shown[3][3].any()
     # Another garment begins anew.
     (segment,) = segmenter.segment(image, Prompt(points=(Point(300.0, 400.0),)))
     assert iou(segment.mask, other) > 0.97
-    assert len(network.shown) == 5 and not network.shown[3][3].any()
+    assert len(network.shown) == 8 and not network.shown[5][3].any()
 
 
 def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
@@ -86,7 +86,7 @@ def test_hundreds_of_clicks_take_as_many_looks_as_twenty() -> None:
     network = ColourNetwork()
     points = tuple(Point(60.0 + 10 * (n % 18), 110.0 + n % 180) for n in range(400))
     (segment,) = BuiltinSegmenter(network).segment(image, Prompt(points=points))
-    assert iou(segment.mask, garment) > 0.97 and len(network.shown) < 30
+    assert iou(segment.mask, garment) > 0.97 and len(network.shown) < 50
 
 
 def test_a_box_is_seen_near_at_once() -> None:
