@@ -31,6 +31,7 @@ MOST_TAKEN_SHARE = 0.7
 MOST_TURNS = 10
 # Kinds of regions whose pixels can be changed one by one.
 FIXED_KINDS = ("polygon", "brush", "bitmask")
+NOTHING_CHANGES = "Nothing changes there. Click nearer to the middle of what is missing, or too much."
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class FixInPlace:
         if config.is_exclusive(region.label):
             mask = mask & (before | ~occupied_pixels(drawn, image.size_wh, but=region.region_id))
         if np.array_equal(mask, before):
-            raise PromptError("Nothing changes there. Click nearer to the middle of what is missing, or too much.")
+            raise PromptError(NOTHING_CHANGES)
         garment = replace(region, mask=mask, score=None)
         regions = encode(garment, config, outlining=outlining, model_version=self.segmenter.name)
         # What has broken off is a region of its own from now on.

@@ -3,8 +3,9 @@
 `drape up` runs in a folder of its own, with a stock Label Studio, over drawn figures and the demo's model. Annotators
 open tasks, click on garments (most through Label Studio, as its page does, some at the backend itself), submit what was
 drawn, and thereby start trainings; images are imported meanwhile, webhooks are told on the side. Every click's answer
-is compared with the one that the same service gave before anybody else asked. In the end everything must add up; then
-comes ten times as much, of which the most must be refused, and the service must be itself again.
+is the one that the same service gave before anybody else asked, or a predicted region that the click fixed. In the end
+everything must add up; then comes ten times as much, of which the most must be refused, and the service must be itself
+again.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ import psutil
 from backend.domain import LabelledMask, Outlining
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import LabelConfig
+from backend.predict.fix_in_place import NOTHING_CHANGES
+from backend.regions.decode import decode
 from backend.regions.encode import encode
 from training.metrics.interactive import next_click
 
@@ -29,7 +31,7 @@ class Click:
 
     Attributes:
         context: as Label Studio's page sends it.
-        answer: the polygons' points that an idle service gives.
+        answer: the polygons' points that an idle service gives where no region is shown.
     """
 
     context: dict[str, Any]
@@ -212,10 +214,27 @@ class Load:
                 if "data" not in found:
                     raise ValueError(str(found)[:200])
                 result = found["data"]["result"]
-        if polygons(result) == click.answer:
+        if polygons(result) == click.answer or (not direct and self._is_fix(client, task_id, click, result)):
             self.measured.right += 1
         else:
             self.measured.wrong.append(f"task {task_id}, figure {seed}: {str(result)[:200]}")
+
+    def _is_fix(self, client: httpx.Client, task_id: int, click: Click, result: Sequence[dict[str, Any]]) -> bool:
+        """Whether the answer is a predicted region of the task, fixed in its place by the click or as right as it was.
+
+        Label Studio sends the task's predictions with a click, unlike the requests at the backend itself.
+        """
+        url = f"{self._site.url}/api/tasks/{task_id}/"
+        task = client.get(url, params={"project": self._site.project_id}, headers=self._site.headers())
+        predictions = task.raise_for_status().json()["predictions"]
+        predicted = {region["id"] for prediction in predictions for region in prediction["result"]}
+        (prompt,) = click.context["result"]
+        for fixed in decode(result)[0]:
+            height, width = fixed.mask.shape
+            row, column = int(prompt["value"]["y"] * height / 100), int(prompt["value"]["x"] * width / 100)
+            if fixed.region_id in predicted and fixed.mask[row, column]:
+                return True
+        return bool(predicted) and NOTHING_CHANGES in str(result)
 
     def _submit(self, client: httpx.Client, task_id: int, seed: int) -> None:
         site = self._site
