@@ -229,12 +229,13 @@ class Load:
         predictions = task.raise_for_status().json()["predictions"]
         predicted = {region["id"] for prediction in predictions for region in prediction["result"]}
         (prompt,) = click.context["result"]
-        for fixed in decode(result)[0]:
-            height, width = fixed.mask.shape
-            row, column = int(prompt["value"]["y"] * height / 100), int(prompt["value"]["x"] * width / 100)
-            if fixed.region_id in predicted and fixed.mask[row, column]:
-                return True
-        return bool(predicted) and NOTHING_CHANGES in str(result)
+        fixed = decode(result)[0]
+        if not fixed:
+            return bool(predicted) and NOTHING_CHANGES in str(result)
+        height, width = fixed[0].mask.shape
+        row, column = int(prompt["value"]["y"] * height / 100), int(prompt["value"]["x"] * width / 100)
+        # A garment in parts has the region's id on one of them, and may be clicked on another.
+        return any(part.region_id in predicted for part in fixed) and any(part.mask[row, column] for part in fixed)
 
     def _submit(self, client: httpx.Client, task_id: int, seed: int) -> None:
         site = self._site
