@@ -23,7 +23,8 @@ PATIENCE_MS = 60_000
 DRAG_STEPS = 10
 SMART_TOOL = "button.lsf-tool_smart"
 ACCEPT, REJECT = ".lsf-auto-accept__action_type_accept", ".lsf-auto-accept__action_type_reject"
-SUBMIT, UPDATE = '[aria-label="Submit current annotation"]', '[aria-label="Update current annotation"]'
+SUBMIT = '[aria-label="Submit current annotation"]'
+UPDATE = 'button[aria-label="submit"]:has-text("Update")'
 
 
 @dataclass
