@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 
@@ -81,9 +82,19 @@ def main(
         "image_size_px": IMAGE_SIZE_PX,
         "classes": list(dataset.manifest.classes),
     }
-    shutil.copyfile(weights, into / "starter.pt")
+    _write_without_folders(weights, into / "starter.pt")
     write_atomically(into / "starter.json", json.dumps(facts, indent=1) + "\n")
     console.print_json(data=facts)
+
+
+def _write_without_folders(weights: Path, into: Path) -> None:
+    """Writes the weights without the folders of this machine, which Ultralytics keeps in them."""
+    content = torch.load(weights, map_location="cpu", weights_only=False)
+    for args in (content["train_args"], content["model"].args):
+        for name in ("model", "data", "project", "save_dir"):
+            args[name] = str(args.get(name) or "").rpartition("/")[2]
+    content["model"].pt_path, content["git"] = into.name, None
+    torch.save(content, into)
 
 
 def _read(path: Path, labels: Path, held_out: int, pixels: Path) -> _Set:

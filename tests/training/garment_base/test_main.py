@@ -43,6 +43,8 @@ def test_two_sets_make_one_detector_of_all_their_labels(sets: list[str], tmp_pat
     assert facts["trained_on"] == {"one": 3, "two": 3}
     assert [one["held_out"] for one in facts["judged"].values()] == [1, 1]
     assert load_network(into / "starter.pt")[1] == LABELS
+    # Nothing in it says in which folder it was made.
+    assert str(tmp_path).encode() not in (into / "starter.pt").read_bytes()
     # A stage that is done is not trained again.
     again = CliRunner().invoke(app, arguments(sets, into), catch_exceptions=False)
     assert again.exit_code == 0 and "pixels, epoch" not in again.output
