@@ -115,7 +115,8 @@ def main(
 ) -> None:
     """Turns the flywheel and tells what each generation is worth. Best alone on the machine."""
     if starter:
-        # Without `--images` all that judge are labelled.
+        if (images or 0) > judged:
+            raise typer.BadParameter("With --starter only images that judge are labelled.", param_hint="--images")
         generations, labels = 0, images or judged
     needed = labels * (generations + 1)
     if images is not None and images < needed:

@@ -62,13 +62,13 @@ def open_photographs(
     Args:
         data: a set in any format that `drape import` reads.
         folder: where images and pixels are stored.
-        unseen: its last `images` are labelled, which judge, too.
+        unseen: its last `images`, at most `judged`, are labelled: they judge, too.
 
     Raises:
         DatasetError: the set is missing or damaged, or has fewer images.
     """
     source = _opened(data)
-    if source.count < (max(images, judged) if unseen else images + judged):
+    if source.count < (judged if unseen else images + judged):
         raise DatasetError(
             f"{data} holds {source.count} images, of which {images} would be labelled and {judged} judge. Name fewer "
             "with --images, --judged, --labels or --generations."

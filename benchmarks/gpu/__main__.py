@@ -15,7 +15,15 @@ from rich.console import Console
 from backend.compute.devices import pick_device
 from backend.errors import DrapeError
 from benchmarks.gpu.click_models import measure_builtin, measure_sam3
-from benchmarks.gpu.detectors import BATCHES, SIDE_PX, SIZES, measure_networks, measure_training, measure_whole_path
+from benchmarks.gpu.detectors import (
+    BATCHES,
+    SIDE_PX,
+    SIZES,
+    TRAINED_BATCH,
+    measure_networks,
+    measure_training,
+    measure_whole_path,
+)
 from benchmarks.gpu.figures import Clock, Figure, device_name, figure_table
 from benchmarks.table import write_json
 
@@ -43,7 +51,9 @@ def main(
             clock, side_px=side_px, sizes=SIZES[:1] if short else SIZES, batches=batches
         ),
         "YOLO11-seg, whole path": lambda: measure_whole_path(clock, side_px=side_px, batches=batches),
-        "YOLO11-seg, training": lambda: measure_training(clock, side_px=side_px, batch=batches[-1]),
+        "YOLO11-seg, training": lambda: measure_training(
+            clock, side_px=side_px, batch=SHORT_BATCHES[-1] if short else TRAINED_BATCH
+        ),
         "built-in network": lambda: measure_builtin(clock),
         # Last, as it takes longest.
         "SAM 3": lambda: measure_sam3(clock, small=short),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from backend.detector.starter import STARTER
 from backend.detector.yolo11 import Detector
 from backend.domain import Image, LabelledMask, Outlining, Pixels, Scene
 from backend.images.decode import decode_image
-from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.regions.encode import encode
 from benchmarks.gpu.figures import Clock, Figure
 from label_studio_config.demo.figures import draw_figure
@@ -61,50 +61,34 @@ def measure_whole_path(clock: Clock, *, side_px: int, batches: Sequence[int]) ->
     for batch in batches:
         with clock.memory(figures), ThreadPoolExecutor(DECODING_THREADS) as pool:
             detector = _detector(clock.device, side_px, batch)
-
-            def whole_path(_: int, detector: Detector = detector, pool: ThreadPoolExecutor = pool) -> list[Scene]:
-                scenes = list(detector.detect(pool.map(_decoded, jpegs), min_score=MIN_SCORE))
-                for scene in scenes:
-                    for found in scene.detections:
-                        garment = LabelledMask(found.mask, config.labels[0].value)
-                        encode(garment, config, outlining=Outlining(), model_version="")
-                return scenes
-
-            median, _ = clock.milliseconds(whole_path)
-            alike = mask_map(truth, (scene.detections for scene in whole_path(0)))
+            median, _ = clock.milliseconds(partial(_whole_path, detector, pool, jpegs, config))
+            alike = mask_map(truth, (scene.detections for scene in _whole_path(detector, pool, jpegs, config, 0)))
             name, rate = _precision(detector.runtime), 1000 * count / median
             what = "JPEG to regions, 2 megapixels"
             figures.append(Figure("YOLO11n-seg", what, name, batch, rate, None, "1/s", equality=alike))
     return figures
 
 
-def measure_training(clock: Clock, *, side_px: int, batch: int = TRAINED_BATCH) -> list[Figure]:
+def _whole_path(
+    detector: Detector, pool: ThreadPoolExecutor, jpegs: Sequence[bytes], config: LabelConfig, _: int
+) -> list[Scene]:
+    scenes = list(detector.detect(pool.map(_decoded, jpegs), min_score=MIN_SCORE))
+    for scene in scenes:
+        for found in scene.detections:
+            # Which label it is does not matter to the time.
+            garment = LabelledMask(found.mask, config.labels[0].value)
+            encode(garment, config, outlining=Outlining(), model_version="")
+    return scenes
+
+
+def measure_training(clock: Clock, *, side_px: int, batch: int) -> list[Figure]:
     """A step of a training: forwards, loss, backwards, optimizer."""
     figures: list[Figure] = []
     device = torch.device(clock.device)
     half = torch.float16 if clock.is_gpu else torch.bfloat16
     for precision in (torch.float32, half):
         with clock.memory(figures):
-            model = _trainable(device)
-            optimizer = torch.optim.SGD(model.parameters(), 0.001)
-            scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
-            images = _training_batch(side_px, batch, device)
-
-            def step(
-                _: int,
-                model: Any = model,
-                optimizer: torch.optim.SGD = optimizer,
-                scaler: Any = scaler,
-                images: dict[str, Any] = images,
-                precision: torch.dtype = precision,
-            ) -> None:
-                optimizer.zero_grad()
-                with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
-                    loss, _parts = model.loss(images)
-                scaler.scale(loss.sum()).backward()
-                scaler.step(optimizer)
-                scaler.update()
-
+            step = _step(_trainable(device), _training_batch(side_px, batch, device), device, precision)
             median, high = clock.milliseconds(step)
             name = str(precision).removeprefix("torch.")
             figures.append(Figure("YOLO11n-seg", f"training step, {side_px} px", name, batch, median, high, "ms"))
@@ -113,6 +97,24 @@ def measure_training(clock: Clock, *, side_px: int, batch: int = TRAINED_BATCH) 
 
 def _outputs(runtime: TorchRuntime, images: Sequence[Pixels], _: int) -> list[Outputs]:
     return list(runtime.infer(images))
+
+
+def _step(
+    model: Any, images: dict[str, torch.Tensor], device: torch.device, precision: torch.dtype
+) -> Callable[[int], None]:
+    """Returns a function that makes one step of a training; its argument does not matter."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.001)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
+
+    def step(_: int) -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+            loss, _parts = model.loss(images)
+        scaler.scale(loss.sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return step
 
 
 def _untrained(size: str) -> Any:
@@ -132,7 +134,7 @@ def _trainable(device: torch.device) -> Any:
     return model
 
 
-def _training_batch(side_px: int, batch: int, device: torch.device) -> dict[str, Any]:
+def _training_batch(side_px: int, batch: int, device: torch.device) -> dict[str, torch.Tensor]:
     """A batch as Ultralytics' loader makes it: one garment, a rectangle, in the middle of each image."""
     quarter = side_px // 4
     masks = torch.zeros(batch, quarter, quarter)

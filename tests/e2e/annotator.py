@@ -145,19 +145,18 @@ class Annotator:
         self.page.wait_for_timeout(500)
 
     def submit(self) -> None:
-        with self.page.expect_response(
-            lambda response: response.request.method == "POST" and "/annotations" in response.url
-        ) as stored:
-            self.page.locator(SUBMIT).first.click()
-        assert stored.value.status == 201
+        self._store(SUBMIT, "POST", status=201)
 
     def update(self) -> None:
         """Submits what was changed of an annotation that was submitted before."""
+        self._store(UPDATE, "PATCH", status=200)
+
+    def _store(self, button: str, method: str, *, status: int) -> None:
         with self.page.expect_response(
-            lambda response: response.request.method == "PATCH" and "/annotations" in response.url
+            lambda response: response.request.method == method and "/annotations" in response.url
         ) as stored:
-            self.page.locator(UPDATE).first.click()
-        assert stored.value.status == 200
+            self.page.locator(button).first.click()
+        assert stored.value.status == status
 
     def switch_auto_accept(self) -> None:
         self.page.get_by_text("Auto-Accept Suggestions", exact=True).first.click()

@@ -115,7 +115,7 @@ def saree_of(regions: list[dict[str, Any]]) -> Mask:
 def test_what_is_missing_is_added_and_what_is_too_much_taken_away(page: Page) -> None:
     annotator, predicted = page.annotator, saree_of(page.shown)
     annotator.screenshot("shown")
-    sarees = {mask.region_id for mask in decode(page.shown)[0] if mask.label == "saree"}
+    sarees = saree_ids(page.shown)
     ious, found = [iou(predicted, page.truth)], predicted
     signs = set()
     while len(ious) <= MOST_CLICKS and ious[-1] < RIGHT_IOU:

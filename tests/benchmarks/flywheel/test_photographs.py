@@ -42,7 +42,7 @@ def test_those_that_judge_are_labelled_where_nothing_is_trained(figures: Path, t
     of_judged = [[one.label for one in judged.truth] for judged in found.judged]
     assert [[one.label for one in truth] for _, truth in sorted(found.truth.items())] == of_judged
     with pytest.raises(DatasetError, match="holds 5 images"):
-        open_photographs(figures, CONFIG, tmp_path, images=6, judged=2, unseen=True)
+        open_photographs(figures, CONFIG, tmp_path, images=2, judged=6, unseen=True)
 
 
 def test_a_set_with_too_few_images_is_refused(figures: Path, tmp_path: Path) -> None:
