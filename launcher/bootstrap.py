@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from glob import glob
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST, NEWEST = (3, 10), (3, 13)
@@ -24,8 +25,9 @@ CUDA_BYTES = 4.5e9
 # PyTorch's own index of those builds; the usual index has them for Linux with CUDA alone.
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 INDEX_TIMEOUT_S = 5
-# Each is there where NVIDIA's driver is: of Linux, and of Linux inside Windows.
-NVIDIA_FILES = ("/proc/driver/nvidia/version", "/usr/lib/wsl/lib/nvidia-smi")
+# As in `backend/compute/devices.py`: one of them is there where NVIDIA's driver is.
+NVIDIA_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/nvmap", "/dev/dxg")
+TORCH = ("torch", "torchvision")
 REMEDIES = (
     (
         r"No space left on device",
@@ -141,20 +143,49 @@ def run(command, log, title):
         raise InstallError("%s The full log is in %s." % (remedy("\n".join(output[-400:])), log))
 
 
+def has_nvidia_gpu():
+    """Returns whether NVIDIA's driver is there."""
+    return any(os.path.exists(path) for path in NVIDIA_FILES)
+
+
+def is_wrong_torch(folder):
+    """Returns whether an environment's torch and torchvision are of two kinds, or without CUDA beside a GPU.
+
+    pip would leave both as they are: `2.15.0+cpu` is a `2.15.0`.
+    """
+    kinds = {}
+    for path in glob(os.path.join(folder, "lib", "python*", "site-packages", "torch*.dist-info")):
+        found = re.match(r"(torch|torchvision)-[^+]*?(\+.*)?\.dist-info$", os.path.basename(path))
+        if found:
+            kinds[found.group(1)] = found.group(2) or ""
+    if not kinds:
+        return False
+    is_pair = len(kinds) == len(TORCH) and len(set(kinds.values())) == 1
+    return not is_pair or (has_nvidia_gpu() and "+cpu" in kinds.values())
+
+
+def remove_wrong_torch(folder, venv_python, log):
+    """Removes torch's packages from an environment if they are not what is needed here."""
+    if is_wrong_torch(folder):
+        command = [venv_python, "-m", "pip", "uninstall", "--disable-pip-version-check", "-y"]
+        run(command + list(TORCH), log, "removing torch")
+
+
 def cpu_index():
     """Returns the index of torch without CUDA; '' with an NVIDIA GPU, or if it does not answer, which is reported.
 
     The environment's `CPU_INDEX` names another index; empty, torch comes from where all else comes from.
     """
     index = os.environ.get("CPU_INDEX", CPU_INDEX)
-    if not index or sys.platform != "linux" or any(os.path.exists(path) for path in NVIDIA_FILES):
+    if not index or sys.platform != "linux" or has_nvidia_gpu():
         return ""
-    # Imported here, as Python 2 has no such module.
+    # Imported here, as Python 2 has no such modules.
+    from http.client import HTTPException
     from urllib.request import urlopen
 
     try:
         urlopen(index.rstrip("/") + "/torch/", timeout=INDEX_TIMEOUT_S).close()
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, HTTPException) as e:
         print_line("torch comes with CUDA, %.1f GB more: %s does not answer (%s)" % (CUDA_BYTES / 1e9, index, e))
         return ""
     return index
@@ -165,7 +196,7 @@ def torch_lines(requirements):
     lines = []
     for name in requirements:
         with open(os.path.join(ROOT, name)) as file:
-            lines += [line for line in file.read().splitlines() if re.match(r"(torch|torchvision)==", line)]
+            lines += [line for line in file.read().splitlines() if line.partition("==")[0] in TORCH]
     return lines
 
 
@@ -193,7 +224,7 @@ def build(name, requirements, python, version, editable=False):
     expected = fingerprint(requirements + ["pyproject.toml"] if editable else requirements, version)
     try:
         with open(stamp) as file:
-            if usable and file.read().strip() == expected:
+            if usable and file.read().strip() == expected and not is_wrong_torch(folder):
                 return
     except OSError:
         pass
@@ -212,8 +243,11 @@ def build(name, requirements, python, version, editable=False):
     if not usable:
         run([python, "-m", "venv", "--clear", folder], log, name)
     pip = [venv_python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    remove_wrong_torch(folder, venv_python, log)
     if torch_index:
         install_torch(pip, requirements, torch_index, log)
+        # It may have stopped between the two.
+        remove_wrong_torch(folder, venv_python, log)
     run(pip + [part for file in requirements for part in ("-r", file)], log, name)
     if editable:
         run(pip + ["--no-deps", "--no-build-isolation", "-e", "."], log, name)

@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# On Linux, one of them is there where a GPU's driver is: NVIDIA's, the one of Linux inside Windows, AMD's.
-GPU_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
+# On Linux, one of them is there where NVIDIA's driver is: also before the GPU is used for the first time, on Jetson
+# boards, and in Linux inside Windows. `launcher/bootstrap.py` has the same list, as it can import nothing.
+NVIDIA_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/nvmap", "/dev/dxg")
+# AMD's, which torch calls CUDA, too.
+GPU_FILES = (*NVIDIA_FILES, "/dev/kfd")
 
 
 def pick_device(device: str) -> str:
     """The device as torch names it: `auto` is the best device present, `0` is `cuda:0`; of several it is the first."""
     if device != "auto":
         return parse_devices(device)[0]
-    if sys.platform == "linux" and not any(path.exists() for path in GPU_FILES):
+    if sys.platform == "linux" and not any(Path(path).exists() for path in GPU_FILES):
         return "cpu"
     # Only now: torch takes a second and 300 MB, and a worker that computes with OpenVINO does not need it.
     import torch

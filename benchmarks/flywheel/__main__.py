@@ -87,6 +87,7 @@ def _print_finished(run: Run, console: Console, prices: Prices) -> None:
 
 
 def main(
+    context: typer.Context,
     data: Annotated[
         Path | None, typer.Argument(help="An annotated set, as `drape import` reads it; drawn figures without.")
     ] = None,
@@ -115,6 +116,10 @@ def main(
 ) -> None:
     """Turns the flywheel and tells what each generation is worth. Best alone on the machine."""
     if starter:
+        for name in ("generations", "labels", "initial", "epochs"):
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                raise typer.BadParameter("With --starter nothing is trained.", param_hint=f"--{name}")
         if (images or 0) > judged:
             raise typer.BadParameter("With --starter only images that judge are labelled.", param_hint="--images")
         generations, labels = 0, images or judged

@@ -41,9 +41,11 @@ def main(
     """Measures the models on an NVIDIA GPU, in some four minutes. Exits with 1 without one, or if a part failed."""
     console = Console(width=None if sys.stdout.isatty() else 140)
     device = pick_device(device)
-    if not device.startswith("cuda") and not short:
+    if not torch.cuda.is_available() and (device.startswith("cuda") or not short):
         console.print("There is no NVIDIA GPU that torch can use. --short measures small models on the CPU.")
         raise typer.Exit(1)
+    if not device.startswith("cuda") and not short:
+        raise typer.BadParameter("Only the short form measures another device.", param_hint="--device")
     clock = Clock(device, SHORT_ROUNDS if short else ROUNDS)
     side_px, batches = (SHORT_SIDE_PX, SHORT_BATCHES) if short else (SIDE_PX, BATCHES)
     parts: dict[str, Callable[[], list[Figure]]] = {
@@ -71,8 +73,9 @@ def main(
             continue
         console.print(f"{name}: {time.monotonic() - started:.0f} s", markup=False)
         write_json(figures, into)
-    console.print(figure_table(figures, f"{device_name(device)}, torch {torch.__version__}"))
-    console.print(f"Written to {into}", markup=False)
+    if figures:
+        console.print(figure_table(figures, f"{device_name(device)}, torch {torch.__version__}"))
+        console.print(f"Written to {into}", markup=False)
     if failed:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 
 from backend.domain import LabelledMask, Outlining
@@ -220,22 +221,33 @@ class Load:
             self.measured.wrong.append(f"task {task_id}, figure {seed}: {str(result)[:200]}")
 
     def _is_fix(self, client: httpx.Client, task_id: int, click: Click, result: Sequence[dict[str, Any]]) -> bool:
-        """Whether the answer is a predicted region of the task, fixed in its place by the click or as right as it was.
+        """Whether the answer is a predicted region of the task that the click changed, or that nothing changes there.
 
         Label Studio sends the task's predictions with a click, unlike the requests at the backend itself.
         """
         url = f"{self._site.url}/api/tasks/{task_id}/"
         task = client.get(url, params={"project": self._site.project_id}, headers=self._site.headers())
         predictions = task.raise_for_status().json()["predictions"]
-        predicted = {region["id"] for prediction in predictions for region in prediction["result"]}
         (prompt,) = click.context["result"]
+        (label,) = prompt["value"]["labels"]
+        predicted = {
+            shown.region_id: shown.mask
+            for prediction in predictions
+            for shown in decode(prediction["result"])[0]
+            if shown.label == label
+        }
         fixed = decode(result)[0]
         if not fixed:
             return bool(predicted) and NOTHING_CHANGES in str(result)
         height, width = fixed[0].mask.shape
         row, column = int(prompt["value"]["y"] * height / 100), int(prompt["value"]["x"] * width / 100)
         # A garment in parts has the region's id on one of them, and may be clicked on another.
-        return any(part.region_id in predicted for part in fixed) and any(part.mask[row, column] for part in fixed)
+        own = [part for part in fixed if part.region_id in predicted]
+        return (
+            all(part.label == label for part in fixed)
+            and any(not np.array_equal(part.mask, predicted[part.region_id]) for part in own)
+            and any(part.mask[row, column] for part in fixed)
+        )
 
     def _submit(self, client: httpx.Client, task_id: int, seed: int) -> None:
         site = self._site

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from backend.compute.devices import parse_devices, pick_device
+from backend.compute.devices import NVIDIA_FILES, parse_devices, pick_device
 from backend.errors import first_line
 from backend.settings import Settings
 from launcher.doctor.findings import Finding, State, run_check
@@ -21,7 +21,6 @@ from launcher.doctor.findings import Finding, State, run_check
 SAM3_BYTES = 4_000_000_000
 # A training stores a data set, checkpoints and two versions' weights. Below the second limit nothing can be stored.
 LOW_DISK_BYTES, FULL_DISK_BYTES = 5_000_000_000, 500_000_000
-NVIDIA = Path("/dev/nvidia0")
 # Where a container sees its own limits (cgroups).
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -90,12 +89,14 @@ def _check_device(check: str, setting: str, settings: Settings) -> Iterator[Find
     else:
         free = free_memory()
         message = f"{name}, {os.cpu_count()} cores, {_gb(free)} memory free."
-    if name == "cpu" and settings.device == "auto" and NVIDIA.exists():
+    if name == "cpu" and settings.device == "auto" and any(Path(path).exists() for path in NVIDIA_FILES):
         yield Finding(
             check,
             "warning",
             f"There is an NVIDIA GPU that torch cannot use. Models run on {message}",
-            "Install a driver that supports torch's CUDA version, or give the container access to the GPU.",
+            "Install a driver that supports torch's CUDA version, or give the container access to the GPU."
+            if torch.version.cuda
+            else "torch was installed without CUDA. Run `make up` again, which installs the build for the GPU.",
         )
     elif settings.sam3_weights and free < SAM3_BYTES:
         yield Finding(check, "warning", f"{message} SAM 3 needs {_gb(SAM3_BYTES)}.", "Free memory, or use SAM_WEIGHTS.")

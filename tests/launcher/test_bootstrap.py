@@ -14,6 +14,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from backend.compute import devices
 from launcher import bootstrap
 from launcher.stack.supervisor import free_port
 
@@ -195,14 +196,42 @@ def test_what_that_index_does_not_have_comes_from_the_usual_one(
     assert f"torch does not come from {cpu_url}, but from the usual index" in capsys.readouterr().out
 
 
-def test_an_index_that_does_not_answer_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+def test_torch_without_cuda_or_without_torchvision_does_not_stay(
+    torch_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """pip would leave both as they are."""
+    usual = Index(tmp_path / "usual", "2.15.0", "0.29.2")
+    with serving(usual) as url, serving(Index(tmp_path / "cpu", "2.15.0+cpu", "0.29.2+cpu")) as cpu_url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        monkeypatch.setenv("CPU_INDEX", cpu_url)
+        assert installed_torch(torch_project) == ["2.15.0+cpu", "0.29.2+cpu"]
+        # An installation that stopped between the two, and an index that is away by now.
+        pip = [str(torch_project / ".venv" / "bin" / "python"), "-m", "pip"]
+        subprocess.run([*pip, "uninstall", "-qy", "torchvision"], check=True)
+        monkeypatch.setenv("CPU_INDEX", f"http://127.0.0.1:{free_port()}")
+        assert installed_torch(torch_project) == ["2.15.0", "0.29.2"]
+        # A GPU that came later.
+        subprocess.run([*pip, "install", "-q", "--index-url", cpu_url, "torch==2.15.0+cpu", "torchvision==0.29.2+cpu"])
+        (tmp_path / "driver").touch()
+        monkeypatch.setattr(bootstrap, "NVIDIA_FILES", (str(tmp_path / "driver"),))
+        assert installed_torch(torch_project) == ["2.15.0", "0.29.2"]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/whl/cpu", "https://host:port/whl", "nothing"])
+def test_an_index_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    index = address.format(port=free_port())
     monkeypatch.setattr(bootstrap, "NVIDIA_FILES", ())
-    monkeypatch.setenv("CPU_INDEX", f"http://127.0.0.1:{free_port()}/whl/cpu")
+    monkeypatch.setenv("CPU_INDEX", index)
     assert bootstrap.cpu_index() == ""
     told = capsys.readouterr().out
-    assert told.startswith("torch comes with CUDA, 4.5 GB more: http://127.0.0.1") and told.count("\n") == 1
+    assert told.startswith(f"torch comes with CUDA, 4.5 GB more: {index}") and told.count("\n") == 1
+
+
+def test_a_gpu_is_known_by_the_same_files_as_in_the_backend() -> None:
+    assert bootstrap.NVIDIA_FILES == devices.NVIDIA_FILES
 
 
 @pytest.mark.parametrize(("nvidia", "index"), [(True, "http://127.0.0.1:1"), (False, "")])

@@ -16,7 +16,7 @@ from backend.errors import PromptError
 from backend.segmenters.builtin.frames import SIZE_WH, Frame, around, whole
 from backend.segmenters.builtin.prompt_maps import Probabilities, PromptMaps, prompt_maps
 
-# Answers to the clicks so far, so that a further click takes one pass. Each takes 200 KB.
+# Answers to the clicks so far, so that a further click takes `LOOKS` passes. Each takes 200 KB.
 REMEMBERED = 64
 THRESHOLD = 0.5
 # How often the network looks at the nearer crop after a click, each time with what it found before: it improves its own

@@ -25,7 +25,7 @@ def test_devices_are_named_as_torch_does_it(given: str, named: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such files")
 def test_without_a_gpus_driver_torch_is_not_even_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "GPU_FILES", (Path("/dev/no-such-driver"),))
+    monkeypatch.setattr(devices, "GPU_FILES", ("/dev/no-such-driver",))
     # Importing it raises.
     monkeypatch.setitem(sys.modules, "torch", None)
     assert pick_device("auto") == "cpu"
@@ -33,7 +33,7 @@ def test_without_a_gpus_driver_torch_is_not_even_imported(monkeypatch: pytest.Mo
 
 def test_with_a_driver_torch_says_what_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "driver").touch()
-    monkeypatch.setattr(devices, "GPU_FILES", (tmp_path / "driver",))
+    monkeypatch.setattr(devices, "GPU_FILES", (str(tmp_path / "driver"),))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == "cuda:0"
 

@@ -28,7 +28,7 @@ print(loaded.detector.runtime.name, len(scene.detections), "torch" in sys.module
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    sys.platform != "linux" or any(path.exists() for path in GPU_FILES), reason="PyTorch is asked for a GPU here"
+    sys.platform != "linux" or any(Path(path).exists() for path in GPU_FILES), reason="PyTorch is asked for a GPU here"
 )
 def test_a_prepared_version_detects_without_pytorch(starter: Path, prepared_starter: Path, tmp_path: Path) -> None:
     """A worker would have 300 MB of it in memory, and take a second longer to start."""

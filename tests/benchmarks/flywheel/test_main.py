@@ -52,6 +52,8 @@ def test_other_options_and_unknown_prices_are_refused(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "4 images are labelled" in " ".join(done.output.split())
     done = CliRunner().invoke(app, ["--starter", "--judged", "2", "--images", "3", "--into", str(tmp_path)])
     assert done.exit_code == 2 and "only images that judge" in " ".join(done.output.split())
+    done = CliRunner().invoke(app, ["--starter", "--epochs", "2", "--into", str(tmp_path)])
+    assert done.exit_code == 2 and "nothing is trained" in " ".join(done.output.split())
 
 
 def start(into: Path, *options: str) -> subprocess.Popen[str]:

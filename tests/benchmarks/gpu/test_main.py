@@ -41,8 +41,9 @@ def test_the_short_form_measures_every_part(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["--into", str(tmp_path / "figures.json")])
-    assert done.exit_code == 1 and "no NVIDIA GPU" in done.output
+    for options in ([], ["--device", "cuda:0", "--short"]):
+        done = CliRunner().invoke(app, [*options, "--into", str(tmp_path / "figures.json")])
+        assert done.exit_code == 1 and "no NVIDIA GPU" in done.output
 
 
 def test_a_part_that_fails_does_not_take_the_others_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

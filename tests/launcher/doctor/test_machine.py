@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from backend.settings import Settings
+from launcher.doctor import machine
 from launcher.doctor.findings import State
 from launcher.doctor.machine import check_machine, free_memory
 
@@ -18,6 +20,18 @@ def test_each_kind_of_work_has_its_device_looked_at(tmp_path: Path) -> None:
     batches = found["device of batches"]
     assert batches.state == "failed" and "cuda:7" in batches.message and "DEVICE_BATCH" in batches.remedy
     assert not any(name.startswith("GPU memory") for name in found)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPU")
+@pytest.mark.parametrize(("cuda", "remedy"), [("13.2", "Install a driver"), (None, "Run `make up` again")])
+def test_a_gpu_that_torch_cannot_use_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: str | None, remedy: str
+) -> None:
+    (tmp_path / "driver").touch()
+    monkeypatch.setattr(machine, "NVIDIA_FILES", (str(tmp_path / "driver"),))
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    (found,) = [one for one in check_machine(Settings(data_dir=tmp_path)) if one.name == "device"]
+    assert found.state == "warning" and remedy in found.remedy
 
 
 SHARES = [
