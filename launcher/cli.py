@@ -8,7 +8,7 @@ from contextlib import suppress
 import typer
 
 from backend.errors import DrapeError
-from launcher.commands import backup, data, models, project, run
+from launcher.commands import backup, data, models, project, run, wardrobe
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
 from launcher.stack.library_folders import library_folders
@@ -31,6 +31,7 @@ app.command()(project.prelabel)
 app.command()(project.withdraw)
 app.command()(project.embed)
 app.command(name="export")(data.export_garments)
+app.command()(wardrobe.wardrobe)
 app.command()(project.evaluate)
 app.command()(project.train)
 

@@ -13,7 +13,7 @@
 - `metrics`: matching of masks, pixel metrics, binomial bounds
 - `model_export`: `drape models export`
 - `data_in`: `drape import`; `data_in/formats` has a module for each format
-- `data_out`: `drape export`
+- `data_out`: `drape export`; `data_out/wardrobe` is `drape wardrobe`
 - `prompt_network`: `make prompt-network`: trains the network for clicks
 - `garment_base`: `make garment-base`: trains the starter
 """

@@ -3,6 +3,7 @@
 - `run`: up, serve, worker, timer, healthy, doctor
 - `project`: palettes, connect, prelabel, withdraw, embed, evaluate, train
 - `data`: import, export
+- `wardrobe`: wardrobe
 - `models`: models list, show, promote, rollback, prune, export
 - `backup`: backup, restore
 - `options`: options that several commands share, and the label config that options select

@@ -10,7 +10,7 @@ import typer
 
 from backend.errors import QueueError
 from backend.settings import Settings
-from launcher.commands.options import Mapping, Project, split_list
+from launcher.commands.options import By, Labels, Mapping, MinScore, Project, SoftEdges, split_list
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
 from launcher.stack.saved_settings import saved_settings
@@ -124,13 +124,10 @@ def export_garments(
         Literal["coco", "coco-polygons", "yolo", "masks", "cutouts"], typer.Option("--format", help="Format to write.")
     ],
     into: Annotated[Path, typer.Option(help="A new or empty folder.")],
-    by: Annotated[
-        Literal["person", "model", "both"],
-        typer.Option(help="Annotations that a person approved, that a model accepted without a person, or both."),
-    ] = "person",
-    labels: Annotated[str, typer.Option(help="Labels, separated by commas. Default: all.")] = "",
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Minimum score of a model's garments.")] = 0.0,
-    soft: Annotated[bool, typer.Option(help="Fade cut-outs at the edge.")] = True,
+    by: By = "person",
+    labels: Labels = "",
+    min_score: MinScore = 0.0,
+    soft: SoftEdges = True,
 ) -> None:
     """Exports a project's garments as COCO, as YOLO with splits, as index masks, or as cut-outs with a table.
 

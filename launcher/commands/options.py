@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,13 @@ StudioVenv = Annotated[Path, typer.Option(help="Virtual environment that Label S
 Mapping = Annotated[
     Path | None, typer.Option(help="YAML or JSON file, `their class: our label`; an empty label leaves the class out.")
 ]
+By = Annotated[
+    Literal["person", "model", "both"],
+    typer.Option(help="Annotations that a person approved, that a model accepted without a person, or both."),
+]
+Labels = Annotated[str, typer.Option(help="Labels, separated by commas. Default: all.")]
+MinScore = Annotated[float, typer.Option(min=0, max=1, help="Minimum score of a model's garments.")]
+SoftEdges = Annotated[bool, typer.Option("--soft/--no-soft", help="Fade cut-outs at the edge.")]
 Wait = Annotated[bool, typer.Option(help="Show the progress until it is done; Ctrl-C leaves the jobs running.")]
 STUDIO_VENV = Path(".venv-label-studio")
 

@@ -5,6 +5,8 @@
 - `coco`: COCO instances
 - `index_masks`: index masks
 - `cutouts`: transparent PNGs and a table of the wardrobe
+- `wardrobe`: cut-outs with a page to search them
+- `picture_files`: writes pictures as files
 - `colour_names`: names the colours of a garment
 - `left_out`: says what an export leaves out
 - `file_names`: makes safe file names from names that others chose

@@ -16,6 +16,7 @@ from backend.regions.mask_runs import coco_rle
 from backend.regions.polygons import mask_to_outlines
 from backend.storage.atomic_files import write_atomically
 from training.data_out.garment_images import GarmentImage
+from training.data_out.picture_files import write_picture
 
 Outlines = Literal["rle", "polygons"]
 JPEG_QUALITY = 95
@@ -39,7 +40,7 @@ def write_coco(
     for image in images:
         width, height = image.size_wh
         file = f"{image.name}.jpg"
-        cv2.imwrite(str(folder / "images" / file), image.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        write_picture(folder / "images" / file, image.pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         coco_images.append({"id": image.task_id, "file_name": file, "width": width, "height": height})
         for garment in image.garments:
             segmentation = _runs(garment) if outlines == "rle" else _polygons(garment, outlining)

@@ -15,6 +15,7 @@ from backend.domain import LabelledMask
 from training.data_out.colour_names import dominant_colours
 from training.data_out.file_names import folder_names
 from training.data_out.garment_images import GarmentImage
+from training.data_out.picture_files import write_picture
 
 # Standard deviation, in pixels, of the Gaussian that fades a soft edge.
 SOFT_EDGE_PX = 1.5
@@ -29,8 +30,10 @@ class Cutout:
         x, y, width, height: the box around its mask, in pixels of the image.
         area_px: number of pixels in its mask.
         colours: names of its dominant colours, the most frequent first, separated by commas.
+        hex_colours, colour_shares: the same colours as `#rrggbb`, and their shares of its pixels.
         by: `person`, or `model` where the garment was accepted without a person.
         score: the model's score; None where a person drew the garment.
+        made_at: when the annotation was made, ISO 8601; '' if Label Studio reports no time.
         file: path of the cut-out below the folder.
     """
 
@@ -44,13 +47,18 @@ class Cutout:
     height: int
     area_px: int
     colours: str
+    hex_colours: str
+    colour_shares: str
     by: str
     score: float | None
+    made_at: str
     file: str
 
 
-def write_cutouts(images: Iterable[GarmentImage], labels: Sequence[str], folder: Path, *, soft_edges: bool) -> int:
-    """Writes `cutouts/<label>/` and the table, `wardrobe.parquet`, `.csv` and `.json`; returns the number of garments.
+def write_cutouts(
+    images: Iterable[GarmentImage], labels: Sequence[str], folder: Path, *, soft_edges: bool
+) -> list[Cutout]:
+    """Writes `cutouts/<label>/` and the table, `wardrobe.parquet`, `.csv` and `.json`; returns the table's rows.
 
     A cut-out is as large as its garment's box. All pixels outside the garment, also in its holes, are transparent.
 
@@ -69,7 +77,7 @@ def write_cutouts(images: Iterable[GarmentImage], labels: Sequence[str], folder:
     table.write_parquet(folder / "wardrobe.parquet")
     _escape_formulas(table).write_csv(folder / "wardrobe.csv")
     table.write_json(folder / "wardrobe.json")
-    return len(cutouts)
+    return cutouts
 
 
 def _write(
@@ -84,10 +92,10 @@ def _write(
         # The edge fades only inwards, so that nothing beside the garment shows.
         alpha = np.minimum(alpha, cv2.GaussianBlur(alpha, (0, 0), SOFT_EDGE_PX, borderType=cv2.BORDER_REPLICATE))
     file = Path("cutouts") / below / f"{image.name}_{number}.png"
-    (folder / file).parent.mkdir(parents=True, exist_ok=True)
     # Transparent pixels lose their colour: otherwise the file would still contain it.
-    rgba = np.dstack([pixels[..., ::-1] * mask[..., None], alpha])
-    cv2.imwrite(str(folder / file), rgba)
+    rgba = np.dstack([pixels * mask[..., None], alpha])
+    write_picture(folder / file, rgba)
+    colours = dominant_colours(pixels[mask])
     return Cutout(
         image.task_id,
         image.name,
@@ -98,10 +106,13 @@ def _write(
         width,
         height,
         int(np.count_nonzero(mask)),
-        ",".join(dominant_colours(pixels[mask])),
+        ",".join(colour.name for colour in colours),
+        ",".join(colour.hex for colour in colours),
+        ",".join(f"{colour.share:.2f}" for colour in colours),
         "person" if image.by_person else "model",
         garment.score,
-        str(file),
+        image.made_at,
+        file.as_posix(),
     )
 
 

@@ -60,6 +60,15 @@ class Exported:
     left_out: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What an export takes: the project's title, its label config with the wanted labels, and the annotations."""
+
+    title: str
+    config: LabelConfig
+    approved: tuple[Approved, ...]
+
+
 def export_data(
     connections: Connections,
     project_id: int,
@@ -82,15 +91,8 @@ def export_data(
     """
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder} is not empty. Give a new or empty folder.")
-    label_config = connections.label_studio.project(project_id).label_config
-    config = parse_label_config(label_config)
-    labels = _wanted_labels(config, selection.labels)
-    rule = rule_of(connections.settings, accepting_choices(connections.settings, lambda: label_config))
-    tasks = connections.label_studio.annotated_tasks(project_id)
-    approved = _select(tasks, config, rule, selection, labels)
-    config = replace(config, labels=tuple(label for label in config.labels if label.value in labels))
-    if not approved:
-        raise DatasetError(f"Project {project_id} has no annotation to export with these options.")
+    chosen = choose(connections, project_id, selection)
+    approved, config = chosen.approved, chosen.config
     images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
     left_out: list[str] = []
     annotated_images = garment_images(track(approved), config, images, left_out)
@@ -104,8 +106,26 @@ def export_data(
         case "masks":
             count = write_index_masks(annotated_images, config.label_values, folder, left_out)
         case "cutouts":
-            count = write_cutouts(annotated_images, config.label_values, folder, soft_edges=soft_edges)
+            count = len(write_cutouts(annotated_images, config.label_values, folder, soft_edges=soft_edges))
     return Exported(count, tuple(write_left_out(left_out, folder)))
+
+
+def choose(connections: Connections, project_id: int, selection: Selection) -> Chosen:
+    """Returns what an export takes.
+
+    Raises:
+        DatasetError: no annotation is chosen, or a label is unknown.
+        LabelStudioError, LabelConfigError: Label Studio does not answer or refuses; its label config cannot be served.
+    """
+    project = connections.label_studio.project(project_id)
+    config = parse_label_config(project.label_config)
+    labels = _wanted_labels(config, selection.labels)
+    rule = rule_of(connections.settings, accepting_choices(connections.settings, lambda: project.label_config))
+    approved = _select(connections.label_studio.annotated_tasks(project_id), config, rule, selection, labels)
+    config = replace(config, labels=tuple(label for label in config.labels if label.value in labels))
+    if not approved:
+        raise DatasetError(f"Project {project_id} has no annotation to export with these options.")
+    return Chosen(project.title, config, tuple(approved))
 
 
 def _wanted_labels(config: LabelConfig, labels: Collection[str]) -> Collection[str]:

@@ -29,6 +29,7 @@ class GarmentImage:
         pixels: `uint8 (H, W, 3)`, RGB, upright, at the image's own size.
         garments: in drawing order, back to front; masks `bool (H, W)`.
         by_person: False where the service accepted the garments without a person.
+        made_at: when the annotation was made, ISO 8601; '' if Label Studio reports no time.
     """
 
     task_id: int
@@ -36,6 +37,7 @@ class GarmentImage:
     pixels: Pixels
     garments: tuple[LabelledMask, ...]
     by_person: bool
+    made_at: str = ""
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -72,7 +74,9 @@ def garment_images(
         if problems and not garments:
             left_out.append(f"{annotation.place}: the image is left out, as all its regions are.")
             continue
-        yield GarmentImage(annotation.task_id, name, image.pixels, tuple(garments), annotation.by_person)
+        yield GarmentImage(
+            annotation.task_id, name, image.pixels, tuple(garments), annotation.by_person, annotation.made_at
+        )
 
 
 def _too_small(garment: LabelledMask) -> str:

@@ -91,7 +91,7 @@ def test_index_masks_number_the_labels_from_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("soft", [False, True])
 def test_cut_outs_show_the_garment_and_nothing_else(tmp_path: Path, soft: bool) -> None:
     garments = [(image, garment) for image in IMAGES for garment in image.garments]
-    assert write_cutouts(IMAGES, GARMENTS, tmp_path, soft_edges=soft) == len(garments)
+    assert len(write_cutouts(IMAGES, GARMENTS, tmp_path, soft_edges=soft)) == len(garments)
     rows = polars.read_parquet(tmp_path / "wardrobe.parquet").to_dicts()
     assert rows == json.loads((tmp_path / "wardrobe.json").read_text())
     assert len(polars.read_csv(tmp_path / "wardrobe.csv")) == len(rows) == len(garments)
@@ -130,7 +130,7 @@ COLOURS = [
 @pytest.mark.parametrize(("colours", "names"), [case[1:] for case in COLOURS], ids=[case[0] for case in COLOURS])
 def test_colours_have_names(colours: list[tuple[int, int, int]], names: list[str]) -> None:
     pixels = np.array(colours, np.uint8).reshape(-1, 3).repeat(50, axis=0)
-    assert dominant_colours(pixels) == names
+    assert [colour.name for colour in dominant_colours(pixels)] == names
 
 
 HOSTILE = [
