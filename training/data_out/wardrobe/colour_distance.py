@@ -25,7 +25,8 @@ def ciede2000(first: Colours, second: Colours) -> Distances:
     lightness_change, chroma_change = lightness_2 - lightness_1, chroma_2 - chroma_1
     grey = chroma_1 * chroma_2 == 0
     # (10): the shorter way around the circle.
-    turn = np.where(grey, 0, (hue_2 - hue_1 + 180) % 360 - 180)
+    turn = hue_2 - hue_1
+    turn = np.where(grey, 0, turn - 360 * (turn > 180) + 360 * (turn < -180))
     hue_change = 2 * np.sqrt(chroma_1 * chroma_2) * _sin(turn / 2)
     chroma, lightness = (chroma_1 + chroma_2) / 2, (lightness_1 + lightness_2) / 2
     # (14): the middle of that way; a grey has no hue, so the other's counts.
