@@ -138,15 +138,18 @@ def export_garments(
     from backend.connections import Connections
     from training.data_out.export_data import Selection, export_data
 
-    exported = export_data(
-        Connections.of(saved_settings().for_project(project)),
-        project,
-        folder=into,
-        export_format=form,
-        selection=Selection(by, split_list(labels), min_score),
-        soft_edges=soft,
-        track=lambda approved: track(approved, "Exporting", console=console),
-    )
+    try:
+        exported = export_data(
+            Connections.of(saved_settings().for_project(project)),
+            project,
+            folder=into,
+            export_format=form,
+            selection=Selection(by, split_list(labels), min_score),
+            soft_edges=soft,
+            track=lambda approved: track(approved, "Exporting", console=console),
+        )
+    except OSError as e:
+        raise LauncherError(f"The export could not be written into {into}: {e.strerror or e}.") from e
     console.print(f"{exported.count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)
     for line in exported.left_out:
         console.print(f"Left out: {line}", style="red", markup=False, highlight=False)

@@ -49,9 +49,14 @@ def wardrobe(
             compare=lambda rows: track(rows, "Comparing colours", console=console),
         ),
     )
-    console.print(f"{made.garments} garments of {made.photographs} photographs are in {folder}.", markup=False)
+    counted = f"{_plural(made.garments, 'garment')} of {_plural(made.photographs, 'photograph')}"
+    console.print(f"In {folder}: {counted}.", markup=False)
     console.print(f"Open {folder / PAGE} in a browser.", markup=False, soft_wrap=True)
     for line in made.left_out:
         console.print(f"Left out: {line}", style="red", markup=False, highlight=False)
     if made.left_out:
         raise typer.Exit(1)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

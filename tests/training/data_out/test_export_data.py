@@ -23,6 +23,7 @@ from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from label_studio_config.palette_xml import GARMENTS
 from launcher.cli import app
+from tests.full_disk import full_disk
 from tests.training.conftest import Workplace, regions_of
 from tests.training.dataset.test_build import CONFIG
 from training.data_out.export_data import ExportFormat, Selection, export_data
@@ -93,6 +94,11 @@ def test_what_is_chosen_is_written(workplace: Workplace, starter: Path, tmp_path
     )
     assert told.exit_code == 0, told.output
     assert f"{len(by_people)} cut-outs are in" in " ".join(told.output.split())
+    for form in ("coco", "masks", "cutouts"):
+        command = ["export", "--project", str(workplace.project_id), "--format", form]
+        with full_disk():
+            told = CliRunner().invoke(app, [*command, "--into", str(tmp_path / f"full-{form}")])
+        assert told.exit_code == 1 and "could not be written into" in str(told.exception), form
 
 
 LINE = {"vertices": [{"x": 1, "y": 2}, {"x": 30, "y": 40}], "closed": True}

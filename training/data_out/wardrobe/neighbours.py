@@ -14,8 +14,8 @@ from training.data_out.cutouts import Cutout
 from training.data_out.wardrobe.colour_distance import Distances, ciede2000
 
 MOST_NEIGHBOURS = 12
-# CIEDE2000; beyond it, people would not call the colours of two garments alike.
-MAX_DISTANCE = 16.0
+# CIEDE2000. By eye, on street photographs: beyond it, few would call the colours of two garments alike.
+MAX_DISTANCE = 12.0
 # Further colours cover little of a garment.
 MAX_COLOURS = 3
 

@@ -2,10 +2,13 @@
 "use strict";
 const { garments, photographs, labels, colours, title, tasks_url: tasksUrl } =
   JSON.parse(document.getElementById("wardrobe").textContent);
-const [list, view, search, photograph, count, clear, tiles] =
-  ["list", "garment", "search", "photograph", "count", "clear", "tiles"].map((id) => document.getElementById(id));
+const [list, view, search, photograph, count, clear, tiles, end] =
+  ["list", "garment", "search", "photograph", "count", "clear", "tiles", "end"].map((id) => document.getElementById(id));
 const byKey = new Map(garments.map((garment) => [garment.key, garment]));
 const EVERYTHING = { words: "", photograph: "", labels: [], colours: [] };
+// So many more tiles are made when the end of the list comes near: thousands at once take seconds.
+const BATCH = 150;
+const AHEAD = "1500px";
 let filter = EVERYTHING;
 let shown = garments;
 let scrolled = 0;
@@ -95,12 +98,20 @@ function refreshChips(id, chosen, counted) {
   }
 }
 
+function drawMore() {
+  const drawn = tiles.children.length;
+  tiles.append(...shown.slice(drawn, drawn + BATCH).map((garment) => tile(garment)));
+  // Watched anew: it may be in view still, which is no change to tell of.
+  nearEnd.unobserve(end);
+  if (tiles.children.length < shown.length) nearEnd.observe(end);
+}
+
 function refreshList() {
   if (search.value.trim() !== filter.words) search.value = filter.words;
   photograph.value = filter.photograph;
   shown = matching(filter);
-  const visible = new Set(shown);
-  garments.forEach((garment, number) => { tiles.children[number].hidden = !visible.has(garment); });
+  tiles.replaceChildren();
+  drawMore();
   refreshChips("labels", filter.labels, counts(matching({ ...filter, labels: [] }), (garment) => [garment.label]));
   refreshChips("colours", filter.colours, counts(shown, (garment) => garment.colours.map((colour) => colour.name)));
   const all = shown.length === garments.length;
@@ -141,6 +152,8 @@ function drawn(garment) {
   element("svg:path", { class: "halo", d: garment.outline }), element("svg:path", { class: "line", d: garment.outline }));
 }
 
+const timeOf = (iso) => `${iso.slice(0, 16).replace("T", " ")}${iso.endsWith("Z") ? " UTC" : ""}`;
+
 function facts(garment) {
   const { name, task } = photographs[garment.photograph];
   const [width, height] = garment.size_wh;
@@ -154,7 +167,7 @@ function facts(garment) {
     ["task", String(task)],
     ["approved by", garment.by === "person" ? "a person" : "the model"],
     ["score", garment.score === null ? "" : garment.score.toFixed(2)],
-    ["annotated", garment.made_at ? garment.made_at.slice(0, 16).replace("T", " ") : ""],
+    ["annotated", timeOf(garment.made_at)],
     ["cut-out", element("a", { href: fileUrl(garment.file) }, "PNG in full size")],
   ];
   return element("dl", { class: "facts" },
@@ -200,6 +213,11 @@ function showMissing() {
     element("p", {}, "It may have been annotated again since. ", element("a", { id: "back", href: "#" }, "All garments")));
 }
 
+function focusTile(number) {
+  while (tiles.children.length <= number) drawMore();
+  tiles.children[number]?.querySelector(".tile").focus();
+}
+
 // Shows what the address names.
 function show() {
   const parts = new URLSearchParams(location.hash.slice(1));
@@ -212,18 +230,22 @@ function show() {
     else showMissing();
     return;
   }
-  filter = filterOf(parts);
+  const wanted = filterOf(parts);
   document.title = title || "Wardrobe";
   [list.hidden, view.hidden, opened] = [false, true, null];
   view.replaceChildren();
-  refreshList();
+  // The list that was left is there still, as far as it was drawn.
+  if (!tiles.childElementCount || hashOfFilter(filter) !== hashOfFilter(wanted)) {
+    filter = wanted;
+    refreshList();
+  }
   scrollTo(0, scrolled);
-  if (from) tiles.querySelector(`[data-key="${CSS.escape(from.key)}"]`)?.focus({ preventScroll: shown.includes(from) });
+  if (from) focusTile(shown.indexOf(from));
   from = null;
 }
 
 function tileTowards(key, current) {
-  const links = [...current.closest(".tiles").querySelectorAll("li:not([hidden]) > .tile")];
+  const links = [...current.closest(".tiles").querySelectorAll(".tile")];
   const [top, index] = [links[0].offsetTop, links.indexOf(current)];
   const next = links.findIndex((link) => link.offsetTop !== top);
   const columns = next < 0 ? links.length : next;
@@ -248,17 +270,18 @@ function onKey(event) {
   }
 }
 
+const nearEnd = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) drawMore(); },
+  { rootMargin: AHEAD });
 history.scrollRestoration = "manual";
 document.getElementById("labels").append(...labels.map((name) => chip("labels", name)));
 document.getElementById("colours").append(...Object.entries(colours).map(([name, colour]) => chip("colours", name, colour)));
 photograph.append(...photographs.map(({ name }) => element("option", { value: name }, name)));
-tiles.append(...garments.map((garment) => tile(garment)));
 search.addEventListener("input", () => apply({ words: search.value.trim() }));
 photograph.addEventListener("change", () => apply({ photograph: photograph.value }));
 clear.addEventListener("click", () => { apply(EVERYTHING); search.focus(); });
 document.getElementById("filters").addEventListener("submit", (event) => {
   event.preventDefault();
-  tiles.querySelector("li:not([hidden]) > .tile")?.focus();
+  focusTile(0);
 });
 document.addEventListener("keydown", onKey);
 addEventListener("hashchange", show);

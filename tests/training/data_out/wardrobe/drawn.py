@@ -23,7 +23,7 @@ def figure(seed: int) -> GarmentImage:
     return GarmentImage(seed, f"{seed}_figure", shown.pixels, garments, True, "2026-11-30T07:12:00Z")
 
 
-def images(count: int = 8) -> list[GarmentImage]:
+def images() -> list[GarmentImage]:
     """Figures; an image without a garment; a garment whose label is HTML; a model's garment."""
     mask = np.zeros((60, 90), bool)
     mask[10:50, 20:70] = True
@@ -32,15 +32,23 @@ def images(count: int = 8) -> list[GarmentImage]:
     by_model = replace(figure(1), task_id=901, name="901_model", by_person=False)
     scored = tuple(replace(garment, score=0.87) for garment in by_model.garments)
     empty = GarmentImage(902, "902_empty", red, (), True)
-    return [*(figure(seed) for seed in range(1, count + 1)), hostile, replace(by_model, garments=scored), empty]
+    return [*(figure(seed) for seed in range(1, 9)), hostile, replace(by_model, garments=scored), empty]
 
 
 def labels_of(shown: list[GarmentImage]) -> list[str]:
     return sorted({garment.label for image in shown for garment in image.garments})
 
 
-def write_drawn_wardrobe(folder: Path, *, title: str = HOSTILE, count: int = 8) -> list[GarmentImage]:
-    """Writes it; returns its images."""
-    shown = images(count)
-    write_wardrobe(shown, labels_of(shown), folder, title=title, tasks_url=TASKS_URL, soft_edges=True)
-    return shown
+def small_images(count: int) -> list[GarmentImage]:
+    """So many images of few pixels, with a garment each."""
+    mask = np.zeros((12, 9), bool)
+    mask[2:10, 2:7] = True
+    colours = np.random.default_rng(1).integers(0, 256, (count, 3), np.uint8)
+    return [
+        GarmentImage(number, f"{number}_small", np.full((12, 9, 3), colour), (LabelledMask(mask, "top"),), True)
+        for number, colour in enumerate(colours, start=1)
+    ]
+
+
+def write_drawn_wardrobe(folder: Path, shown: list[GarmentImage]) -> None:
+    write_wardrobe(shown, labels_of(shown), folder, title=HOSTILE, tasks_url=TASKS_URL, soft_edges=True)

@@ -13,7 +13,14 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.backend.page.test_in_chromium import contrasts
 from tests.conftest import ARTEFACTS
 from tests.e2e.annotator import running_browser
-from tests.training.data_out.wardrobe.drawn import HOSTILE, TASKS_URL, labels_of, write_drawn_wardrobe
+from tests.training.data_out.wardrobe.drawn import (
+    HOSTILE,
+    TASKS_URL,
+    images,
+    labels_of,
+    small_images,
+    write_drawn_wardrobe,
+)
 from training.data_out.garment_images import GarmentImage
 
 pytestmark = pytest.mark.browser
@@ -33,7 +40,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[GarmentImage]]:
     """A wardrobe in a folder whose name needs escapes in an address, and what it was written from."""
     folder = tmp_path_factory.mktemp("page") / "my wardrobe #1"
-    return folder, write_drawn_wardrobe(folder)
+    shown = images()
+    write_drawn_wardrobe(folder, shown)
+    return folder, shown
 
 
 @contextmanager
@@ -56,8 +65,8 @@ def opened(browser: Browser, folder: Path, address: str = "", **options: object)
 
 
 def tiles(page: Page) -> Locator:
-    """The garments that are shown in the list."""
-    return page.locator("#tiles li:not([hidden]) > .tile")
+    """The garments that are shown in the list, as far as it has been made."""
+    return page.locator("#tiles .tile")
 
 
 def chip(page: Page, name: str) -> Locator:
@@ -65,8 +74,8 @@ def chip(page: Page, name: str) -> Locator:
 
 
 def test_filters_find_what_is_there(browser: Browser, written: tuple[Path, list[GarmentImage]]) -> None:
-    folder, images = written
-    garments = [(image, garment) for image in images for garment in image.garments]
+    folder, shown = written
+    garments = [(image, garment) for image in shown for garment in image.garments]
     label = garments[0][1].label
     of_label = [one for one in garments if one[1].label == label]
     assert 1 < len(of_label) < len(garments)
@@ -74,7 +83,7 @@ def test_filters_find_what_is_there(browser: Browser, written: tuple[Path, list[
     with opened(browser, folder) as page:
         expect(page.locator("#count")).to_have_text(f"{len(garments)} garments")
         expect(tiles(page)).to_have_count(len(garments))
-        expect(page.locator("#labels button")).to_have_count(len(labels_of(images)))
+        expect(page.locator("#labels button")).to_have_count(len(labels_of(shown)))
         chip(page, label).click()
         expect(page.locator("#count")).to_have_text(f"{len(of_label)} of {len(garments)} garments")
         expect(chip(page, label)).to_have_attribute("aria-pressed", "true")
@@ -95,10 +104,10 @@ def test_filters_find_what_is_there(browser: Browser, written: tuple[Path, list[
         page.get_by_role("button", name="Show all").click()
 
         page.locator("#photograph").select_option("3_figure")
-        expect(tiles(page)).to_have_count(len(images[2].garments))
+        expect(tiles(page)).to_have_count(len(shown[2].garments))
         page.locator("#photograph").select_option("")
         page.locator("#search").fill(f" {label.upper()}  3_FIG")
-        expect(tiles(page)).to_have_count(sum(one.label == label for one in images[2].garments))
+        expect(tiles(page)).to_have_count(sum(one.label == label for one in shown[2].garments))
         page.locator("#search").fill("nothing is called this")
         expect(page.locator("#count")).to_have_text("No garment is like that. Take a filter away.")
 
@@ -106,11 +115,11 @@ def test_filters_find_what_is_there(browser: Browser, written: tuple[Path, list[
 def test_a_garment_has_its_page_and_back_leads_to_the_list(
     browser: Browser, written: tuple[Path, list[GarmentImage]]
 ) -> None:
-    folder, images = written
-    label = images[0].garments[0].label
+    folder, shown = written
+    label = shown[0].garments[0].label
     with opened(browser, folder) as page:
         chip(page, label).click()
-        shown = tiles(page).count()
+        count = tiles(page).count()
         tiles(page).first.click()
         heading = page.locator("#garment h2")
         expect(heading).to_have_text(label)
@@ -126,7 +135,7 @@ def test_a_garment_has_its_page_and_back_leads_to_the_list(
         near, worn = page.locator("#garment .few").first, page.locator("#garment .few").last
         expect(near.locator(".tile").first).to_have_attribute("data-key", "901-1")
         expect(near.locator(".tile").first).to_contain_text("distance 0.0")
-        expect(worn.locator(".tile")).to_have_count(len(images[0].garments) - 1)
+        expect(worn.locator(".tile")).to_have_count(len(shown[0].garments) - 1)
         page.screenshot(path=shot("garment"), full_page=True)
         near.locator(".tile").first.click()
         expect(facts).to_contain_text("the model")
@@ -134,13 +143,13 @@ def test_a_garment_has_its_page_and_back_leads_to_the_list(
         page.go_back()
         expect(facts).to_contain_text("a person")
         page.go_back()
-        expect(tiles(page)).to_have_count(shown)
+        expect(tiles(page)).to_have_count(count)
         expect(chip(page, label)).to_have_attribute("aria-pressed", "true")
         expect(page.locator("#garment")).to_be_hidden()
         page.go_forward()
         expect(heading).to_have_text(label)
         page.get_by_role("link", name="1_figure", exact=True).click()
-        expect(tiles(page)).to_have_count(len(images[0].garments))
+        expect(tiles(page)).to_have_count(len(shown[0].garments))
     with opened(browser, folder, "#garment=4000-1") as page:
         expect(page.locator("#garment h2")).to_have_text("This garment is not here")
         page.get_by_role("link", name="All garments").click()
@@ -191,14 +200,23 @@ def test_names_are_shown_as_they_are(browser: Browser, written: tuple[Path, list
 
 
 def test_pictures_are_read_when_they_come_into_view(browser: Browser, tmp_path: Path) -> None:
-    write_drawn_wardrobe(tmp_path / "many", count=40)
+    write_drawn_wardrobe(tmp_path / "many", small_images(400))
     with opened(browser, tmp_path / "many", viewport={"width": 390, "height": 800}) as page:
         page.wait_for_load_state("networkidle")
-        last = tiles(page).last.locator("img")
-        assert tiles(page).count() > 100
+        last = tiles(page).last.locator("img").element_handle()
+        assert last and tiles(page).count() == 150
         assert not last.evaluate("one => one.complete && one.naturalWidth > 0")
         last.scroll_into_view_if_needed()
-        page.wait_for_function("one => one.complete && one.naturalWidth > 0", arg=last.element_handle())
+        page.wait_for_function("one => one.complete && one.naturalWidth > 0", arg=last)
+        # Further tiles are made as the end comes near, down to the last, from which one comes back to it.
+        expect(tiles(page)).to_have_count(300)
+        tiles(page).last.scroll_into_view_if_needed()
+        expect(tiles(page)).to_have_count(400)
+        tiles(page).last.click()
+        expect(page.locator("[aria-disabled]", has_text="next")).to_be_visible()
+        page.go_back()
+        expect(tiles(page).last).to_be_focused()
+        expect(tiles(page).last).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from backend.connections import Connections
 from backend.errors import DatasetError, LabelStudioError
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from launcher.cli import app
+from tests.conftest import ARTEFACTS, Studio
+from tests.e2e.annotator import PATIENCE_MS, Annotator, fresh_page, running_browser
 from tests.full_disk import full_disk
 from tests.training.conftest import Workplace
 from tests.training.data_out.wardrobe.test_page import data_of
@@ -20,6 +21,7 @@ from training.data_out.export_data import Selection
 from training.data_out.wardrobe.make import Made, Progress, make_wardrobe
 
 pytestmark = pytest.mark.services
+SHOTS = ARTEFACTS / "screenshots" / "wardrobe"
 
 
 def made(project_id: int, folder: Path) -> Made:
@@ -52,7 +54,7 @@ def test_a_project_becomes_a_wardrobe_and_is_refreshed(
     said = " ".join(first.output.split())
     garments = len(draw_figure(1).instances)
     assert first.exit_code == 0, first.output
-    assert f"{garments} garments of 1 photographs are in" in said and "index.html in a browser" in said
+    assert f": {garments} garments of 1 photograph." in said and "index.html in a browser" in said
     assert "Exporting" in said and "Comparing colours" in said
     data = data_of((into / "index.html").read_text())
     assert data["tasks_url"] == f"{Settings().label_studio_url}/projects/{number}/data?task="
@@ -113,3 +115,18 @@ def test_a_folder_with_something_else_stays(workplace: Workplace, tmp_path: Path
     for taken in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/drape")):
         with pytest.raises(DatasetError, match="could not be written into"):
             made(workplace.project_id, taken)
+
+
+@pytest.mark.browser
+def test_a_garment_leads_to_its_task(workplace: Workplace, label_studio: Studio, chromium: str, tmp_path: Path) -> None:
+    task = workplace.tasks[3]
+    workplace.approve(3)
+    made(workplace.project_id, tmp_path / "into")
+    with running_browser(chromium) as browser, fresh_page(browser) as page:
+        Annotator(page, label_studio.url, SHOTS).log_in(label_studio.email, label_studio.password)
+        page.goto((tmp_path / "into" / "index.html").as_uri())
+        page.locator(".tile").first.click()
+        with page.context.expect_page() as opened:
+            page.get_by_role("link", name="Open in Label Studio").click()
+        opened.value.locator("canvas").first.wait_for(timeout=PATIENCE_MS)
+        assert opened.value.url == f"{label_studio.url}/projects/{workplace.project_id}/data?task={task}"

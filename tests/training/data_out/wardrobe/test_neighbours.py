@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from training.data_out.cutouts import Cutout
-from training.data_out.wardrobe.neighbours import MOST_NEIGHBOURS, Neighbour, find_neighbours, palette_distances
+from training.data_out.wardrobe.neighbours import (
+    MAX_DISTANCE,
+    MOST_NEIGHBOURS,
+    Neighbour,
+    find_neighbours,
+    palette_distances,
+)
 
 
 def cutout(task: int, label: str, *colours: str, shares: Sequence[float] = (), garment: int = 1) -> Cutout:
@@ -50,7 +56,7 @@ def test_the_nearest_of_the_label_come_first() -> None:
     ]
     found = find_neighbours(cutouts)
     assert rows(found[0]) == [2, 1]
-    assert found[0][0].distance < found[0][1].distance < 16
+    assert found[0][0].distance < found[0][1].distance < MAX_DISTANCE
     assert rows(found[3]) == rows(found[4]) == []
     assert rows(found[1]) == [0, 5, 2]
 

@@ -11,7 +11,8 @@ from typing import Any
 import polars
 import pytest
 
-from tests.training.data_out.wardrobe.drawn import HOSTILE, TASKS_URL, write_drawn_wardrobe
+from tests.training.data_out.wardrobe.drawn import HOSTILE, TASKS_URL, images, write_drawn_wardrobe
+from training.data_out.wardrobe.neighbours import MAX_DISTANCE
 from training.data_out.wardrobe.page import Wardrobe, render
 
 
@@ -38,7 +39,7 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     into = tmp_path_factory.mktemp("page") / "wardrobe"
-    write_drawn_wardrobe(into)
+    write_drawn_wardrobe(into, images())
     return into
 
 
@@ -65,7 +66,7 @@ def test_the_page_has_what_the_table_has(folder: Path, page: str) -> None:
         for number, distance in garment["goes_with"]:
             other = data["garments"][number]
             assert other["label"] == garment["label"] and other["photograph"] != garment["photograph"]
-            assert distance <= 16
+            assert distance <= MAX_DISTANCE
     # The same figure, approved once by a person and once by the model, goes with itself.
     alike = next(one for one in data["garments"] if one["key"] == "1-1")["goes_with"][0]
     assert data["garments"][alike[0]]["key"] == "901-1" and alike[1] == 0

@@ -22,7 +22,7 @@ from training.data_out.wardrobe.pictures import (
 )
 
 
-def drawn(path: str, size_wh: tuple[int, int]) -> Mask:
+def drawn(path: str, *, size_wh: tuple[int, int]) -> Mask:
     """The mask inside an SVG path, by the even-odd rule, without its line."""
     mask = np.zeros(size_wh[::-1], np.uint8)
     rings = []
@@ -47,7 +47,7 @@ def ring_and_dot() -> Mask:
 )
 def test_outlines_follow_the_mask(mask: Mask) -> None:
     path = outline(mask)
-    found = drawn(path, mask.shape[::-1])
+    found = drawn(path, size_wh=(mask.shape[1], mask.shape[0]))
     assert np.count_nonzero(found & mask) / np.count_nonzero(found | mask) > 0.93
 
 
