@@ -8,7 +8,7 @@
 - `backup`: backup, restore
 - `options`: options that several commands share, and the label config that options select
 - `terminal`: the console that commands print to
-- `progress_bar`: a progress bar for jobs that workers run
+- `progress_bar`: progress bars for loops, and for jobs that workers run
 - `score_table`: the metrics that `models show` and `evaluate` print
 - `import_table`: the output of `import`
 - `export_table`: the output of `models export`

@@ -81,10 +81,9 @@ def import_garments(
 
     It can run again: images that the project has are not imported twice, and tasks with annotations do not change.
     """
-    from rich.progress import track
-
     from backend.label_studio.client import LabelStudio
     from launcher.commands.import_table import show_imported
+    from launcher.commands.progress_bar import bars
     from training.data_in.formats.detect import ReadOptions
     from training.data_in.import_data import import_data
     from training.data_in.importer import ImportOptions
@@ -103,11 +102,13 @@ def import_garments(
         dry_run=dry_run,
     )
 
-    def tracked(annotated: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
-        return track(annotated, "Reading" if dry_run else "Importing", total=count, console=console)
-
     try:
-        imported = import_data(LabelStudio(settings), settings, project, paths, options=wanted, track=tracked)
+        with bars(console) as shown:
+
+            def tracked(annotated: Iterable[AnnotatedImage], count: int) -> Iterable[AnnotatedImage]:
+                return shown.track(annotated, "Reading" if dry_run else "Importing", total=count)
+
+            imported = import_data(LabelStudio(settings), settings, project, paths, options=wanted, track=tracked)
     finally:
         # Also after an import that stopped: what it has written is there.
         if not dry_run:
@@ -133,21 +134,21 @@ def export_garments(
 
     Regions that cannot be exported are named with the reason; the command then ends with status 1.
     """
-    from rich.progress import track
-
     from backend.connections import Connections
+    from launcher.commands.progress_bar import bars
     from training.data_out.export_data import Selection, export_data
 
     try:
-        exported = export_data(
-            Connections.of(saved_settings().for_project(project)),
-            project,
-            folder=into,
-            export_format=form,
-            selection=Selection(by, split_list(labels), min_score),
-            soft_edges=soft,
-            track=lambda approved: track(approved, "Exporting", console=console),
-        )
+        with bars(console) as shown:
+            exported = export_data(
+                Connections.of(saved_settings().for_project(project)),
+                project,
+                folder=into,
+                export_format=form,
+                selection=Selection(by, split_list(labels), min_score),
+                soft_edges=soft,
+                track=lambda approved: shown.track(approved, "Exporting"),
+            )
     except OSError as e:
         raise LauncherError(f"The export could not be written into {into}: {e.strerror or e}.") from e
     console.print(f"{exported.count} {'cut-outs' if form == 'cutouts' else 'images'} are in {into}.", markup=False)

@@ -114,19 +114,19 @@ def withdraw(
     version: Annotated[str, typer.Option(help="The model version that accepted the annotations.")],
 ) -> None:
     """Deletes the annotations that a model version accepted without a person; keeps those that a person changed."""
-    from rich.progress import track
-
     from backend.auto_accept.withdraw import withdraw as withdraw_accepted
     from backend.label_studio.client import LabelStudio
+    from launcher.commands.progress_bar import bars
 
     settings = saved_settings()
     try:
-        deleted = withdraw_accepted(
-            LabelStudio(settings),
-            project_id=project,
-            version=version,
-            tracked=lambda accepted: track(accepted, "Withdrawing", console=console),
-        )
+        with bars(console) as shown:
+            deleted = withdraw_accepted(
+                LabelStudio(settings),
+                project_id=project,
+                version=version,
+                tracked=lambda accepted: shown.track(accepted, "Withdrawing"),
+            )
     finally:
         have_counted(settings, project)
     console.print(f"{deleted} annotations of {version} are withdrawn. Their predictions can be reviewed again.")

@@ -30,25 +30,25 @@ def wardrobe(
     An earlier wardrobe in the folder is replaced once the new one is complete. Regions that cannot be exported are
     named with the reason; the command then ends with status 1.
     """
-    from rich.progress import track
-
     from backend.connections import Connections
+    from launcher.commands.progress_bar import bars
     from training.data_out.export_data import Selection
     from training.data_out.wardrobe.make import PAGE, Progress, make_wardrobe
 
     settings = saved_settings().for_project(project)
     folder = out or settings.data_dir / "wardrobe" / str(project)
-    made = make_wardrobe(
-        Connections.of(settings),
-        project,
-        folder=folder,
-        selection=Selection(by, split_list(labels), min_score),
-        soft_edges=soft,
-        progress=Progress(
-            export=lambda approved: track(approved, "Exporting", console=console),
-            compare=lambda rows: track(rows, "Comparing colours", console=console),
-        ),
-    )
+    with bars(console) as shown:
+        made = make_wardrobe(
+            Connections.of(settings),
+            project,
+            folder=folder,
+            selection=Selection(by, split_list(labels), min_score),
+            soft_edges=soft,
+            progress=Progress(
+                export=lambda approved: shown.track(approved, "Exporting"),
+                compare=lambda rows: shown.track(rows, "Comparing colours"),
+            ),
+        )
     counted = f"{_plural(made.garments, 'garment')} of {_plural(made.photographs, 'photograph')}"
     console.print(f"In {folder}: {counted}.", markup=False)
     console.print(f"Open {folder / PAGE} in a browser.", markup=False, soft_wrap=True)
