@@ -174,10 +174,10 @@ def test_keys_suffice(browser: Browser, written: tuple[Path, list[GarmentImage]]
         expect(tile[shown[1]]).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.locator("#garment h2")).to_be_focused()
-        page.keyboard.press("ArrowRight")
-        expect(page).to_have_url((folder / "index.html").as_uri() + f"#garment={shown[2]}")
-        page.keyboard.press("ArrowLeft")
-        page.keyboard.press("ArrowLeft")
+        # Each garment names the next one: so the page is known to show it.
+        for key, following in (("ArrowRight", shown[3]), ("ArrowLeft", shown[2]), ("ArrowLeft", shown[1])):
+            page.keyboard.press(key)
+            expect(page.locator("[rel=next]")).to_have_attribute("href", f"#garment={following}")
         expect(page.locator("[aria-disabled]", has_text="previous")).to_be_visible()
         page.keyboard.press("Escape")
         expect(tile[shown[0]]).to_be_focused()
