@@ -27,4 +27,5 @@
 - `timer`: queues checks of every project at fixed intervals
 - `page`: the status page
 - `review`: the review sheet, on which people approve predictions at a look
+- `live`: the live page, on which people try models on a camera, a video or photographs
 """

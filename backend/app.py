@@ -23,13 +23,14 @@ from backend.label_studio.payloads import (
     VersionsRequest,
     WebhookEvent,
 )
+from backend.live.routes import live_routes
 from backend.page.routes import page_routes
 from backend.review.routes import review_routes
 from backend.service import Service
 from backend.settings import Settings
 from backend.telemetry.request_ids import RequestIds
 from backend.web.admission import BATCHES, CLICKS, Lanes
-from backend.web.authentication import LIVE, WEBHOOK, Unauthorized, authenticated_routes
+from backend.web.authentication import WEBHOOK, Unauthorized, authenticated_routes
 from backend.web.body_limit import BodyLimit
 from backend.web.json_body import json_body
 from backend.web.same_site import require_same_site
@@ -84,11 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.include_router(page_routes(service, app.router.route_class))
     app.include_router(review_routes(service, app.router.route_class))
-
-    # The one that needs no credentials: proxies and health checks call it, and it reveals only that the service runs.
-    @app.get(LIVE, status_code=204)
-    async def live() -> None:
-        """Answers while the service runs."""
+    app.include_router(live_routes(service, lanes, app.router.route_class))
 
     @app.get("/health")
     def health() -> dict[str, Any]:

@@ -35,6 +35,12 @@ class ImageUnavailableError(ImageError):
     """An image whose server does not answer: the same request may succeed later."""
 
 
+class TooLargeError(DrapeError):
+    """A body that is larger than its route allows; the message names the limit."""
+
+    http_status = 413
+
+
 class RegionError(DrapeError):
     """A region whose value does not decode to a mask."""
 

@@ -37,6 +37,7 @@ ORDER = {
         "service",
         "page",
         "review",
+        "live",
         "app",
         "model",
     ],

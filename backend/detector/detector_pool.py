@@ -76,9 +76,10 @@ class DetectorPool:
     versions are loaded, the least recently used one is dropped.
     """
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, *, max_loaded: int = MAX_LOADED) -> None:
         self._registry = registry
         self._settings = settings
+        self._max_loaded = max_loaded
         # By project and the name of the requested version, '' for the current version.
         self._loaded: OrderedDict[tuple[int, str], LoadedDetector] = OrderedDict()
         self._lock = threading.Lock()
@@ -116,7 +117,7 @@ class DetectorPool:
             is_new = loaded is not self._loaded.get(key)
             self._loaded[key] = loaded
             self._loaded.move_to_end(key)
-            while len(self._loaded) > MAX_LOADED:
+            while len(self._loaded) > self._max_loaded:
                 self._loaded.popitem(last=False)
             if is_new:
                 # Frees the memory of the previous version, and the memory that only loading needed.

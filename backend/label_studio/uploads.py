@@ -186,11 +186,18 @@ def uploads(label_studio: LabelStudio, *, project_id: int, upload_ids: Sequence[
     return [Upload(int(file.id or 0), f"/data/{file.file}", file.size) for file in files]
 
 
-def import_tasks(label_studio: LabelStudio, *, project_id: int, tasks: Sequence[dict[str, Any]]) -> None:
-    """Creates tasks with the annotations and predictions that they carry: all of them, or none if it fails."""
+def import_tasks(label_studio: LabelStudio, *, project_id: int, tasks: Sequence[dict[str, Any]]) -> list[int]:
+    """Creates tasks with the annotations and predictions that they carry: all of them, or none if it fails.
+
+    Returns:
+        The ids of the new tasks; empty where Label Studio makes them later and does not say.
+    """
     if not tasks:
-        return
+        return []
     # No automatic retry: if only the answer was lost, the tasks are stored already.
     options: RequestOptions = {"max_retries": 0, "timeout_in_seconds": IMPORT_TIMEOUT_S}
     with label_studio.api() as sdk:
-        sdk.projects.import_tasks(project_id, request=list(tasks), request_options=options)
+        answer = sdk.projects.import_tasks(
+            project_id, request=list(tasks), return_task_ids=True, request_options=options
+        )
+    return [int(task_id) for task_id in getattr(answer, "task_ids", None) or []]

@@ -15,6 +15,7 @@ from backend.page.overview import overview
 from backend.page.render import StatusPage
 from backend.registry.records import report_path
 from backend.service import Service
+from backend.web.authentication import asks_for_page
 from backend.web.same_site import require_same_site
 
 ASSETS = {"status.css": "text/css", "status.js": "text/javascript", "idiomorph.min.js": "text/javascript"}
@@ -46,7 +47,7 @@ def page_routes(service: Service, route_class: type[APIRoute]) -> APIRouter:
     @routes.get("/")
     def status_page(request: Request, project: int | None = None, said: str = "") -> Response:
         """The status page for a browser; to all others what `GET /health` says."""
-        if "text/html" not in request.headers.get("accept", ""):
+        if not asks_for_page(request):
             # Like Label Studio's reference backend.
             return JSONResponse(service.health())
         return HTMLResponse(page.render(overview(service, project), notice=NOTICES.get(said, "")), headers=HEADERS)

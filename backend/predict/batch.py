@@ -167,12 +167,17 @@ class Batch:
             yield from _problems(waiting)
             view = waiting.popleft()
             original_wh = view.image.original_wh if isinstance(view.image, Image) else None
-            yield Outcome(view.task.id, self._prediction(scene, model, config, original_wh))
+            yield Outcome(view.task.id, self.prediction(scene, model, config, original_wh))
         yield from _problems(waiting)
 
-    def _prediction(
+    def prediction(
         self, scene: Scene, model: ActiveModel, config: LabelConfig, original_wh: tuple[int, int] | None
     ) -> Prediction:
+        """The prediction that is stored for what the model's detector found in an image.
+
+        Args:
+            original_wh: size of the photograph in pixels, if the detector got a smaller picture of it.
+        """
         garments = stored_garments(scene, config, model.settings, model_version=model.version, original_wh=original_wh)
         label_scores = tuple(garment.label_score for garment in garments)
         regions: list[dict[str, object]] = [region for garment in garments for region in garment.regions]

@@ -27,7 +27,7 @@ class Latency:
 
 
 class Metrics:
-    """The service's metrics: answers of `/predict` by kind, with their times in seconds; webhooks; embeddings."""
+    """The service's metrics: answers by kind, with their times in seconds; webhooks; embeddings."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -36,7 +36,8 @@ class Metrics:
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_RECENT))
         self.predict_seconds = timing(
             "drape_predict_seconds",
-            "Time to answer /predict, in seconds: `interactive` for an annotator's prompt, else `batch`",
+            "Time to answer /predict, in seconds: `interactive` for an annotator's prompt, else `batch`; "
+            "or a frame of the live page: `live`",
             ["kind"],
         )
         self.webhooks = counter("drape_webhooks", "Webhooks received, by Label Studio's action", ["action"])

@@ -1,4 +1,4 @@
-"""Limits the load of `/predict`: clicks go before whole images, and neither starves any other request.
+"""Limits the load: clicks go before whole images, frames of the live page go last, and none starves other requests.
 
 Each kind has its own threads. The number of requests in flight is limited, and so is the time that a new one can expect
 to wait; a request beyond the limits is refused at once, so that accepted requests are answered in time. Webhooks and
@@ -27,19 +27,21 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-CLICKS, BATCHES = "interactive", "batch"
+CLICKS, BATCHES, FRAMES = "interactive", "batch", "live"
 # More threads would keep clicks and webhooks from Python's global lock. Each click has a thread of its own, so that it
 # need not wait while the image of another click is encoded.
 BATCH_THREADS = 2
+# One frame is computed at a time, so that a click competes with one at most; the other version's frame waits for it.
+FRAME_THREADS, MAX_FRAMES = 1, 2
 # People stop waiting for an answer after this long: sooner after a click than after opening a list of tasks.
-CLICK_MAX_WAIT_S, BATCH_MAX_WAIT_S = 5.0, 15.0
+CLICK_MAX_WAIT_S, BATCH_MAX_WAIT_S, FRAME_MAX_WAIT_S = 5.0, 15.0, 5.0
 # Extra time for whole images: their work stops at the deadline, and then the results so far are put together.
 GRACE_S = 5.0
 # A click whose image is being encoded delays no other click: this many slow ones do not mean that all are slow.
 ALWAYS_ACCEPTED_CLICKS = 4
 # Weight of the latest interval in the moving average of the time between two answers.
 SMOOTHING = 0.1
-RETRY_CLICK_S, RETRY_BATCH_S = 2, 15
+RETRY_CLICK_S, RETRY_BATCH_S, RETRY_FRAME_S = 2, 15, 1
 
 
 class WaitEstimate:
@@ -75,6 +77,7 @@ class Lane:
         max_wait_s: a request that is expected to take longer is refused.
         deadline_s: seconds within which every accepted request is answered.
         is_paused: whether other requests go first now: then none is accepted, and none that waits is started.
+        log_level: of the line about the first of several refusals.
     """
 
     kind: str
@@ -87,6 +90,7 @@ class Lane:
     deadline_s: float
     retry_after_s: int
     is_paused: Callable[[], bool] = lambda: False
+    log_level: int = logging.WARNING
 
     def __post_init__(self) -> None:
         self._turns = anyio.Semaphore(self.threads)
@@ -132,17 +136,18 @@ class Lane:
             self._wait_estimate.record_answer(time.monotonic())
         if self._is_shedding and not self.in_flight:
             self._is_shedding = False
-            logger.info("%s requests are accepted again", self.kind)
+            logger.log(min(self.log_level, logging.INFO), "%s requests are accepted again", self.kind)
 
     def overloaded(self) -> OverloadedError:
         """Counts a refused request; returns the error to raise for it."""
         self.metrics.shed.labels(kind=self.kind).inc()
         if not self._is_shedding:
             # Logged once: a line for each refused request would add to the load.
-            logger.warning("Too many requests at once: %s requests are refused", self.kind)
+            logger.log(self.log_level, "Too many requests at once: %s requests are refused", self.kind)
         self._is_shedding = True
+        unit = "second" if self.retry_after_s == 1 else "seconds"
         return OverloadedError(
-            f"Too many requests at once. Try again in {self.retry_after_s} seconds.",
+            f"Too many requests at once. Try again in {self.retry_after_s} {unit}.",
             retry_after_s=self.retry_after_s,
         )
 
@@ -161,7 +166,7 @@ class Lane:
 
 
 class Lanes:
-    """The lanes for the two kinds of `/predict`: clicks and whole images."""
+    """The lanes for the two kinds of `/predict`, clicks and whole images, and for the frames of the live page."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         busy_clicks = settings.predict_clicks // 2
@@ -186,11 +191,27 @@ class Lanes:
             retry_after_s=RETRY_BATCH_S,
             is_paused=lambda: self._clicks.in_flight > busy_clicks or self._clicks.is_full(),
         )
+        self._frames = Lane(
+            FRAMES,
+            metrics,
+            max_in_flight=MAX_FRAMES,
+            always_accepted=MAX_FRAMES,
+            threads=FRAME_THREADS,
+            max_wait_s=FRAME_MAX_WAIT_S,
+            deadline_s=settings.predict_deadline_s,
+            retry_after_s=RETRY_FRAME_S,
+            is_paused=lambda: self._clicks.in_flight > 0 or self._batches.in_flight > 0,
+            # That frames give way is how it should be.
+            log_level=logging.DEBUG,
+        )
 
     async def run(self, kind: str, work: Callable[[float], Answer]) -> Answer:
-        """Runs the work of one request in its lane; whole images are refused while many clicks are in flight.
+        """Runs the work of one request in its lane.
+
+        Whole images are refused while many clicks are in flight; frames, while any click or whole image is.
 
         Raises:
             OverloadedError: the request is refused, or not answered in time.
         """
-        return await (self._clicks if kind == CLICKS else self._batches).run(work)
+        lane = {CLICKS: self._clicks, BATCHES: self._batches, FRAMES: self._frames}[kind]
+        return await lane.run(work)

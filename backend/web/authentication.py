@@ -18,6 +18,11 @@ from backend.settings import Settings
 WEBHOOK, LIVE = "/webhook", "/live"
 
 
+def asks_for_page(request: Request) -> bool:
+    """Whether a browser opens a page here, rather than a program that asks."""
+    return "text/html" in request.headers.get("accept", "")
+
+
 class Unauthorized(Exception):
     """Wrong or missing credentials."""
 
@@ -72,7 +77,7 @@ def check_credentials(request: Request, settings: Settings, *, webhook: bool = F
 
 
 def authenticated_routes(settings: Settings) -> type[APIRoute]:
-    """Makes a class of routes that check credentials before anything else, except `LIVE`.
+    """Makes a class of routes that check credentials before anything else, except `LIVE` where a program asks.
 
     Not a dependency: FastAPI reads a body before those. And without a thread: a flood of requests takes them all.
     """
@@ -80,11 +85,11 @@ def authenticated_routes(settings: Settings) -> type[APIRoute]:
     class AuthenticatedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
-            if self.path == LIVE:
-                return handle
 
             async def handle_authenticated(request: Request) -> Response:
-                check_credentials(request, settings, webhook=self.path == WEBHOOK)
+                # Proxies and health checks have no credentials; they learn nothing there. A browser gets a page.
+                if self.path != LIVE or asks_for_page(request):
+                    check_credentials(request, settings, webhook=self.path == WEBHOOK)
                 return await handle(request)
 
             return handle_authenticated

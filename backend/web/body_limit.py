@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-STATUS = 413
+from backend.errors import TooLargeError
+
+STATUS = TooLargeError.http_status
+
+
+async def limited_body(request: Request, *, max_bytes: int, what: str) -> bytes:
+    """Reads a body that a route allows less than `REQUEST_MAX_BYTES`, and no more of it than that.
+
+    Args:
+        max_bytes: the largest size of the body, in bytes.
+        what: what the body is, for the message.
+
+    Raises:
+        TooLargeError: the body is larger.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise TooLargeError(f"The {what} is larger than {max_bytes / 1e6:g} MB. Send a smaller one.")
+    return bytes(body)
 
 
 class BodyLimit:

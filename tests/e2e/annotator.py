@@ -169,10 +169,10 @@ class Annotator:
 
 
 @contextmanager
-def running_browser(chromium: str) -> Iterator[Browser]:
-    """A headless Chromium, for as long as the block lasts."""
+def running_browser(chromium: str, *flags: str) -> Iterator[Browser]:
+    """A headless Chromium with further flags, for as long as the block lasts."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*CHROMIUM_FLAGS, *flags])
         try:
             yield browser
         finally:

@@ -49,7 +49,7 @@ def test_tasks_whose_answer_is_lost_are_not_sent_again(stores_and_fails: tuple[s
     studio = LabelStudio(Settings(label_studio_url=url, label_studio_api_key="0" * 40))
     with pytest.raises(LabelStudioUnavailableError, match="502"):
         import_tasks(studio, project_id=3, tasks=[{"data": {"image": "/x.jpg"}}])
-    assert stored == ["/api/projects/3/import"]
+    assert stored == ["/api/projects/3/import?return_task_ids=true"]
 
 
 @pytest.mark.services

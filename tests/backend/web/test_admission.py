@@ -20,7 +20,7 @@ from backend.segmenters.builtin.segmenter import BuiltinSegmenter
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from backend.web import admission
-from backend.web.admission import BATCHES, CLICKS, Lane, Lanes, WaitEstimate
+from backend.web.admission import BATCHES, CLICKS, FRAMES, Lane, Lanes, WaitEstimate
 from label_studio_config.demo.figures import draw_figure
 from tests.backend.conftest import PASSWORD, SECRET, USER, Served, served
 from tests.backend.test_app import click, palette_request
@@ -188,6 +188,49 @@ def test_batches_are_refused_first(clicks: int, batches: int, click_too: bool, b
             "done" if batch_too else "refused for 15 s",
         )
         assert {await outcome(found, kind, held[kind]) for kind in (BATCHES, CLICKS)} == {"done"}
+
+    asyncio.run(ask())
+
+
+# clicks, batches and frames that hold the lanes; whether one more frame is taken on
+LIVE = [
+    (0, 0, 0, True),
+    (0, 0, 1, True),
+    # One of them computes, one waits: a third would queue.
+    (0, 0, 2, False),
+    (1, 0, 0, False),
+    (0, 1, 0, False),
+]
+
+
+@pytest.mark.parametrize(("clicks", "batches", "frames", "frame_too"), LIVE)
+def test_frames_go_last_and_never_queue(clicks: int, batches: int, frames: int, frame_too: bool) -> None:
+    async def ask() -> None:
+        found, held = Lanes(Settings(), Metrics()), Held()
+        kinds = [FRAMES] * frames + [CLICKS] * clicks + [BATCHES] * batches
+        running = [asyncio.create_task(outcome(found, kind, held)) for kind in kinds]
+        await turns()
+        more = asyncio.create_task(outcome(found, FRAMES, held))
+        await turns()
+        held.gone.set()
+        assert await more == ("done" if frame_too else "refused for 1 s")
+        assert set(await asyncio.gather(*running)) <= {"done"}
+        assert await outcome(found, FRAMES, held) == "done"
+
+    asyncio.run(ask())
+
+
+def test_a_frame_that_waits_gives_way_to_a_click() -> None:
+    async def ask() -> None:
+        found, first, click = Lanes(Settings(), Metrics()), Held(), Held()
+        frames = [asyncio.create_task(outcome(found, FRAMES, first)) for _ in range(2)]
+        await turns()
+        clicked = asyncio.create_task(outcome(found, CLICKS, click))
+        await turns()
+        first.gone.set()
+        assert await asyncio.gather(*frames) == ["done", "refused for 1 s"]
+        click.gone.set()
+        assert await clicked == "done"
 
     asyncio.run(ask())
 

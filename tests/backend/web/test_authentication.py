@@ -83,6 +83,9 @@ ROUTES = {
     "/projects/{project_id}/review/undo",
     "/review",
     "/review/{name}",
+    "/live/{name}",
+    "/projects/{project_id}/live/frame",
+    "/projects/{project_id}/live/task",
     "/projects/{project_id}/versions/{name}/promote",
     "/projects/{project_id}/rollback",
     "/projects/{project_id}/train",
@@ -128,8 +131,13 @@ def test_whatever_is_asked_nothing_is_told_or_done_without_credentials(tmp_path:
 
 def test_anybody_learns_that_it_lives_and_nothing_else(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, basic_auth_user="user", basic_auth_pass="pass", webhook_secret="hook")
-    answer = TestClient(create_app(settings)).get(LIVE)
-    assert (answer.status_code, answer.content) == (204, b"")
+    client = TestClient(create_app(settings))
+    for headers in ({}, {"Authorization": MADE_UP}):
+        answer = client.get(LIVE, headers=headers)
+        assert (answer.status_code, answer.content) == (204, b"")
+        # Where a browser asks, it is a page, which only those see who are let in.
+        answer = client.get(LIVE, headers={**headers, "Accept": "text/html,*/*;q=0.8"})
+        assert (answer.status_code, answer.content) == (401, b"")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
