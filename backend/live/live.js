@@ -73,7 +73,8 @@ class Pane {
     this.trouble.textContent = "";
     this.answered.push(performance.now());
     Object.assign(this, { frame, seen: content });
-    this.show();
+    // While pictures come, both versions' answers are drawn at once: what stands side by side is the same moment.
+    if (frozen) this.show();
     return 0;
   }
 
@@ -119,6 +120,7 @@ async function look(picture) {
   frame.small = await encoded(reduced(picture, [picture.width, picture.height], Number(size.value)), FRAME_QUALITY);
   if (frame !== shown) return;
   await Promise.all(on().map((pane) => pane.see(frame)));
+  if (source === frame.source) showAll();
   refresh();
 }
 

@@ -49,6 +49,20 @@ ANIMATION_FRAMES = """(count) => new Promise((resolve) => {
 })"""
 
 
+# Whether both versions' pictures have the same colour where no garment is, while the camera shows several scenes.
+SAME_MOMENT = """() => new Promise((resolve) => {
+  const canvases = [...document.querySelectorAll("canvas")];
+  const corner = (canvas) => canvas.getContext("2d").getImageData(canvas.width / 2, 2, 1, 1).data.join();
+  let count = 120;
+  const look = () => {
+    if (corner(canvases[0]) !== corner(canvases[1])) resolve(false);
+    else if (count -= 1) requestAnimationFrame(look);
+    else resolve(true);
+  };
+  look();
+})"""
+
+
 @dataclass(frozen=True)
 class Live:
     """The backend with a project of two versions, of which the first is in use."""
@@ -160,6 +174,7 @@ def test_a_camera_is_seen_by_two_versions_and_no_frame_waits(browser: Browser, l
         expect(page.locator("#counts")).to_contain_text("frames answered")
         assert not page.locator("#counts").inner_text().endswith(" 0 dropped")
 
+        assert page.evaluate(SAME_MOMENT)
         page.screenshot(path=shot("camera"))
         # By keys: it stands, goes one on, is saved, and goes on.
         page.keyboard.press("Space")

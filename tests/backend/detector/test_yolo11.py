@@ -113,6 +113,17 @@ def test_a_low_threshold_really_lowers_it(detector: Detector) -> None:
     assert all(one.score >= 0.5 for one in few)
 
 
+def test_a_caller_may_have_it_computed_smaller_but_not_larger(detector: Detector) -> None:
+    own, small, large = (
+        [one.score for one in next(iter(detector.detect([picture(3)], min_score=0.25, max_side_px=side))).detections]
+        for side in (None, 128, 1280)
+    )
+    assert own == large != small
+    reduced = Detector(detector.runtime, classes=starter_facts().classes, image_size_px=128)
+    (scene,) = reduced.detect([picture(3)], min_score=0.25)
+    assert small == [one.score for one in scene.detections]
+
+
 def test_nothing_in_an_empty_image_is_an_ordinary_answer(detector: Detector) -> None:
     blank = Image(np.full((80, 120, 3), 127, np.uint8), "blank", "s")
     (scene,) = detector.detect([blank], min_score=0.6)
