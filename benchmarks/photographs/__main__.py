@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,8 @@ from benchmarks.photographs.answers import draw_answers
 from benchmarks.photographs.fixes import GOOD_IOUS, measure_fixes
 from benchmarks.photographs.mask_parts import measure_parts
 from benchmarks.photographs.palette_config import palette_config
-from benchmarks.photographs.schedule import Result, Training, train_once
+from benchmarks.photographs.recipes import RECIPES
+from benchmarks.photographs.schedule import Result, Training, judge_detector, train_once
 from training.evaluation.held_out import HeldOut
 from training.finetuning.progress import TrainingProgress
 from training.garment_base.photograph_set import load_weights, read_photographs
@@ -75,7 +76,49 @@ def schedule(
                 console.print(result)
                 # After each: what is measured stays, though a later training is stopped.
                 (into / "schedule.json").write_text(json.dumps([asdict(one) for one in results], indent=1))
-        console.print(_table(results))
+        console.print(_table("photographs", _by_number(results)))
+
+
+@app.command()
+def recipes(
+    data: Data,
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 256,
+    seeds: Annotated[list[int] | None, typer.Option(help="The seeds of the trainings by each recipe.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="The name of a recipe; all, without.")] = None,
+    initial: Annotated[Path, typer.Option(help="Weights to start from.")] = STARTER,
+    into: Into = Path("var/photographs"),
+) -> None:
+    """Compares recipes for few photographs: trains on all the first by each, and judges on the others."""
+    names = [recipe.name for recipe in RECIPES]
+    for name in only or ():
+        if name not in names:
+            raise typer.BadParameter(f"There is no recipe '{name}', only {', '.join(names)}.", param_hint="--only")
+    with _judging(data, palette, train_on) as judge, TemporaryDirectory() as folder:
+        config = palette_config(palette)
+        found = read_photographs(data, config, side_px=side, folder=Path(folder))[:train_on]
+        into.mkdir(parents=True, exist_ok=True)
+        untrained = judge_detector(load_weights(initial, image_size_px=side), judge, config, Settings())
+        console.print(f"Without training: mask mAP50 {untrained[0]}, mAP50-95 {untrained[1]}")
+        results: dict[str, list[Result]] = {}
+        chosen = [recipe for recipe in RECIPES if not only or recipe.name in only]
+        for seed in seeds or (0,):
+            for recipe in chosen:
+                result = train_once(
+                    Training(len(found), seed, side, initial),
+                    found,
+                    judge,
+                    config,
+                    recipe.apply(Settings()),
+                    weights_into=into / f"{recipe.file_name}-{seed}.pt",
+                    report=_print_epoch,
+                )
+                results.setdefault(recipe.name, []).append(result)
+                console.print(recipe.name, result)
+                kept = {name: [asdict(one) for one in same] for name, same in results.items()}
+                (into / "recipes.json").write_text(json.dumps(kept, indent=1))
+        console.print(_table("recipe", results))
 
 
 @app.command()
@@ -158,14 +201,19 @@ def _print_epoch(progress: TrainingProgress) -> None:
     console.print(f"epoch {progress.epoch} of {progress.epochs}, {progress.seconds_left / 60:.0f} minutes left")
 
 
-def _table(results: Sequence[Result]) -> Table:
-    table = Table("photographs", "updates", "mask mAP50", "mask mAP50-95", "of each seed", "minutes")
-    by_number: dict[int, list[Result]] = defaultdict(list)
+def _by_number(results: Sequence[Result]) -> dict[str, list[Result]]:
+    by_number: dict[str, list[Result]] = defaultdict(list)
     for result in results:
-        by_number[result.images].append(result)
-    for number, same in by_number.items():
+        by_number[str(result.images)].append(result)
+    return by_number
+
+
+def _table(first: str, results: Mapping[str, Sequence[Result]]) -> Table:
+    """Returns a row of means for each group of trainings that differ only in their seed."""
+    table = Table(first, "updates", "mask mAP50", "mask mAP50-95", "of each seed", "minutes")
+    for name, same in results.items():
         table.add_row(
-            str(number),
+            name,
             str(same[0].updates),
             f"{np.mean([one.mask_map50 for one in same]):.3f}",
             f"{np.mean([one.mask_map for one in same]):.3f}",

@@ -54,6 +54,27 @@ def test_a_detector_is_trained_on_some_and_judged_on_others(
     assert (into / "2-5-64.pt").is_file()
 
 
+def test_recipes_are_compared_on_the_same_photographs(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAIN_EPOCHS", "1")
+    into = tmp_path / "results"
+    names = ("no frozen layers", "no mosaic")
+    arguments = [str(figures), "--palette", "indo_western", "--train-on", "4", "--side", "64", "--into", str(into)]
+    for name in names:
+        arguments += ["--only", name]
+    done = CliRunner().invoke(app, ["recipes", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "Without training: mask mAP50" in done.output
+    results = json.loads((into / "recipes.json").read_text())
+    assert tuple(results) == names
+    assert [(one["images"], one["updates"]) for same in results.values() for one in same] == [(4, 1)] * 2
+    assert (into / "no-mosaic-0.pt").is_file()
+    unknown = CliRunner().invoke(app, ["recipes", *arguments, "--only", "magic"])
+    assert unknown.exit_code == 2
+    assert "There is no recipe 'magic'" in " ".join(unknown.output.split())
+
+
 def test_the_parts_of_masks_are_counted(figures: Path, starter: Path, tmp_path: Path) -> None:
     config = palette_config("indo_western")
     found = read_photographs(figures, config, side_px=256, folder=tmp_path / "pixels", first=2)

@@ -19,6 +19,7 @@ from backend.errors import ModelError, first_line
 from backend.settings import Settings
 from backend.storage.atomic_files import copy_atomically, write_atomically
 from training.dataset.build import Dataset
+from training.finetuning.batch_norm import keep_statistics
 from training.finetuning.half_precision import computes_in_bfloat16, use_bfloat16
 from training.finetuning.progress import ProgressFile, TrainingProgress
 from training.finetuning.ultralytics_args import training_args
@@ -184,6 +185,8 @@ def _train(
             logger.info("The training resumes after epoch %s", epochs_done)
             run.restore_checkpoint(epochs_done)
         model.add_callback("on_model_save", run.save_checkpoint)
+        if start.endswith(".pt"):
+            model.add_callback("on_train_batch_start", keep_statistics)
         # `on_model_save` runs once per epoch; `on_fit_epoch_end` runs once more after the last.
         is_multi_gpu = len(parse_devices(settings.device_train)) > 1
         epoch_report = ProgressFile(run.progress_file) if is_multi_gpu else report

@@ -62,6 +62,16 @@ def test_the_starter_goes_on_learning_and_tells_how_far_it_is(dataset: Dataset, 
     assert (again, told) == (result, [])
 
 
+def test_the_statistics_of_many_images_stay(dataset: Dataset, starter: Path, tmp_path: Path) -> None:
+    before, after = weights(starter), weights(trained(dataset, tmp_path / "run", starter)[0].weights)
+    statistics = [name for name in after if name.endswith(("running_mean", "running_var"))]
+    assert len(statistics) > 100
+    assert all(torch.allclose(before[name], after[name], rtol=0.01) for name in statistics)
+    # The last layers before the masks are never frozen.
+    learned = "model.23.proto.cv3.conv.weight"
+    assert not torch.equal(before[learned], after[learned])
+
+
 def test_the_same_twice_gives_the_same_model(dataset: Dataset, starter: Path, tmp_path: Path) -> None:
     one, other = (trained(dataset, tmp_path / name, starter)[0] for name in ("one", "other"))
     tensors = weights(one.weights)
