@@ -30,6 +30,7 @@ from backend.images.sample import sample_images
 from backend.images.task_image import load_image
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Task
+from backend.predict.garments import lowest_threshold
 from backend.registry.registry import Version, check_weights
 from backend.registry.scores import Compared, write_scores
 from backend.registry.verdict import Verdict, read_verdict, write_verdict
@@ -44,10 +45,10 @@ from training.annotations.stored_regions import keep, kept
 from training.auto_accept.calibrate import calibration_on
 from training.dataset.build import Dataset, build_dataset
 from training.dataset.manifest import DATASET_FILE, latest_manifest
-from training.evaluation.compact_scenes import CompactScenes
+from training.evaluation.compact_scenes import CompactScenes, FoundBefore
 from training.evaluation.held_out import HeldOut, held_out_images
 from training.evaluation.promotion import decide_promotion, paired_bootstrap
-from training.evaluation.score import Evaluated, evaluate_detector
+from training.evaluation.score import MIN_EVALUATED_SCORE, Evaluated, evaluate_detector
 from training.finetuning.finetune import WEIGHTS_FILE, Trained, finetune
 from training.finetuning.progress import TrainingProgress
 from training.runs import dataset_folder, run_folder
@@ -178,9 +179,9 @@ class Retraining:
             champion = self._current_champion(version)
             if verdict is not None and (champion is None or champion.name == verdict.champion):
                 return verdict
-            verdict, held_out, detections = self._evaluate(version, dataset, champion)
+            verdict, held_out, evaluated = self._evaluate(version, dataset, champion)
             write_verdict(version, verdict)
-            self._write_report(version, held_out, detections)
+            self._write_report(version, held_out, evaluated)
 
     def _promote(self, version: Version, verdict: Verdict) -> bool:
         connections = self._connections
@@ -203,17 +204,18 @@ class Retraining:
 
     def _evaluate(
         self, version: Version, dataset: Dataset, champion: Version | None
-    ) -> tuple[Verdict, list[HeldOut], CompactScenes]:
+    ) -> tuple[Verdict, list[HeldOut], Evaluated]:
         """Prepares the version, and evaluates it and the current predictor on images that neither learnt from.
 
         Stores the metrics of both with the version.
 
         Returns:
-            The verdict, the held-out images, and the version's detections in them.
+            The verdict, the held-out images, and what the version's evaluation on them found.
         """
         held_out, detector = self._prepare(version, dataset)
         settings = self._connections.settings
         own = self._scored(version, detector, held_out)
+        self._calibrate(version, detector, held_out, own.detections)
         predictor_name, champion_scores, gains = champion.name if champion else None, None, None
         predictor = self._current_predictor(champion)
         if predictor is not None:
@@ -230,9 +232,9 @@ class Retraining:
             margin=settings.promote_margin,
             max_class_drop=settings.promote_class_drop,
         )
-        return verdict, held_out, own.detections
+        return verdict, held_out, own
 
-    def _write_report(self, version: Version, held_out: Sequence[HeldOut], detections: CompactScenes) -> None:
+    def _write_report(self, version: Version, held_out: Sequence[HeldOut], evaluated: Evaluated) -> None:
         """Writes the version's report; if that fails, reports the problem and leaves the version unchanged."""
         # Imported here because it takes a second, which every count of approvals would otherwise spend.
         from training.report.report import write_report
@@ -243,7 +245,7 @@ class Retraining:
                 version,
                 versions=connections.registry.versions(self._project_id),
                 held_out=held_out,
-                scenes=detections,
+                evaluated=evaluated,
                 config=self._config,
                 title=self._project.title,
                 settings=connections.settings,
@@ -295,7 +297,7 @@ class Retraining:
         return None
 
     def _prepare(self, version: Version, dataset: Dataset) -> tuple[list[HeldOut], Detector]:
-        """Prepares runtime, clusters and thresholds, verified on held-out images; returns these and the detector."""
+        """Prepares runtime and clusters, verified on held-out images; returns these and the detector."""
         connections, side_px = self._connections, version.image_size_px
         device = prepare_device(connections.settings)
         held_out = list(self._held_out(dataset, side_px=side_px))
@@ -307,8 +309,17 @@ class Retraining:
             truth=[held_out_image.truth for held_out_image in verified] or None,
             device=device,
         )
-        detector = load_detector(version, device=device).detector
-        calibration = calibration_on(held_out, detector, self._config, connections.settings)
+        return held_out, load_detector(version, device=device).detector
+
+    def _calibrate(
+        self, version: Version, detector: ImageDetector, held_out: Sequence[HeldOut], found: CompactScenes
+    ) -> None:
+        """Finds the version's thresholds, by what its evaluation `found` if that is all that is asked for."""
+        settings = self._connections.settings
+        threshold = lowest_threshold(self._config, settings)
+        if threshold >= MIN_EVALUATED_SCORE and found.are_complete(threshold):
+            detector = FoundBefore(found)
+        calibration = calibration_on(held_out, detector, self._config, settings)
         write_calibration(version, calibration)
         logger.info(
             "On %s held-out images %.0f %% would be accepted; thresholds: %s",
@@ -316,7 +327,6 @@ class Retraining:
             100 * calibration.images_accepted,
             calibration.thresholds,
         )
-        return held_out, detector
 
 
 def _recorded_settings(settings: Settings) -> dict[str, Any]:

@@ -47,7 +47,27 @@ class Instance:
 
 def instances(masks: Sequence[LabelledMask | Detection]) -> tuple[Instance, ...]:
     """Encodes one image's garments once, so that they can be counted several times."""
-    return tuple(map(_instance, masks))
+    return tuple(
+        instance_of(
+            garment.label if isinstance(garment, LabelledMask) else garment.class_name,
+            garment.score or 0.0,
+            coco_rle(garment.mask),
+        )
+        for garment in masks
+    )
+
+
+def instance_of(label: str, score: float, runs: dict[str, Any]) -> Instance:
+    """Returns the garment whose mask is encoded already: `runs` as `coco_rle` returns them."""
+    left, top, width, height = map(float, rle.toBbox(runs))
+    return Instance(
+        label=label,
+        score=score,
+        size_wh=(runs["size"][1], runs["size"][0]),
+        area_px=int(rle.area(runs)),
+        runs=runs,
+        box_xywh=(left, top, width, height),
+    )
 
 
 @dataclass(frozen=True)
@@ -171,19 +191,6 @@ def mask_map(truth: Sequence[Sequence[LabelledMask]], detected: Iterable[Sequenc
     """
     by_label = average_precisions([instances(masks) for masks in truth], (instances(masks) for masks in detected))
     return float(np.mean(list(by_label.values()))) if by_label else None
-
-
-def _instance(garment: LabelledMask | Detection) -> Instance:
-    runs = coco_rle(garment.mask)
-    left, top, width, height = map(float, rle.toBbox(runs))
-    return Instance(
-        label=garment.label if isinstance(garment, LabelledMask) else garment.class_name,
-        score=garment.score or 0.0,
-        size_wh=(garment.mask.shape[1], garment.mask.shape[0]),
-        area_px=int(rle.area(runs)),
-        runs=runs,
-        box_xywh=(left, top, width, height),
-    )
 
 
 def _labels(truth: Iterable[Sequence[Instance]]) -> list[str]:

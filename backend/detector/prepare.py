@@ -95,8 +95,9 @@ def _prepare(
     else:
         preparation = Preparation("torch", f"it is the fastest on {device}.")
         runtime = TorchRuntime(network, device=device)
-    # The masks of one image at a time: those of all images would take a gigabyte.
-    features = [scene.features for scene in _detect(version, runtime, images) if scene.features is not None]
+    # The features alone: no detection has a score above 1, so that no mask is drawn.
+    scenes = _detect(version, runtime, images, min_score=2.0)
+    features = [scene.features for scene in scenes if scene.features is not None]
     if features:
         find_clusters(np.stack(features)).save(folder / CLUSTERS_FILE)
     return preparation
@@ -132,9 +133,11 @@ def _fastest_on_cpu(
     return Preparation("torch", "faster runtimes lose too much mask mAP.", map_torch, None, len(verified)), torch
 
 
-def _detect(version: Version, runtime: Runtime, images: Sequence[Photo]) -> Iterator[Scene]:
+def _detect(
+    version: Version, runtime: Runtime, images: Sequence[Photo], *, min_score: float = MIN_SCORE
+) -> Iterator[Scene]:
     detector = Detector(runtime, classes=version.classes, image_size_px=version.image_size_px)
-    return detector.detect(images, min_score=MIN_SCORE)
+    return detector.detect(images, min_score=min_score)
 
 
 def confident_detections(detections: Iterable[Detection]) -> Iterator[LabelledMask]:

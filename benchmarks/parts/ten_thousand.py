@@ -176,7 +176,7 @@ def _evaluate(folder: Path) -> None:
         version,
         versions=[version],
         held_out=held_out,
-        scenes=evaluated.detections,
+        evaluated=evaluated,
         config=CONFIG,
         title="Ten thousand images",
         settings=Settings(data_dir=folder),

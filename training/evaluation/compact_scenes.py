@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
-from faster_coco_eval import mask as rle
 
-from backend.domain import Detection, LabelledMask, Mask, Scene
-from backend.regions.mask_runs import coco_rle
+from backend.detector.average_precision import Instance, instance_of
+from backend.domain import Detection, LabelledMask, Photo, Scene
+from backend.regions.mask_runs import coco_rle, mask_of
 
 # COCO counts at most this many detections per image, those with the highest scores.
 MAX_DETECTIONS = 100
@@ -27,7 +27,7 @@ class _CompactDetection:
     mask_score: float
 
     def detection(self) -> Detection:
-        return Detection(_mask(self.runs), self.class_name, self.score, self.mask_score)
+        return Detection(mask_of(self.runs), self.class_name, self.score, self.mask_score)
 
 
 class CompactScenes(Sequence[Scene]):
@@ -48,7 +48,31 @@ class CompactScenes(Sequence[Scene]):
     def __getitem__(self, number: int | slice) -> Scene | Sequence[Scene]:
         if isinstance(number, slice):
             return [self[index] for index in range(len(self))[number]]
-        return Scene(tuple(compact.detection() for compact in self._scenes[number]))
+        return self.above(number, 0.0)
+
+    def above(self, number: int, min_score: float) -> Scene:
+        """Returns the scene with the detections that have at least this score, in `[0, 1]`; decodes no others."""
+        return Scene(tuple(compact.detection() for compact in self._scenes[number] if compact.score >= min_score))
+
+    def instances(self, number: int) -> tuple[Instance, ...]:
+        """Returns a scene's detections as `instances` does, without decoding them."""
+        return tuple(instance_of(compact.class_name, compact.score, compact.runs) for compact in self._scenes[number])
+
+    def are_complete(self, min_score: float) -> bool:
+        """Whether every detection that was given, of at least this score, is there."""
+        return all(len(scene) < MAX_DETECTIONS or scene[-1].score < min_score for scene in self._scenes)
+
+
+class FoundBefore:
+    """A detector that gives the scenes which one has found in the same images, in their order."""
+
+    def __init__(self, scenes: CompactScenes) -> None:
+        self._scenes = scenes
+
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
+        """See `ImageDetector.detect`; reads none of the images."""
+        for number, _ in enumerate(images):
+            yield self._scenes.above(number, min_score)
 
 
 class CompactMasks(Sequence[LabelledMask]):
@@ -68,11 +92,16 @@ class CompactMasks(Sequence[LabelledMask]):
         if isinstance(number, slice):
             return [self[index] for index in range(len(self))[number]]
         garment, runs = self._garments[number]
-        return replace(garment, mask=_mask(runs))
+        return replace(garment, mask=mask_of(runs))
 
+    @property
+    def labels(self) -> list[str]:
+        """The label of each mask."""
+        return [garment.label for garment, _ in self._garments]
 
-def _mask(runs: dict[str, Any]) -> Mask:
-    return rle.decode(runs).astype(bool)
+    def instances(self) -> tuple[Instance, ...]:
+        """Returns the masks as `instances` does, without decoding them."""
+        return tuple(instance_of(garment.label, garment.score or 0.0, runs) for garment, runs in self._garments)
 
 
 def _compact(detection: Detection) -> _CompactDetection:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.domain import Image, LabelledMask, Photo, Pixels
+from backend.domain import Image, Photo, Pixels
 from backend.errors import ImageError, StorageError
 from backend.images.fetch import ImageStore, StoredImage
 from backend.images.task_image import load_image
@@ -40,7 +40,7 @@ class HeldOut:
     task_id: int
     annotation_id: int
     image: Photo
-    truth: Sequence[LabelledMask]
+    truth: CompactMasks
     load_whole: Callable[[], Image] | None = None
 
 

@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from backend.detector.average_precision import (
+    Instance,
     LabelMatches,
     Precisions,
-    instances,
     match_instances,
     precision_curves,
 )
@@ -24,10 +25,10 @@ from backend.errors import ImageError
 from backend.label_studio.label_config import LabelConfig
 from backend.regions.mask_size import resize_mask
 from backend.registry.scores import LabelScores, Scores
-from training.evaluation.compact_scenes import CompactScenes
+from training.evaluation.compact_scenes import CompactMasks, CompactScenes
 from training.evaluation.held_out import HeldOut
 from training.metrics.matching import MatchedDetection, match
-from training.metrics.pixel_metrics import ClassPixels, LabelMap, label_map, pixel_scores
+from training.metrics.pixel_metrics import ClassPixels, PixelCounts, label_map, pixel_counts, pixel_scores
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ MIN_EVALUATED_SCORE = 0.01
 TIMED_IMAGES = 48
 # The lowest IoU of a right detection, for precision and recall.
 MIN_CORRECT_IOU = 0.5
+_Labelled = TypeVar("_Labelled", LabelledMask, Instance)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Evaluated:
 
 
 def compute_scores(
-    truth: Sequence[Sequence[LabelledMask]],
-    scenes: Sequence[Scene],
+    truth: Sequence[CompactMasks],
+    scenes: CompactScenes,
     *,
     sizes_wh: Sequence[tuple[int, int]],
     labels: Sequence[str],
@@ -69,26 +71,21 @@ def compute_scores(
         labels: the project's labels, in the label config's order; masks with other labels are ignored.
         min_score: confidence in `[0, 1]` from which detections are shown to people.
     """
-    # Here and below, the masks of one image at a time: the masks of all images would take gigabytes.
-    expected = [instances(_with_labels(masks, labels)) for masks in truth]
-    detected = [instances(_label_detections(scene, labels, min_score=0.0)) for scene in scenes]
+    expected = [_with_labels(masks.instances(), labels) for masks in truth]
+    detected = [_with_labels(scenes.instances(image), labels) for image in range(len(scenes))]
     boxes = precision_curves(expected, detected, iou_type="bbox")
     mask_matches = match_instances(expected, detected, iou_type="segm")
     masks = {label: label_matches.precisions() for label, label_matches in mask_matches.items()}
-    matches = [
-        detection
-        for image, scene in enumerate(scenes)
-        for detection in match(
-            image,
-            _label_detections(scene, labels, min_score=min_score),
-            _with_labels(truth[image], labels),
-            iou=MIN_CORRECT_IOU,
-        )
-    ]
     counts = Counter(instance.label for garments in expected for instance in garments)
-    shown = (_label_detections(scene, labels, min_score=min_score) for scene in scenes)
-    drawn = (_with_labels(masks, labels) for masks in truth)
-    pixels = pixel_scores(_label_maps(drawn, shown, sizes_wh, labels), labels=len(labels))
+    matches: list[MatchedDetection] = []
+    counted: list[PixelCounts] = []
+    # The masks of one image at a time: the masks of all images would take gigabytes.
+    for image, size_wh in enumerate(sizes_wh):
+        garments = _with_labels(truth[image], labels)
+        shown = _with_labels(_labelled(scenes.above(image, min_score)), labels)
+        matches += match(image, shown, garments, iou=MIN_CORRECT_IOU)
+        counted.append(_pixel_counts(garments, shown, labels, size_wh=size_wh))
+    pixels = pixel_scores(counted, labels=len(labels))
     rows = tuple(
         _row(label, counts[label], boxes.get(label), masks.get(label), matches, of_pixels)
         for label, of_pixels in zip(labels, pixels.labels, strict=True)
@@ -138,31 +135,23 @@ def _row(
     )
 
 
-def _with_labels(masks: Iterable[LabelledMask], labels: Sequence[str]) -> list[LabelledMask]:
-    return [mask for mask in masks if mask.label in labels]
+def _with_labels(garments: Iterable[_Labelled], labels: Sequence[str]) -> list[_Labelled]:
+    return [garment for garment in garments if garment.label in labels]
 
 
-def _label_detections(scene: Scene, labels: Sequence[str], *, min_score: float) -> list[LabelledMask]:
-    return [
-        LabelledMask(detection.mask, detection.class_name, detection.score)
-        for detection in scene.detections
-        if detection.class_name in labels and detection.score >= min_score
-    ]
+def _labelled(scene: Scene) -> Iterator[LabelledMask]:
+    return (LabelledMask(found.mask, found.class_name, found.score) for found in scene.detections)
 
 
-def _label_maps(
-    truth: Iterable[Sequence[LabelledMask]],
-    detected: Iterable[Sequence[LabelledMask]],
-    sizes_wh: Sequence[tuple[int, int]],
-    labels: Sequence[str],
-) -> Iterator[tuple[LabelMap, LabelMap]]:
+def _pixel_counts(
+    garments: Sequence[LabelledMask], shown: Sequence[LabelledMask], labels: Sequence[str], *, size_wh: tuple[int, int]
+) -> PixelCounts:
     numbers = {label: number for number, label in enumerate(labels, start=1)}
-
-    def drawn(layers: Sequence[LabelledMask], size_wh: tuple[int, int]) -> LabelMap:
-        return label_map(((layer.mask, numbers[layer.label]) for layer in layers), size_wh=size_wh)
-
-    for expected, detections, size_wh in zip(truth, detected, sizes_wh, strict=True):
-        yield drawn(expected, size_wh), drawn(sorted(detections, key=lambda detection: detection.score or 0.0), size_wh)
+    truth, detected = (
+        label_map(((layer.mask, numbers[layer.label]) for layer in layers), size_wh=size_wh)
+        for layers in (garments, sorted(shown, key=lambda detection: detection.score or 0.0))
+    )
+    return pixel_counts(truth, detected, labels=len(labels))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
-from backend.detector.average_precision import instances, precision_curves
+from backend.detector.average_precision import LabelMatches
 from backend.domain import LabelledMask, Scene
 from backend.errors import ReportError
 from backend.label_studio.label_config import LabelConfig
+from backend.predict.garments import lowest_threshold
 from backend.regions.selection import select_garments
 from backend.registry.records import REPORT, write_text
 from backend.registry.registry import Version
@@ -24,7 +25,9 @@ from backend.registry.scores import read_scores
 from backend.registry.verdict import Generation, Verdict, generations_of, read_verdict
 from backend.settings import Settings
 from backend.status.plots import generations_plot
+from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut
+from training.evaluation.score import Evaluated
 from training.metrics.matching import Confusion, agreement, confusion
 from training.report.changes import Changes, changes_since_parent
 from training.report.doubt_pictures import DoubtCard, doubt_card
@@ -97,7 +100,7 @@ def write_report(
     *,
     versions: Sequence[Version],
     held_out: Sequence[HeldOut],
-    scenes: Sequence[Scene],
+    evaluated: Evaluated,
     config: LabelConfig,
     title: str,
     settings: Settings,
@@ -108,7 +111,7 @@ def write_report(
         version: evaluated already: its verdict and its metrics are read from its folder.
         versions: all versions of the project.
         held_out: images that the version was not trained on.
-        scenes: the version's detections in them, with masks of their size.
+        evaluated: the version's evaluation on them.
         title: the project's title.
 
     Raises:
@@ -116,7 +119,13 @@ def write_report(
     """
     try:
         report = report_on(
-            version, versions=versions, held_out=held_out, scenes=scenes, config=config, title=title, settings=settings
+            version,
+            versions=versions,
+            held_out=held_out,
+            evaluated=evaluated,
+            config=config,
+            title=title,
+            settings=settings,
         )
         path = write_text(version, REPORT, render(report))
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as e:
@@ -132,30 +141,37 @@ def report_on(
     *,
     versions: Sequence[Version],
     held_out: Sequence[HeldOut],
-    scenes: Sequence[Scene],
+    evaluated: Evaluated,
     config: LabelConfig,
     title: str,
     settings: Settings,
 ) -> Report:
     """Collects the report's contents; the arguments are those of `write_report`."""
     threshold, max_regions = settings.model_score_threshold, settings.max_regions
+    scenes, least = evaluated.detections, lowest_threshold(config, settings)
 
     # The masks of one image at a time: those of all images would take gigabytes.
-    def garments_in(scene: Scene) -> list[LabelledMask]:
-        return select_garments(scene.detections, config, default_threshold=threshold, max_regions=max_regions)
+    def garments_in(number: int) -> list[LabelledMask]:
+        detections = scenes.above(number, least).detections
+        return select_garments(detections, config, default_threshold=threshold, max_regions=max_regions)
+
+    # Noted while the confusions are counted: each image's masks are decoded once.
+    agreements: list[float] = []
 
     def compared() -> Iterator[tuple[Sequence[LabelledMask], Sequence[LabelledMask]]]:
-        for held_out_image, scene in zip(held_out, scenes, strict=True):
-            yield tuple(held_out_image.truth), garments_in(scene)
+        for number, held_out_image in enumerate(held_out):
+            truth, garments = tuple(held_out_image.truth), garments_in(number)
+            agreements.append(agreement(truth, garments))
+            yield truth, garments
 
     colours = colours_of(config.label_values)
     scores = read_scores(version)
     counted = confusion(compared())
     generations = generations_of((each, read_verdict(each)) for each in versions)
-    worst, random_images = _choose_images([agreement(*garments) for garments in compared()], version.name)
+    worst, random_images = _choose_images(agreements, version.name)
 
     def shown(numbers: Sequence[int]) -> tuple[ImageCard, ...]:
-        return tuple(_image_card(held_out[number], garments_in(scenes[number]), colours) for number in numbers)
+        return tuple(_image_card(held_out[number], garments_in(number), colours) for number in numbers)
 
     return Report(
         title=title,
@@ -165,7 +181,7 @@ def report_on(
         table=score_table(scores) if scores else None,
         generations=generations,
         generations_plot=Markup(generations_plot(generations, current=version.number)),
-        curves=_curves(held_out, scenes),
+        curves=_curves(held_out, evaluated.matches),
         confusion=counted,
         confusion_plot=Markup(confusion_plot(counted)),
         images=len(held_out),
@@ -196,39 +212,35 @@ class _EvaluatedImages:
     """The images that doubts are looked for in, each made when it is its turn."""
 
     held_out: Sequence[HeldOut]
-    scenes: Sequence[Scene]
+    scenes: CompactScenes
     config: LabelConfig
 
     def __iter__(self) -> Iterator[EvaluatedImage]:
-        for held_out_image, scene in zip(self.held_out, self.scenes, strict=True):
+        for number, held_out_image in enumerate(self.held_out):
             yield EvaluatedImage(
                 held_out_image.task_id,
                 held_out_image.annotation_id,
                 # Decoded once: each region is looked at several times.
                 tuple(held_out_image.truth),
-                _doubt_candidates(scene, self.config),
+                _doubt_candidates(self.scenes.above(number, MIN_DOUBT_SCORE), self.config),
             )
 
 
 def _doubt_candidates(scene: Scene, config: LabelConfig) -> Scene:
-    """Drops detections below `MIN_DOUBT_SCORE`, and those of classes that are no label of the config."""
-    detections = [
-        detection
-        for detection in scene.detections
-        if detection.score >= MIN_DOUBT_SCORE and config.label_for(detection.class_name)
-    ]
+    """Drops detections of classes that are no label of the config."""
+    detections = [detection for detection in scene.detections if config.label_for(detection.class_name)]
     return replace(scene, detections=tuple(detections))
 
 
-def _curves(held_out: Sequence[HeldOut], scenes: Sequence[Scene]) -> tuple[Curve, ...]:
+def _curves(held_out: Sequence[HeldOut], matches: Mapping[str, LabelMatches]) -> tuple[Curve, ...]:
     """Returns the curves of the labels with the most garments, in that order."""
-    truth = [instances(held_out_image.truth) for held_out_image in held_out]
-    counts = Counter(garment.label for masks in truth for garment in masks)
-    by_label = precision_curves(truth, [instances(scene.detections) for scene in scenes], iou_type="segm")
-    return tuple(
-        Curve(label, count, float(by_label[label][0].mean()), Markup(precision_plot(by_label[label][0], number=number)))
-        for number, (label, count) in enumerate(counts.most_common(MAX_CURVES))
-    )
+    labels = (label for held_out_image in held_out for label in held_out_image.truth.labels)
+    counts = Counter(label for label in labels if label in matches)
+    curves = []
+    for number, (label, count) in enumerate(counts.most_common(MAX_CURVES)):
+        precision = matches[label].precisions()[0]
+        curves.append(Curve(label, count, float(precision.mean()), Markup(precision_plot(precision, number=number))))
+    return tuple(curves)
 
 
 def _choose_images(scores: Sequence[float], name: str) -> tuple[list[int], list[int]]:

@@ -18,6 +18,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.settings import Settings
 from label_studio_config.demo.figures import draw_figure
 from training.auto_accept.calibrate import FOLDS, MIN_REGIONS, calibrate, calibration_on, matched_detections
+from training.evaluation.compact_scenes import CompactMasks
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE, lower_bound, lower_bound_over_images
 from training.metrics.matching import MatchedDetection, match
@@ -207,7 +208,9 @@ class Finds:
 
 def test_the_evidence_is_of_what_is_found_from_the_labels_own_lowest_score() -> None:
     """Images with a blouse do not pass, as it is wrong; where nobody looks for it they seem to."""
-    held_out = [HeldOut(number, number, IMAGE, (LabelledMask(block(0, 40), "saree"),)) for number in range(110)]
+    held_out = [
+        HeldOut(number, number, IMAGE, CompactMasks([LabelledMask(block(0, 40), "saree")])) for number in range(110)
+    ]
     found = calibration_on(held_out, Finds(block(0, 40), blouse=0.1), CONFIG, Settings(auto_accept_precision=0.9))
     assert [(one.label, one.regions) for one in found.labels] == [("saree", 55), ("blouse", 55)]
     assert (found.thresholds, found.accepted_images, found.accepted_regions) == ({"saree": 0.9}, 55, 55)
@@ -217,7 +220,7 @@ def test_the_evidence_is_of_what_is_found_from_the_labels_own_lowest_score() -> 
 def test_the_evidence_is_of_the_regions_that_are_stored(parts: Any, right: bool) -> None:
     """A saree in two parts, of which the largest alone has an IoU of 0.57 with it."""
     saree = block(0, 40) | block(60, 90)
-    held_out = [HeldOut(number, number, IMAGE, (LabelledMask(saree, "saree"),)) for number in range(90)]
+    held_out = [HeldOut(number, number, IMAGE, CompactMasks([LabelledMask(saree, "saree")])) for number in range(90)]
     settings = Settings(auto_accept_precision=0.9, polygon_parts=parts)
     found = calibration_on(held_out, Finds(saree, blouse=0.0), CONFIG, settings)
     assert [one.right for one in found.labels] == [90 if right else 0, 0]
@@ -239,7 +242,9 @@ class FindsTooMuch:
 def test_the_evidence_is_of_the_masks_that_are_stored(refine: Any, right: int) -> None:
     figure = draw_figure(3)
     saree = next(each.mask for each in figure.instances if each.label == "saree")
-    held_out = [HeldOut(0, 0, Image(figure.pixels, key="figure", source=""), (LabelledMask(saree, "saree"),))]
+    held_out = [
+        HeldOut(0, 0, Image(figure.pixels, key="figure", source=""), CompactMasks([LabelledMask(saree, "saree")]))
+    ]
     found = calibration_on(held_out, FindsTooMuch(saree), CONFIG, Settings(refine=refine))
     assert [(one.label, one.regions, one.right) for one in found.labels] == [("saree", 1, right), ("blouse", 0, 0)]
 
@@ -249,7 +254,7 @@ def test_where_a_label_is_exclusive_the_evidence_is_of_what_later_regions_leave(
     config = replace(CONFIG, labels=tuple(replace(label, exclusive=True) for label in CONFIG.labels))
     alone, layered = LabelledMask(block(0, 70), "saree"), LabelledMask(block(0, 50), "saree")
     blouse = LabelledMask(block(50, 90), "blouse")
-    held_out = [HeldOut(0, 0, IMAGE, (alone,)), HeldOut(1, 1, IMAGE, (layered, blouse))]
+    held_out = [HeldOut(0, 0, IMAGE, CompactMasks([alone])), HeldOut(1, 1, IMAGE, CompactMasks([layered, blouse]))]
     judged = matched_detections(held_out, Finds(block(0, 70), blouse=0.4), config, Settings())
     assert [(one.image, one.label, one.is_correct) for one in judged] == [
         (0, "saree", True),

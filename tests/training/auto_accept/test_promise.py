@@ -27,6 +27,7 @@ from backend.settings import Settings
 from training.annotations.approvals import Approved
 from training.auto_accept.audit import audit
 from training.auto_accept.calibrate import calibrate, matched_detections
+from training.evaluation.compact_scenes import CompactMasks
 from training.evaluation.held_out import HeldOut
 from training.metrics.binomial import CONFIDENCE
 from training.metrics.matching import MatchedDetection
@@ -122,7 +123,7 @@ class World:
     def of(cls, photos: Sequence[Photo], parts: Parts, folder: Path) -> World:
         settings = Settings(auto_accept_precision=PROMISE, polygon_parts=parts, data_dir=folder)
         image = Image(np.zeros((*SIZE_HW, 3), np.uint8), key="", source="")
-        held_out = [HeldOut(number, number, image, photo.truth) for number, photo in enumerate(photos)]
+        held_out = [HeldOut(number, number, image, CompactMasks(photo.truth)) for number, photo in enumerate(photos)]
         judged: list[list[MatchedDetection]] = [[] for _ in photos]
         for one in matched_detections(held_out, Finds(photos), CONFIG, settings):
             judged[one.image].append(one)

@@ -12,6 +12,7 @@ from backend.detector.average_precision import LabelMatches, instances, match_in
 from backend.domain import Detection, LabelledMask, Scene
 from backend.registry.scores import Compared, Scores
 from backend.registry.verdict import Verdict
+from training.evaluation.compact_scenes import CompactMasks, CompactScenes
 from training.evaluation.promotion import decide_promotion, paired_bootstrap
 from training.evaluation.score import compute_scores
 
@@ -43,8 +44,8 @@ def matches(found: list[Scene], truth: Sequence[Sequence[LabelledMask]] = TRUTH)
 
 def scores(found: list[Scene], truth: Sequence[Sequence[LabelledMask]] = TRUTH) -> Scores:
     return compute_scores(
-        truth,
-        found,
+        [CompactMasks(masks) for masks in truth],
+        CompactScenes(found),
         sizes_wh=[(60, 30)] * len(truth),
         labels=("saree", "blouse", "kurta"),
         min_score=0.25,

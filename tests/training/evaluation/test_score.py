@@ -46,8 +46,8 @@ def score(
     truth: Sequence[Sequence[LabelledMask]], found: Sequence[Sequence[Detection]], labels: Sequence[str] = ()
 ) -> Scores:
     return compute_scores(
-        truth,
-        [Scene(tuple(ones)) for ones in found],
+        [CompactMasks(masks) for masks in truth],
+        CompactScenes(Scene(tuple(ones)) for ones in found),
         sizes_wh=[SIZE_WH] * len(truth),
         labels=labels or ("blouse", "saree"),
         min_score=0.25,
@@ -163,7 +163,7 @@ def test_the_upper_layer_hides_the_lower(surer: str, blouse: float, saree: float
 
 
 def test_without_images_nothing_is_defined() -> None:
-    scores = compute_scores([], [], sizes_wh=[], labels=("saree",), min_score=0.25, ms_an_image=None)[0]
+    scores = compute_scores([], CompactScenes([]), sizes_wh=[], labels=("saree",), min_score=0.25, ms_an_image=None)[0]
     assert astuple(scores) == (0, *[None] * 12, (("saree", 0, *[None] * 10),))
 
 
@@ -207,8 +207,8 @@ def pictures() -> list[Picture]:
 def scored(pictures: list[Picture]) -> Scores:
     truth, found, sizes_wh = zip(*pictures, strict=True)
     return compute_scores(
-        truth,
-        [Scene(tuple(ones)) for ones in found],
+        [CompactMasks(masks) for masks in truth],
+        CompactScenes(Scene(tuple(ones)) for ones in found),
         sizes_wh=sizes_wh,
         labels=LABELS,
         min_score=0.25,
@@ -281,8 +281,8 @@ def test_borders_are_those_of_the_paper(
         mask & ~binary_erosion(mask, np.ones((3, 3), bool), iterations=depth, border_value=0) for mask in (wanted, seen)
     ]
     scores = compute_scores(
-        [[truth[0]]],
-        [Scene((Detection(seen, label, 0.9),))],
+        [CompactMasks([truth[0]])],
+        CompactScenes([Scene((Detection(seen, label, 0.9),))]),
         sizes_wh=[size_wh],
         labels=[label],
         min_score=0.25,
@@ -296,8 +296,8 @@ def test_in_a_narrow_image_all_is_border() -> None:
     whole, half = np.ones((3, 112), bool), np.zeros((3, 112), bool)
     half[:, :56] = True
     scores = compute_scores(
-        [[LabelledMask(whole, "saree")]],
-        [Scene((Detection(half, "saree", 0.9),))],
+        [CompactMasks([LabelledMask(whole, "saree")])],
+        CompactScenes([Scene((Detection(half, "saree", 0.9),))]),
         sizes_wh=[(112, 3)],
         labels=["saree"],
         min_score=0.25,

@@ -8,6 +8,7 @@ from backend.detector.sam_detectors import WordsDetector
 from backend.domain import Detection, Image, LabelledMask, Photo, Prompt, Scene, Segment
 from backend.errors import ImageError
 from backend.label_studio.label_config import parse_label_config
+from training.evaluation.compact_scenes import CompactMasks
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import evaluate_detector
 
@@ -35,7 +36,7 @@ def test_finds_count_under_the_names_of_labels_and_others_for_nothing() -> None:
     image = Image(np.zeros((20, 60, 3), np.uint8), "k", "s")
     truth = LabelledMask(mask(0), "kurta"), LabelledMask(mask(20), "saree")
     evaluated = evaluate_detector(
-        Sees(), [HeldOut(1, 2, image, truth)], CONFIG, labels=CONFIG.label_values, min_score=0.25
+        Sees(), [HeldOut(1, 2, image, CompactMasks(truth))], CONFIG, labels=CONFIG.label_values, min_score=0.25
     )
     scores = evaluated.scores
     assert [one.class_name for one in evaluated.detections[0].detections] == ["kurta", "saree"]
@@ -67,7 +68,7 @@ def test_words_see_the_photograph_as_they_do_in_production() -> None:
     drawn = np.zeros((20, 60), bool)
     drawn[:, :20] = True
     reduced, whole = (Image(np.zeros((side, 3 * side, 3), np.uint8), "k", "s") for side in (20, 200))
-    truth = tuple(LabelledMask(drawn, label) for label in CONFIG.label_values)
+    truth = CompactMasks(LabelledMask(drawn, label) for label in CONFIG.label_values)
 
     def gone() -> Image:
         raise ImageError("It is gone.")
@@ -102,7 +103,12 @@ def test_a_model_sees_images_of_its_own_size_and_is_compared_at_that_of_the_grou
     truth = (LabelledMask(np.ones((40, 120), bool), "saree"),)
     detector = SeesAll()
     evaluated = evaluate_detector(
-        detector, [HeldOut(1, 2, image, truth)], CONFIG, labels=CONFIG.label_values, min_score=0.25, images=[smaller]
+        detector,
+        [HeldOut(1, 2, image, CompactMasks(truth))],
+        CONFIG,
+        labels=CONFIG.label_values,
+        min_score=0.25,
+        images=[smaller],
     )
     assert detector.shown_wh == [(60, 20)]
     assert evaluated.detections[0].detections[0].mask.shape == (40, 120)

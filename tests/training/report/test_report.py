@@ -27,7 +27,7 @@ from label_studio_config.palette_xml import GARMENTS, palette
 from tests.e2e.annotator import browser_page
 from training.evaluation.compact_scenes import CompactMasks, CompactScenes
 from training.evaluation.held_out import HeldOut
-from training.evaluation.score import compute_scores
+from training.evaluation.score import Evaluated, compute_scores
 from training.report.report import report_on, write_report
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ SECTIONS = ("changes", "scores", "generations", "curves", "confusion", "worst", 
 def held_out(seed: int) -> HeldOut:
     """The figure of `seed`, as a person would have drawn it."""
     figure = draw_figure(seed)
-    truth = tuple(LabelledMask(one.mask, NAMES.get(one.label, one.label)) for one in figure.instances)
+    truth = CompactMasks(LabelledMask(one.mask, NAMES.get(one.label, one.label)) for one in figure.instances)
     return HeldOut(seed, seed + 1000, Image(figure.pixels, f"{seed:064x}", "s"), truth)
 
 
@@ -71,18 +71,21 @@ def shifted(mask: Mask, *, by_px: int) -> Mask:
     return np.pad(mask, ((by_px, 0), (0, 0)))[: len(mask)]
 
 
-def compared(images: list[HeldOut], *models: list[Scene]) -> Compared:
-    own, champion = (
-        compute_scores(
-            [one.truth for one in images],
-            found,
-            sizes_wh=[one.image.size_wh for one in images],
-            labels=LABELS,
-            min_score=0.25,
-            ms_an_image=12.5,
-        )[0]
-        for found in models
+def evaluated(images: list[HeldOut], found: list[Scene]) -> Evaluated:
+    scenes = CompactScenes(found)
+    scores, matches = compute_scores(
+        [one.truth for one in images],
+        scenes,
+        sizes_wh=[one.image.size_wh for one in images],
+        labels=LABELS,
+        min_score=0.25,
+        ms_an_image=12.5,
     )
+    return Evaluated(scores, scenes, matches)
+
+
+def compared(images: list[HeldOut], *models: list[Scene]) -> Compared:
+    own, champion = (evaluated(images, found).scores for found in models)
     return Compared(own, champion)
 
 
@@ -139,7 +142,7 @@ def page(line: list[Version], images: list[HeldOut], found: list[Scene]) -> str:
         line[-1],
         versions=line,
         held_out=images,
-        scenes=found,
+        evaluated=evaluated(images, found),
         config=CONFIG,
         title=f"Sarees {HOSTILE}",
         settings=Settings(label_studio_url=URL),
@@ -258,13 +261,13 @@ def test_the_masks_of_one_image_at_a_time_are_in_memory(
     line: list[Version], images: list[HeldOut], found: list[Scene]
 ) -> None:
     """Of two thousand held-out images those of all detections take ten gigabytes."""
-    many = [replace(one, truth=CompactMasks(one.truth)) for one in images] * 4
-    scenes = CompactScenes(found * 4)
-    dense_bytes = sum(detection.mask.nbytes for scene in scenes for detection in scene.detections)
+    many = images * 4
+    of_many = evaluated(many, found * 4)
+    dense_bytes = sum(detection.mask.nbytes for scene in of_many.detections for detection in scene.detections)
     tracemalloc.start()
     try:
         made = report_on(
-            line[-1], versions=line, held_out=many, scenes=scenes, config=CONFIG, title="", settings=Settings()
+            line[-1], versions=line, held_out=many, evaluated=of_many, config=CONFIG, title="", settings=Settings()
         )
         assert tracemalloc.get_traced_memory()[1] < dense_bytes
     finally:
