@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import groupby, islice
 
 import numpy as np
@@ -13,6 +14,20 @@ from backend.detector.runtimes.network import GarmentNetwork
 from backend.domain import Pixels
 
 GPU_BATCH = 16
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes with one thread in the block.
+
+    Several wait for each other after each layer: of a small network on cores that others use, that is most of the time.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class TorchRuntime:
