@@ -2,6 +2,7 @@
 
 - `connection`: Label Studio's SDK, the account's token, failures as sentences
 - `client`: reads projects and tasks, writes predictions and annotations
+- `task_query`: filters over a project's tasks
 - `payloads`: Label Studio's requests as typed models
 - `config_xml`: a label config's XML, parsed safely
 - `label_config`: a label config, read for what a model needs

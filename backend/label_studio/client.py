@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -15,10 +16,22 @@ from label_studio_sdk.core.request_options import RequestOptions
 
 from backend.domain import Prediction
 from backend.label_studio.connection import Connection
+from backend.label_studio.task_query import (
+    BY_ID,
+    NEWEST_FIRST,
+    Filter,
+    changed_since,
+    is_annotated,
+    not_predicted_by,
+    task_filter,
+    task_query,
+)
 
 # The most in one answer: of whole tasks, which predictions and annotations make large, and of bare ids.
 PAGE_TASKS = 100
 PAGE_IDS = 1000
+# Where few tasks will have changed: each in an answer takes Label Studio 1.5 ms.
+PAGE_NEWEST = 5
 # An export takes the ids in the URL, whose length servers limit.
 PAGE_EXPORTED = 200
 WAITING_FIELDS = "id,data,total_annotations,cancelled_annotations"
@@ -27,8 +40,6 @@ PROJECT_FIELDS = "id,title,label_config,model_version,min_annotations_to_start_t
 # The header of Drape's webhooks.
 SECRET_HEADER = "X-Drape-Secret"
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"
-
-Filter = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,7 @@ class LabelStudio(Connection):
         return [
             task
             for ids in _chunks(task_ids, PAGE_TASKS)
-            for task in self._page(project_id, _query([], among=ids), size=PAGE_TASKS, fields="all")
+            for task in self._page(project_id, task_query([], among=ids), size=PAGE_TASKS, fields="all")
         ]
 
     def unpredicted_tasks(self, project_id: int, task_ids: Sequence[int], *, version: str) -> list[dict[str, Any]]:
@@ -119,7 +130,7 @@ class LabelStudio(Connection):
         """
         tasks: list[dict[str, Any]] = []
         for ids in _chunks(task_ids, PAGE_TASKS):
-            query = _query([_not_predicted_by(version)], among=ids)
+            query = task_query([not_predicted_by(version)], among=ids)
             tasks += self._page(project_id, query, size=PAGE_TASKS, fields="task_only", include=WAITING_FIELDS)
         return tasks
 
@@ -129,8 +140,8 @@ class LabelStudio(Connection):
 
     def waiting_task_ids(self, project_id: int, *, version: str) -> list[int]:
         """Sorted ids of tasks without annotations and without predictions of `version`; '' stands for any version."""
-        filters = [_filter("total_annotations", "equal", 0)]
-        filters.append(_not_predicted_by(version) if version else _filter("total_predictions", "equal", 0))
+        filters = [task_filter("total_annotations", "equal", 0)]
+        filters.append(not_predicted_by(version) if version else task_filter("total_predictions", "equal", 0))
         return self._ids(project_id, filters)
 
     def task_counts(self, project_id: int, *, doubtful_below: float) -> TaskCounts:
@@ -139,9 +150,13 @@ class LabelStudio(Connection):
         Args:
             doubtful_below: a task whose score, in `[0, 1]`, is lower than this is doubtful.
         """
-        predicted = [_filter("total_predictions", "greater", 0)]
-        waiting = [*predicted, _filter("total_annotations", "equal", 0), _filter("cancelled_annotations", "equal", 0)]
-        doubtful = [*waiting, _filter("predictions_score", "less", doubtful_below)]
+        predicted = [task_filter("total_predictions", "greater", 0)]
+        waiting = [
+            *predicted,
+            task_filter("total_annotations", "equal", 0),
+            task_filter("cancelled_annotations", "equal", 0),
+        ]
+        doubtful = [*waiting, task_filter("predictions_score", "less", doubtful_below)]
         return TaskCounts(
             images=self._project(project_id, "task_number").task_number or 0,
             predicted=self._total(project_id, predicted),
@@ -161,21 +176,21 @@ class LabelStudio(Connection):
             without: ids of tasks to leave out, a few hundred at most: they go into the address.
         """
         filters = [
-            _filter("predictions_model_versions", "contains", [version], kind="List"),
-            _filter("total_annotations", "equal", 0),
-            _filter("cancelled_annotations", "equal", 0),
-            _filter("draft_exists", "equal", "false", kind="Boolean"),
+            task_filter("predictions_model_versions", "contains", [version], kind="List"),
+            task_filter("total_annotations", "equal", 0),
+            task_filter("cancelled_annotations", "equal", 0),
+            task_filter("draft_exists", "equal", "false", kind="Boolean"),
         ]
         if up_to is not None:
-            filters.append(_filter("predictions_score", "less_or_equal", up_to))
-        query = {**_query(filters), "ordering": ["-tasks:predictions_score"]}
+            filters.append(task_filter("predictions_score", "less_or_equal", up_to))
+        query = {**task_query(filters), "ordering": ["-tasks:predictions_score"]}
         if without:
             query["selectedItems"] = {"all": True, "excluded": list(without)}
         return self._page(project_id, query, size=count, fields="all")
 
     def tasks_after(self, project_id: int, task_id: int, *, count: int) -> list[dict[str, Any]]:
         """Up to `count` tasks that follow `task_id` in the order of their ids."""
-        query = _query([_filter("id", "greater", task_id)])
+        query = task_query([task_filter("id", "greater", task_id)])
         return self._page(project_id, query, size=count, fields="task_only")
 
     def sample_tasks(self, project_id: int, *, count: int, runs: int) -> list[dict[str, Any]]:
@@ -187,7 +202,7 @@ class LabelStudio(Connection):
         return [
             task
             for page in pages
-            for task in self._page(project_id, _query([]), size=size, page=page, fields="task_only")
+            for task in self._page(project_id, task_query([]), size=size, page=page, fields="task_only")
         ]
 
     def annotated_tasks(self, project_id: int, *, among: Sequence[int] | None = None) -> list[dict[str, Any]]:
@@ -205,7 +220,7 @@ class LabelStudio(Connection):
         """Yields every task of the project by id, fetched in pages: its `id`, `data` and `total_annotations`."""
         last_id = 0
         while True:
-            query = _query([_filter("id", "greater", last_id)])
+            query = task_query([task_filter("id", "greater", last_id)])
             page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include=NAMED_FIELDS)
             if not page:
                 return
@@ -214,36 +229,41 @@ class LabelStudio(Connection):
 
     def annotated_task_ids(self, project_id: int) -> list[int]:
         """Sorted ids of tasks that have annotations other than skips; a thousand take about a second."""
-        return self._ids(project_id, [_is_annotated()])
+        return self._ids(project_id, [is_annotated()])
 
     def count_annotated(self, project_id: int) -> int:
         """Number of tasks that have annotations other than skips."""
-        return self._total(project_id, [_is_annotated()])
+        return self._total(project_id, [is_annotated()])
 
-    def changed_tasks(self, project_id: int, *, since: str) -> dict[int, str]:
-        """The annotated tasks that changed at `since` or later, themselves or in their annotations, and when.
+    def changed_tasks(self, project_id: int, *, since: datetime) -> tuple[dict[int, str], int]:
+        """The annotated tasks that changed at `since` or later, themselves or in their annotations.
 
         Tasks that were deleted, or have lost all their annotations, are not among them.
 
-        Args:
-            since: a time as Label Studio's filters read it.
-
         Returns:
-            Task id → ISO 8601.
+            Task id → time of its last change (ISO 8601); and the number of all annotated tasks.
         """
-        changed_at: dict[int, str] = {}
+        # Both in one request, if few have changed.
+        newest = self._changes(project_id, [], PAGE_NEWEST, ordering=NEWEST_FIRST)
+        page, annotated = newest.items or [], int(newest.response.total)
+        if len(page) < annotated and all(task.updated_at >= since for task in page):
+            page = self._all_changes(project_id, since)
+        return {int(task.id): task.updated_at.isoformat() for task in page if task.updated_at >= since}, annotated
+
+    def _all_changes(self, project_id: int, since: datetime) -> list[Any]:
+        changed: list[Any] = []
         while True:
-            filters = [
-                _is_annotated(),
-                _filter("updated_at", "greater_or_equal", since, kind="Datetime"),
-                _filter("id", "greater", max(changed_at, default=0)),
-            ]
-            answer = self._list(project_id, _query(filters), PAGE_IDS, fields="task_only", include="id,updated_at")
+            last_id = int(changed[-1].id) if changed else 0
+            answer = self._changes(project_id, [changed_since(since), task_filter("id", "greater", last_id)], PAGE_IDS)
             page = answer.items or []
-            changed_at |= {int(task.id): task.updated_at.isoformat() for task in page}
+            changed += page
             # A short page need not be the last: Label Studio's own limit may be lower than `PAGE_IDS`.
             if not page or len(page) >= int(answer.response.total):
-                return changed_at
+                return changed
+
+    def _changes(self, project_id: int, filters: list[Filter], size: int, *, ordering: str = BY_ID) -> Any:
+        query = task_query([is_annotated(), *filters], ordering=ordering)
+        return self._list(project_id, query, size, fields="task_only", include="id,updated_at")
 
     def write_predictions(self, project_id: int, predictions: Sequence[tuple[int, Prediction]]) -> None:
         """Stores predictions, as pairs of task id and prediction, in one request, without their clusters.
@@ -342,7 +362,7 @@ class LabelStudio(Connection):
         # Pages begin after the last id: with page numbers, tasks that leave the filter meanwhile would hide others.
         ids: list[int] = []
         while True:
-            query = _query([*filters, _filter("id", "greater", ids[-1] if ids else 0)], among=among)
+            query = task_query([*filters, task_filter("id", "greater", ids[-1] if ids else 0)], among=among)
             page = self._page(project_id, query, size=PAGE_IDS, fields="task_only", include="id")
             # A short page need not be the last: Label Studio's own limit may be lower than `PAGE_IDS`.
             if not page:
@@ -351,7 +371,7 @@ class LabelStudio(Connection):
 
     def _total(self, project_id: int, filters: list[Filter]) -> int:
         # Label Studio reports the total with each page; listing 18,000 tasks takes 300 times as long.
-        return int(self._list(project_id, _query(filters), 1, fields="task_only", include="id").response.total)
+        return int(self._list(project_id, task_query(filters), 1, fields="task_only", include="id").response.total)
 
     def _page(
         self, project_id: int, query: dict[str, Any], *, size: int, page: int = 1, **fields: Any
@@ -378,22 +398,3 @@ def _chunks(task_ids: Sequence[int], size: int) -> Iterator[list[int]]:
     ids = sorted(set(task_ids))
     for first in range(0, len(ids), size):
         yield ids[first : first + size]
-
-
-def _query(filters: list[Filter], *, among: Sequence[int] | None = None) -> dict[str, Any]:
-    query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
-    return query if among is None else {**query, "selectedItems": {"all": False, "included": list(among)}}
-
-
-def _is_annotated() -> Filter:
-    # `total_annotations` does not count skips.
-    return _filter("total_annotations", "greater", 0)
-
-
-def _not_predicted_by(version: str) -> Filter:
-    # A list, since Label Studio would look for each letter of a string.
-    return _filter("predictions_model_versions", "not_contains", [version], kind="List")
-
-
-def _filter(name: str, operator: str, value: Any, *, kind: str = "Number") -> Filter:
-    return {"filter": f"filter:tasks:{name}", "operator": operator, "type": kind, "value": value}

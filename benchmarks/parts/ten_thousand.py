@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,11 +53,8 @@ class _MadeUpLabelStudio:
     def annotated_task_ids(self, project_id: int) -> list[int]:
         return list(range(1, IMAGES + 1))
 
-    def count_annotated(self, project_id: int) -> int:
-        return IMAGES
-
-    def changed_tasks(self, project_id: int, *, since: str) -> dict[int, str]:
-        return {IMAGES: "2026-01-02T00:00:00+00:00"}
+    def changed_tasks(self, project_id: int, *, since: datetime) -> tuple[dict[int, str], int]:
+        return {IMAGES: "2026-01-02T00:00:00+00:00"}, IMAGES
 
     def annotated_tasks(self, project_id: int, *, among: Sequence[int]) -> list[dict[str, Any]]:
         return [_task(number) for number in among]

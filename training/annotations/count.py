@@ -42,8 +42,6 @@ RECOUNT_AFTER = timedelta(days=1)
 # Files that no annotation has are kept for so long after the last count of everything that found them in use: whoever
 # began to read an earlier count, such as an evaluation or an export, has a day to end.
 UNUSED_FOR = 2 * RECOUNT_AFTER
-# The format of times in Label Studio's filters.
-TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True)
@@ -153,12 +151,12 @@ class ApprovalCounter:
         last = self._read()
         if last is None or last.settings != self._rule or not last.latest or not _is_recent(last.recounted_at):
             return self.recount()
-        since = (max(map(datetime.fromisoformat, last.latest.values())) - OVERLAP).strftime(TIME)
-        changed = self._label_studio.changed_tasks(self._project_id, since=since)
+        since = max(map(datetime.fromisoformat, last.latest.values())) - OVERLAP
+        changed, annotated_tasks = self._label_studio.changed_tasks(self._project_id, since=since)
         changed_ids = {task_id for task_id, time in changed.items() if last.latest.get(str(task_id)) != time}
         tasks = self._label_studio.annotated_tasks(self._project_id, among=sorted(changed_ids))
         annotated = (set(last.annotated) - changed_ids) | _annotated(tasks)
-        if len(annotated) > self._label_studio.count_annotated(self._project_id):
+        if len(annotated) > annotated_tasks:
             # Some tasks were deleted, or lost their annotations.
             annotated &= set(self._label_studio.annotated_task_ids(self._project_id))
         unchanged = [annotation for annotation in last.approved if annotation.task_id in annotated - changed_ids]

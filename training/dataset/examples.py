@@ -75,6 +75,7 @@ class ExampleCache:
         self._config = config
         self._image_size_px = image_size_px
         self._used: set[Path] = set()
+        self._config_facts = label_facts(config)
 
     def get(self, annotation: Approved, load: Callable[[Approved], Image]) -> Example:
         """Returns the annotation's example, from the cache if the annotation has not changed.
@@ -102,7 +103,6 @@ class ExampleCache:
                 path.unlink(missing_ok=True)
 
     def _name(self, annotation: Approved) -> str:
-        config_facts = label_facts(self._config)
         facts = [
             RELEASE,
             annotation.content_hash,
@@ -110,7 +110,7 @@ class ExampleCache:
             annotation.shown_hash
             if annotation.shown_hash or annotation.shown is None
             else content_hash(annotation.shown),
-            *config_facts,
+            *self._config_facts,
             self._image_size_px,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -13,6 +13,7 @@ import pytest
 
 from backend.domain import Prediction
 from backend.errors import DatasetError
+from backend.label_studio import client
 from backend.label_studio.client import LabelStudio
 from backend.settings import Settings
 from tests.training.conftest import Workplace, regions_of
@@ -31,12 +32,9 @@ class OneTask:
     def annotated_task_ids(self, _: int) -> list[int]:
         return [1]
 
-    def count_annotated(self, _: int) -> int:
-        return 1
-
-    def changed_tasks(self, _: int, *, since: str) -> dict[int, str]:
-        assert since < "2026-01-02"
-        return {1: "2026-01-02T00:00:00+00:00"}
+    def changed_tasks(self, _: int, *, since: datetime) -> tuple[dict[int, str], int]:
+        assert since < datetime(2026, 1, 2, tzinfo=timezone.utc)
+        return {1: "2026-01-02T00:00:00+00:00"}, 1
 
     def annotated_tasks(self, _: int, *, among: Sequence[int]) -> list[dict[str, Any]]:
         self.asked.append(list(among))
@@ -186,6 +184,29 @@ def test_a_deleted_task_is_missed(workplace: Workplace) -> None:
     assert len(counting(workplace).update().approved) == 2
     workplace.label_studio.sdk.tasks.delete(str(workplace.tasks[3]))
     assert len(counting(workplace).update().approved) == 1
+    # Also if another one was approved meanwhile, so that as many are annotated as before.
+    workplace.label_studio.sdk.tasks.delete(str(workplace.tasks[1]))
+    approved = workplace.approve(7)
+    assert [one.annotation_id for one in counting(workplace).update().approved] == [approved]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("newest", [1, 2, 3, 5])
+def test_changes_are_seen_however_many_there_are(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    """The newest come with the number of annotated tasks, in one request; more are asked for only if need be."""
+    monkeypatch.setattr(client, "PAGE_NEWEST", newest)
+    studio, project_id = workplace.label_studio, workplace.project_id
+    for seed in (1, 3, 7):
+        workplace.approve(seed)
+    times, annotated = studio.changed_tasks(project_id, since=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    assert sorted(times) == sorted(workplace.tasks[seed] for seed in (1, 3, 7)) and annotated == 3
+    moments = sorted(map(datetime.fromisoformat, times.values()))
+    for older, moment in enumerate(moments):
+        later, annotated = studio.changed_tasks(project_id, since=moment)
+        assert sorted(map(datetime.fromisoformat, later.values())) == moments[older:] and annotated == 3
+    assert studio.changed_tasks(project_id, since=moments[-1] + timedelta(microseconds=1)) == ({}, 3)
 
 
 @pytest.mark.services
