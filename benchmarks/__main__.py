@@ -24,6 +24,7 @@ PARTS = {
     "quality": "benchmarks.parts.quality",
     "prelabel": "benchmarks.parts.prelabel",
     "dataset": "benchmarks.parts.dataset",
+    "judging": "benchmarks.parts.judging",
     "large_import": "benchmarks.parts.large_import",
     "next_label": "benchmarks.parts.next_label",
     "promotion": "benchmarks.parts.promotion",

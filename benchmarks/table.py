@@ -44,11 +44,16 @@ class Timing(NamedTuple):
     rounds: int
 
 
-def timed(action: Callable[[int], object], rounds: int) -> Timing:
-    """Median and 95th percentile of `action(0)`, `action(1)`, …, after one call of `action(0)` that does not count."""
+def timed(action: Callable[[int], object], rounds: int, *, before: Callable[[], object] = lambda: None) -> Timing:
+    """Median and 95th percentile of `action(0)`, `action(1)`, …, after one call of `action(0)` that does not count.
+
+    Args:
+        before: called before each, and not timed.
+    """
     action(0)
     taken = []
     for number in range(rounds):
+        before()
         started = time.perf_counter()
         action(number)
         taken.append(time.perf_counter() - started)

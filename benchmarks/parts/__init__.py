@@ -7,6 +7,7 @@
 - `quality`: masks after so many clicks
 - `prelabel`: pre-annotation
 - `dataset`: data sets
+- `judging`: what follows a training
 - `large_import`: a large import
 - `next_label`: which image to label next
 - `promotion`: wrong promotions, simulated

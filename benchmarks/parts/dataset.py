@@ -65,16 +65,23 @@ def measure() -> list[Row]:
         def export() -> bytes:
             return b"".join(studio.sdk.projects.exports.download_sync(project_id, export_type="YOLO"))
 
+        def change() -> None:
+            """Moves a corner of one garment, so that its image is another training example."""
+            (task,) = studio.annotated_tasks(project_id, among=[min(seeds)])
+            (annotation,) = task["annotations"]
+            annotation["result"][0]["value"]["points"][0][0] += 0.01
+            studio.sdk.annotations.update(annotation["id"], result=annotation["result"])
+
         _compare(build(fetched, "set"), export(), seeds)
         counting = ApprovalCounter(settings, studio, project_id)
         counting.recount()
-        again = timed(lambda _: build(list(counting.update().approved), "set"), ROUNDS)
+        again = timed(lambda _: build(list(counting.update().approved), "set"), ROUNDS, before=change)
         theirs = timed(lambda _: export(), ROUNDS)
-        fetch = timed(lambda _: counting.update(), ROUNDS)
+        fetch = timed(lambda _: counting.update(), ROUNDS, before=change)
         first = timed(lambda number: build(fetched, f"first{number}"), 2)
         only = timed(lambda _: build(fetched, "set"), ROUNDS)
     return [
-        faster(f"data set of {IMAGES} images, built again / Label Studio's YOLO export", again, theirs),
+        faster(f"data set of {IMAGES} images, one changed, built again / Label Studio's YOLO export", again, theirs),
         faster("the same, of which asking Label Studio for changes / Label Studio's YOLO export", fetch, theirs),
         faster("the same, of which building / Label Studio's YOLO export", only, theirs),
         faster("building again / building for the first time, images and all", only, first),

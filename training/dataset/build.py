@@ -258,7 +258,9 @@ def _write(manifest: DatasetManifest, examples: Sequence[Example], cache: Exampl
         for entry, example in zip(manifest.entries, examples, strict=True):
             name = f"task_{entry.task_id}"
             link_or_copy(cache.picture(example), partial / "images" / f"{name}.jpg")
-            (partial / "labels" / f"{name}.txt").write_text(example.lines(manifest.classes))
+            # Linked, too: to make a file takes ten times as long.
+            label_file = cache.label_file(example, manifest.classes, lines_sha256=entry.lines_sha256)
+            link_or_copy(label_file, partial / "labels" / f"{name}.txt")
             lists[entry.side] += [f"./images/{name}.jpg"] * entry.copies
         for side, lines in lists.items():
             (partial / f"{side}.txt").write_text("\n".join(lines) + "\n")

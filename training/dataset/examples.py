@@ -96,8 +96,17 @@ class ExampleCache:
         """Returns the path of the example's JPEG file."""
         return self._folder / f"{example.image_key}-{self._image_size_px}.jpg"
 
+    def label_file(self, example: Example, classes: tuple[str, ...], *, lines_sha256: str) -> Path:
+        """Returns the path of a file of the example's lines, named by their hash; writes it unless it is there."""
+        path = self._folder / f"{lines_sha256}.txt"
+        # A crash of the machine may have left it empty.
+        if not path.is_file() or (example.labels and not path.stat().st_size):
+            write_atomically(path, example.lines(classes))
+        self._used.add(path)
+        return path
+
     def remove_unused(self) -> None:
-        """Deletes cached files of annotations that `get` was not called for."""
+        """Deletes cached files that were not asked for."""
         for path in self._folder.iterdir():
             if path not in self._used:
                 path.unlink(missing_ok=True)
