@@ -16,6 +16,9 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle
 
 from backend.auto_accept.calibration import Calibration
+from backend.detector.runtimes.network import load_network
+from backend.detector.runtimes.openvino_export import export_openvino
+from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime
 from backend.detector.starter import STARTER, starter_facts
 from backend.detector.yolo11 import Detector
 from backend.domain import Image, LabelledMask, Mask
@@ -29,12 +32,17 @@ from training.auto_accept.calibrate import calibration_on
 from training.evaluation.compact_scenes import MAX_DETECTIONS, CompactMasks, FoundBefore
 from training.evaluation.held_out import HeldOut, store_pixels
 from training.evaluation.promotion import paired_bootstrap
-from training.evaluation.score import MIN_CORRECT_IOU, MIN_EVALUATED_SCORE, Evaluated, evaluate_detector
-from training.garment_base.photograph_set import load_weights
+from training.evaluation.score import (
+    MIN_CORRECT_IOU,
+    MIN_EVALUATED_SCORE,
+    Evaluated,
+    detection_ms,
+    evaluate_detector,
+)
 from training.metrics.matching import match
 from training.metrics.pixel_metrics import PixelCounts, label_map, pixel_counts, pixel_scores
 
-IMAGES, ROUNDS, FIRST_SEED = 40, 3, 910_000
+IMAGES, ROUNDS, FIRST_SEED = 60, 3, 910_000
 CONFIG = parse_label_config(palette(GARMENTS))
 NUMBERS = {label: number for number, label in enumerate(CONFIG.label_values, start=1)}
 
@@ -42,13 +50,21 @@ NUMBERS = {label: number for number, label in enumerate(CONFIG.label_values, sta
 def measure() -> list[Row]:
     """The starter as champion and as challenger, on drawn figures."""
     settings = Settings()
-    detector = load_weights(STARTER, image_size_px=starter_facts().image_size_px)
     with tempfile.TemporaryDirectory() as folder:
+        detector = starter_in_openvino(Path(folder))
         held_out = drawn_images(IMAGES, Path(folder))
         compare(detector, held_out, settings)
         ours = timed(lambda _: judge(detector, detector, held_out, settings), ROUNDS)
         plain = timed(lambda _: judge_plainly(detector, detector, held_out, settings), ROUNDS)
     return [faster(f"champion and challenger on {IMAGES} held-out images / each by itself", ours, plain)]
+
+
+def starter_in_openvino(folder: Path) -> Detector:
+    """The starter in the runtime that a CPU has."""
+    network, classes = load_network(STARTER)
+    export_openvino(network, folder / "starter.xml")
+    runtime = OpenVinoRuntime(folder / "starter.xml", precision="f32")
+    return Detector(runtime, classes=classes, image_size_px=starter_facts().image_size_px)
 
 
 def drawn_images(count: int, folder: Path) -> list[HeldOut]:
@@ -120,6 +136,7 @@ def _evaluate_plainly(detector: Detector, held_out: Sequence[HeldOut], settings:
             for masks in (garments, sorted(shown, key=lambda mask: mask.score or 0.0))
         )
         counts.append(pixel_counts(drawn, covered, labels=len(NUMBERS)))
+    detection_ms([one.image for one in held_out], detector, min_score=settings.model_score_threshold)
     pixels = pixel_scores(counts, labels=len(NUMBERS))
     box_map, mask_map = (_mean_precision(truth, found, len(held_out), of) for of in ("bbox", "segm"))
     return {"box_map": box_map, "mask_map": mask_map, "overall_accuracy": pixels.overall_accuracy}

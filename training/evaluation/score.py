@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 # Average precision counts all detections, highest score first; detections below this score do not change it.
 MIN_EVALUATED_SCORE = 0.01
-TIMED_IMAGES = 48
+TIMED_IMAGES = 16
 # The lowest IoU of a right detection, for precision and recall.
 MIN_CORRECT_IOU = 0.5
 _Labelled = TypeVar("_Labelled", LabelledMask, Instance)

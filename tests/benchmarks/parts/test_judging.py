@@ -4,13 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from backend.detector.starter import STARTER, starter_facts
 from backend.settings import Settings
-from benchmarks.parts.judging import compare, drawn_images
-from training.garment_base.photograph_set import load_weights
+from benchmarks.parts.judging import compare, drawn_images, starter_in_openvino
 
 
 @pytest.mark.slow
 def test_both_ways_say_the_same(tmp_path: Path) -> None:
-    detector = load_weights(STARTER, image_size_px=starter_facts().image_size_px)
-    compare(detector, drawn_images(3, tmp_path), Settings())
+    compare(starter_in_openvino(tmp_path), drawn_images(3, tmp_path), Settings())

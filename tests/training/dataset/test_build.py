@@ -150,6 +150,12 @@ def test_what_is_kept_and_damaged_is_made_again(tmp_path: Path) -> None:
     for path in (tmp_path / "set.examples").iterdir():
         path.write_text("{") if path.suffix == ".json" else path.unlink()
     assert build([approved(4), approved(5)], tmp_path).manifest == first.manifest
+    # Emptied by a crash of the machine.
+    labels = {path.name: path.read_text() for path in (tmp_path / "set" / "labels").iterdir()}
+    for path in (tmp_path / "set.examples").glob("*.txt"):
+        path.write_text("")
+    build([approved(4), approved(5)], tmp_path)
+    assert {path.name: path.read_text() for path in (tmp_path / "set" / "labels").iterdir()} == labels
 
 
 @pytest.mark.slow
