@@ -13,4 +13,5 @@
 - `invariants`: what must hold after whatever happened
 - `random_weights`: weights of the right shapes, by chance
 - `table`: rows of figures, and timing
+- `record`: what was measured last, and the page of docs that shows it
 """

@@ -1,4 +1,4 @@
-"""`make bench [ONLY=click]`: measures every part or one, prints the table, writes `var/bench.json`."""
+"""`make bench [ONLY=click]`: measures every part or one, prints the table, and writes docs' page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from backend.errors import DrapeError
-from benchmarks.table import Row, table, write_json
+from benchmarks.record import PAGE, add_to_record, measured_now
+from benchmarks.table import Row, table
 
 # Name of a part, its module: one with `measure() -> list[Row]`. It may raise a DrapeError where what it needs is not
 # here. Imported when it runs, so that a part needs only its own libraries.
@@ -25,10 +26,11 @@ PARTS = {
     "prelabel": "benchmarks.parts.prelabel",
     "dataset": "benchmarks.parts.dataset",
     "judging": "benchmarks.parts.judging",
-    "large_import": "benchmarks.parts.large_import",
-    "next_label": "benchmarks.parts.next_label",
-    "promotion": "benchmarks.parts.promotion",
-    "ten_thousand": "benchmarks.parts.ten_thousand",
+    "training": "benchmarks.parts.training",
+    "large_import": "benchmarks.parts.long.large_import",
+    "next_label": "benchmarks.parts.long.next_label",
+    "promotion": "benchmarks.parts.long.promotion",
+    "ten_thousand": "benchmarks.parts.long.ten_thousand",
 }
 # Up to half an hour each: only when they are asked for.
 LONG = {"large_import", "next_label", "promotion", "ten_thousand"}
@@ -36,7 +38,9 @@ LONG = {"large_import", "next_label", "promotion", "ten_thousand"}
 
 def main(
     only: Annotated[str, typer.Option(help=f"One part alone: {', '.join(PARTS)}.")] = "",
-    into: Annotated[Path, typer.Option(help="The JSON file that is written.")] = Path("var/bench.json"),
+    into: Annotated[
+        Path, typer.Option(help="The page that is written; its figures are kept beside it, as JSON.")
+    ] = PAGE,
 ) -> None:
     """Measures ours against the other way, side by side in one run. Best alone on the machine."""
     if only and only not in PARTS:
@@ -48,13 +52,15 @@ def main(
         console.print(f"{number} of {len(chosen)}, {name} …")
         started = time.monotonic()
         try:
-            rows += importlib.import_module(PARTS[name]).measure()
+            measured = importlib.import_module(PARTS[name]).measure()
         except DrapeError as e:
             console.print(f"{name} is left out: {e}")
             continue
-        console.print(f"{name}: {time.monotonic() - started:.0f} s")
+        seconds = time.monotonic() - started
+        console.print(f"{name}: {seconds:.0f} s")
         # After every part: what is measured stays, though a later part is stopped.
-        write_json(rows, into)
+        add_to_record(measured_now(name, measured, seconds=seconds), into, order=list(PARTS))
+        rows += measured
     if not rows:
         raise typer.Exit(1)
     console.print(table(rows))

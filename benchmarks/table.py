@@ -81,8 +81,8 @@ def table(rows: list[Row]) -> Table:
         drawn.add_row(
             f"{row.ratio:.2f}",
             row.name,
-            _figure(row.ours, row.ours_95),
-            _figure(row.other, row.other_95),
+            figure(row.ours, row.ours_95),
+            figure(row.other, row.other_95),
             row.unit,
             str(row.n),
         )
@@ -97,5 +97,6 @@ def write_json(rows: Sequence[Any], path: Path) -> None:
     fresh.replace(path)
 
 
-def _figure(middle: float, high: float | None) -> str:
+def figure(middle: float, high: float | None) -> str:
+    """A median or mean, with its 95th percentile where there is one."""
     return f"{middle:.4g}" if high is None else f"{middle:.4g} (95th {high:.4g})"

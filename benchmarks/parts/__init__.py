@@ -8,8 +8,6 @@
 - `prelabel`: pre-annotation
 - `dataset`: data sets
 - `judging`: what follows a training
-- `large_import`: a large import
-- `next_label`: which image to label next
-- `promotion`: wrong promotions, simulated
-- `ten_thousand`: time and memory at 10,000 approved images
+- `training`: an epoch of a fine-tuning
+- `long`: those that run only when they are named
 """

@@ -75,6 +75,7 @@ def measure() -> list[Row]:
         two_free = import_and_predict(settings, prepared, [set(both), set(both)])
         alone = import_and_predict(settings, prepared, [{both[0]}])
         together = import_and_predict(settings, prepared, [{core} for core in both])
+        refined = import_and_predict(settings.model_copy(update={"refine": "builtin"}), prepared, [set(both)])
         again = plain_loop(paths[:PLAIN_IMAGES])
     usual = (plain + again) / 2
     count = len(SEEDS)
@@ -101,6 +102,14 @@ def measure() -> list[Row]:
             together.images_a_second,
             alone.images_a_second,
             together.images_a_second / alone.images_a_second,
+            "1/s",
+            count,
+        ),
+        Row(
+            "images/s: one worker with REFINE=builtin / plain loop",
+            refined.images_a_second,
+            usual,
+            refined.images_a_second / usual,
             "1/s",
             count,
         ),

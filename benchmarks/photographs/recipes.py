@@ -38,7 +38,7 @@ RECIPES = (
     Recipe("Drape's own"),
     Recipe("a third of the learning rate", "lr0=0.0002"),
     Recipe("a third of the updates", updates=333),
-    Recipe("no frozen layers", "freeze=0"),
+    Recipe("ten frozen layers", "freeze=10"),
     Recipe("all layers but the head frozen", "freeze=23"),
     Recipe("no mosaic", "mosaic=0"),
     Recipe("garments pasted into half of the images", "copy_paste=0.5"),

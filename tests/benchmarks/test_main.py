@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -40,22 +41,28 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> tuple[CliRunner, typer.Typer]:
 
 def test_one_part_prints_its_table_and_writes_its_json(runner: tuple[CliRunner, typer.Typer], tmp_path: Path) -> None:
     cli, app = runner
-    answer = cli.invoke(app, ["--only", "sleep", "--into", str(tmp_path / "new" / "bench.json")])
+    page = tmp_path / "new" / "bench.md"
+    answer = cli.invoke(app, ["--only", "sleep", "--into", str(page)])
     assert answer.exit_code == 0, answer.output
-    (row,) = json.loads((tmp_path / "new" / "bench.json").read_text())
+    (part,) = json.loads(page.with_suffix(".json").read_text())
+    assert part["part"] == "sleep"
+    assert f"{os.cpu_count()} cores" in part["machine"]
+    (row,) = part["rows"]
+    assert f"## sleep\n\n{part['date']}, commit {part['commit']}" in page.read_text()
+    assert f"| {row['ratio']:.2f} | a short sleep / a long sleep |" in page.read_text()
     assert row.keys() >= KEYS
     assert row["unit"] == "ms" and row["n"] == 3
     assert row["ours"] < row["other"] and row["ratio"] == pytest.approx(row["other"] / row["ours"])
     assert row["ours"] <= row["ours_95"]
     assert "1 of 1, sleep" in answer.output and "a short sleep" in answer.output
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["bench.json"]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"bench.json", "bench.md"}
 
 
 def test_a_part_that_cannot_run_is_named_and_the_others_run(
     runner: tuple[CliRunner, typer.Typer], tmp_path: Path
 ) -> None:
     cli, app = runner
-    answer = cli.invoke(app, ["--into", str(tmp_path / "bench.json")])
+    answer = cli.invoke(app, ["--into", str(tmp_path / "bench.md")])
     assert answer.exit_code == 0
     assert "missing is left out: There are no weights." in answer.output
     assert len(json.loads((tmp_path / "bench.json").read_text())) == 1
@@ -63,7 +70,7 @@ def test_a_part_that_cannot_run_is_named_and_the_others_run(
 
 def test_nothing_measured_is_a_failure(runner: tuple[CliRunner, typer.Typer], tmp_path: Path) -> None:
     cli, app = runner
-    assert cli.invoke(app, ["--only", "missing", "--into", str(tmp_path / "bench.json")]).exit_code == 1
+    assert cli.invoke(app, ["--only", "missing", "--into", str(tmp_path / "bench.md")]).exit_code == 1
     assert not (tmp_path / "bench.json").exists()
 
 

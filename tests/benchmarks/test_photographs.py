@@ -59,7 +59,7 @@ def test_recipes_are_compared_on_the_same_photographs(
 ) -> None:
     monkeypatch.setenv("TRAIN_EPOCHS", "1")
     into = tmp_path / "results"
-    names = ("no frozen layers", "no mosaic")
+    names = ("ten frozen layers", "no mosaic")
     arguments = [str(figures), "--palette", "indo_western", "--train-on", "4", "--side", "64", "--into", str(into)]
     for name in names:
         arguments += ["--only", name]

@@ -43,10 +43,6 @@ class Dataset:
     annotation_hashes: dict[str, str] = field(default_factory=dict)
     held_out: tuple[Approved, ...] = ()
 
-    def images(self, side: Side) -> int:
-        """Returns the number of images on a side."""
-        return sum(entry.side == side for entry in self.manifest.entries)
-
     @property
     def drawn(self) -> int:
         """How many images an epoch of training draws; one that is drawn twice counts twice."""

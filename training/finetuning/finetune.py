@@ -146,10 +146,8 @@ def finetune(
         data=dataset.data_yaml,
         image_size_px=image_size_px,
         folder=run.written,
-        images=dataset.images("train"),
         drawn=dataset.drawn,
         classes=len(dataset.manifest.classes),
-        pretrained=start.endswith(".pt"),
     )
     run.prepare({"dataset": dataset.manifest.digest, "initial": start, "args": args})
     try:

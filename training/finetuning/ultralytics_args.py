@@ -36,11 +36,6 @@ RESERVED_ARGS = {
     "val": "",
 }
 MAX_LOADER_WORKERS = 4
-# Frozen first layers: what they know of cloth is worth more than what few images can teach them. Measured on drawn
-# figures, another palette, 20 epochs, mask mAP50-95: with 30 images 0.29 without and 0.34 with frozen layers, with 100
-# images 0.45 and 0.49. From 100 to 300 images one layer after the other is set free.
-FROZEN_LAYERS = 10
-ALL_FROZEN_IMAGES, NONE_FROZEN_IMAGES = 100, 300
 
 
 def training_args(
@@ -49,19 +44,15 @@ def training_args(
     data: Path,
     image_size_px: int,
     folder: Path,
-    images: int,
     drawn: int,
     classes: int,
-    pretrained: bool,
 ) -> dict[str, Any]:
     """Returns the arguments of `YOLO.train`, except the device.
 
     Args:
         folder: the folder that Ultralytics writes into.
-        images: the number of training images.
-        drawn: how many of them an epoch draws; one that is drawn twice counts twice.
+        drawn: how many images an epoch draws; one that is drawn twice counts twice.
         classes: the number of classes.
-        pretrained: whether training starts from trained weights, not random ones.
 
     Raises:
         ModelError: `TRAIN_ARGS` has an argument that Ultralytics does not know, or that is in `RESERVED_ARGS`.
@@ -97,18 +88,10 @@ def training_args(
         "val": True,
         "workers": 0 if on_cpu else min(MAX_LOADER_WORKERS, os.cpu_count() or 1),
     }
-    if pretrained and (frozen := frozen_layers(images)):
-        chosen["freeze"] = frozen
     user_args = _user_args(settings.train_args)
     if "optimizer" not in user_args:
         chosen |= _optimizer_args(classes)
     return {**chosen, **user_args}
-
-
-def frozen_layers(images: int) -> int:
-    """Returns how many first layers are not trained: `FROZEN_LAYERS` for few images, none for many."""
-    share = (NONE_FROZEN_IMAGES - images) / (NONE_FROZEN_IMAGES - ALL_FROZEN_IMAGES)
-    return round(FROZEN_LAYERS * min(1.0, max(0.0, share)))
 
 
 def _optimizer_args(classes: int) -> dict[str, Any]:

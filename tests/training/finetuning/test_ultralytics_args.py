@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from label_studio_config.palette_xml import palette
 from tests.support import iou
 from training.annotations.approvals import Approved
 from training.dataset.build import Dataset, build_dataset
-from training.finetuning.ultralytics_args import frozen_layers, training_args
+from training.finetuning.ultralytics_args import training_args
 
 # A saree with its pallu and border, a kurta with a dupatta over it.
 LAYERED_SEEDS = (211, 206)
@@ -34,10 +33,8 @@ def args(tmp_path: Path, data: Path | None = None, **given: Any) -> dict[str, An
         data=data or tmp_path / "data.yaml",
         image_size_px=SIDE_PX,
         folder=tmp_path / "run",
-        images=8,
         drawn=8,
         classes=len(LABELS),
-        pretrained=True,
     )
 
 
@@ -122,29 +119,6 @@ def test_the_optimiser_is_what_ultralytics_chooses_for_a_short_training(tmp_path
     assert found["optimizer"] == type(optimizer).__name__ == trainer.args.optimizer
     assert (found["lr0"], found["warmup_bias_lr"]) == (trainer.args.lr0, trainer.args.warmup_bias_lr)
     assert found["momentum"] == optimizer.param_groups[0]["betas"][0]
-
-
-def test_layers_are_set_free_one_after_the_other() -> None:
-    frozen = [frozen_layers(images) for images in range(1, 2000)]
-    assert frozen[0] == frozen[99] == 10 and frozen[299] == frozen[-1] == 0
-    assert {before - after for before, after in pairwise(frozen)} == {0, 1}
-
-
-@pytest.mark.parametrize(("images", "pretrained", "expected"), [(24, True, 10), (24, False, None), (5000, True, None)])
-def test_layers_that_know_nothing_have_all_to_learn(
-    tmp_path: Path, images: int, pretrained: bool, expected: int | None
-) -> None:
-    found = training_args(
-        Settings(device="cpu"),
-        data=tmp_path / "data.yaml",
-        image_size_px=64,
-        folder=tmp_path / "run",
-        images=images,
-        drawn=images,
-        classes=3,
-        pretrained=pretrained,
-    )
-    assert found.get("freeze") == expected
 
 
 WRONG = [

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.parts.promotion import promoted_shares
+from benchmarks.parts.long.promotion import promoted_shares
 
 TRIALS = 80
 # Of 80 trials a share of 10 or 20 % varies by this much (standard deviation).
