@@ -17,6 +17,7 @@ from glob import glob
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST, NEWEST = (3, 10), (3, 13)
+DEV_REQUIREMENTS = ["requirements-dev.txt", "requirements-students.txt", "requirements.txt"]
 CANDIDATES = ("python3.12", "python3.11", "python3.10", "python3.13", "python3", "python")
 # Disk space that each environment needs, in bytes: its installed size, with room for the downloads.
 DISK_BYTES = {".venv": 9.0e9, ".venv-label-studio": 1.5e9}
@@ -266,7 +267,9 @@ def main():
         python, version = find_python()
         # Users and tests share `.venv`: once built with the test requirements, it is always built with them.
         dev = options.dev or os.path.isfile(os.path.join(ROOT, ".venv", "drape-dev"))
-        requirements = ["requirements-dev.txt", "requirements.txt"] if dev else ["requirements.txt"]
+        requirements = (
+            ["requirements-dev.txt", "requirements-students.txt", "requirements.txt"] if dev else ["requirements.txt"]
+        )
         build(".venv", requirements, python, version, editable=True)
         if dev:
             open(os.path.join(ROOT, ".venv", "drape-dev"), "w").close()

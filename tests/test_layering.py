@@ -54,6 +54,7 @@ ORDER = {
         "data_out",
         "prompt_network",
         "garment_base",
+        "students",
         "runs",
         "retraining",
         "evaluate",

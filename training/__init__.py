@@ -16,4 +16,5 @@
 - `data_out`: `drape export`; `data_out/wardrobe` is `drape wardrobe`
 - `prompt_network`: `make prompt-network`: trains the network for clicks
 - `garment_base`: `make garment-base`: trains the starter
+- `students`: `drape compare`: other architectures, trained and judged alike
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 from backend.auto_accept.gate import gate_of, switch_off
 from backend.connections import Connections
@@ -90,6 +91,29 @@ def train(project_id: int, reason: str) -> dict[str, object]:
         "metrics": version.metrics,
         "images": len(dataset.manifest.entries),
     }
+
+
+@job_function
+def compare_student(project_id: int, student: str, students: Sequence[str], options: dict[str, Any]) -> None:
+    """Trains and judges one student of a comparison, and writes the page of all that are judged so far.
+
+    A job that was killed resumes the student's training when it runs again.
+
+    Args:
+        students: all students of the comparison, in order.
+        options: the fields of `training.students.project.Options`.
+
+    Raises:
+        DatasetError: there are too few approved annotations.
+        LabelStudioError, ModelError, StorageError, ReportError: Label Studio, the student or the disk failed.
+    """
+    from training.students.project import Options, compare_in_project
+
+    connections = Connections.of(Settings().for_project(project_id).for_work("train"))
+    with shown_progress(f"{student}, project {project_id}") as report:
+        for attempt in retrying():
+            with attempt:
+                compare_in_project(connections, project_id, student, students, Options(**options), report=report)
 
 
 def _check(connections: Connections, project_id: int) -> dict[str, int]:

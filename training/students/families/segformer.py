@@ -1,0 +1,117 @@
+"""SegFormer-B2 (Xie et al. 2021) of `transformers`: every pixel gets a label or background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from backend.errors import ModelError
+from training.students.label_maps import garments_of
+from training.students.pictures import Sample
+from training.students.student import Answer, Kind, Student, Terms
+from training.students.torch_student import TorchStudent
+
+NAME = "nvidia/mit-b2"
+URL = f"https://huggingface.co/{NAME}/resolve/main/config.json"
+# The encoder's and the decoder's sizes of B2.
+B2 = {
+    "depths": [3, 4, 6, 3],
+    "hidden_sizes": [64, 128, 320, 512],
+    "decoder_hidden_size": 768,
+}
+BACKGROUND_WEIGHT, LABEL_WEIGHT = 1.0, 3.0
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def open_segformer(terms: Terms) -> Student:
+    """Returns the student.
+
+    Raises:
+        ModelError: `transformers` is not installed.
+    """
+    return TorchStudent(SegFormer(terms), terms)
+
+
+class SegFormer:
+    """Trained by cross-entropy: background counts once, each label three times; see `Family`."""
+
+    kind: Kind = "label map"
+    batch = 8
+    half = True
+
+    def __init__(self, terms: Terms) -> None:
+        self._labels = terms.labels
+        self.network, self.began_with = _network(terms)
+        # The authors' 6e-5 is for a pretrained encoder.
+        self.learning_rate = 5e-4 if self.began_with.startswith("random") else 1e-4
+        self._weights = torch.tensor([BACKGROUND_WEIGHT] + [LABEL_WEIGHT] * len(terms.labels), device=terms.device)
+
+    def loss(self, images: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        """See `Family.loss`."""
+        truth = torch.from_numpy(np.stack([sample.label_map for sample in samples]).astype(np.int64))
+        logits = self._logits(images).float()
+        enlarged = torch.nn.functional.interpolate(logits, truth.shape[1:], mode="bilinear", align_corners=False)
+        return torch.nn.functional.cross_entropy(enlarged, truth.to(images.device), weight=self._weights)
+
+    def read(
+        self, images: torch.Tensor, *, fitted_wh: tuple[int, int], size_wh: tuple[int, int], min_score: float
+    ) -> Answer:
+        """See `Family.read`."""
+        logits = torch.nn.functional.interpolate(
+            self._logits(images), images.shape[2:], mode="bilinear", align_corners=False
+        )[0, :, : fitted_wh[1], : fitted_wh[0]]
+        inside = logits.softmax(dim=0).float().cpu().numpy()
+        probabilities = np.stack([cv2.resize(layer, size_wh, interpolation=cv2.INTER_LINEAR) for layer in inside])
+        drawn = probabilities.argmax(axis=0).astype(np.uint16)
+        return Answer(garments_of(drawn, probabilities, self._labels), drawn)
+
+    def exported(self) -> torch.nn.Module:
+        """See `Family.exported`: logits `float32 (1, labels + 1, side / 4, side / 4)`."""
+        return _Exported(self.network)
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        return _Exported(self.network)(images)
+
+
+class _Exported(torch.nn.Module):
+    """The network with images in `[0, 1]` as its input, and logits as its output."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        mean, deviation = (torch.tensor(value, device=images.device).view(1, 3, 1, 1) for value in (MEAN, DEVIATION))
+        return self.network((images - mean) / deviation).logits
+
+
+def _network(terms: Terms) -> tuple[torch.nn.Module, str]:
+    try:
+        from transformers import SegformerConfig, SegformerForSemanticSegmentation
+        from transformers.utils import logging as library_logging
+    except ImportError as e:
+        raise ModelError("SegFormer needs the package transformers: pip install -r requirements-students.txt") from e
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
+    torch.manual_seed(0)
+    classes = len(terms.labels) + 1
+    source = _source(terms)
+    if source is None:
+        return SegformerForSemanticSegmentation(SegformerConfig(num_labels=classes, **B2)), terms.weights.missing(NAME)
+    network: Any = SegformerForSemanticSegmentation.from_pretrained(
+        source, num_labels=classes, ignore_mismatched_sizes=True, cache_dir=terms.weights.folder
+    )
+    return network, f"{NAME}, pretrained on ImageNet"
+
+
+def _source(terms: Terms) -> Path | str | None:
+    """Returns the folder of the encoder's weights, or their name if they can be downloaded; else None."""
+    folder = terms.weights.folder / NAME.rpartition("/")[2]
+    if (folder / "config.json").is_file():
+        return folder
+    return NAME if terms.weights.reaches(URL) else None
