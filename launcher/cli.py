@@ -34,6 +34,7 @@ app.command(name="export")(data.export_garments)
 app.command()(wardrobe.wardrobe)
 app.command()(project.evaluate)
 app.command()(project.train)
+app.command()(project.compare)
 
 
 @app.callback()

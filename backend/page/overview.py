@@ -11,6 +11,7 @@ from backend.auto_accept.gate import closed_reason
 from backend.compute.devices import pick_device
 from backend.detector.preparation import read_preparation
 from backend.errors import DrapeError, QueueError, SettingsError
+from backend.queues.comparisons import is_comparison
 from backend.queues.queues import PRELABEL, TRAIN
 from backend.registry.records import has_report
 from backend.registry.registry import Version
@@ -206,7 +207,14 @@ def _jobs(service: Service, project_id: int | None) -> Jobs | None:
     project_jobs = [job for job in state["running"] if job["project"] == project_id]
     left = int(state["tasks_to_prelabel"].get(str(project_id), 0))
     return Jobs(
-        training=next((_training(job["progress"]) for job in project_jobs if job["queue"] == TRAIN), None),
+        training=next(
+            (
+                _training(job["progress"])
+                for job in project_jobs
+                if job["queue"] == TRAIN and not is_comparison(job["id"])
+            ),
+            None,
+        ),
         training_waits=training_waits,
         left=left,
         images_a_minute=pace,

@@ -1,6 +1,7 @@
 """Redis and RQ.
 
 - `queues`: queues jobs by their dotted names; names Drape's own Redis keys
+- `comparisons`: the jobs of `drape compare`, a student each
 - `backlog`: tasks that wait for a job: projects take turns
 - `worker`: RQ workers, one queue each, that put their job back when they stop
 - `job_function`: what every job does at its start

@@ -10,6 +10,7 @@ from rq.job import Job
 from rq.registry import BaseRegistry
 
 from backend.queues.backlog import waiting_tasks
+from backend.queues.comparisons import is_comparison
 from backend.queues.job_records import failure_reason, open_jobs, tasks_left
 from backend.queues.queues import PRELABEL, QUEUES, TRAIN, Jobs
 from backend.queues.redis_connection import redis_errors, workers_of
@@ -40,7 +41,9 @@ def snapshot(redis: Redis) -> dict[str, Any]:
             "failed_jobs": {
                 name: queue.failed_job_registry.get_job_count(cleanup=False) for name, queue in queues.items()
             },
-            "last_training": _described(queues[TRAIN].finished_job_registry),
+            "last_training": [
+                job for job in _described(queues[TRAIN].finished_job_registry) if not is_comparison(job["id"])
+            ],
             "workers": [
                 {"name": worker.name, "state": str(worker.get_state()), "queues": worker.queue_names()}
                 for worker in workers_of(redis)

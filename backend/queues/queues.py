@@ -48,6 +48,7 @@ class Jobs:
     EMBED = "backend.prelabel.embed.embed"
     CHECK_APPROVALS = "training.jobs.check_approvals"
     TRAIN = "training.jobs.train"
+    COMPARE = "training.jobs.compare_student"
     # Not a job: RQ calls it when a training is stopped.
     FORGET_RUN = "training.runs.forget"
 

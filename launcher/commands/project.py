@@ -17,6 +17,9 @@ from launcher.commands.run import console, start_logs
 from launcher.errors import LauncherError
 from launcher.stack.saved_settings import saved_settings
 
+STUDENTS = "yolo11n,yolo11s,yolov8s,mask-rcnn,segformer-b2,unet-mobilenetv2"
+DEFAULT_MINUTES = 60.0
+
 if TYPE_CHECKING:
     from backend.queues.backlog import Backlog, Progress
 
@@ -202,6 +205,64 @@ def evaluate(
     source = images_of.get(on) or ExternalSet(on, images, mapping)
     scores = evaluate_model(connections, project, find_model(connections.registry, project, model), source=source)
     show_scores(Compared(scores, None), console)
+
+
+def compare(
+    project: Project,
+    students: Annotated[
+        str, typer.Option(help="The students, separated by commas, in the order in which they are trained.")
+    ] = STUDENTS,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Minutes of training for each. Default: 60, without --epochs.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each, in place of minutes.")] = None,
+    side: Annotated[
+        int, typer.Option(min=0, help="The images' longer side in pixels. 0: as the project's trainings.")
+    ] = 0,
+    download: Annotated[
+        bool, typer.Option(help="Get pretrained weights that are not in DATA_DIR/pretrained from the internet.")
+    ] = True,
+    afresh: Annotated[
+        bool, typer.Option(help="Delete an earlier comparison, and count what is approved anew, instead of going on.")
+    ] = False,
+    cancel: Annotated[
+        bool, typer.Option(help="Cancel the jobs of these students instead; what is judged stays.")
+    ] = False,
+    wait: Wait = True,
+) -> None:
+    """Trains several architectures on the project's approved images, and judges them on the same held-out ones.
+
+    Each has the same budget and a job of its own. Called again, it goes on where it was. One that fails, for example as
+    its library is not installed, does not hold back the others; the command then ends with status 1.
+    """
+    from backend.queues.comparisons import Comparisons
+    from backend.queues.queues import Queues
+    from launcher.commands.progress_bar import show_students
+    from launcher.commands.score_table import show_students_scores
+    from training.students.project import Options, comparison_folder, timeout_s
+    from training.students.roster import check_names
+
+    settings = saved_settings().for_project(project)
+    names = check_names(split_list(students))
+    jobs = Comparisons(Queues(settings).redis, project)
+    if cancel:
+        cancelled = jobs.cancel(names)
+        console.print(f"Cancelled: {', '.join(cancelled)}." if cancelled else "No comparison is queued or running.")
+        return
+    if minutes and epochs:
+        raise LauncherError("Give only one of --minutes and --epochs.")
+    budget = minutes if minutes or epochs else DEFAULT_MINUTES
+    options = Options(budget, epochs, side, download, str(now()) if afresh else "")
+    jobs.enqueue(names, vars(options), timeout_s=timeout_s(options, settings))
+    if not wait:
+        console.print(f"{len(names)} students are queued.")
+        return
+    failed = show_students(lambda: jobs.state(names), names, console)
+    is_shown = show_students_scores(comparison_folder(settings, project), console)
+    for name, reason in failed.items():
+        console.print(f"{name}: {reason}", style="red", markup=False, highlight=False)
+    if failed or not is_shown:
+        raise typer.Exit(1)
 
 
 def train(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
@@ -24,6 +26,23 @@ def show_scores(compared: Compared, console: Console) -> None:
             table.add_row(Text(one_line(label.label)), str(label.instances), *map(_number, metrics))
     console.print(table)
     console.print(_overall(own, champion), highlight=False)
+
+
+def show_students_scores(folder: Path, console: Console) -> bool:
+    """Prints a comparison's table and where its page is; False where it is not on this machine, which is said."""
+    from training.students.page import HTML, JSON, results_in
+
+    if not (folder / JSON).is_file():
+        console.print(f"There is no page in {folder}. If the worker is elsewhere, the page is there.", markup=False)
+        return False
+    columns, rows = results_in(folder)
+    # The metrics are the rows, as a terminal is not wide enough for them.
+    table = Table("", *(Column(one.name, justify="right") for one in rows), box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_row(column.heading, *(_number(column.value(one), digits=column.digits) for one in rows))
+    console.print(table)
+    console.print(f"The page: {folder / HTML}", markup=False, highlight=False, soft_wrap=True)
+    return True
 
 
 def _metrics(label: LabelScores, champions_map: float | None) -> tuple[float | None, ...]:
