@@ -28,9 +28,15 @@ from benchmarks.photographs.mask_parts import measure_parts
 from benchmarks.photographs.palette_config import palette_config
 from benchmarks.photographs.recipes import RECIPES
 from benchmarks.photographs.schedule import Result, Training, judge_detector, train_once
+from benchmarks.photographs.students import compare_students
+from launcher.commands.options import split_list
+from launcher.commands.project import STUDENTS
+from launcher.commands.score_table import show_students_scores
 from training.evaluation.held_out import HeldOut
 from training.finetuning.progress import TrainingProgress
 from training.garment_base.photograph_set import load_weights, read_photographs
+from training.students.project import Options
+from training.students.roster import check_names
 
 Data = Annotated[Path, typer.Argument(help="An annotated set of photographs, as `drape import` reads it.")]
 Palette = Annotated[str, typer.Option(help="The palette whose labels the garments get.")]
@@ -122,6 +128,32 @@ def recipes(
 
 
 @app.command()
+def students(
+    data: Data,
+    students: Annotated[str, typer.Option(help="The students, separated by commas.")] = STUDENTS,
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 256,
+    minutes: Annotated[float | None, typer.Option(help="Minutes of training for each.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each, in place of minutes.")] = None,
+    first: Annotated[int | None, typer.Option(help="Only so many photographs are read at all.")] = None,
+    download: Annotated[bool, typer.Option(help="Get pretrained weights from the internet.")] = True,
+    into: Into = Path("var/photographs/students"),
+) -> None:
+    """Compares architectures, as `drape compare` does: a table, bars and photographs in `comparison.html`."""
+    with exit_on_known_errors(console):
+        names, config = check_names(split_list(students)), palette_config(palette)
+        found = read_photographs(data, config, side_px=side, folder=into / "pixels")[:first]
+        options = Options(minutes if minutes or epochs else 60.0, epochs, side, download)
+        failed = compare_students(names, found, config, options, train_on=train_on, into=into, report=_print_epoch_of)
+        show_students_scores(into, console)
+    for name, reason in failed.items():
+        console.print(f"{name}: {reason}", style="red", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def mask_parts(
     data: Data,
     weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")],
@@ -195,6 +227,11 @@ def _judging(data: Path, palette: str, train_on: int) -> Iterator[list[HeldOut]]
     with exit_on_known_errors(console), TemporaryDirectory() as folder:
         config = palette_config(palette)
         yield read_photographs(data, config, side_px=WHOLE_SIDE_PX, folder=Path(folder), first=train_on)
+
+
+def _print_epoch_of(student: str, progress: TrainingProgress) -> None:
+    console.print(f"{student}: {progress.losses}, ", end="", markup=False)
+    _print_epoch(progress)
 
 
 def _print_epoch(progress: TrainingProgress) -> None:
