@@ -1,6 +1,7 @@
 """The page of licences, made from what is installed: `python -m launcher.dev.licences_page`.
 
-It lists the packages of requirements.txt and all their dependencies, on this machine, with this Python.
+It lists the packages of requirements.txt and requirements-students.txt and all their dependencies, on this machine,
+with this Python.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from packaging.utils import canonicalize_name
 from launcher.dev.generated_page import DOCS, markdown_table, with_generated_part
 
 PAGE = DOCS / "explanation" / "licences.md"
-REQUIREMENTS = DOCS.parent / "requirements.txt"
+REQUIREMENTS = tuple(DOCS.parent / name for name in ("requirements.txt", "requirements-students.txt"))
 # A longer first line is the licence's text, not its name.
 MAX_NAME_LENGTH = 80
 # Packages whose metadata name no licence; these are the licences of their licence files.
@@ -28,7 +29,7 @@ LICENCES_BY_FILE = {
 
 @dataclass(frozen=True)
 class Package:
-    """An installed package; `direct` if requirements.txt names it."""
+    """An installed package; `direct` if one of these files names it."""
 
     name: str
     version: str
@@ -37,9 +38,14 @@ class Package:
     direct: bool
 
 
+def requirement_lines() -> list[str]:
+    """The lines of the files of requirements."""
+    return [line for file in REQUIREMENTS for line in file.read_text().splitlines()]
+
+
 def direct_requirements() -> dict[str, Requirement]:
-    """The requirements of requirements.txt that apply to this machine, by normalised name."""
-    lines = (line.split("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines())
+    """The requirements of these files that apply to this machine, by normalised name."""
+    lines = (line.split("#")[0].strip() for line in requirement_lines())
     requirements = [Requirement(line) for line in lines if line]
     return {
         canonicalize_name(requirement.name): requirement
@@ -49,7 +55,7 @@ def direct_requirements() -> dict[str, Requirement]:
 
 
 def installed_packages() -> list[Package]:
-    """The packages of requirements.txt and all their dependencies, by name."""
+    """The packages of these files and all their dependencies, by name."""
     direct = direct_requirements()
     packages: dict[str, Package] = {}
     pending = list(direct.values())

@@ -113,3 +113,16 @@ def test_fixes_are_compared_with_clicks_from_nothing(figures: Path, starter: Pat
     assert by_name[f"fixed by clicks: {CLICKS}"].iou > by_name["detected"].iou
     for row in rows:
         assert 0 <= row.good[-1] <= row.good[0] <= 1
+
+
+def test_students_are_compared_on_the_same_photographs(figures: Path, tmp_path: Path) -> None:
+    into = tmp_path / "results"
+    size = ["--train-on", "4", "--side", "64", "--epochs", "1", "--no-download", "--palette", "indo_western"]
+    arguments = [str(figures), *size, "--students", "unet-mobilenetv2", "--into", str(into)]
+    done = CliRunner().invoke(app, ["students", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    facts = json.loads((into / "comparison.json").read_text())
+    assert (facts["train_images"], facts["judge_images"]) == (4, 2)
+    assert "clothing IoU" in done.output and (into / "comparison.html").is_file()
+    unknown = CliRunner().invoke(app, ["students", *arguments, "--students", "yolo5"])
+    assert unknown.exit_code == 1 and "There is no student 'yolo5'" in " ".join(unknown.output.split())

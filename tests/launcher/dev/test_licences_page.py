@@ -1,4 +1,4 @@
-"""The page of licences lists what requirements.txt names, in the versions that it pins."""
+"""The page of licences lists what the files of requirements name, in the versions that it pins."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from launcher.dev.generated_page import MARK
-from launcher.dev.licences_page import PAGE, REQUIREMENTS, direct_requirements, installed_packages, licences_page
+from launcher.dev.licences_page import PAGE, direct_requirements, installed_packages, licences_page, requirement_lines
 
 
 def asked() -> list[Requirement]:
-    """Every line of requirements.txt, for whatever Python and machine."""
-    lines = (line.split("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines())
+    """Every line of the files of requirements, for whatever Python and machine."""
+    lines = (line.split("#")[0].strip() for line in requirement_lines())
     return [Requirement(line) for line in lines if line]
 
 
@@ -50,5 +50,6 @@ def test_what_is_installed_is_told_the_same_way_each_time() -> None:
     assert {canonicalize_name(one.name) for one in found if one.direct} == direct_requirements().keys()
     # What is brought along, as well; and nothing that only the tests need.
     names = {canonicalize_name(one.name) for one in found}
+    assert "transformers" in names
     assert {"werkzeug", "starlette", "numpy"} <= names and not names & {"pytest", "mypy", "playwright"}
     assert {one.licence for one in found if one.name.startswith("ultralytics")} <= {"AGPL-3.0", "AGPL-3.0-only"}
