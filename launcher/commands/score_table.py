@@ -37,7 +37,7 @@ def show_students_scores(folder: Path, console: Console) -> bool:
         return False
     columns, rows = results_in(folder)
     # The metrics are the rows, as a terminal is not wide enough for them.
-    table = Table("", *(Column(one.name, justify="right") for one in rows), box=SIMPLE_HEAD)
+    table = Table("", *(Column(one.name, justify="right", overflow="fold") for one in rows), box=SIMPLE_HEAD)
     for column in columns:
         table.add_row(column.heading, *(_number(column.value(one), digits=column.digits) for one in rows))
     console.print(table)

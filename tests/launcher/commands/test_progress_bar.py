@@ -9,7 +9,8 @@ import threading
 import pytest
 from rich.console import Console
 
-from launcher.commands.progress_bar import bars
+from backend.queues.comparisons import StudentJob
+from launcher.commands.progress_bar import bars, show_students
 
 
 def test_loops_have_a_bar_each() -> None:
@@ -28,3 +29,19 @@ def test_an_error_leaves_nothing_running() -> None:
             1 / number
     gc.collect()
     assert set(threading.enumerate()) == before
+
+
+def test_students_have_a_bar_each_until_none_waits_and_those_that_failed_come_back() -> None:
+    told, epoch = io.StringIO(), {"epoch": 2, "epochs": 5, "seconds_left": 30.0}
+    states = iter(
+        [
+            [StudentJob("one", True, True, epoch, ""), StudentJob("two", True, False, {}, "")],
+            # Redis has forgotten the first, which ended well.
+            [StudentJob("two", False, False, epoch, "No weights.")],
+        ]
+    )
+    failed = show_students(lambda: next(states), ["one", "two"], Console(file=told, width=100))
+    assert failed == {"two": "No weights."}
+    lines = [" ".join(line.split()) for line in told.getvalue().splitlines()]
+    assert lines[-2].startswith("one") and lines[-2].endswith("judged")
+    assert lines[-1].startswith("two") and lines[-1].endswith("failed")
