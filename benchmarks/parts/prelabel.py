@@ -8,7 +8,6 @@ a drawn figure as large as the starter model knows figures once they are seen at
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from backend.detector.preparation import preparation_folder
+from backend.detector.preparation import PREPARED, preparation_folder
 from backend.detector.prepare import prepare
 from backend.detector.starter import STARTER
 from backend.domain import LabelledMask, Pixels
@@ -183,6 +182,6 @@ def import_and_predict(settings: Settings, prepared: Path, cores: list[set[int]]
 
 def _promoted(settings: Settings, project_id: int, prepared: Path) -> Version:
     version = starter_version(settings, project_id, image_size_px=IMAGE_SIZE_PX)
-    shutil.copytree(prepared, preparation_folder(version))
+    version.files.put_folder(PREPARED, prepared)
     Registry.of(settings).promote(project_id, version.name)
     return version

@@ -14,7 +14,7 @@ from backend.detector.average_precision import Instance, Precisions, instances, 
 from backend.domain import Image
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import MIN_EVALUATED_SCORE
-from training.metrics.pixel_metrics import ClassPixels, LabelMap, PixelScores, label_map, pixel_scores
+from training.metrics.pixel_metrics import ClassPixels, LabelMap, PixelScores, label_map, pixel_counts, pixel_scores
 from training.students.lesson import Lesson
 from training.students.student import Answer, Student
 
@@ -79,12 +79,12 @@ def judge(student: Student, lesson: Lesson, *, min_score: float, device: str) ->
     maps, detected = _answers(student, lesson, min_score=min_score, device=device)
     truth = [_truth_map(picture, lesson.labels) for picture in lesson.judge]
     names_labels = student.kind != "clothing"
-    expected = [instances([one for one in picture.truth if one.label in lesson.labels]) for picture in lesson.judge]
+    expected = [[one for one in picture.truth.instances() if one.label in lesson.labels] for picture in lesson.judge]
     counts = Counter(garment.label for garments in expected for garment in garments)
     precisions = precision_curves(expected, detected, iou_type="segm") if names_labels else {}
     pairs = list(zip(truth, maps, strict=True))
-    pixels = pixel_scores(pairs, labels=len(lesson.labels)) if names_labels else None
-    clothing = pixel_scores([(_clothing(one), _clothing(other)) for one, other in pairs], labels=1)
+    pixels = _pixel_scores(pairs, labels=len(lesson.labels)) if names_labels else None
+    clothing = _pixel_scores([(_clothing(one), _clothing(other)) for one, other in pairs], labels=1)
     images = tuple(image_iou(one, other, names_labels=names_labels) for one, other in pairs)
     return Judged(_scores(lesson.labels, counts, precisions, pixels, clothing, images), tuple(maps))
 
@@ -148,6 +148,10 @@ def _answers(
 def _truth_map(picture: HeldOut, labels: Sequence[str]) -> LabelMap:
     known = [(garment.mask, 1 + labels.index(garment.label)) for garment in picture.truth if garment.label in labels]
     return label_map(known, size_wh=picture.image.size_wh)
+
+
+def _pixel_scores(pairs: Iterable[tuple[LabelMap, LabelMap]], *, labels: int) -> PixelScores:
+    return pixel_scores((pixel_counts(truth, answer, labels=labels) for truth, answer in pairs), labels=labels)
 
 
 def _clothing(one: LabelMap) -> LabelMap:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from backend.domain import Detection, Photo, Scene
+from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.score import compute_scores
 from training.finetuning.progress import TrainingProgress
 from training.metrics.pixel_metrics import label_map
@@ -68,7 +69,7 @@ def test_metrics_are_those_of_the_evaluation_of_drapes_own_models(lesson: Lesson
     student = Knowing(lesson, "instances", cut_px=20)
     scores = judge(student, lesson, min_score=0.25, device="cpu").scores
     images = [one.image for one in lesson.judge]
-    scenes = [Scene(one.garments) for one in student.predict(images, min_score=0, device="cpu")]
+    scenes = CompactScenes(Scene(one.garments) for one in student.predict(images, min_score=0, device="cpu"))
     own, _ = compute_scores(
         [one.truth for one in lesson.judge],
         scenes,

@@ -20,6 +20,7 @@ from backend.detector.yolo11 import Detector
 from backend.domain import Photo
 from backend.errors import ModelError, first_line
 from backend.storage.atomic_files import copy_atomically, write_atomically
+from training.finetuning.batch_norm import keep_statistics
 from training.finetuning.half_precision import computes_in_bfloat16, use_bfloat16
 from training.finetuning.progress import TrainingProgress
 from training.finetuning.schedule import WARMUP_SHARE, WITHOUT_MOSAIC_SHARE
@@ -131,10 +132,8 @@ class _Run:
             data=_validated_on_few(lesson, self._folder),
             image_size_px=lesson.image_size_px,
             folder=self._written,
-            images=len(lesson.train),
             drawn=len(lesson.train),
             classes=len(lesson.labels),
-            pretrained=is_pretrained,
         )
         epochs = self._clock.expected_epochs(0)
         warmup = 1.0 if budget.epochs is None else WARMUP_SHARE * epochs
@@ -169,6 +168,8 @@ class _Run:
         yield "on_model_save", after_epoch
         if self._terms.device == "cpu" and computes_in_bfloat16():
             yield "on_train_start", use_bfloat16
+        if self._start.endswith(".pt"):
+            yield "on_train_batch_start", keep_statistics
 
     def _keep_state(self, epochs: float, *, is_done: bool) -> None:
         began_with = self._state["began_with"] if self._state else self._began_with
