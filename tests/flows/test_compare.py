@@ -23,7 +23,7 @@ from tests.training.conftest import SEEDS, Workplace
 from training.students.page import HTML, JSON, MARKDOWN
 from training.students.project import comparison_folder, weights_folder
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.timeout(900)]
 
 STUDENTS = ("unet-mobilenetv2", "yolo11n", "yolo11n-garments")
 EPOCHS = 12
