@@ -14,7 +14,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from backend.storage.atomic_files import write_atomically
-from benchmarks.table import Row, figure
+from benchmarks.table import Row, cells
 from launcher.dev.generated_page import DOCS, MARK, markdown_table, with_generated_part
 
 PAGE = DOCS / "reference" / "benchmarks.md"
@@ -67,7 +67,6 @@ def add_to_record(measured: Measured, page: Path, *, order: Sequence[str]) -> No
     """
     record = {**read_record(page), measured.part: measured}
     parts = [record[part] for part in order if part in record]
-    page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page.with_suffix(".json"), _JSON.dump_json(tuple(parts), indent=1))
     if not page.exists():
         page.write_text(f"# Benchmarks\n\n{MARK}")
@@ -80,7 +79,7 @@ def page_of(parts: Iterable[Measured]) -> str:
     """Returns the generated part of the page as Markdown."""
     return "\n".join(
         f"## {one.part}\n\n{one.date}, commit {one.commit or 'unknown'}, {one.seconds} s. {one.machine}.\n\n"
-        f"{markdown_table(COLUMNS, map(_cells, one.rows))}"
+        f"{markdown_table(COLUMNS, map(cells, one.rows))}"
         for one in parts
     )
 
@@ -93,11 +92,7 @@ def with_readme_table(readme: str, record: Mapping[str, Measured]) -> str:
     """
     begin, end = README_MARKS
     chosen = [
-        _cells(row)
-        for part, name in TELLING
-        if part in record
-        for row in record[part].rows
-        if row.name.startswith(name)
+        cells(row) for part, name in TELLING if part in record for row in record[part].rows if row.name.startswith(name)
     ]
     made, count = re.subn(
         f"{re.escape(begin)}.*{re.escape(end)}",
@@ -108,11 +103,6 @@ def with_readme_table(readme: str, record: Mapping[str, Measured]) -> str:
     if count != 1:
         raise ValueError(f"The README lacks the lines {begin.strip()} and {end.strip()}")
     return made
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    ours, other = figure(row.ours, row.ours_95), figure(row.other, row.other_95)
-    return f"{row.ratio:.2f}", row.name, ours, other, row.unit, str(row.n)
 
 
 def _machine() -> str:

@@ -74,18 +74,17 @@ def faster(name: str, ours: Timing, other: Timing) -> Row:
     )
 
 
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text, the ratio first."""
+    ours, other = _figure(row.ours, row.ours_95), _figure(row.other, row.other_95)
+    return f"{row.ratio:.2f}", row.name, ours, other, row.unit, str(row.n)
+
+
 def table(rows: list[Row]) -> Table:
     """The rows for a terminal, the ratio first."""
     drawn = Table("times better", "what", "ours", "other", "unit", "n", title="ours against the other way")
     for row in rows:
-        drawn.add_row(
-            f"{row.ratio:.2f}",
-            row.name,
-            figure(row.ours, row.ours_95),
-            figure(row.other, row.other_95),
-            row.unit,
-            str(row.n),
-        )
+        drawn.add_row(*cells(row))
     return drawn
 
 
@@ -97,6 +96,5 @@ def write_json(rows: Sequence[Any], path: Path) -> None:
     fresh.replace(path)
 
 
-def figure(middle: float, high: float | None) -> str:
-    """A median or mean, with its 95th percentile where there is one."""
+def _figure(middle: float, high: float | None) -> str:
     return f"{middle:.4g}" if high is None else f"{middle:.4g} (95th {high:.4g})"

@@ -267,9 +267,7 @@ def main():
         python, version = find_python()
         # Users and tests share `.venv`: once built with the test requirements, it is always built with them.
         dev = options.dev or os.path.isfile(os.path.join(ROOT, ".venv", "drape-dev"))
-        requirements = (
-            ["requirements-dev.txt", "requirements-students.txt", "requirements.txt"] if dev else ["requirements.txt"]
-        )
+        requirements = DEV_REQUIREMENTS if dev else ["requirements.txt"]
         build(".venv", requirements, python, version, editable=True)
         if dev:
             open(os.path.join(ROOT, ".venv", "drape-dev"), "w").close()

@@ -1,4 +1,4 @@
-"""The RQ jobs that count approved labels and train on them."""
+"""The RQ jobs that count approved labels, train on them, and compare students."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def decode_image(
         raise ImageError(f"The image '{source}' is damaged: {shorten(first_line(e))}") from e
     reduced = side_px is not None and max(full_wh) > side_px
     if side_px is not None and reduced:
-        pixels = cv2.resize(pixels, _reduced_size(full_wh, side_px), interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(pixels, reduced_size(full_wh, side_px), interpolation=cv2.INTER_AREA)
     if orientation in UPRIGHT:
         pixels = np.ascontiguousarray(UPRIGHT[orientation](pixels))
         full_wh = full_wh[::-1] if orientation > 4 else full_wh
@@ -125,7 +125,7 @@ def _read(
                 )
         if side_px is not None:
             # Has an effect on JPEGs only: they are decoded at a half, quarter or eighth, but no smaller than needed.
-            picture.draft(None, _reduced_size(full_wh, side_px))
+            picture.draft(None, reduced_size(full_wh, side_px))
         large = max(picture.width * picture.height, tile_wh[0] * tile_wh[1]) > LARGE_PIXELS
         with lock if large and lock is not None else nullcontext():
             # Pillow turns the pixels of a TIFF as it loads them, so the orientation is read afterwards.
@@ -178,7 +178,8 @@ def _orientation(picture: Pillow.Image) -> int:
     return orientation if isinstance(orientation, int) else 1
 
 
-def _reduced_size(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
+def reduced_size(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
+    """Returns the size, in pixels, at which the longer side has at most that many."""
     scale = min(side_px / max(size_wh), 1.0)
     return max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1)
 

@@ -258,12 +258,16 @@ async function send(pane) {
     const query = new URLSearchParams({ version: pane.version.value, name });
     const answer = await fetch(`/projects/${project}/live/task?${query}`, { method: "POST", body });
     const content = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error([content.detail ?? `The backend answered ${answer.status}.`].flat().join(" "));
+    if (!answer.ok) {
+      const reason = [content.detail ?? `The backend answered ${answer.status}.`].flat().join(" ");
+      // Told that it takes too long: it may go on all the same.
+      throw Object.assign(new Error(reason), { isRefused: answer.status !== 503 });
+    }
     say(`Stored as task ${content.task_id}, with ${content.garments} garment${content.garments === 1 ? "" : "s"} of ${content.version}. `);
     if (content.url) said.append(Object.assign(document.createElement("a"), { href: content.url, target: "_blank", rel: "noreferrer", textContent: "Open it" }));
   } catch (error) {
     frame.sent = false;
-    say(`Not stored. ${error.message}`);
+    say(`${error.isRefused ? "Not stored." : "It may be stored: look for the newest task before you send it again."} ${error.message}`);
   }
   refresh();
 }

@@ -43,7 +43,7 @@ class LivePage:
     Attributes:
         projects: project id → title, of all projects with a model.
         versions: the project's, newest first.
-        left, right: names of the two versions that are chosen at first; '' for none.
+        current, right: names of the champion, and of the version to compare it with; '' for none.
         labels: the label config's.
         problem: why nothing can be tried; '' where it can.
     """

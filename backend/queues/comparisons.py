@@ -12,6 +12,7 @@ from rq.command import send_stop_job_command
 from rq.exceptions import NoSuchJobError
 from rq.job import Dependency, Job, JobStatus
 
+from backend.errors import QueueError
 from backend.queues.job_records import KEEP_FAILURE_S, OPEN_STATES, RETRIES, delete, failure_reason, remove_ended
 from backend.queues.queues import KEEP_TRAINING_S, TRAIN, Jobs
 from backend.queues.redis_connection import redis_errors
@@ -53,8 +54,19 @@ class Comparisons:
         Args:
             options: the same for all of them; see `training.jobs.compare_student`.
             timeout_s: after which a job is aborted.
+
+        Raises:
+            QueueError: another comparison of the project waits or runs: it shares the folder.
         """
-        queue, before = Queue(TRAIN, connection=self._redis), None
+        queue, before = self._queue, None
+        asked = (self._project_id, list(students), options)
+        for job in self._open_jobs():
+            project_id, _, others, other_options = job.args
+            if (project_id, others, other_options) != asked:
+                raise QueueError(
+                    f"Another comparison of project {self._project_id} waits or runs: {', '.join(others)}. Wait until "
+                    "it has ended, or end it with --cancel."
+                )
         for student in students:
             job_id = self._job_id(student)
             if remove_ended(queue, job_id):
@@ -79,21 +91,31 @@ class Comparisons:
         return [_described(job, student) for student in students if (job := self._job(student)) is not None]
 
     @redis_errors()
-    def cancel(self, students: Sequence[str]) -> list[str]:
-        """Stops the jobs that wait or run, the last first; returns their students. What is judged stays."""
-        cancelled = []
-        for student in reversed(students):
-            job = self._job(student)
-            if job is None or job.get_status() not in OPEN_STATES:
-                continue
-            if job.get_status(refresh=False) == JobStatus.STARTED:
+    def cancel(self) -> list[str]:
+        """Stops the project's jobs that wait or run, in this order; returns their students. What is judged stays."""
+        jobs = self._open_jobs()
+        for job in jobs:
+            if job.get_status() == JobStatus.STARTED:
                 send_stop_job_command(self._redis, job.id)
             else:
                 with self._redis.pipeline() as pipeline:
                     delete(job, pipeline)
                     pipeline.execute()
-            cancelled.append(student)
-        return cancelled[::-1]
+        return [str(job.args[1]) for job in jobs]
+
+    @property
+    def _queue(self) -> Queue:
+        return Queue(TRAIN, connection=self._redis)
+
+    def _open_jobs(self) -> list[Job]:
+        """Returns the project's jobs that wait or run: first those that wait for others, so that none begins."""
+        queue = self._queue
+        waiting = queue.deferred_job_registry, queue.scheduled_job_registry
+        ids = [*(one for registry in waiting for one in registry.get_job_ids(cleanup=False)), *queue.job_ids]
+        ids += queue.started_job_registry.get_job_ids(cleanup=False)
+        prefix = self._job_id("")
+        found = Job.fetch_many([one for one in ids if one.startswith(prefix)], connection=self._redis)
+        return [job for job in found if job is not None and job.get_status() in OPEN_STATES]
 
     def _job(self, student: str) -> Job | None:
         try:

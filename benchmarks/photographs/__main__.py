@@ -30,7 +30,7 @@ from benchmarks.photographs.recipes import RECIPES
 from benchmarks.photographs.schedule import Result, Training, judge_detector, train_once
 from benchmarks.photographs.students import compare_students
 from launcher.commands.options import split_list
-from launcher.commands.project import STUDENTS
+from launcher.commands.project import DEFAULT_MINUTES, STUDENTS
 from launcher.commands.score_table import show_students_scores
 from training.evaluation.held_out import HeldOut
 from training.finetuning.progress import TrainingProgress
@@ -144,7 +144,7 @@ def students(
     with exit_on_known_errors(console):
         names, config = check_names(split_list(students)), palette_config(palette)
         found = read_photographs(data, config, side_px=side, folder=into / "pixels")[:first]
-        options = Options(minutes if minutes or epochs else 60.0, epochs, side, download)
+        options = Options(minutes if minutes or epochs else DEFAULT_MINUTES, epochs, side, download)
         failed = compare_students(names, found, config, options, train_on=train_on, into=into, report=_print_epoch_of)
         show_students_scores(into, console)
     for name, reason in failed.items():

@@ -70,13 +70,18 @@ def _show_student(bar: Progress, task: TaskID, job: StudentJob | None) -> None:
     epoch, epochs = int(progress.get("epoch", 0)), int(progress.get("epochs", 0))
     if job is None or not job.is_open:
         bar.start_task(task)
-        bar.update(task, total=1, completed=1, said="failed" if job and job.reason else "judged")
+        bar.update(task, total=1, completed=1, said=_ended(job))
     elif job.is_running and epochs:
         bar.start_task(task)
         left = f"{progress.get('seconds_left', 0):.0f} s of training left" if epoch < epochs else "is judged"
         bar.update(task, total=epochs, completed=epoch, said=f"epoch {epoch} of {epochs}, {left}")
     elif job.is_running:
         bar.update(task, said="begins")
+
+
+def _ended(job: StudentJob | None) -> str:
+    # A job that Redis has forgotten may have been cancelled.
+    return "ended" if job is None else "failed" if job.reason else "judged"
 
 
 def show_progress(poll: Callable[[], BacklogProgress], *, total: int, title: str, console: Console) -> BacklogProgress:

@@ -225,9 +225,7 @@ def compare(
     afresh: Annotated[
         bool, typer.Option(help="Delete an earlier comparison, and count what is approved anew, instead of going on.")
     ] = False,
-    cancel: Annotated[
-        bool, typer.Option(help="Cancel the jobs of these students instead; what is judged stays.")
-    ] = False,
+    cancel: Annotated[bool, typer.Option(help="End the project's comparison instead; what is judged stays.")] = False,
     wait: Wait = True,
 ) -> None:
     """Trains several architectures on the project's approved images, and judges them on the same held-out ones.
@@ -246,7 +244,7 @@ def compare(
     names = check_names(split_list(students))
     jobs = Comparisons(Queues(settings).redis, project)
     if cancel:
-        cancelled = jobs.cancel(names)
+        cancelled = jobs.cancel()
         console.print(f"Cancelled: {', '.join(cancelled)}." if cancelled else "No comparison is queued or running.")
         return
     if minutes and epochs:
@@ -258,10 +256,11 @@ def compare(
         console.print(f"{len(names)} students are queued.")
         return
     failed = show_students(lambda: jobs.state(names), names, console)
-    is_shown = show_students_scores(comparison_folder(settings, project), console)
-    for name, reason in failed.items():
+    judged = show_students_scores(comparison_folder(settings, project), console)
+    missing = {name: "it was not judged, and has no job any more." for name in names if name not in judged}
+    for name, reason in {**missing, **failed}.items():
         console.print(f"{name}: {reason}", style="red", markup=False, highlight=False)
-    if failed or not is_shown:
+    if failed or missing:
         raise typer.Exit(1)
 
 

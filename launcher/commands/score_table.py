@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from backend.errors import first_line
 from backend.registry.scores import Compared, LabelScores, Scores
 from backend.telemetry.printable import one_line
 
@@ -28,21 +29,28 @@ def show_scores(compared: Compared, console: Console) -> None:
     console.print(_overall(own, champion), highlight=False)
 
 
-def show_students_scores(folder: Path, console: Console) -> bool:
-    """Prints a comparison's table and where its page is; False where it is not on this machine, which is said."""
+def show_students_scores(folder: Path, console: Console) -> tuple[str, ...]:
+    """Prints a comparison's table and where its page is, and returns the students in it.
+
+    None where the comparison is not on this machine or cannot be read, which is said.
+    """
     from training.students.page import HTML, JSON, results_in
 
     if not (folder / JSON).is_file():
         console.print(f"There is no page in {folder}. If the worker is elsewhere, the page is there.", markup=False)
-        return False
-    columns, rows = results_in(folder)
+        return ()
+    try:
+        columns, rows = results_in(folder)
+    except (OSError, ValueError, KeyError) as e:
+        console.print(f"{folder / JSON} cannot be read: {first_line(e)}. --afresh begins anew.", markup=False)
+        return ()
     # The metrics are the rows, as a terminal is not wide enough for them.
     table = Table("", *(Column(one.name, justify="right", overflow="fold") for one in rows), box=SIMPLE_HEAD)
     for column in columns:
         table.add_row(column.heading, *(_number(column.value(one), digits=column.digits) for one in rows))
     console.print(table)
     console.print(f"The page: {folder / HTML}", markup=False, highlight=False, soft_wrap=True)
-    return True
+    return tuple(one.name for one in rows)
 
 
 def _metrics(label: LabelScores, champions_map: float | None) -> tuple[float | None, ...]:

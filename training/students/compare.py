@@ -17,7 +17,6 @@ from backend.errors import DrapeError, ModelError, first_line
 from backend.storage.atomic_files import replacing, write_atomically
 from training.finetuning.progress import TrainingProgress
 from training.metrics.pixel_metrics import LabelMap
-from training.students.budget import Budget
 from training.students.lesson import Lesson
 from training.students.roster import open_student
 from training.students.scores import Judged, StudentScores, judge, milliseconds
@@ -67,7 +66,7 @@ def compare_one(
     Raises:
         DrapeError: the student cannot be had, trained or judged.
     """
-    place, identity = folder / name, identity_of(name, lesson, terms.budget)
+    place, identity = folder / name, identity_of(name, lesson, terms)
     if not holds(place, identity):
         shutil.rmtree(place, ignore_errors=True)
         write_atomically(place / IDENTITY, identity)
@@ -118,9 +117,16 @@ def read_maps(folder: Path, name: str, numbers: Sequence[int]) -> list[LabelMap]
         return [file[f"arr_{number}"] for number in numbers]
 
 
-def identity_of(name: str, lesson: Lesson, budget: Budget) -> str:
-    """Returns what identifies a student's training, as text: its name, its lesson and its budget."""
-    return json.dumps({"student": name, "lesson": lesson.digest, "budget": asdict(budget)}, sort_keys=True)
+def identity_of(name: str, lesson: Lesson, terms: Terms) -> str:
+    """Returns what identifies a student's result, as text: results of other terms are not compared with it."""
+    facts = {
+        "student": name,
+        "lesson": lesson.digest,
+        "budget": asdict(terms.budget),
+        "min_score": terms.settings.model_score_threshold,
+        "device": terms.device,
+    }
+    return json.dumps(facts, sort_keys=True)
 
 
 def holds(place: Path, identity: str) -> bool:

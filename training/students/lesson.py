@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from training.annotations.approvals import Approved
 from training.annotations.count import approval_counter
 from training.annotations.stored_regions import keep, kept
 from training.dataset.build import Dataset, build_dataset
-from training.dataset.manifest import latest_manifest
+from training.dataset.manifest import DatasetManifest, latest_manifest, read_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
 from training.garment_base.photograph_set import write_dataset
+
+# The folder of a project's split, below that of its comparison.
+SPLIT = "split"
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,11 @@ def project_lesson(connections: Connections, project_id: int, folder: Path, *, i
     split = build_dataset(
         approved,
         config,
-        folder=folder / "split",
+        folder=folder / SPLIT,
         load=load,
         image_size_px=image_size_px,
-        earlier=latest_manifest(connections.registry, project_id),
+        # A training between two students must not move images from one side to the other.
+        earlier=begun_with(folder) or latest_manifest(connections.registry, project_id),
         split_by=connections.settings.split_by,
     )
     read = partial(_read, config=config, images=images, side_px=image_size_px, folder=folder / "pixels")
@@ -101,6 +106,12 @@ def project_lesson(connections: Connections, project_id: int, folder: Path, *, i
         folder / "set",
         image_size_px=image_size_px,
     )
+
+
+def begun_with(folder: Path) -> DatasetManifest | None:
+    """Returns the manifest of the lesson that a comparison began with; None before it began."""
+    path = folder / SPLIT / "manifest.json"
+    return read_manifest(json.loads(path.read_text())) if path.is_file() else None
 
 
 def _read(

@@ -20,6 +20,7 @@ from training.report.pictures import ReportPicture, colours_of, in_words, pictur
 from training.students.budget import Budget
 from training.students.compare import Result, holds, identity_of, read_failure, read_maps, read_result
 from training.students.lesson import Lesson
+from training.students.student import Terms
 
 TEMPLATE = "compare.html.jinja"
 HTML, MARKDOWN, JSON = "comparison.html", "comparison.md", "comparison.json"
@@ -94,12 +95,12 @@ class Comparison:
         return columns_of(self.results)
 
 
-def read_comparison(folder: Path, students: Sequence[str], lesson: Lesson, budget: Budget, *, title: str) -> Comparison:
+def read_comparison(folder: Path, students: Sequence[str], lesson: Lesson, terms: Terms, *, title: str) -> Comparison:
     """Reads what the students came to so far; what they came to in an earlier comparison does not count."""
-    current = [name for name in students if holds(folder / name, identity_of(name, lesson, budget))]
+    current = [name for name in students if holds(folder / name, identity_of(name, lesson, terms))]
     results = tuple(result for name in current if (result := read_result(folder, name)) is not None)
     failures = {name: sentence for name in current if (sentence := read_failure(folder, name))}
-    return Comparison(title, lesson, budget, results, failures)
+    return Comparison(title, lesson, terms.budget, results, failures)
 
 
 def write_page(comparison: Comparison, folder: Path) -> Path:

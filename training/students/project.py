@@ -15,7 +15,7 @@ from backend.storage.atomic_files import write_atomically
 from training.finetuning.progress import TrainingProgress
 from training.students.budget import Budget
 from training.students.compare import compare_one
-from training.students.lesson import Lesson, project_lesson
+from training.students.lesson import Lesson, begun_with, project_lesson
 from training.students.page import read_comparison, write_page
 from training.students.student import Terms
 from training.students.weights import Weights
@@ -80,7 +80,12 @@ def compare_in_project(
     settings, folder = connections.settings, comparison_folder(connections.settings, project_id)
     _begin_afresh(folder, options.afresh)
     champion = connections.registry.champion(project_id)
-    side_px = options.side_px or settings.image_size_for_training_px(champion.image_size_px if champion else None)
+    begun = begun_with(folder)
+    side_px = options.side_px or (
+        begun.image_size_px
+        if begun
+        else settings.image_size_for_training_px(champion.image_size_px if champion else None)
+    )
     lesson = project_lesson(connections, project_id, folder, image_size_px=side_px)
     title = f"Students of {connections.label_studio.project(project_id).title}"
     compare_and_show(student, students, lesson, terms_of(lesson, options, settings), folder, title=title, report=report)
@@ -129,4 +134,4 @@ def compare_and_show(
 
 
 def _show(students: Sequence[str], lesson: Lesson, terms: Terms, folder: Path, title: str) -> None:
-    write_page(read_comparison(folder, students, lesson, terms.budget, title=title), folder)
+    write_page(read_comparison(folder, students, lesson, terms, title=title), folder)

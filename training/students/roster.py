@@ -23,7 +23,7 @@ ROSTER: dict[str, Callable[[Terms], Student]] = {
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the names of students.
+    """Returns the names of students, each once.
 
     Raises:
         ModelError: there is no such student, or none is named.
@@ -33,7 +33,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
             raise ModelError(f"There is no student '{name}'. The students are: {', '.join(ROSTER)}.")
     if not names:
         raise ModelError(f"Name one student at least. The students are: {', '.join(ROSTER)}.")
-    return tuple(names)
+    return tuple(dict.fromkeys(names))
 
 
 def open_student(name: str, terms: Terms) -> Student:

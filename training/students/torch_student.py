@@ -33,6 +33,8 @@ SAVE_EVERY_S = 120.0
 WARMUP_SHARE, LAST_RATE = 0.05, 0.01
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT = 10.0
+# ImageNet's, of images in `[0, 1]`, RGB.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Family(Protocol):
@@ -221,3 +223,9 @@ def rate(used: float) -> float:
 def _tensor(pictures: Sequence[Pixels], device: str) -> torch.Tensor:
     stacked = torch.from_numpy(np.stack(pictures)).to(device)
     return stacked.permute(0, 3, 1, 2).float() / 255
+
+
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    """Returns images in `[0, 1]`, `float32 (N, 3, H, W)`, as encoders that were pretrained on ImageNet take them."""
+    mean, deviation = (torch.tensor(value, device=images.device).view(1, 3, 1, 1) for value in (MEAN, DEVIATION))
+    return (images - mean) / deviation

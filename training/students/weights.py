@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import httpx
-import torch
 
 from backend.storage.atomic_files import replacing
 
@@ -16,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # So long a server is waited for before it counts as out of reach.
 REACH_S = 3.0
+# And so long for each piece of a download.
+DOWNLOAD_TIMEOUT_S = 60.0
 RANDOM = "random weights"
 
 
@@ -35,8 +35,8 @@ class Weights:
             return None
         try:
             with replacing(path) as temporary:
-                torch.hub.download_url_to_file(url, str(temporary), progress=False)
-        except (OSError, URLError, RuntimeError) as e:
+                _download(url, temporary)
+        except (OSError, httpx.HTTPError) as e:
             logger.warning("%s cannot be downloaded: %s", path.name, e)
             return None
         return path
@@ -57,3 +57,14 @@ class Weights:
         return f"{RANDOM} ({name} is not in {self.folder.name}/" + (
             ", and cannot be downloaded)" if self.may_download else ")"
         )
+
+
+def _download(url: str, path: Path) -> None:
+    """Writes what an address has into a file; a connection that ends before all has come raises `httpx.HTTPError`."""
+    with (
+        httpx.stream("GET", url, follow_redirects=True, timeout=DOWNLOAD_TIMEOUT_S) as answer,
+        path.open("wb") as file,
+    ):
+        answer.raise_for_status()
+        for piece in answer.iter_bytes():
+            file.write(piece)

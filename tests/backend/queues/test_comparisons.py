@@ -6,6 +6,7 @@ import pytest
 from rq import Queue, SimpleWorker
 from rq.job import Job, JobStatus
 
+from backend.errors import QueueError
 from backend.queues.comparisons import Comparisons, is_comparison
 from backend.queues.job_progress import snapshot
 from backend.queues.queues import TRAIN, Queues
@@ -56,10 +57,22 @@ def test_waiting_students_are_cancelled_and_another_project_is_left_alone(queues
     comparisons, other = Comparisons(queues.redis, 7), Comparisons(queues.redis, 70)
     enqueue(comparisons)
     enqueue(other)
-    assert comparisons.cancel(STUDENTS) == list(STUDENTS)
-    assert comparisons.cancel(STUDENTS) == []
+    assert sorted(comparisons.cancel()) == sorted(STUDENTS)
+    assert comparisons.cancel() == []
     assert comparisons.state(STUDENTS) == [] and len(other.state(STUDENTS)) == 3
     assert Queue(TRAIN, connection=queues.redis).job_ids == ["compare-70-one"]
+
+
+def test_a_project_has_one_comparison_at_a_time(queues: Queues) -> None:
+    comparisons = Comparisons(queues.redis, 7)
+    enqueue(comparisons)
+    for students, options in ((STUDENTS, {"epochs": 2}), (STUDENTS[:2], {"epochs": 1}), (("four",), {"epochs": 1})):
+        with pytest.raises(QueueError, match=r"Another comparison of project 7 .*one, two, three.*--cancel"):
+            comparisons.enqueue(students, options, timeout_s=60)
+    assert [job.args[3] for job in Queue(TRAIN, connection=queues.redis).jobs] == [{"epochs": 1}]
+    comparisons.cancel()
+    comparisons.enqueue(("four",), {"epochs": 2}, timeout_s=60)
+    assert Queue(TRAIN, connection=queues.redis).job_ids == ["compare-7-four"]
 
 
 def test_a_comparison_is_no_training(queues: Queues) -> None:

@@ -28,7 +28,7 @@ def test_an_error_leaves_nothing_running() -> None:
         for number in shown.track(range(3), "Exporting"):
             1 / number
     gc.collect()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_students_have_a_bar_each_until_none_waits_and_those_that_failed_come_back() -> None:
@@ -36,12 +36,12 @@ def test_students_have_a_bar_each_until_none_waits_and_those_that_failed_come_ba
     states = iter(
         [
             [StudentJob("one", True, True, epoch, ""), StudentJob("two", True, False, {}, "")],
-            # Redis has forgotten the first, which ended well.
+            # Redis has forgotten the first.
             [StudentJob("two", False, False, epoch, "No weights.")],
         ]
     )
     failed = show_students(lambda: next(states), ["one", "two"], Console(file=told, width=100))
     assert failed == {"two": "No weights."}
     lines = [" ".join(line.split()) for line in told.getvalue().splitlines()]
-    assert lines[-2].startswith("one") and lines[-2].endswith("judged")
+    assert lines[-2].startswith("one") and lines[-2].endswith("ended")
     assert lines[-1].startswith("two") and lines[-1].endswith("failed")

@@ -103,7 +103,7 @@ def test_results_and_answers_are_read_again(lesson: Lesson, terms: Terms, tmp_pa
     assert read_result(tmp_path, "unet-mobilenetv2") == made
     maps = read_maps(tmp_path, "unet-mobilenetv2", [2, 0])
     assert [one.shape[::-1] for one in maps] == [lesson.judge[2].image.size_wh, lesson.judge[0].image.size_wh]
-    comparison = read_comparison(tmp_path, ["unet-mobilenetv2"], lesson, terms.budget, title="Title")
+    comparison = read_comparison(tmp_path, ["unet-mobilenetv2"], lesson, terms, title="Title")
     assert "| unet-mobilenetv2 | " in markdown_of(comparison)
     (tmp_path / "unet-mobilenetv2" / RESULT).write_text("{")
     assert read_result(tmp_path, "unet-mobilenetv2") is None

@@ -49,6 +49,30 @@ def test_what_is_published_is_downloaded_once(published: str, tmp_path: Path) ->
     assert [one.name for one in weights.folder.iterdir()] == ["net.pt"]
 
 
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(CONTENT)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        weights = Weights(tmp_path / "pretrained")
+        assert weights.find(f"http://127.0.0.1:{server.server_port}/net.pt") is None
+        assert not list(weights.folder.iterdir())
+        server.shutdown()
+        thread.join()
+
+
 def test_without_leave_or_internet_there_are_none_and_that_is_said(published: str, tmp_path: Path) -> None:
     assert Weights(tmp_path, may_download=False).find(published) is None
     offline = Weights(tmp_path / "pretrained")

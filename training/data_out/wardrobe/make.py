@@ -155,7 +155,8 @@ def _replace(folder: Path, new: Path, *, old: Path) -> None:
         folder.rename(old)
     try:
         new.rename(folder)
-    except OSError:
+    except BaseException:
+        # Also where the command is ended just now: otherwise both would be deleted.
         if old.exists():
             old.rename(folder)
         raise

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.domain import Mask, Pixels
+from backend.images.decode import reduced_size
 from backend.regions.mask_size import resize_mask
 from training.data_out.garment_images import GarmentImage
 from training.data_out.picture_files import write_picture
@@ -52,7 +53,7 @@ def write_small_pictures(image: GarmentImage, folder: Path) -> Photograph:
     Raises:
         OSError: a file cannot be written.
     """
-    size_wh = _fitting(image.size_wh, PHOTOGRAPH_SIDE_PX)
+    size_wh = reduced_size(image.size_wh, PHOTOGRAPH_SIDE_PX)
     file = f"small/photographs/{image.name}.jpg"
     write_picture(folder / file, cv2.resize(image.pixels, size_wh, interpolation=cv2.INTER_AREA), JPEG)
     for number, garment in enumerate(image.garments, start=1):
@@ -66,7 +67,7 @@ def small_cutout(pixels: Pixels, mask: Mask) -> Pixels:
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     part = np.s_[y : y + height, x : x + width]
     visible = mask[part].astype(np.float32)
-    size_wh = _fitting((width, height), GARMENT_SIDE_PX)
+    size_wh = reduced_size((width, height), GARMENT_SIDE_PX)
     # Multiplied by opacity before it is reduced: else the surroundings would bleed into the edge.
     colour = cv2.resize(pixels[part] * visible[..., None], size_wh, interpolation=cv2.INTER_AREA)
     opacity = cv2.resize(visible, size_wh, interpolation=cv2.INTER_AREA)
@@ -85,9 +86,3 @@ def _path(ring: npt.NDArray[np.int32]) -> str:
     """Returns a closed line `(N, 2)`: the first point, then steps from each to the next, which are shorter to write."""
     steps = " ".join(f"{x},{y}" for x, y in np.diff(ring, axis=0))
     return f"M{ring[0, 0]},{ring[0, 1]}l{steps}z"
-
-
-def _fitting(size_wh: tuple[int, int], side_px: int) -> tuple[int, int]:
-    """Returns the size at which the longer side has at most that many pixels."""
-    scale = min(side_px / max(size_wh), 1.0)
-    return max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1)

@@ -14,7 +14,8 @@ from backend.errors import ModelError
 from training.students.label_maps import garments_of
 from training.students.pictures import Sample
 from training.students.student import Answer, Kind, Student, Terms
-from training.students.torch_student import TorchStudent
+from training.students.torch_student import TorchStudent, normalised
+from training.students.weights import RANDOM
 
 NAME = "nvidia/mit-b2"
 URL = f"https://huggingface.co/{NAME}/resolve/main/config.json"
@@ -25,7 +26,6 @@ B2 = {
     "decoder_hidden_size": 768,
 }
 BACKGROUND_WEIGHT, LABEL_WEIGHT = 1.0, 3.0
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def open_segformer(terms: Terms) -> Student:
@@ -48,7 +48,7 @@ class SegFormer:
         self._labels = terms.labels
         self.network, self.began_with = _network(terms)
         # The authors' 6e-5 is for a pretrained encoder.
-        self.learning_rate = 5e-4 if self.began_with.startswith("random") else 1e-4
+        self.learning_rate = 5e-4 if self.began_with.startswith(RANDOM) else 1e-4
         self._weights = torch.tensor([BACKGROUND_WEIGHT] + [LABEL_WEIGHT] * len(terms.labels), device=terms.device)
 
     def loss(self, images: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
@@ -86,8 +86,7 @@ class _Exported(torch.nn.Module):
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        mean, deviation = (torch.tensor(value, device=images.device).view(1, 3, 1, 1) for value in (MEAN, DEVIATION))
-        return self.network((images - mean) / deviation).logits
+        return self.network(normalised(images)).logits
 
 
 def _network(terms: Terms) -> tuple[torch.nn.Module, str]:

@@ -12,11 +12,10 @@ from backend.errors import ModelError
 from training.students.label_maps import garments_of
 from training.students.pictures import Sample
 from training.students.student import Answer, Kind, Student, Terms
-from training.students.torch_student import TorchStudent
+from training.students.torch_student import TorchStudent, normalised
 
 # torchvision's weights, whose layers have the same names.
 URL = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def open_unet(terms: Terms) -> Student:
@@ -87,8 +86,7 @@ class _Normalised(torch.nn.Module):
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        mean, deviation = (torch.tensor(value, device=images.device).view(1, 3, 1, 1) for value in (MEAN, DEVIATION))
-        return self.network((images - mean) / deviation)
+        return self.network(normalised(images))
 
 
 def _network(terms: Terms) -> tuple[torch.nn.Module, str]:

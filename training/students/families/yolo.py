@@ -28,6 +28,7 @@ from training.finetuning.ultralytics_args import training_args
 from training.students.budget import Clock
 from training.students.lesson import Lesson
 from training.students.student import Answer, Kind, Learnt, Size, Terms, size_of
+from training.students.weights import RANDOM
 
 logger = logging.getLogger(__name__)
 
@@ -168,12 +169,15 @@ class _Run:
         yield "on_model_save", after_epoch
         if self._terms.device == "cpu" and computes_in_bfloat16():
             yield "on_train_start", use_bfloat16
-        if self._start.endswith(".pt"):
+        if not self._began().startswith(RANDOM):
             yield "on_train_batch_start", keep_statistics
 
+    def _began(self) -> str:
+        """Returns what the training began with, in words: before it was stopped, where it goes on."""
+        return str(self._state["began_with"]) if self._state else self._began_with
+
     def _keep_state(self, epochs: float, *, is_done: bool) -> None:
-        began_with = self._state["began_with"] if self._state else self._began_with
-        facts = {"seconds": self._clock.seconds, "epochs": epochs, "is_done": is_done, "began_with": began_with}
+        facts = {"seconds": self._clock.seconds, "epochs": epochs, "is_done": is_done, "began_with": self._began()}
         write_atomically(self._state_file, json.dumps(facts))
 
 
