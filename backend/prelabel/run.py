@@ -15,15 +15,14 @@ from rq import get_current_job
 from backend.auto_accept.gate import CLOSED_GATE, gate_of
 from backend.auto_accept.marks import accepted_regions, annotation_id
 from backend.auto_accept.triage import triage
-from backend.compute.devices import prepare_device
 from backend.detector.preparation import read_preparation
 from backend.domain import Prediction
 from backend.errors import DrapeError, LabelStudioError, LabelStudioUnavailableError
-from backend.images.sample import sample_images
 from backend.label_studio.client import Project
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
 from backend.predict.batch import ActiveModel, Outcome
+from backend.prelabel.prepare_version import prepare_version
 from backend.prelabel.task_claims import Holder
 from backend.prelabel.worker_models import WorkerModels
 from backend.queues.job_records import RETRIES
@@ -297,16 +296,7 @@ class Prelabelling:
         version = registry.version(self.project_id, self.asked) if self.asked else registry.champion(self.project_id)
         if version is None or read_preparation(version) is not None:
             return
-        # Not at the top: it imports PyTorch.
-        from backend.detector.prepare import prepare
-
-        images = sample_images(
-            self.models.connections.label_studio,
-            self.models.batch.images,
-            project_id=self.project_id,
-            side_px=version.image_size_px,
-        )
-        prepare(version, images, device=prepare_device(self.models.connections.settings))
+        prepare_version(self.models.connections.settings, self.project_id, version.name)
 
     def _report_unknown_labels(self, current: ActiveModel, config: LabelConfig) -> None:
         """Reports, once a day per version, labels that the model does not know; logs its classes that are no labels."""

@@ -168,13 +168,10 @@ def _work(queue: str, settings: Settings) -> None:
     from backend.queues.worker import GarmentWorker, ResidentWorker
     from launcher.stack.priority import TRAINING, WORKER, lower_priority
 
-    # Imported before the first job, which then starts without delay; these imports do not touch CUDA.
+    # Imported before the first job, which then starts without delay. Not PyTorch: it takes 500 MB, a worker on a CPU
+    # predicts without it, and a training takes minutes anyway.
     jobs = {CHECKS: Jobs.CHECK_APPROVALS, PRELABEL: Jobs.PRELABEL, TRAIN: Jobs.TRAIN}
     importlib.import_module(jobs[queue].rpartition(".")[0])
-    if queue != CHECKS:
-        importlib.import_module("ultralytics.models.yolo")
-    if queue == TRAIN:
-        importlib.import_module("training.retraining")
     lower_priority(TRAINING if queue == TRAIN else WORKER)
     # To cancel a training, its process must end. Other jobs run faster in one process that keeps its models loaded.
     worker_class = GarmentWorker if queue == TRAIN else ResidentWorker
