@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.regions.polygons import joined_outline
 from label_studio_config.demo.figures import LABELS, Figure, draw_figure
 
@@ -43,7 +43,9 @@ def write_images(folder: Path, seeds: Iterable[int]) -> list[Path]:
 
 def write_photographs(folder: Path) -> list[Path]:
     """Copies the real photographs of people that Ultralytics' package ships into `folder`; returns their paths."""
-    assets = Path(quiet_ultralytics().utils.ASSETS)
+    # Not imported: `drape up` would keep PyTorch's 500 MB for as long as it runs.
+    spec = find_spec("ultralytics")
+    assets = Path(spec.origin if spec and spec.origin else "").with_name("assets")
     folder.mkdir(parents=True, exist_ok=True)
     sources = sorted(assets.glob("*.jpg"))
     return [Path(shutil.copyfile(source, folder / f"photograph_{source.name}")) for source in sources]
