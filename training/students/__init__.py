@@ -6,8 +6,7 @@
 - `lesson`: the images that all students learn from, and those that judge them
 - `budget`: how long a student may learn, in minutes or epochs of training alone
 - `torch_student`: trains any PyTorch network by its own loss, and resumes
-- `pictures`: images and ground truth as networks take them
-- `label_maps`: a map of labels as garments, by connected regions
+- `pictures`: images and ground truth as networks learn from them
 - `weights`: pretrained weights, on disk or from the internet
 - `scores`: judges a student's answers
 - `compare`: trains and judges one student, and keeps what came of it

@@ -20,12 +20,12 @@ from training.report.pictures import ReportPicture, colours_of, in_words, pictur
 from training.students.budget import Budget
 from training.students.compare import Result, holds, identity_of, read_failure, read_maps, read_result
 from training.students.lesson import Lesson
-from training.students.student import Terms
+from training.students.student import CLOTHING, Terms
 
 TEMPLATE = "compare.html.jinja"
 HTML, MARKDOWN, JSON = "comparison.html", "comparison.md", "comparison.json"
 SHOWN_IMAGES, PICTURE_SIDE_PX = 12, 240
-CLOTHING, CLOTHING_COLOUR = "clothing", "#cc79a7"
+CLOTHING_COLOUR = "#cc79a7"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images and their ground truth as networks take them: fitted into a square, and for training moved at random."""
+"""Images and their ground truth as networks learn from them: in a square, moved at random."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from backend.detector.yolo11 import PADDING_GREY, STRIDE_PX
 from backend.domain import LabelledMask, Mask, Pixels
 from training.evaluation.held_out import HeldOut
 from training.metrics.pixel_metrics import LabelMap, label_map
 
-STRIDE_PX = 32
-PADDING_GREY = 114
 # Each picture is flipped or not, enlarged or reduced, moved, and made lighter or darker, at random.
 SCALES, BRIGHTNESS = (0.75, 1.33), (0.8, 1.2)
 # Less of a garment than this, in pixels, is none.
@@ -58,22 +57,6 @@ def sample_of(picture: HeldOut, labels: Sequence[str], *, side_px: int, seed: Se
     masks = np.stack([mask for mask, _ in garments]) if garments else np.zeros((0, side_px, side_px), bool)
     numbers = np.array([number for _, number in garments], np.int64)
     return Sample(lit, masks, numbers, label_map(garments, size_wh=(side_px, side_px)))
-
-
-def fitted(pixels: Pixels, *, side_px: int) -> tuple[Pixels, tuple[int, int]]:
-    """Returns an image with its longer side at `side_px`, padded right and below to whole strides; and its size in it.
-
-    Args:
-        pixels: `uint8 (H, W, 3)`, RGB.
-    """
-    height, width = pixels.shape[:2]
-    scale = side_px / max(height, width)
-    fitted_wh = max(round(width * scale), 1), max(round(height * scale), 1)
-    if fitted_wh != (width, height):
-        pixels = cv2.resize(pixels, fitted_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    right, below = (-length % STRIDE_PX for length in fitted_wh)
-    grey = (PADDING_GREY,) * 3
-    return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT, value=grey), fitted_wh
 
 
 def _random_move(width: int, height: int, side_px: int, random: np.random.Generator) -> npt.NDArray[np.float64]:

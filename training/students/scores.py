@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
 from backend.detector.average_precision import Instance, Precisions, instances, precision_curves
-from backend.domain import Image
+from backend.detector.exported.answers import Answer
+from backend.detector.yolo11 import ImageDetector
+from backend.domain import Image, Photo
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import MIN_EVALUATED_SCORE
 from training.metrics.pixel_metrics import ClassPixels, LabelMap, PixelScores, label_map, pixel_counts, pixel_scores
 from training.students.lesson import Lesson
-from training.students.student import Answer, Student
+from training.students.student import Student
 
 TIMED_IMAGES = 24
 
@@ -113,16 +115,28 @@ def image_iou(truth: LabelMap, answer: LabelMap, *, names_labels: bool) -> float
     return float(np.mean(ious)) if ious else 1.0
 
 
-def milliseconds(student: Student, lesson: Lesson, *, min_score: float, device: str) -> float:
-    """Returns the median of milliseconds an image, from pixels to answer, one image after another, in PyTorch.
+def torch_ms(student: Student, lesson: Lesson, *, min_score: float, device: str) -> float:
+    """Returns the median of milliseconds an image, from pixels to garments, one image after another, in PyTorch.
 
     Args:
         min_score: confidence in `[0, 1]` from which garments count, as in production: drawing each mask costs time.
     """
+    return _median_ms(lesson, lambda images: student.predict(images, min_score=min_score, device=device))
+
+
+def exported_ms(detector: ImageDetector, lesson: Lesson, *, min_score: float) -> float:
+    """Returns what `torch_ms` does, of an exported student in its own runtime."""
+    # Asked for each alone: a detector may compute several at a time.
+    return _median_ms(
+        lesson, lambda images: (scene for one in images for scene in detector.detect([one], min_score=min_score))
+    )
+
+
+def _median_ms(lesson: Lesson, answer: Callable[[Sequence[Photo]], Iterator[object]]) -> float:
     # Read before: a file is none of the student's time.
     images = [Image(one.image.pixels, one.image.key, one.image.source) for one in lesson.judge[:TIMED_IMAGES]]
     # Not timed: libraries reserve memory on the first image.
-    answers = student.predict([images[0], *images], min_score=min_score, device=device)
+    answers = answer([images[0], *images])
     next(answers)
     times = []
     for _ in images:

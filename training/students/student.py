@@ -9,29 +9,19 @@ from typing import Literal, Protocol
 
 import torch
 
-from backend.domain import Detection, Photo
+from backend.detector.exported.answers import Answer
+from backend.detector.yolo11 import ImageDetector
+from backend.domain import Photo
 from backend.settings import Settings
 from training.finetuning.progress import TrainingProgress
-from training.metrics.pixel_metrics import LabelMap
 from training.students.budget import Budget
 from training.students.lesson import Lesson
 from training.students.weights import Weights
 
 # `instances` finds garment by garment; `label map` gives every pixel a label; `clothing` only tells clothing from none.
 Kind = Literal["instances", "label map", "clothing"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A student's answer to one image.
-
-    Attributes:
-        garments: highest score first, with masks `bool (H, W)` of the image's size; empty for kind `clothing`.
-        label_map: `uint16 (H, W)`, the labels from 1 in the lesson's order; None for a student that finds instances.
-    """
-
-    garments: tuple[Detection, ...]
-    label_map: LabelMap | None = None
+# The only label of a student that tells clothing from none.
+CLOTHING = "clothing"
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ class Student(Protocol):
         """
 
     def predict(self, images: Iterable[Photo], *, min_score: float, device: str) -> Iterator[Answer]:
-        """Yields the answers in order, each computed alone; after `train`.
+        """Yields PyTorch's answers in order, each computed alone; after `train`. A map has the lesson's labels.
 
         Args:
             min_score: confidence in `[0, 1]` from which a garment counts; label maps are not affected by it.
@@ -97,6 +87,13 @@ class Student(Protocol):
 
         Raises:
             ModelError: OpenVINO cannot convert it.
+        """
+
+    def open_export(self, file: Path) -> ImageDetector:
+        """Returns the detector of what `export` wrote, which computes one image at a time on the CPU.
+
+        Raises:
+            ModelError: the file is missing or damaged.
         """
 
 

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from backend.compute.quiet_openvino import convert_network
-from backend.compute.quiet_openvino import openvino as ov
+from backend.detector.exported.answers import OUTPUT_NAMES, Answer, OutputKind, read_answer
+from backend.detector.exported.detector import ExportedDetector
+from backend.detector.runtimes.openvino_export import export_openvino
+from backend.detector.yolo11 import ImageDetector, letterbox
 from backend.domain import Photo, Pixels
 from backend.errors import ModelError, first_line
 from backend.storage.atomic_files import replacing
@@ -21,8 +23,8 @@ from training.finetuning.half_precision import computes_in_bfloat16, depthwise_i
 from training.finetuning.progress import TrainingProgress
 from training.students.budget import Clock
 from training.students.lesson import Lesson
-from training.students.pictures import Sample, fitted, rounded_side, sample_of
-from training.students.student import Answer, Kind, Learnt, Size, Terms, size_of
+from training.students.pictures import Sample, rounded_side, sample_of
+from training.students.student import CLOTHING, Kind, Learnt, Size, Terms, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Family(Protocol):
-    """A network with its loss, and how its outputs are read.
+    """A network with its loss.
 
     Attributes:
         kind: what it answers with.
@@ -59,13 +61,11 @@ class Family(Protocol):
     def loss(self, images: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Returns the loss of a batch, a scalar."""
 
-    def read(
-        self, images: torch.Tensor, *, fitted_wh: tuple[int, int], size_wh: tuple[int, int], min_score: float
-    ) -> Answer:
-        """Answers one image, `float32 (1, 3, h, w)`, which fills `fitted_wh` of it, at the size `size_wh`."""
+    def answering(self) -> torch.nn.Module:
+        """Returns the network as it answers one image and is exported: its outputs are a tuple, see `OUTPUT_NAMES`.
 
-    def exported(self) -> torch.nn.Module:
-        """Returns the network as it is exported, with plain tensors as its outputs."""
+        Of a network that tells clothing from none it is a map with the label clothing.
+        """
 
 
 class TorchStudent:
@@ -89,25 +89,42 @@ class TorchStudent:
 
     def predict(self, images: Iterable[Photo], *, min_score: float, device: str) -> Iterator[Answer]:
         """See `Student.predict`."""
-        self._family.network.to(device).eval()
+        network = self._family.answering().to(device).eval()
         for image in images:
-            pixels, fitted_wh = fitted(image.pixels, side_px=self._terms.image_size_px)
+            boxed = letterbox(image.pixels, side_px=self._terms.image_size_px)
             with torch.inference_mode():
-                yield self._family.read(
-                    _tensor([pixels], device), fitted_wh=fitted_wh, size_wh=image.size_wh, min_score=min_score
-                )
+                outputs = [output.cpu().numpy() for output in network(_tensor([boxed.pixels], device))]
+            yield read_answer(
+                outputs, self._output_kind, boxed, self._answered, size_wh=image.size_wh, min_score=min_score
+            )
 
     def size(self) -> Size:
         """See `Student.size`."""
         return size_of(self._family.network)
 
     def export(self, file: Path) -> None:
-        """See `Student.export`; the file takes `float32 (1, 3, side, side)` in `[0, 1]`, RGB."""
-        side = rounded_side(self._terms.image_size_px)
-        network = self._family.exported().cpu().eval()
-        example = torch.zeros(1, 3, side, side)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        ov.save_model(convert_network(network, example_input=example, input=[(1, 3, side, side)]), file)
+        """See `Student.export`; the file is one that `ExportedDetector` loads."""
+        network = self._family.answering().cpu().eval()
+        export_openvino(network, file, outputs=OUTPUT_NAMES[self._output_kind])
+
+    def open_export(self, file: Path) -> ImageDetector:
+        """See `Student.open_export`."""
+        return ExportedDetector(
+            file,
+            file.with_suffix(".bin"),
+            kind=self._output_kind,
+            classes=self._answered,
+            image_size_px=self._terms.image_size_px,
+        )
+
+    @property
+    def _output_kind(self) -> OutputKind:
+        return "instances" if self.kind == "instances" else "label map"
+
+    @property
+    def _answered(self) -> tuple[str, ...]:
+        """The labels of its answers, in order."""
+        return (CLOTHING,) if self.kind == "clothing" else self._terms.labels
 
 
 class _Training:

@@ -6,5 +6,5 @@
 - `network`: the network as Ultralytics builds it
 - `torch_runtime`: computes the network with PyTorch
 - `openvino_runtime`: computes the network with OpenVINO
-- `openvino_export`: converts PyTorch's network to OpenVINO's file
+- `openvino_export`: converts a PyTorch network to OpenVINO's file
 """

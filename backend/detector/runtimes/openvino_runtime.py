@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,16 +18,21 @@ OUTPUTS = ("candidates", "prototypes", "features")
 
 
 class OpenVinoRuntime:
-    """An exported network on the CPU, which computes several images at a time."""
+    """An exported YOLO on the CPU, which computes several images at a time."""
 
-    def __init__(self, file: Path, *, precision: Precision) -> None:
+    def __init__(
+        self, file: Path, *, precision: Precision, hint: Literal["THROUGHPUT", "LATENCY"] = "THROUGHPUT"
+    ) -> None:
         """Compiles a file that `openvino_export` wrote.
+
+        Args:
+            hint: `LATENCY` gives all cores to one image, for callers that have one after another.
 
         Raises:
             ModelError: the file is missing or damaged.
         """
         try:
-            settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+            settings = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": precision}
             compiled = ov.Core().compile_model(file, "CPU", settings)
             parallel = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         except RuntimeError as e:

@@ -1,4 +1,4 @@
-"""Images and truth as networks take them."""
+"""Images and truth as networks learn from them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,12 @@ import pytest
 
 from tests.training.students.conftest import drawn
 from training.students.lesson import Lesson
-from training.students.pictures import STRIDE_PX, fitted, rounded_side, sample_of
+from training.students.pictures import rounded_side, sample_of
 
 
 @pytest.mark.parametrize(("side", "rounded"), [(64, 64), (65, 96), (1, 32), (640, 640)])
 def test_a_side_is_whole_strides(side: int, rounded: int) -> None:
     assert rounded_side(side) == rounded
-
-
-@pytest.mark.parametrize(
-    ("size_wh", "fitted_wh"),
-    [
-        ((30, 60), (32, 64)),  # enlarged
-        ((300, 100), (64, 21)),  # reduced
-        ((64, 64), (64, 64)),  # as it is
-        ((1, 500), (1, 64)),  # never without width
-    ],
-)
-def test_an_image_fills_the_upper_left_of_whole_strides(size_wh: tuple[int, int], fitted_wh: tuple[int, int]) -> None:
-    pixels = np.full((size_wh[1], size_wh[0], 3), 200, np.uint8)
-    placed, size = fitted(pixels, side_px=64)
-    assert size == fitted_wh
-    assert placed.shape[0] % STRIDE_PX == 0 == placed.shape[1] % STRIDE_PX
-    assert (placed[: size[1], : size[0]] == 200).all()
-    assert (placed[size[1] :] == 114).all() and (placed[:, size[0] :] == 114).all()
 
 
 def test_a_sample_depends_on_its_seed_alone(lesson: Lesson) -> None:

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.detector.exported.answers import Answer
+from backend.detector.yolo11 import ImageDetector
 from backend.domain import Detection, Photo, Scene
+from backend.errors import ModelError
 from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.score import compute_scores
 from training.finetuning.progress import TrainingProgress
 from training.metrics.pixel_metrics import label_map
 from training.students.lesson import Lesson
-from training.students.scores import drawn, image_iou, judge, milliseconds
-from training.students.student import Answer, Kind, Learnt, Size
+from training.students.scores import drawn, exported_ms, image_iou, judge, torch_ms
+from training.students.student import Kind, Learnt, Size
 
 
 class Knowing:
@@ -49,7 +52,22 @@ class Knowing:
         return Size(0, 0.0)
 
     def export(self, file: Path) -> None:
-        pass
+        raise ModelError("It has no network.")
+
+    def open_export(self, file: Path) -> ImageDetector:
+        raise ModelError("It has no network.")
+
+
+class OneByOne:
+    """A detector that counts the images of each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
+        asked = list(images)
+        self.calls.append(len(asked))
+        return (Scene(()) for _ in asked)
 
 
 @pytest.mark.parametrize("kind", ["instances", "label map"])
@@ -113,4 +131,8 @@ def test_an_image_is_answered_by_the_mean_of_its_labels() -> None:
 def test_time_is_measured_on_one_image_as_on_many(lesson: Lesson) -> None:
     one = replace(lesson, judge=lesson.judge[:1])
     for few in (lesson, one):
-        assert milliseconds(Knowing(few, "instances"), few, min_score=0.25, device="cpu") > 0
+        assert torch_ms(Knowing(few, "instances"), few, min_score=0.25, device="cpu") > 0
+        detector = OneByOne()
+        assert exported_ms(detector, few, min_score=0.25) >= 0
+        # The first is not timed, and none is computed with another.
+        assert detector.calls == [1] * (1 + len(few.judge))

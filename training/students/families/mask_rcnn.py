@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights, maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 
-from backend.domain import Detection
 from training.students.pictures import Sample, rounded_side
-from training.students.student import Answer, Kind, Student, Terms
-from training.students.torch_student import TorchStudent
+from training.students.student import Kind, Student, Terms
+from training.students.torch_student import TorchStudent, normalised
 
 # Detections below this score change no metric; each costs the time of a mask.
 MIN_SCORE = 0.01
@@ -36,7 +34,6 @@ class MaskRcnn:
     half = False
 
     def __init__(self, terms: Terms) -> None:
-        self._labels = terms.labels
         self.network, self.began_with = _network(terms)
         self.learning_rate = 2e-4
 
@@ -45,40 +42,28 @@ class MaskRcnn:
         targets = [_target(sample, images.device) for sample in samples]
         return torch.stack(list(self.network(list(images), targets).values())).sum()
 
-    def read(
-        self, images: torch.Tensor, *, fitted_wh: tuple[int, int], size_wh: tuple[int, int], min_score: float
-    ) -> Answer:
-        """See `Family.read`."""
-        (found,) = self.network(list(images))
-        garments = []
-        for number, score, mask in zip(found["labels"], found["scores"], found["masks"], strict=True):
-            if score >= min_score:
-                inside = mask[0, : fitted_wh[1], : fitted_wh[0]].float().cpu().numpy()
-                garment = _detection(inside, size_wh, self._labels[int(number) - 1], float(score))
-                if garment.mask.any():
-                    garments.append(garment)
-        return Answer(tuple(sorted(garments, key=lambda garment: -garment.score)))
-
-    def exported(self) -> torch.nn.Module:
-        """See `Family.exported`: boxes, labels, scores, and masks at the image's size."""
-        return _Exported(self.network)
+    def answering(self) -> torch.nn.Module:
+        """See `Family.answering`."""
+        return _Answering(self.network)
 
 
-class _Exported(torch.nn.Module):
-    def __init__(self, network: torch.nn.Module) -> None:
+class _Answering(torch.nn.Module):
+    """The network without its own first and last step: images have their size already, and masks stay in their boxes.
+
+    The last one draws each mask at the image's size, also those of a score that nobody asks for.
+    """
+
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found = self.network([images[0]])[0]
+        network, sizes = self.network, [(images.shape[2], images.shape[3])]
+        images = normalised(images)
+        features = network.backbone(images)
+        proposals, _ = network.rpn(ImageList(images, sizes), features)
+        (found,), _ = network.roi_heads(features, proposals, sizes)
         return found["boxes"], found["labels"], found["scores"], found["masks"]
-
-
-def _detection(probability: npt.NDArray[np.float32], size_wh: tuple[int, int], label: str, score: float) -> Detection:
-    if probability.shape[::-1] != size_wh:
-        probability = cv2.resize(probability, size_wh, interpolation=cv2.INTER_LINEAR)
-    mask = probability > 0.5
-    return Detection(mask, label, score, float(probability[mask].mean()) if mask.any() else 0.0)
 
 
 def _target(sample: Sample, device: torch.device) -> dict[str, torch.Tensor]:

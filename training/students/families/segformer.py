@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from backend.errors import ModelError
-from training.students.label_maps import garments_of
 from training.students.pictures import Sample
-from training.students.student import Answer, Kind, Student, Terms
+from training.students.student import Kind, Student, Terms
 from training.students.torch_student import TorchStudent, normalised
 from training.students.weights import RANDOM
 
@@ -45,7 +43,6 @@ class SegFormer:
     half = True
 
     def __init__(self, terms: Terms) -> None:
-        self._labels = terms.labels
         self.network, self.began_with = _network(terms)
         # The authors' 6e-5 is for a pretrained encoder.
         self.learning_rate = 5e-4 if self.began_with.startswith(RANDOM) else 1e-4
@@ -54,39 +51,25 @@ class SegFormer:
     def loss(self, images: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """See `Family.loss`."""
         truth = torch.from_numpy(np.stack([sample.label_map for sample in samples]).astype(np.int64))
-        logits = self._logits(images).float()
+        logits = self.network(normalised(images)).logits.float()
         enlarged = torch.nn.functional.interpolate(logits, truth.shape[1:], mode="bilinear", align_corners=False)
         return torch.nn.functional.cross_entropy(enlarged, truth.to(images.device), weight=self._weights)
 
-    def read(
-        self, images: torch.Tensor, *, fitted_wh: tuple[int, int], size_wh: tuple[int, int], min_score: float
-    ) -> Answer:
-        """See `Family.read`."""
-        logits = torch.nn.functional.interpolate(
-            self._logits(images), images.shape[2:], mode="bilinear", align_corners=False
-        )[0, :, : fitted_wh[1], : fitted_wh[0]]
-        inside = logits.softmax(dim=0).float().cpu().numpy()
-        probabilities = np.stack([cv2.resize(layer, size_wh, interpolation=cv2.INTER_LINEAR) for layer in inside])
-        drawn = probabilities.argmax(axis=0).astype(np.uint16)
-        return Answer(garments_of(drawn, probabilities, self._labels), drawn)
-
-    def exported(self) -> torch.nn.Module:
-        """See `Family.exported`: logits `float32 (1, labels + 1, side / 4, side / 4)`."""
-        return _Exported(self.network)
-
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        return _Exported(self.network)(images)
+    def answering(self) -> torch.nn.Module:
+        """See `Family.answering`."""
+        return _Answering(self.network)
 
 
-class _Exported(torch.nn.Module):
-    """The network with images in `[0, 1]` as its input, and logits as its output."""
-
+class _Answering(torch.nn.Module):
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(normalised(images)).logits
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        # A fourth of the image's height and width.
+        logits = self.network(normalised(images)).logits
+        enlarged = torch.nn.functional.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
+        return (enlarged.softmax(dim=1),)
 
 
 def _network(terms: Terms) -> tuple[torch.nn.Module, str]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 
 from backend.errors import ModelError
-from training.students.label_maps import garments_of
 from training.students.pictures import Sample
-from training.students.student import Answer, Kind, Student, Terms
+from training.students.student import Kind, Student, Terms
 from training.students.torch_student import TorchStudent, normalised
 
 # torchvision's weights, whose layers have the same names.
@@ -37,7 +35,6 @@ class UNet:
     half = True
 
     def __init__(self, terms: Terms) -> None:
-        self._labels = terms.labels
         self.kind: Kind = "label map" if len(terms.labels) == 1 else "clothing"
         self.network, self.began_with = _network(terms)
         self.learning_rate = 1e-3
@@ -45,25 +42,11 @@ class UNet:
     def loss(self, images: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """See `Family.loss`."""
         truth = torch.from_numpy(np.stack([sample.label_map > 0 for sample in samples])).to(images.device).float()
-        return half_dice_half_bce(self._logits(images)[:, 0].float(), truth)
+        return half_dice_half_bce(self.network(normalised(images))[:, 0].float(), truth)
 
-    def read(
-        self, images: torch.Tensor, *, fitted_wh: tuple[int, int], size_wh: tuple[int, int], min_score: float
-    ) -> Answer:
-        """See `Family.read`."""
-        inside = self._logits(images)[0, 0, : fitted_wh[1], : fitted_wh[0]].sigmoid().float().cpu().numpy()
-        clothing = cv2.resize(inside, size_wh, interpolation=cv2.INTER_LINEAR)
-        drawn = (clothing > 0.5).astype(np.uint16)
-        if self.kind == "clothing":
-            return Answer((), drawn)
-        return Answer(garments_of(drawn, np.stack([1 - clothing, clothing]), self._labels), drawn)
-
-    def exported(self) -> torch.nn.Module:
-        """See `Family.exported`: logits `float32 (1, 1, side, side)`."""
-        return _Normalised(self.network)
-
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        return _Normalised(self.network)(images)
+    def answering(self) -> torch.nn.Module:
+        """See `Family.answering`."""
+        return _Answering(self.network)
 
 
 def half_dice_half_bce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -78,15 +61,14 @@ def half_dice_half_bce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tenso
     return 0.5 * (1 - dice).mean() + 0.5 * entropy
 
 
-class _Normalised(torch.nn.Module):
-    """The network with images in `[0, 1]` as its input."""
-
+class _Answering(torch.nn.Module):
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(normalised(images))
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        clothing = self.network(normalised(images)).sigmoid()
+        return (torch.cat([1 - clothing, clothing], dim=1),)
 
 
 def _network(terms: Terms) -> tuple[torch.nn.Module, str]:

@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 
 from backend.compute.quiet_ultralytics import load_yolo, quiet_ultralytics
+from backend.detector.exported.answers import Answer
 from backend.detector.runtimes.network import GarmentNetwork, load_network
 from backend.detector.runtimes.openvino_export import export_openvino
+from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime
 from backend.detector.runtimes.torch_runtime import TorchRuntime
 from backend.detector.starter import STARTER
-from backend.detector.yolo11 import Detector
+from backend.detector.yolo11 import Detector, ImageDetector
 from backend.domain import Photo
 from backend.errors import ModelError, first_line
 from backend.storage.atomic_files import copy_atomically, write_atomically
@@ -27,7 +29,7 @@ from training.finetuning.schedule import WARMUP_SHARE, WITHOUT_MOSAIC_SHARE
 from training.finetuning.ultralytics_args import training_args
 from training.students.budget import Clock
 from training.students.lesson import Lesson
-from training.students.student import Answer, Kind, Learnt, Size, Terms, size_of
+from training.students.student import Kind, Learnt, Size, Terms, size_of
 from training.students.weights import RANDOM
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,11 @@ class Yolo:
     def export(self, file: Path) -> None:
         """See `Student.export`; the file is one that Drape's own detector loads."""
         export_openvino(self._trained.cpu().float(), file)
+
+    def open_export(self, file: Path) -> ImageDetector:
+        """See `Student.open_export`."""
+        runtime = OpenVinoRuntime(file, precision="f32", hint="LATENCY")
+        return Detector(runtime, classes=self._classes, image_size_px=self._terms.image_size_px)
 
     @property
     def _trained(self) -> GarmentNetwork:
