@@ -27,7 +27,7 @@ from backend.detector.runtimes.base import Runtime
 from backend.detector.runtimes.network import GarmentNetwork, load_network
 from backend.detector.runtimes.openvino_export import export_openvino
 from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, supported_precisions
-from backend.detector.runtimes.torch_runtime import TorchRuntime, one_thread
+from backend.detector.runtimes.torch_runtime import TorchRuntime
 from backend.detector.yolo11 import Detector
 from backend.domain import Detection, LabelledMask, Photo, Scene
 from backend.errors import ModelError
@@ -112,8 +112,7 @@ def _fastest_on_cpu(
 ) -> tuple[Preparation, Runtime]:
     torch = TorchRuntime(network, device="cpu")
     verified = images[: VERIFIED_IMAGES if truth is None else len(truth)]
-    with one_thread():
-        torch_scenes = list(_detect(version, torch, verified))
+    torch_scenes = list(_detect(version, torch, verified))
     expected = [list(confident_detections(scene.detections)) for scene in torch_scenes] if truth is None else truth
     max_loss = MAX_PSEUDO_MAP_LOSS if truth is None else MAX_MAP_LOSS
     map_torch = mask_map(expected, [scene.detections for scene in torch_scenes])
