@@ -3,7 +3,7 @@
 import { draw, encoded, reduced, together } from "/live/drawing.js";
 import { cameras, hasCamera, openCamera, openPhotographs, openVideo } from "/live/sources.js";
 
-const project = document.body.dataset.project;
+const { project, photographBytes } = document.body.dataset;
 // The picture that is shown, and stored where it is asked for: no larger than this, so that any machine keeps up.
 const SHOWN_PX = 1280;
 const FRAME_QUALITY = 0.8;
@@ -234,6 +234,9 @@ async function step(direction) {
   }
 }
 
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const tooLarge = (name, bytes) => `${name} has ${megabytes(bytes)}, and a photograph may have ${megabytes(photographBytes)}: save it with a lower quality or with fewer pixels, or have IMAGE_MAX_BYTES and REQUEST_MAX_BYTES raised.`;
+
 const stamp = () => new Date().toISOString().slice(0, 19).replaceAll(":", "-");
 
 async function save() {
@@ -255,6 +258,8 @@ async function send(pane) {
   say("Sending…");
   try {
     const [name, body] = source.isStill ? [source.file.name, source.file] : [`live-${stamp()}.jpg`, await encoded(frame.picture, STORED_QUALITY)];
+    // Not sent at all: a connection that ends before the file does would tell the browser nothing.
+    if (body.size > photographBytes) throw Object.assign(new Error(tooLarge(name, body.size)), { isRefused: true });
     const query = new URLSearchParams({ version: pane.version.value, name });
     const answer = await fetch(`/projects/${project}/live/task?${query}`, { method: "POST", body });
     const content = await answer.json().catch(() => ({}));

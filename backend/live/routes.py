@@ -45,6 +45,7 @@ class LivePage:
         versions: the project's, newest first.
         current, right: names of the champion, and of the version to compare it with; '' for none.
         labels: the label config's.
+        photograph_max_bytes: the size of the largest file that can become a task.
         problem: why nothing can be tried; '' where it can.
     """
 
@@ -57,6 +58,7 @@ class LivePage:
     labels: tuple[str, ...] = ()
     tasks_url: str = ""
     problem: str = ""
+    photograph_max_bytes: int = 0
 
 
 def live_routes(service: Service, lanes: Lanes, route_class: type[APIRoute]) -> APIRouter:
@@ -140,6 +142,7 @@ def _page(service: Service, asked: int | None) -> tuple[LivePage, int]:
             current=champion.name if champion else "",
             right=_compared(versions, champion),
             labels=parse_label_config(project.label_config).label_values,
+            photograph_max_bytes=min(settings.image_max_bytes, settings.request_max_bytes),
         )
     except DrapeError as e:
         return replace(content, problem=str(e)), e.http_status

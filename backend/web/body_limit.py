@@ -64,6 +64,6 @@ class BodyLimit:
     @property
     def _refusal(self) -> str:
         return (
-            f"The request is larger than {self._max_bytes / 1e6:g} MB (REQUEST_MAX_BYTES). Send fewer tasks at once, "
-            "or raise the setting."
+            f"The request is larger than {self._max_bytes / 1e6:g} MB (REQUEST_MAX_BYTES). Send fewer tasks at once "
+            "or a smaller photograph, or raise the setting."
         )

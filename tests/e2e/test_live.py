@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -255,6 +256,25 @@ def test_a_photograph_becomes_a_task_with_the_prediction(browser: Browser, live:
         assert named and named["name"] == "tried_703.png"
         uploaded = live.studio.send("GET", task["data"]["image"])
         assert uploaded.content == photographs[1].read_bytes()
+
+
+def test_a_photograph_that_is_too_large_is_not_sent_and_says_what_to_do(
+    browser: Browser, live: Live, tmp_path: Path
+) -> None:
+    with live_page(browser, live) as page:
+        large = tmp_path / "large.jpg"
+        Pillow.fromarray(draw_figure(SEEDS[0]).pixels).save(large)
+        # What follows a picture's end is ignored where it is shown.
+        os.truncate(large, live.running.service.connections.settings.image_max_bytes + 1)
+        before = live.studio.task_ids(live.number)
+        page.locator("#photographs").set_input_files(large)
+        send = page.locator("[data-side=left] .send")
+        expect(send).to_be_enabled()
+        send.click()
+        expect(page.locator("#said")).to_contain_text("Not stored. large.jpg has 50.0 MB")
+        expect(page.locator("#said")).to_contain_text("lower quality")
+        expect(send).to_be_enabled()
+        assert live.studio.task_ids(live.number) == before
 
 
 def test_what_is_dropped_is_tried_and_waits_while_others_go_first(browser: Browser, live: Live) -> None:
