@@ -28,8 +28,8 @@ from benchmarks.flywheel.prices import Prices, read_prices
 from benchmarks.flywheel.report import all_tables, labelled, markdown, plot, terminal_table
 from benchmarks.flywheel.turn import Flywheel, settings_for
 from benchmarks.flywheel.work import TARGET_IOU
-from benchmarks.photographs.palette_config import palette_of
-from label_studio_config.palette_xml import GARMENTS, palette
+from benchmarks.photographs.palette_config import FIGURES, palette_of
+from label_studio_config.palette_xml import palette
 from launcher.stack.stack import Options, Stack
 from launcher.stack.supervisor import free_port
 
@@ -49,7 +49,7 @@ def go_on(run: Run, into: Path, console: Console, prices: Prices) -> Run:
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     plan = run.plan
-    label_config = palette(palette_of(plan.palette) if plan.palette else GARMENTS)
+    label_config = palette(palette_of(plan.palette or FIGURES))
     console.print("Reading the photographs …")
     data = Path(plan.data) if plan.data else draw_figures(into / "figures", images=plan.images, judged=plan.judged)
     photographs = open_photographs(
