@@ -10,6 +10,7 @@
 - `hosts`: `make hosts`
 - `command`: what their commands share
 - `services`: real services, started for a measurement
+- `serving_order`: the order in which Label Studio serves images, and how many labels it saves
 - `invariants`: what must hold after whatever happened
 - `random_weights`: weights of the right shapes, by chance
 - `table`: rows of figures, and timing

@@ -25,10 +25,12 @@ from benchmarks.command import exit_on_known_errors
 from benchmarks.photographs.answers import draw_answers
 from benchmarks.photographs.fixes import GOOD_IOUS, measure_fixes
 from benchmarks.photographs.mask_parts import measure_parts
+from benchmarks.photographs.order import CHANCE, ORDERS, SERVED, Comparison, Plan, Step, compare_orders, curves_of
 from benchmarks.photographs.palette_config import palette_config
 from benchmarks.photographs.recipes import RECIPES
-from benchmarks.photographs.schedule import Result, Training, judge_detector, train_once
+from benchmarks.photographs.schedule import Result, Training, draw, judge_detector, train_once
 from benchmarks.photographs.students import compare_students
+from benchmarks.serving_order import Curve, labels_saved, mean_curve
 from launcher.commands.options import split_list
 from launcher.commands.project import DEFAULT_MINUTES, STUDENTS
 from launcher.commands.score_table import show_students_scores
@@ -70,8 +72,8 @@ def schedule(
         for seed in seeds or (0, 1, 2):
             for number in images or (100, 400, 700):
                 result = train_once(
-                    Training(number, seed, side, initial),
-                    found[:train_on],
+                    Training(seed, side, initial),
+                    draw(found[:train_on], number, seed=seed),
                     found[train_on:],
                     config,
                     Settings(),
@@ -112,7 +114,7 @@ def recipes(
         for seed in seeds or (0,):
             for recipe in chosen:
                 result = train_once(
-                    Training(len(found), seed, side, initial),
+                    Training(seed, side, initial),
                     found,
                     judge,
                     config,
@@ -125,6 +127,50 @@ def recipes(
                 kept = {name: [asdict(one) for one in same] for name, same in results.items()}
                 (into / "recipes.json").write_text(json.dumps(kept, indent=1))
         console.print(_table("recipe", results))
+
+
+@app.command()
+def order(
+    data: Data,
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 160,
+    batch: Annotated[int, typer.Option(min=1, help="How many photographs are labelled in each round.")] = 50,
+    rounds: Annotated[int, typer.Option(min=1, help="How many models are trained by each order.")] = 4,
+    updates: Annotated[int, typer.Option(min=1, help="Weight updates of a training, as in TRAIN_UPDATES.")] = 250,
+    seeds: Annotated[list[int] | None, typer.Option(help="The seeds of the trainings of each order.")] = None,
+    orders: Annotated[list[str] | None, typer.Option(help=f"Of: {', '.join(ORDERS)}.")] = None,
+    initial: Annotated[
+        Path, typer.Option(help="Weights to start from. The starter has seen the street set.")
+    ] = STARTER,
+    into: Into = Path("var/photographs/order"),
+) -> None:
+    """Compares the order that Label Studio serves with chance: as many labels, which detector is better?
+
+    A run that was stopped goes on where it was. With more rounds or orders it goes on, too.
+    """
+    for name in orders or ():
+        if name not in ORDERS:
+            raise typer.BadParameter(f"There is no order '{name}', only {', '.join(ORDERS)}.", param_hint="--orders")
+    with exit_on_known_errors(console), TemporaryDirectory() as folder:
+        config = palette_config(palette)
+        found = read_photographs(data, config, side_px=side, folder=Path(folder))
+        steps = compare_orders(
+            Comparison(
+                Plan(batch, updates, side, str(initial)),
+                found[:train_on],
+                found[train_on:],
+                config,
+                Settings(),
+                into,
+                _print_epoch,
+            ),
+            orders=(CHANCE, *(orders or (SERVED,))),
+            seeds=seeds or (0, 1, 2),
+            rounds=rounds,
+            report=_print_step,
+        )
+        console.print(_orders_table(curves_of(steps)))
 
 
 @app.command()
@@ -236,6 +282,30 @@ def _print_epoch_of(student: str, progress: TrainingProgress) -> None:
 
 def _print_epoch(progress: TrainingProgress) -> None:
     console.print(f"epoch {progress.epoch} of {progress.epochs}, {progress.seconds_left / 60:.0f} minutes left")
+
+
+def _print_step(step: Step) -> None:
+    console.print(
+        f"{step.order}, seed {step.seed}, {len(step.labelled)} labels: mask mAP50 {step.mask_map50}, mAP50-95 "
+        f"{step.mask_map}"
+    )
+
+
+def _orders_table(curves: Sequence[Curve]) -> Table:
+    """Returns a row of mask mAP50-95 for each order: the mean of its seeds, and each; last, the labels it saves."""
+    counts = [f"{count} labels" for count in curves[0].labels]
+    table = Table("order", *counts, "labels for the same, and by chance", title="mask mAP50-95: mean, and each seed")
+    chance = mean_curve(curves, CHANCE)
+    for order in dict.fromkeys(curve.order for curve in curves):
+        mean = mean_curve(curves, order)
+        of_seeds = zip(*(curve.maps for curve in curves if curve.order == order), strict=True)
+        cells = [
+            f"{value:.3f} ({', '.join(f'{one:.3f}' for one in each)})"
+            for value, each in zip(mean.maps, of_seeds, strict=True)
+        ]
+        saved = labels_saved(mean, chance)
+        table.add_row(order, *cells, f"{saved.ours:.0f}, {saved.other:.0f} (mAP {saved.mask_map:.3f})")
+    return table
 
 
 def _by_number(results: Sequence[Result]) -> dict[str, list[Result]]:

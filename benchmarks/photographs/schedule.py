@@ -25,15 +25,14 @@ VALIDATED_EACH_EPOCH = 4
 
 @dataclass(frozen=True)
 class Training:
-    """What a detector is trained on.
+    """How a detector is trained.
 
     Attributes:
-        images: how many of the photographs, drawn at random by `seed`, which is also the training's own.
+        seed: the training's own.
         image_size_px: the longer side of the photographs, in training and when they are judged.
         initial: weights to start from; None for `YOLO11_BASE`.
     """
 
-    images: int
     seed: int
     image_size_px: int
     initial: Path | None
@@ -51,6 +50,12 @@ class Result:
     minutes: float
 
 
+def draw(photographs: Sequence[HeldOut], number: int, *, seed: int) -> list[HeldOut]:
+    """Returns so many of the photographs, drawn at random, in their order."""
+    chosen = sorted(np.random.default_rng(seed).permutation(len(photographs))[:number])
+    return [photographs[index] for index in chosen]
+
+
 def train_once(
     training: Training,
     photographs: Sequence[HeldOut],
@@ -61,12 +66,11 @@ def train_once(
     weights_into: Path,
     report: Callable[[TrainingProgress], None],
 ) -> Result:
-    """Trains on some of `photographs`, and judges the last epoch's averaged weights, which are written to a file.
+    """Trains on photographs, and judges the last epoch's averaged weights, which are written to a file.
 
     Raises:
         ModelError: the training failed.
     """
-    chosen = sorted(np.random.default_rng(training.seed).permutation(len(photographs))[: training.images])
     seeded = settings.model_copy(update={"train_args": f"{settings.train_args} seed={training.seed}".strip()})
     started = time.monotonic()
     epochs = 0
@@ -79,7 +83,7 @@ def train_once(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dataset = write_dataset(
-            [photographs[index] for index in chosen],
+            photographs,
             judge[:VALIDATED_EACH_EPOCH],
             config.label_values,
             folder / "set",
@@ -97,7 +101,7 @@ def train_once(
     minutes = (time.monotonic() - started) / 60
     detector = load_weights(weights_into, image_size_px=training.image_size_px)
     return Result(
-        training.images,
+        len(photographs),
         training.seed,
         *judge_detector(detector, judge, config, settings),
         epochs * -(-dataset.drawn // settings.train_batch),

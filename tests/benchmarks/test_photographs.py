@@ -75,6 +75,38 @@ def test_recipes_are_compared_on_the_same_photographs(
     assert "There is no recipe 'magic'" in " ".join(unknown.output.split())
 
 
+def test_orders_are_compared_round_by_round_and_go_on_where_they_were(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAIN_EPOCHS", "1")
+    into = tmp_path / "results"
+    size = ["--train-on", "5", "--side", "64", "--batch", "1", "--seeds", "3", "--into", str(into)]
+    arguments = ["order", str(figures), "--palette", "indo_western", *size]
+    done = CliRunner().invoke(app, [*arguments, "--rounds", "2"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    first = json.loads((into / "order.json").read_text())["steps"]
+    assert [(step["order"], len(step["labelled"])) for step in first] == [
+        ("by chance", 1),
+        ("as served", 1),
+        ("by chance", 2),
+        ("as served", 2),
+    ]
+    # The first model is the same for both.
+    assert {**first[0], "order": "as served"} == first[1] and len(list(into.glob("*.pt"))) == 3
+    more = [*arguments, "--rounds", "2", "--orders", "by cluster", "--orders", "by score"]
+    done = CliRunner().invoke(app, more, catch_exceptions=False)
+    assert done.exit_code == 0 and "by cluster" in done.output and "2 labels" in done.output, done.output
+    steps = json.loads((into / "order.json").read_text())["steps"]
+    assert steps[:4] == first and len(steps) == 4 + 4
+    for step in steps:
+        assert step["labelled"][:1] == first[0]["labelled"]
+        assert len(set(step["labelled"])) == len(step["labelled"]) and max(step["labelled"]) < 5
+    other = CliRunner().invoke(app, [*arguments, "--updates", "7"])
+    assert other.exit_code == 1 and "order.json holds results of" in " ".join(other.output.split())
+    unknown = CliRunner().invoke(app, [*arguments, "--orders", "magic"])
+    assert unknown.exit_code == 2 and "There is no order 'magic'" in " ".join(unknown.output.split())
+
+
 def test_the_parts_of_masks_are_counted(figures: Path, starter: Path, tmp_path: Path) -> None:
     config = palette_config("indo_western")
     found = read_photographs(figures, config, side_px=256, folder=tmp_path / "pixels", first=2)

@@ -10,10 +10,8 @@ about half an hour on two cores.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -24,19 +22,16 @@ from rich.progress import track
 
 from backend.compute.quiet_ultralytics import quiet_ultralytics
 from backend.detector.average_precision import mask_map
-from backend.detector.clusters import find_clusters
 from backend.detector.runtimes.network import load_network
 from backend.detector.runtimes.openvino_export import export_openvino
 from backend.detector.runtimes.openvino_runtime import OpenVinoRuntime, supported_precisions
 from backend.detector.starter import STARTER
 from backend.detector.yolo11 import Detector
-from backend.domain import Image, LabelledMask, LabelScore, Scene
+from backend.domain import Image, LabelledMask
 from backend.images.decode import decode_image
 from backend.label_studio.label_config import parse_label_config
-from backend.predict.batch import image_score
-from backend.predict.garments import score_of_nothing
-from backend.regions.selection import select_garments
 from backend.settings import Settings
+from benchmarks.serving_order import Curve, labels_saved, mean_curve, score_and_group, served
 from benchmarks.table import Row
 from label_studio_config.demo.figures import LABELS, draw_figure
 from label_studio_config.demo.write import write_image, yolo_line
@@ -47,19 +42,10 @@ POOL, HELD_OUT, POOL_FROM, HELD_OUT_FROM = 240, 100, 500_000, 600_000
 COMMON, COMMON_SHARE = "saree", 0.75
 # One label less than the starter knows; Ultralytics takes what its class head knows of the others along.
 PALETTE = LABELS[:-1]
+CONFIG = parse_label_config(palette(PALETTE))
 FIRST, STEP, ROUNDS = 6, 6, 6
 IMAGE_SIZE_PX, BATCH, STEPS = 256, 8, 45
 REPORT = Path("var/next_label.json")
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Mask mAP50-95 after so many labels, for one order and seed."""
-
-    order: str
-    seed: int
-    labels: tuple[int, ...]
-    maps: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +58,7 @@ class Figures:
 
 
 def measure() -> list[Row]:
-    """Labels that each order needs for the best mask mAP that chance reaches."""
+    """Labels that each order needs for the best mask mAP that both reach."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         pool = draw(work / "images", collection())
@@ -138,30 +124,8 @@ def learn(order: str, seed: int, pool: Figures, held_out: Figures, work: Path) -
             if order == "by chance":
                 labelled += [int(index) for index in rng.permutation(rest)[:STEP]]
             else:
-                labelled += served(list(detector.detect(pool.images, min_score=0.25)), labelled, STEP)
+                labelled += served(*score_and_group(detector, pool.images, CONFIG, Settings()), labelled, STEP)
     return Curve(order, seed, tuple(counts), tuple(maps))
-
-
-def served(scenes: Sequence[Scene], labelled: Sequence[int], count: int) -> list[int]:
-    """The next `count` images, as Label Studio serves them: from the cluster annotated least, the lowest score."""
-    config = parse_label_config(palette(PALETTE))
-    scores = []
-    for scene in scenes:
-        found = select_garments(scene.detections, config, default_threshold=0.25, max_regions=100)
-        label_scores = [LabelScore(region.label, region.score or 0.0) for region in found]
-        scores.append(image_score(label_scores, nothing=score_of_nothing(scene, config, Settings())))
-    features = np.stack([scene.features for scene in scenes if scene.features is not None])
-    clusters = find_clusters(features)
-    cluster = [clusters.nearest(feature) for feature in features]
-    annotated = Counter(cluster[index] for index in labelled)
-    waiting = set(range(len(scenes))) - set(labelled)
-    chosen: list[int] = []
-    while len(chosen) < count:
-        chosen_index = min(waiting, key=lambda image: (annotated[cluster[image]], scores[image]))
-        waiting.discard(chosen_index)
-        annotated[cluster[chosen_index]] += 1
-        chosen.append(chosen_index)
-    return chosen
 
 
 def train(paths: Sequence[Path], seed: int, work: Path) -> Detector:
@@ -200,35 +164,14 @@ def train(paths: Sequence[Path], seed: int, work: Path) -> Detector:
 
 
 def saving(seed: int | None, curves: Sequence[Curve]) -> Row:
-    """Labels that both orders need for the best that chance reaches, of one seed or of the mean over all."""
+    """Labels that both orders need for the best that both reach, of one seed or of the mean over all."""
     name = "mean of all" if seed is None else f"seed {seed}"
-    chance, ours = (_mean(curves, order, seed) for order in ("by chance", "as served"))
-    wanted = max(chance.maps)
-    needs, by_chance = labels_for(ours, wanted), labels_for(chance, wanted)
+    saved = labels_saved(*(mean_curve(curves, order, seed) for order in ("as served", "by chance")))
     return Row(
-        f"labels until mask mAP {wanted:.3f} on drawn figures ({name}): as served / by chance",
-        needs,
-        by_chance,
-        by_chance / needs,
+        f"labels until mask mAP {saved.mask_map:.3f} on drawn figures ({name}): as served / by chance",
+        saved.ours,
+        saved.other,
+        saved.other / saved.ours,
         "labels",
         HELD_OUT,
     )
-
-
-def labels_for(curve: Curve, wanted: float) -> float:
-    """Labels at which a curve first reaches a mask mAP, between two rounds by a straight line; infinite where never."""
-    if curve.maps[0] >= wanted:
-        return curve.labels[0]
-    for number in range(1, len(curve.maps)):
-        low, high = curve.maps[number - 1], curve.maps[number]
-        if high >= wanted:
-            before, after = curve.labels[number - 1], curve.labels[number]
-            return before + (after - before) * (wanted - low) / (high - low)
-    return math.inf
-
-
-def _mean(curves: Sequence[Curve], order: str, seed: int | None) -> Curve:
-    wanted: Callable[[Curve], bool] = lambda curve: curve.order == order and seed in (None, curve.seed)  # noqa: E731
-    chosen = [curve for curve in curves if wanted(curve)]
-    maps = np.mean([curve.maps for curve in chosen], axis=0)
-    return Curve(order, -1, chosen[0].labels, tuple(float(value) for value in maps))
