@@ -9,6 +9,7 @@
 - `project_settings`: the file that overrides settings for single projects
 - `domain`: the values that pass between stages
 - `errors`: every named failure, with its HTTP status and its message
+- `templates`: reads templates of HTML pages
 - `telemetry`: logs, metrics, problems, request ids
 - `compute`: devices, memory, Ultralytics without side effects
 - `storage`: atomic files, and the storage that several machines share

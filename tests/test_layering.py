@@ -17,6 +17,7 @@ ORDER = {
         "project_settings",
         "installation_settings",
         "settings",
+        "templates",
         "telemetry",
         "compute",
         "storage",

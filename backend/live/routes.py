@@ -18,10 +18,10 @@ from backend.label_studio.payloads import Number
 from backend.live.frames import Frames
 from backend.live.recent_configs import RecentConfigs
 from backend.live.tried import TriedPhotograph, store_tried
-from backend.page.render import template
 from backend.page.routes import HEADERS, POLICY
 from backend.registry.registry import Version
 from backend.service import Service
+from backend.templates import template
 from backend.web.admission import BATCHES, FRAMES, Lanes
 from backend.web.authentication import LIVE, asks_for_page
 from backend.web.body_limit import limited_body

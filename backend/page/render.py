@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from backend.page.overview import GOOD_GARMENTS, MIN_GARMENTS, Overview
 from backend.registry.verdict import Generation, generations_of
 from backend.status.plots import Series, generations_plot, lines_plot
 from backend.status.survey import Work
+from backend.templates import template
 
 TEMPLATE = "status.html.jinja"
 DASH = "\u2013"
@@ -53,19 +53,6 @@ class StatusPage:
             origins=ORIGINS,
             plots={name: Markup(plot) for name, plot in plots.items()},
         )
-
-
-def template(path: Path, *, filters: Mapping[str, Callable[..., str]] | None = None) -> jinja2.Template:
-    """Reads a template, in which everything is escaped and every name must be given."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(path.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= filters or {}
-    return environment.get_template(path.name)
 
 
 def _generations(generations: tuple[Generation, ...], current: int) -> str:

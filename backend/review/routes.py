@@ -16,13 +16,13 @@ from backend.errors import DrapeError, NotFoundError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payloads import Number, Payload
-from backend.page.render import template
 from backend.page.routes import HEADERS
 from backend.review.approval_mark import approval_mark
 from backend.review.approve import Approver, undo
 from backend.review.sheet import SIZE, Place, Sheet, read_sheet
 from backend.review.thumbnails import Thumbnails
 from backend.service import Service
+from backend.templates import template
 from backend.web.same_site import require_same_site
 
 FOLDER = Path(__file__).parent

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-
 from backend.detector.average_precision import (
     Instance,
     LabelMatches,
@@ -28,6 +26,7 @@ from backend.registry.scores import LabelScores, Scores
 from training.evaluation.compact_scenes import CompactMasks, CompactScenes
 from training.evaluation.held_out import HeldOut
 from training.metrics.matching import MatchedDetection, match
+from training.metrics.mean_defined import mean_defined
 from training.metrics.pixel_metrics import ClassPixels, PixelCounts, label_map, pixel_counts, pixel_scores
 
 logger = logging.getLogger(__name__)
@@ -93,16 +92,16 @@ def compute_scores(
     classes = (pixels.background, *pixels.labels)
     scores = Scores(
         images=len(truth),
-        box_map=_mean(row.box_map for row in rows),
-        box_map50=_mean(row.box_map50 for row in rows),
-        mask_map=_mean(row.mask_map for row in rows),
-        mask_map50=_mean(row.mask_map50 for row in rows),
-        precision=_mean(row.precision for row in rows),
-        recall=_mean(row.recall for row in rows),
-        miou=_mean(metrics.iou for metrics in classes),
-        mean_accuracy=_mean(metrics.accuracy for metrics in classes),
-        dice=_mean(metrics.dice for metrics in classes),
-        boundary_iou=_mean(row.boundary_iou for row in rows),
+        box_map=mean_defined(row.box_map for row in rows),
+        box_map50=mean_defined(row.box_map50 for row in rows),
+        mask_map=mean_defined(row.mask_map for row in rows),
+        mask_map50=mean_defined(row.mask_map50 for row in rows),
+        precision=mean_defined(row.precision for row in rows),
+        recall=mean_defined(row.recall for row in rows),
+        miou=mean_defined(metrics.iou for metrics in classes),
+        mean_accuracy=mean_defined(metrics.accuracy for metrics in classes),
+        dice=mean_defined(metrics.dice for metrics in classes),
+        boundary_iou=mean_defined(row.boundary_iou for row in rows),
         overall_accuracy=pixels.overall_accuracy,
         ms_an_image=ms_an_image,
         labels=rows,
@@ -152,11 +151,6 @@ def _pixel_counts(
         for layers in (garments, sorted(shown, key=lambda detection: detection.score or 0.0))
     )
     return pixel_counts(truth, detected, labels=len(labels))
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
 
 
 def detection_ms(images: Sequence[Photo], detector: Detector, *, min_score: float) -> float | None:

@@ -25,6 +25,7 @@ from backend.registry.scores import read_scores
 from backend.registry.verdict import Generation, Verdict, generations_of, read_verdict
 from backend.settings import Settings
 from backend.status.plots import generations_plot
+from backend.templates import template
 from training.evaluation.compact_scenes import CompactScenes
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import Evaluated
@@ -197,14 +198,8 @@ def report_on(
 
 def render(report: Report) -> str:
     """Renders the page as HTML; escapes everything except Drape's own plots, because people choose the names."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(report=report, version=report.version, verdict=report.verdict)
+    page = template(Path(__file__).parent / TEMPLATE)
+    return page.render(report=report, version=report.version, verdict=report.verdict)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from pydantic import TypeAdapter
 
 from backend.domain import LabelledMask, Pixels
 from backend.errors import DrapeError, ReportError
 from backend.storage.atomic_files import write_atomically
+from backend.templates import template
 from training.evaluation.held_out import HeldOut
 from training.metrics.pixel_metrics import LabelMap
 from training.report.pictures import ReportPicture, colours_of, in_words, picture
@@ -238,14 +238,7 @@ def _picture(pixels: Pixels, garments: Sequence[LabelledMask], colours: dict[str
 
 
 def _html(comparison: Comparison, folder: Path) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return template(Path(__file__).parent / TEMPLATE).render(
         comparison=comparison,
         in_short=in_short(comparison),
         table=[(one.name, [_cell(column, one) for column in comparison.columns]) for one in comparison.results],

@@ -16,6 +16,7 @@ from backend.detector.yolo11 import ImageDetector
 from backend.domain import Image, Photo
 from training.evaluation.held_out import HeldOut
 from training.evaluation.score import MIN_EVALUATED_SCORE
+from training.metrics.mean_defined import mean_defined
 from training.metrics.pixel_metrics import ClassPixels, LabelMap, PixelScores, label_map, pixel_counts, pixel_scores
 from training.students.lesson import Lesson
 from training.students.student import Student
@@ -183,13 +184,13 @@ def _scores(
     of_labels = pixels.labels if pixels else (ClassPixels(),) * len(labels)
     classes = (pixels.background, *pixels.labels) if pixels else ()
     return StudentScores(
-        mask_map=_mean(float(values.mean()) for values in precisions.values()),
-        mask_map50=_mean(float(values[0].mean()) for values in precisions.values()),
-        miou=_mean(one.iou for one in classes),
-        mean_accuracy=_mean(one.accuracy for one in classes),
+        mask_map=mean_defined(float(values.mean()) for values in precisions.values()),
+        mask_map50=mean_defined(float(values[0].mean()) for values in precisions.values()),
+        miou=mean_defined(one.iou for one in classes),
+        mean_accuracy=mean_defined(one.accuracy for one in classes),
         overall_accuracy=pixels.overall_accuracy if pixels else None,
-        dice=_mean(one.dice for one in classes),
-        boundary_iou=_mean(one.boundary_iou for one in of_labels),
+        dice=mean_defined(one.dice for one in classes),
+        boundary_iou=mean_defined(one.boundary_iou for one in of_labels),
         clothing_iou=clothing.labels[0].iou,
         clothing_dice=clothing.labels[0].dice,
         clothing_boundary_iou=clothing.labels[0].boundary_iou,
@@ -203,8 +204,3 @@ def _scores(
 
 def _precision(values: Precisions | None) -> float | None:
     return None if values is None else float(values.mean())
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None

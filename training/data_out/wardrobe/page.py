@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from backend.templates import template
 from training.data_out.colour_names import NAMES
 from training.data_out.cutouts import Cutout
 from training.data_out.wardrobe.neighbours import find_neighbours
@@ -123,14 +122,7 @@ def render(wardrobe: Wardrobe) -> str:
     """Renders the page as HTML. Names that people chose stay text: the data is no script, and is shown as text."""
     folder = Path(__file__).parent
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("wardrobe.css", "wardrobe.js"))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return template(folder / TEMPLATE).render(
         wardrobe=wardrobe,
         data=_json_in_html(asdict(wardrobe)),
         style=style,
