@@ -57,6 +57,7 @@ ORDER = {
         "garment_base",
         "students",
         "runs",
+        "judging",
         "retraining",
         "evaluate",
         "jobs",

@@ -2,6 +2,7 @@
 
 - `jobs`: the RQ jobs: count approved labels, start a training when there are enough, train
 - `retraining`: the steps of a training
+- `judging`: evaluates a new version beside what answers today, and promotes it if it is better
 - `runs`: the folders of a training, from which it resumes
 - `evaluate`: `drape evaluate`: the metrics of any weights
 - `annotations`: approved annotations: their garments, corrections and the survey

@@ -11,7 +11,7 @@ from backend.connections import Connections
 from backend.detector.detector_pool import load_detector
 from backend.detector.runtimes.network import load_network
 from backend.detector.runtimes.torch_runtime import TorchRuntime
-from backend.detector.yolo11 import Detector
+from backend.detector.yolo11 import Detector, ImageDetector
 from backend.errors import DatasetError
 from backend.images.fetch import ImageStore
 from backend.label_studio.label_config import LabelConfig, parse_label_config
@@ -62,6 +62,7 @@ def evaluate_model(
     """
     settings = connections.settings
     device = prepare_device(settings)
+    detector: ImageDetector
     if isinstance(model, Version):
         side_px, detector = model.image_size_px, load_detector(model, device=device).detector
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from backend.auto_accept.gate import gate_of, switch_off
@@ -202,23 +203,21 @@ def _open_versions(connections: Connections, project_id: int) -> list[Version]:
 
     A version is audited for longer than it is the champion: its audits are approved in their own time.
     """
-    by_name = {version.name: version for version in connections.registry.versions(project_id)}
-    version = connections.registry.champion(project_id)
-    versions: list[Version] = []
-    while version is not None and gate_of(version, connections.settings).is_open:
-        versions.append(version)
-        version = by_name.get(version.parent or "")
-    return versions
+    line = connections.registry.line_of(connections.registry.champion(project_id))
+    return list(takewhile(lambda version: gate_of(version, connections.settings).is_open, line))
 
 
 def _trained_annotations(connections: Connections, project_id: int) -> dict[str, str]:
     """Returns the annotations that the latest version was trained on: annotation id → content hash.
 
     The version counts even if it was not promoted, so that no training repeats the same labels. Of versions
-    without a verdict only the champion counts: the training of any other broke off before its verdict.
+    without a verdict only the champion counts: the training of any other broke off before its verdict. One of a
+    comparison does not count, as trainings have not learnt its labels.
     """
     champion = connections.registry.champion(project_id)
     for version in reversed(connections.registry.versions(project_id)):
+        if version.origin == "comparison":
+            continue
         if version == champion or read_verdict(version) is not None:
             return version.annotations
     return {}

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from backend.compute.devices import prepare_device
 from backend.compute.malloc import trim_heap
 from backend.detector.clusters import Clusters, load_clusters
+from backend.detector.exported.answers import OutputKind
 from backend.detector.preparation import CLUSTERS_FILE, OPENVINO_FILE, RUNTIMES, preparation_folder, read_preparation
 from backend.detector.runtimes.base import Precision, Runtime
-from backend.detector.yolo11 import Detector
+from backend.detector.yolo11 import Detector, SizedDetector
 from backend.errors import ModelError, StorageError
+from backend.registry.files import NETWORK
 from backend.registry.registry import Registry, Version, check_weights
 from backend.settings import Settings
 
@@ -25,10 +27,16 @@ MAX_LOADED = 4
 
 @dataclass(frozen=True)
 class LoadedDetector:
-    """A version that is ready to detect; `clusters` is None until the version is prepared."""
+    """A version that is ready to detect.
+
+    Attributes:
+        runtime: such as `openvino-bf16` or `torch-float32`.
+        clusters: None until the version is prepared, and for a network of another architecture than YOLO.
+    """
 
     version: Version
-    detector: Detector
+    detector: SizedDetector
+    runtime: str
     clusters: Clusters | None
     is_prepared: bool
 
@@ -36,20 +44,40 @@ class LoadedDetector:
 def load_detector(version: Version, *, device: str) -> LoadedDetector:
     """Loads a version in the runtime that was chosen when it was prepared, or in PyTorch if it is not prepared yet.
 
+    A network of another architecture than YOLO computes in OpenVINO on the CPU, whatever the device is.
+
     Raises:
         ModelError: the weights are missing, were changed, or do not load.
     """
     check_weights(version)
+    kind = version.network
+    loaded = _load_yolo(version, device) if kind == "yolo" else _load_exported(version, kind)
+    logger.info("Loaded model version %s, runtime %s", version.name, loaded.runtime)
+    return loaded
+
+
+def _load_yolo(version: Version, device: str) -> LoadedDetector:
     preparation = read_preparation(version)
     runtime: Runtime | None = None
     if device == "cpu" and preparation is not None and preparation.runtime != "torch":
         runtime = _load_openvino(version, "bf16" if preparation.runtime == RUNTIMES["bf16"] else "f32")
     clusters = load_clusters(preparation_folder(version) / CLUSTERS_FILE) if preparation else None
-    detector = Detector(
-        runtime or _load_torch(version, device), classes=version.classes, image_size_px=version.image_size_px
+    runtime = runtime or _load_torch(version, device)
+    detector = Detector(runtime, classes=version.classes, image_size_px=version.image_size_px)
+    return LoadedDetector(version, detector, runtime.name, clusters, preparation is not None)
+
+
+def _load_exported(version: Version, kind: OutputKind) -> LoadedDetector:
+    from backend.detector.exported.detector import ExportedDetector
+
+    detector = ExportedDetector(
+        version.files.fetch(NETWORK),
+        version.weights,
+        kind=kind,
+        classes=version.classes,
+        image_size_px=version.image_size_px,
     )
-    logger.info("Loaded model version %s, runtime %s", version.name, detector.runtime.name)
-    return LoadedDetector(version, detector, clusters, preparation is not None)
+    return LoadedDetector(version, detector, RUNTIMES["f32"], None, read_preparation(version) is not None)
 
 
 def _load_torch(version: Version, device: str) -> Runtime:

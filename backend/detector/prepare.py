@@ -88,6 +88,8 @@ def prepare(
 def _prepare(
     version: Version, images: Sequence[Photo], truth: Sequence[Sequence[LabelledMask]] | None, device: str, folder: Path
 ) -> Preparation:
+    if version.network != "yolo":
+        return Preparation(RUNTIMES["f32"], "it is a network of another architecture, which is exported already.")
     network, _ = load_network(version.weights)
     runtime: Runtime
     if device == "cpu":

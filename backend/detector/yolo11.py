@@ -41,6 +41,17 @@ class ImageDetector(Protocol):
         """
 
 
+class SizedDetector(ImageDetector, Protocol):
+    """A model that can also compute at a smaller size than its own."""
+
+    def detect(self, images: Iterable[Photo], *, min_score: float, max_side_px: int | None = None) -> Iterator[Scene]:
+        """See `ImageDetector.detect`.
+
+        Args:
+            max_side_px: computes at a smaller size than the model's own, which is faster and finds less; None for that.
+        """
+
+
 @dataclass(frozen=True)
 class Letterbox:
     """An image as the network's input: fitted into a square, padded to whole strides.
@@ -164,11 +175,7 @@ class Detector:
         self._lock = threading.Lock()
 
     def detect(self, images: Iterable[Photo], *, min_score: float, max_side_px: int | None = None) -> Iterator[Scene]:
-        """See `ImageDetector.detect`.
-
-        Args:
-            max_side_px: computes at a smaller size than the model's own, which is faster and finds less; None for that.
-        """
+        """See `SizedDetector.detect`."""
         side_px = min(self._image_size_px, max_side_px or self._image_size_px)
         ahead: deque[tuple[Photo, Letterbox]] = deque()
 

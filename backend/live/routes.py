@@ -150,7 +150,7 @@ def _page(service: Service, asked: int | None) -> tuple[LivePage, int]:
 
 
 def _compared(versions: Sequence[Version], champion: Version | None) -> str:
-    """The name of the version to compare with the champion: the one it was trained from, else the newest other."""
+    """The name of the version to compare with the champion: its parent, else the newest other."""
     others = [version.name for version in versions if champion is None or version.name != champion.name]
     if champion is not None and champion.parent in others:
         return champion.parent

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from backend.auto_accept.gate import closed_reason
 from backend.compute.devices import pick_device
-from backend.detector.preparation import read_preparation
+from backend.detector.preparation import RUNTIMES, read_preparation
 from backend.errors import DrapeError, QueueError, SettingsError
 from backend.queues.comparisons import is_comparison
 from backend.queues.queues import PRELABEL, TRAIN
@@ -272,6 +272,8 @@ def _detector(service: Service, project_id: int | None) -> str:
         return "SAM 3, by words" if service.connections.settings.may_read_words else "none yet"
     # The workers' device: they run the detector, except for `/predict`.
     device, preparation = _device(service.connections.settings.for_work("batch")), read_preparation(champion)
+    if champion.network != "yolo":
+        return f"{champion.name}, {RUNTIMES['f32']} on cpu"
     runtime = preparation.runtime if preparation and device == "cpu" else "torch"
     return f"{champion.name}, {runtime} on {device}"
 

@@ -74,7 +74,7 @@ def page_routes(service: Service, route_class: type[APIRoute]) -> APIRouter:
 
     @routes.post("/projects/{project_id}/rollback", dependencies=button)
     def rollback(project_id: int) -> Response:
-        """Goes back to the version that the current one was trained from; leads back to the status page."""
+        """Goes back to the version that was current when this one was made; leads back to the status page."""
         promote_and_prelabel(registry, queues, project_id, registry.version_before(project_id).name)
         return _redirect(project_id, "promoted")
 

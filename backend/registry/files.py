@@ -19,6 +19,8 @@ from backend.storage.store import Folder, Storage
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.pt"
+# An exported network of another architecture than YOLO: its layers, and its weights.
+NETWORK, NETWORK_WEIGHTS = "network.xml", "weights.bin"
 # Enough digits to tell the contents of one file apart; `fetch` compares all of them.
 FOLDER_DIGITS = 16
 

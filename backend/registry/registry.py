@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backend.errors import ModelError, NotFoundError, StorageError
-from backend.registry.files import MANIFEST, WEIGHTS, ModelFiles, VersionFiles, sha256_of
+from backend.registry.files import MANIFEST, NETWORK, NETWORK_WEIGHTS, WEIGHTS, ModelFiles, VersionFiles, sha256_of
 from backend.registry.index import NAME, Index, Indexes, SharedIndexes
 from backend.settings import Settings
 from backend.storage.store import Folder, Storage, open_storage
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Beginning of the names of all model files in a storage, and the folder of this machine's copies.
 MODELS = "models"
+# `yolo`: one of Ultralytics'. The others are exported networks of other architectures, told apart by their outputs.
+NetworkKind = Literal["yolo", "instances", "label map"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,11 @@ class Version:
     """One stored model.
 
     Attributes:
-        weights: path of the `.pt` file; `check_weights` fetches the file if it is not there.
+        weights: path of the `.pt` file, of an exported network the `.bin` file; `check_weights` fetches the file if it
+            is not there.
         classes: the model's class names, in its own order.
-        parent: the version it was fine-tuned from; None for the first.
+        parent: the champion when it was made, to which rolling back goes; it was fine-tuned from that, or from the
+            newest YOLO before that. None for the first.
         created_at: ISO 8601, UTC.
         metrics: name → value, such as `mask_map50` in `[0, 1]`.
         annotations: id → content hash of every annotation it was trained on.
@@ -41,6 +45,7 @@ class Version:
         dataset: hash of the data it was trained and evaluated on; empty if unknown.
         settings: the settings it was trained with.
         packages: name → release of the packages that trained it.
+        network: what its weights are.
         files: its files.
     """
 
@@ -56,10 +61,11 @@ class Version:
     metrics: dict[str, float] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     image_size_px: int = 640
-    origin: Literal["starter", "training"] = "training"
+    origin: Literal["starter", "training", "comparison"] = "training"
     dataset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
+    network: NetworkKind = "yolo"
 
     @property
     def number(self) -> int:
@@ -123,7 +129,7 @@ class Registry:
         return version
 
     def version_before(self, project_id: int) -> Version:
-        """Returns the version that the champion was trained from: rolling back promotes it.
+        """Returns the champion's parent: rolling back promotes it.
 
         Raises:
             NotFoundError: there is no such version.
@@ -132,6 +138,19 @@ class Registry:
         if champion is None or champion.parent is None:
             raise NotFoundError(f"Project {project_id} has no earlier model to go back to.")
         return self.version(project_id, champion.parent)
+
+    def line_of(self, version: Version | None) -> list[Version]:
+        """Returns a version, its parent, the parent of that, and so on, so far as they are not deleted."""
+        by_name = {one.name: one for one in self.versions(version.project_id)} if version else {}
+        line: list[Version] = []
+        while version is not None:
+            line.append(version)
+            version = by_name.get(version.parent or "")
+        return line
+
+    def newest_yolo(self, version: Version | None) -> Version | None:
+        """Returns the first YOLO in the line of a version, from which a training goes on; None if there is none."""
+        return next((one for one in self.line_of(version) if one.network == "yolo"), None)
 
     def champion(self, project_id: int) -> Version | None:
         """Returns the version that pre-annotates; None before the first.
@@ -162,18 +181,19 @@ class Registry:
         metrics: dict[str, float],
         annotations: dict[str, str],
         image_size_px: int,
-        origin: Literal["starter", "training"],
+        origin: Literal["starter", "training", "comparison"],
         architecture: str = "yolo11n-seg",
         dataset: str = "",
         settings: Mapping[str, Any] | None = None,
         packages: Mapping[str, str] | None = None,
+        network: NetworkKind = "yolo",
         beside: Mapping[str, str] | None = None,
     ) -> Version:
         """Stores a copy of `weights` as the project's next version, which is not the champion yet.
 
         Args:
             architecture: the beginning of the version's name.
-            beside: file name → text of further files of the version.
+            beside: file name → text of further files of the version; of an exported network, `NETWORK` among them.
 
         Raises:
             ModelError: the version cannot be stored, for example on a full disk; nothing of it is visible then.
@@ -189,7 +209,7 @@ class Registry:
             version = Version(
                 name=name,
                 project_id=project_id,
-                weights=self._weights(project_id, name, digest),
+                weights=self._weights(project_id, name, digest, network),
                 weights_sha256=digest,
                 classes=classes,
                 parent=parent,
@@ -202,9 +222,13 @@ class Registry:
                 dataset=dataset,
                 settings=dict(settings or {}),
                 packages=dict(packages or {}),
+                network=network,
                 files=VersionFiles(self.files, project_id, name),
             )
-            contents: dict[str, bytes | Path] = {WEIGHTS: weights, MANIFEST: _manifest(version)}
+            contents: dict[str, bytes | Path] = {
+                _weights_file(network): weights,
+                MANIFEST: _manifest(version),
+            }
             contents |= {path: text.encode() for path, text in (beside or {}).items()}
             digests = self.files.store(project_id, name, contents)
             added.append((version, digests))
@@ -261,8 +285,8 @@ class Registry:
 
         self.files.clean(project_id, self.files.indexes.change(project_id, edit))
 
-    def _weights(self, project_id: int, name: str, digest: str) -> Path:
-        return self.files.copies / self.files.location(project_id, name, WEIGHTS, digest)
+    def _weights(self, project_id: int, name: str, digest: str, network: NetworkKind) -> Path:
+        return self.files.copies / self.files.location(project_id, name, _weights_file(network), digest)
 
     def _read(self, project_id: int, name: str, index: Index) -> Version | None:
         try:
@@ -284,7 +308,8 @@ class Registry:
                 # A changed manifest may contain any path as its name, and files and messages are named after it.
                 raise ValueError("It is not this version's manifest.")
             facts["classes"] = tuple(facts["classes"])
-            weights = self._weights(project_id, name, facts["weights_sha256"])
+            # Manifests of before there were others name no network.
+            weights = self._weights(project_id, name, facts["weights_sha256"], facts.get("network", "yolo"))
             version = Version(**facts, weights=weights, files=VersionFiles(self.files, project_id, name))
         except (OSError, ValueError, TypeError, KeyError, ModelError) as e:
             logger.warning("Model version %s of project %s cannot be read: %s", name, project_id, e)
@@ -294,19 +319,26 @@ class Registry:
 
 
 def check_weights(version: Version) -> None:
-    """Compares the weights with the version's manifest; fetches them first if they are not on this machine.
+    """Compares the weights with the version's manifest; fetches what computes it if that is not on this machine.
 
     Raises:
         ModelError: the weights are missing or were changed.
         StorageError: the weights are not on this machine, and the storage is unreachable.
     """
+    file = _weights_file(version.network)
     try:
-        version.files.fetch(WEIGHTS)
-        if version.files.digests()[WEIGHTS] == version.weights_sha256:
+        version.files.fetch(file)
+        if version.network != "yolo":
+            version.files.fetch(NETWORK)
+        if version.files.digests()[file] == version.weights_sha256:
             return
     except OSError as e:
         raise ModelError(f"The weights of model version '{version.name}' are missing.") from e
     raise ModelError(f"The weights of model version '{version.name}' are not those that its manifest names.")
+
+
+def _weights_file(network: NetworkKind) -> str:
+    return WEIGHTS if network == "yolo" else NETWORK_WEIGHTS
 
 
 def _manifest(version: Version) -> bytes:

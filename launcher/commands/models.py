@@ -80,7 +80,7 @@ def promote(project: Project, name: Name) -> None:
 
 @app.command()
 def rollback(project: Project) -> None:
-    """Promotes the version that the current model was trained from."""
+    """Promotes the version that was current when the current one was made."""
     settings = saved_settings()
     _promote(settings, project, Registry.of(settings).version_before(project))
 
@@ -89,12 +89,11 @@ def rollback(project: Project) -> None:
 def prune(
     project: Project, keep: Annotated[int, typer.Option(min=1, help="Number of the newest versions to keep.")] = 5
 ) -> None:
-    """Deletes old versions; always keeps the current version and the version that it was trained from."""
+    """Deletes old versions; keeps the current one, the one before, and the YOLO that the next training starts from."""
     registry = Registry.of(saved_settings())
     champion, versions = registry.champion(project), registry.versions(project)
-    kept = {version.name for version in versions[-keep:]}
-    if champion is not None:
-        kept |= {champion.name, champion.parent or champion.name}
+    base = registry.newest_yolo(champion)
+    kept = {version.name for version in [*versions[-keep:], *registry.line_of(champion)[:2], *([base] if base else [])]}
     obsolete = [version for version in versions if version.name not in kept]
     for version in obsolete:
         registry.remove(project, version.name)

@@ -65,8 +65,8 @@ DEATHS = [
     ("while the data set is written", "training.dataset.build", "link_or_copy", 2, "before"),
     ("after the first epoch", "training.finetuning.finetune", "_Run.save_checkpoint", 1, "after"),
     ("while the version is stored", "backend.registry.files", "ModelFiles.store", 1, "after"),
-    ("before it is judged", "training.retraining", "write_scores", 1, "before"),
-    ("before the verdict is written", "training.retraining", "write_verdict", 1, "before"),
+    ("before it is judged", "training.judging", "write_scores", 1, "before"),
+    ("before the verdict is written", "training.judging", "write_verdict", 1, "before"),
     ("before it is promoted", "backend.registry.registry", "Registry.promote", 1, "before"),
     ("just after it was promoted", "backend.registry.registry", "Registry.promote", 1, "after"),
 ]

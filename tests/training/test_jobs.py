@@ -23,11 +23,14 @@ from backend.status.gone_projects import GoneProjects
 from backend.status.survey import Surveys
 from backend.timer import look_after
 from tests.backend.status.test_survey import SURVEY
+from tests.exported import add_colours
 from tests.support import add_starter
 from tests.training.conftest import Workplace
 from training.annotations.approvals import approved_annotations
 from training.data_out.export_data import Selection, export_data
+from training.finetuning.finetune import Trained, finetune
 from training.jobs import check_approvals, train
+from training.judging import Judge
 from training.retraining import Retraining
 
 pytestmark = pytest.mark.services
@@ -196,9 +199,9 @@ def test_a_deleted_project_is_looked_after_no_more(workplace: Workplace) -> None
     assert workplace.registry.versions(deleted)
 
 
-@pytest.mark.parametrize("moment", ["_store", "_evaluate"])
+@pytest.mark.parametrize(("owner", "moment"), [(Retraining, "_store"), (Judge, "_evaluate")])
 def test_a_training_is_judged_against_the_champion_of_the_moment(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, moment: str
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, owner: type, moment: str
 ) -> None:
     """Somebody rolls back while it runs: that stands, unless the new model is better than what they chose."""
     monkeypatch.setenv("PROMOTE_MARGIN", "1")
@@ -207,14 +210,14 @@ def test_a_training_is_judged_against_the_champion_of_the_moment(
     assert first is not None
     second = add_starter(registry, project_id, first.weights, parent=first.name)
     registry.promote(project_id, second.name)
-    step = getattr(Retraining, moment)
+    step = getattr(owner, moment)
 
-    def then_roll_back(self: Retraining, *args: Any) -> Any:
+    def then_roll_back(self: Retraining | Judge, *args: Any) -> Any:
         result = step(self, *args)
         registry.promote(project_id, first.name)
         return result
 
-    monkeypatch.setattr(Retraining, moment, then_roll_back)
+    monkeypatch.setattr(owner, moment, then_roll_back)
     for seed in (1, 3, 7):
         workplace.approve(seed)
     made = train(project_id, "test")
@@ -234,19 +237,52 @@ def test_a_rollback_after_the_verdict_has_the_training_judged_again(
     assert first is not None
     second = add_starter(registry, project_id, first.weights, parent=first.name)
     registry.promote(project_id, second.name)
-    judge = Retraining._judge
+    judge = Judge.judge
 
-    def then_roll_back(self: Retraining, *args: Any) -> Any:
+    def then_roll_back(self: Judge, *args: Any) -> Any:
         verdict = judge(self, *args)
         registry.promote(project_id, first.name)
         return verdict
 
-    monkeypatch.setattr(Retraining, "_judge", then_roll_back)
+    monkeypatch.setattr(Judge, "judge", then_roll_back)
     for seed in (1, 3, 7):
         workplace.approve(seed)
     made = train(project_id, "test")
     verdict = read_verdict(registry.version(project_id, str(made["version"])))
     assert verdict is not None and verdict.promoted and verdict.champion == first.name
+
+
+def test_a_training_goes_on_from_the_newest_yolo_and_is_judged_by_the_champion_that_is_none(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id, registry = workplace.project_id, workplace.registry
+    yolo = registry.champion(project_id)
+    assert yolo is not None
+    # It knows its labels in another order, of which the training must not take notice.
+    other = add_colours(registry, project_id, tmp_path, classes=("belt", "saree"), parent=yolo)
+    registry.promote(project_id, other.name)
+    begun: list[Any] = []
+
+    def spied(*args: Any, **options: Any) -> Trained:
+        begun.append(options["initial"])
+        return finetune(*args, **options)
+
+    monkeypatch.setattr("training.retraining.finetune", spied)
+    for seed in (1, 3, 7):
+        workplace.approve(seed)
+    assert prelabel(project_id, other.name, [workplace.tasks[7]])["failed"] == 0
+    # Nothing was trained on what is approved, whatever the champion learnt elsewhere.
+    assert check_approvals(project_id)["new"] == 3
+    made = train(project_id, "test")
+    trained = registry.version(project_id, str(made["version"]))
+    verdict = read_verdict(trained)
+    assert begun == [yolo.weights]
+    assert (trained.network, trained.parent) == ("yolo", other.name)
+    assert trained.classes == tuple(name for name in yolo.classes if name in trained.classes)
+    assert verdict is not None and (verdict.promoted, verdict.champion) == (True, other.name)
+    compared = read_scores(trained)
+    assert compared is not None and compared.champion is not None and compared.champion.ms_an_image is not None
+    assert registry.version_before(project_id) == other
 
 
 def test_a_rollback_stands_though_the_training_that_promoted_is_run_again(

@@ -16,6 +16,7 @@ from backend.images.decode import decode_image
 from backend.images.fetch import ImageStore
 from backend.images.sample import sample_images
 from backend.label_studio.client import LabelStudio
+from backend.registry.files import NETWORK
 from backend.registry.registry import Version, check_weights
 from backend.settings import Settings
 from backend.storage.atomic_files import staging_folder
@@ -77,9 +78,15 @@ def export_version(
         The folder with the exported model, and the `Export` that `export.json` in that folder records.
 
     Raises:
-        ModelError: the format is unknown or cannot be made on this machine, the version's weights are damaged, or the
-            folder holds something else or cannot be written.
+        ModelError: the version is no YOLO, the format is unknown or cannot be made on this machine, the version's
+            weights are damaged, or the folder holds something else or cannot be written.
     """
+    if version.network != "yolo":
+        network, weights = version.files.fetch(NETWORK), version.weights
+        raise ModelError(
+            f"{version.name} is no YOLO, and Ultralytics exports no other network. For OpenVINO it is exported "
+            f"already: copy {network} and, beside it as network.bin, {weights}."
+        )
     kind = find_format(format_name, half=half, device=device)
     check_weights(version)
     name = f"{EXPORTS}/{kind.name}{'-half' if half else ''}"

@@ -50,10 +50,10 @@ class ExportedDetector:
         self._lock = threading.Lock()
 
     def detect(self, images: Iterable[Photo], *, min_score: float, max_side_px: int | None = None) -> Iterator[Scene]:
-        """See `ImageDetector.detect`.
+        """See `SizedDetector.detect`.
 
-        Args:
-            max_side_px: computes at a smaller size than the model's own, which is faster and finds less; None for that.
+        Raises:
+            ModelError: OpenVINO cannot compute an image.
         """
         side_px = min(self._image_size_px, max_side_px or self._image_size_px)
         for image in images:
@@ -65,6 +65,9 @@ class ExportedDetector:
 
     def _infer(self, boxed: Letterbox) -> list[Floats]:
         with self._lock:
-            self._request.infer([np.ascontiguousarray(boxed.pixels[None])])
+            try:
+                self._request.infer([np.ascontiguousarray(boxed.pixels[None])])
+            except RuntimeError as e:
+                raise ModelError(f"The exported model cannot compute an image: {first_line(e)}") from e
             # Copied: the next image is computed in the same memory.
             return [self._request.get_output_tensor(number).data.copy() for number in range(self._outputs)]

@@ -53,7 +53,7 @@ def test_a_version_is_prepared_once_verified_on_labels_and_faster_from_then_on(
     detectors = DetectorPool(Registry(version.files.all.copies), Settings(device="cpu"))
     before = detectors.for_project(1)
     assert before is not None
-    assert (before.detector.runtime.name, before.clusters) == ("torch-float32", None)
+    assert (before.runtime, before.clusters) == ("torch-float32", None)
     made = prepare(version, images, truth=truth, device="cpu")
     assert made.runtime.startswith("openvino-")
     assert made.map_torch is not None and made.map_runtime is not None
@@ -64,7 +64,7 @@ def test_a_version_is_prepared_once_verified_on_labels_and_faster_from_then_on(
     assert (preparation_folder(version) / RECORD_FILE).stat().st_mtime_ns == record
     after = detectors.for_project(1)
     assert after is not None and after.clusters is not None
-    assert after.detector.runtime.name == made.runtime
+    assert after.runtime == made.runtime
     one, other = [list(loaded.detector.detect(images, min_score=0.25)) for loaded in (before, after)]
     for was, now in zip(one, other, strict=True):
         assert was.features is not None and now.features is not None
@@ -93,7 +93,7 @@ def test_an_export_that_loses_too_much_is_not_used(
         made = prepare(other, images[:3], truth=truth[:3], device="cpu")
     assert made.runtime == "torch"
     assert "cannot use the runtime openvino" in caplog.text
-    assert load_detector(other, device="cpu").detector.runtime.name == "torch-float32"
+    assert load_detector(other, device="cpu").runtime == "torch-float32"
 
 
 def test_without_garments_nothing_can_be_verified(tmp_path: Path, starter: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_is_damaged_is_not_used(
     version = add_starter(Registry(tmp_path), 1, starter)
     prepare(version, figures[0][:3], device="cpu")
     (preparation_folder(version) / OPENVINO_FILE).write_text("<net")
-    assert load_detector(version, device="cpu").detector.runtime.name == "torch-float32"
+    assert load_detector(version, device="cpu").runtime == "torch-float32"
     (preparation_folder(version) / RECORD_FILE).write_text("{")
     assert read_preparation(version) is None
     assert prepare(version, figures[0][:3], device="cpu").runtime.startswith("openvino-")

@@ -34,7 +34,9 @@ def add(registry: Registry, weights: Path) -> Version:
 @pytest.fixture
 def detector(registry: Registry, starter: Path) -> Detector:
     """The starter, computed by PyTorch."""
-    return load_detector(add(registry, starter), device="cpu").detector
+    detector = load_detector(add(registry, starter), device="cpu").detector
+    assert isinstance(detector, Detector)
+    return detector
 
 
 def picture(seed: int) -> Image:

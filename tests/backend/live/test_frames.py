@@ -18,6 +18,7 @@ from backend.registry.registry import Registry
 from backend.settings import Settings
 from label_studio_config.demo.figures import Figure, draw_figure
 from label_studio_config.palette_xml import GARMENTS, palette
+from tests.exported import add_colours
 from tests.support import add_starter, iou
 
 CONFIG = parse_label_config(palette(GARMENTS))
@@ -103,3 +104,13 @@ def test_what_is_no_picture_is_refused_in_a_sentence(frames: Frames, encoded: by
 def test_what_does_not_exist_is_named(frames: Frames, figure: Figure, project_id: int, version: str, said: str) -> None:
     with pytest.raises(NotFoundError, match=said):
         frames.see(project_id, CONFIG, jpeg(figure.pixels), version_name=version)
+
+
+def test_a_network_of_another_architecture_sees_frames(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    registry.promote(7, add_colours(registry, 7, tmp_path, classes=("saree", "blouse")).name)
+    pixels = np.zeros((120, 200, 3), np.uint8)
+    pixels[20:100, 30:90, 2] = 255
+    seen = Frames(registry, Settings(device="cpu")).see(7, CONFIG, jpeg(pixels))
+    assert [one.label for one in seen.garments] == ["blouse"]
+    assert iou(largest(seen), pixels[..., 2] > 0) > 0.9

@@ -14,6 +14,7 @@ from backend.registry.registry import Version
 from backend.settings import Settings
 from tests.backend.conftest import Served, served
 from tests.backend.page.test_render import SURVEY
+from tests.exported import add_colours
 from tests.full_disk import full_disk
 
 pytestmark = pytest.mark.services
@@ -53,6 +54,15 @@ def test_browsers_get_the_page_and_others_the_health(client: httpx.Client) -> No
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert client.get("/").json() == client.get("/health").json()
+
+
+def test_the_page_says_what_computes_a_network_of_another_architecture(
+    backend: Served, client: httpx.Client, tmp_path: Path
+) -> None:
+    registry = backend.service.connections.registry
+    version = add_colours(registry, 7, tmp_path, classes=("saree", "blouse"))
+    registry.promote(7, version.name)
+    assert f"{version.name}, openvino-f32 on cpu" in client.get("/", params={"project": 7}, headers=PAGE).text
 
 
 def test_the_page_is_whole_without_anything_else(client: httpx.Client) -> None:

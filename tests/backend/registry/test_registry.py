@@ -1,20 +1,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from backend.errors import ModelError, StorageError
-from backend.registry.files import MANIFEST
+from backend.registry.files import MANIFEST, NETWORK
 from backend.registry.records import read_facts, read_text, write_facts, write_text
-from backend.registry.registry import Registry, Version, check_weights
+from backend.registry.registry import NetworkKind, Registry, Version, check_weights
 from backend.settings import Settings
 from backend.storage.store import Folder
 
 
-def add(registry: Registry, weights: Path, *, parent: str | None = None) -> Version:
+def add(
+    registry: Registry,
+    weights: Path,
+    *,
+    parent: str | None = None,
+    network: NetworkKind = "yolo",
+    beside: Mapping[str, str] | None = None,
+) -> Version:
     return registry.add(
         7,
         weights=weights,
@@ -24,6 +32,8 @@ def add(registry: Registry, weights: Path, *, parent: str | None = None) -> Vers
         annotations={"3": "abc"},
         image_size_px=256,
         origin="training",
+        network=network,
+        beside=beside,
     )
 
 
@@ -71,6 +81,36 @@ def test_the_champion_moves_and_moves_back(registry: Registry, weights: Path) ->
     with pytest.raises(ModelError, match="no model version"):
         registry.promote(7, "yolo11n-seg-v9-abcdef")
     assert registry.champion(7) == first
+
+
+def test_a_line_leads_back_to_the_newest_yolo(registry: Registry, weights: Path) -> None:
+    first = add(registry, weights)
+    second = add(registry, weights, parent=first.name)
+    other = add(registry, weights, parent=second.name, network="instances", beside={NETWORK: "<net/>"})
+    another = add(registry, weights, parent=other.name, network="label map", beside={NETWORK: "<net/>"})
+    assert registry.line_of(another) == [another, other, second, first]
+    assert registry.newest_yolo(another) == registry.newest_yolo(other) == registry.newest_yolo(second) == second
+    assert [one.network for one in registry.versions(7)] == ["yolo", "yolo", "instances", "label map"]
+    registry.remove(7, second.name)
+    # What came before one that was deleted is not known any more.
+    assert registry.line_of(another) == [another, other]
+    assert registry.newest_yolo(another) is registry.newest_yolo(None) is None
+
+
+def test_a_network_and_its_weights_are_read_again_on_another_machine(registry: Registry, weights: Path) -> None:
+    made = add(registry, weights, network="instances", beside={NETWORK: "<net/>"})
+    check_weights(made)
+    assert made.weights.read_bytes() == weights.read_bytes() and made.weights.suffix == ".bin"
+    assert made.files.fetch(NETWORK).read_text() == "<net/>"
+
+
+def test_a_manifest_of_before_there_were_other_networks_is_of_a_yolo(tmp_path: Path, weights: Path) -> None:
+    version = add(Registry(tmp_path / "models"), weights)
+    facts = json.loads(version.files.fetch(MANIFEST).read_text())
+    del facts["network"]
+    version.files.put({MANIFEST: json.dumps(facts).encode()})
+    (read,) = Registry(tmp_path / "models").versions(7)
+    assert read == version and read.network == "yolo"
 
 
 def test_a_process_that_starts_later_reads_the_same(tmp_path: Path, weights: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rq import Queue
 from typer.testing import CliRunner, Result
 
-from backend.errors import DrapeError, NotFoundError, StorageError
+from backend.errors import DrapeError, ModelError, NotFoundError, StorageError
 from backend.queues.queues import CHECKS, Queues
 from backend.registry.records import REPORT, write_text
 from backend.registry.registry import Registry, Version
@@ -20,6 +20,7 @@ from backend.registry.verdict import LabelVerdict, Verdict, write_verdict
 from backend.settings import Settings
 from launcher.commands.models import app
 from launcher.errors import LauncherError
+from tests.exported import add_colours
 from tests.full_disk import full_disk
 
 pytestmark = pytest.mark.services
@@ -142,6 +143,24 @@ def test_prune_spares_what_works_and_where_it_came_from(registry: Registry, vers
     assert [version.name for version in registry.versions(PROJECT)] == [version.name for version in versions[1:]]
     assert registry.champion(PROJECT) == versions[2]
     assert not any(entry.name.startswith(".gone") for entry in (registry.root / str(PROJECT)).iterdir())
+
+
+def test_one_of_another_architecture_is_kept_with_the_yolo_that_is_trained_next(
+    registry: Registry, versions: list[Version], tmp_path: Path
+) -> None:
+    line = versions[1]
+    for number in range(2):
+        line = add_colours(registry, PROJECT, tmp_path / str(number), classes=("saree", "belt"), parent=line)
+    newest = add_colours(registry, PROJECT, tmp_path / "newest", classes=("saree", "belt"), parent=line)
+    registry.promote(PROJECT, newest.name)
+    assert "colours-seg-v7" in drape("list").output and "never evaluated" in drape("show", "v7").output
+    drape("prune", "--keep", "1")
+    assert [version.number for version in registry.versions(PROJECT)] == [2, 6, 7]
+    with pytest.raises(ModelError, match="no other network") as refused:
+        drape("export", "v7", "--format", "onnx")
+    assert str(newest.weights) in str(refused.value) and "network.xml" in str(refused.value)
+    drape("rollback")
+    assert registry.champion(PROJECT) == line
 
 
 def test_export_gives_a_model_that_was_compared(

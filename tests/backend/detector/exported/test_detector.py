@@ -6,32 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from backend.detector.exported.answers import OUTPUT_NAMES
 from backend.detector.exported.detector import ExportedDetector
-from backend.detector.runtimes.openvino_export import export_openvino
 from backend.domain import Image
 from backend.errors import ModelError
+from tests.exported import export_colours
 
 LABELS = ("red", "blue")
-
-
-class Colours(torch.nn.Module):
-    """A network that knows the truth: what is red is the first label, what is blue the second."""
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        scores = torch.cat([torch.full_like(images[:, :1], 0.5), images[:, :1], images[:, 2:]], dim=1)
-        return ((8 * scores).softmax(dim=1),)
 
 
 @pytest.fixture
 def detector(tmp_path: Path) -> ExportedDetector:
     """Its numbers lie in a file of another name and folder, as the registry stores them."""
-    export_openvino(Colours().eval(), tmp_path / "colours.xml", outputs=OUTPUT_NAMES["label map"])
-    weights = (tmp_path / "elsewhere").with_suffix(".weights")
-    (tmp_path / "colours.bin").rename(weights)
-    return ExportedDetector(tmp_path / "colours.xml", weights, kind="label map", classes=LABELS, image_size_px=128)
+    network = export_colours(tmp_path)
+    weights = network.with_suffix(".bin").rename(tmp_path / "elsewhere.weights")
+    return ExportedDetector(network, weights, kind="label map", classes=LABELS, image_size_px=128)
 
 
 def image_of(width: int, height: int) -> Image:
