@@ -59,6 +59,7 @@ ORDER = {
         "runs",
         "judging",
         "retraining",
+        "add_student",
         "evaluate",
         "jobs",
     ],

@@ -4,6 +4,7 @@
 - `retraining`: the steps of a training
 - `judging`: evaluates a new version beside what answers today, and promotes it if it is better
 - `runs`: the folders of a training, from which it resumes
+- `add_student`: `drape models add`: a student of a comparison becomes a version
 - `evaluate`: `drape evaluate`: the metrics of any weights
 - `annotations`: approved annotations: their garments, corrections and the survey
 - `dataset`: writes approved annotations as a YOLO data set

@@ -52,7 +52,23 @@ def show_all(project: Project) -> None:
 @app.command()
 def show(project: Project, name: Name) -> None:
     """Shows what a version was trained on, its metrics, and why it was promoted or not."""
-    version = find_version(Registry.of(saved_settings()), project, name)
+    _show(find_version(Registry.of(saved_settings()), project, name))
+
+
+@app.command()
+def add(
+    project: Project, student: Annotated[str, typer.Argument(help="The student, as the comparison's page names it.")]
+) -> None:
+    """Makes a student of `drape compare` a version, and promotes it if it is better than the current model."""
+    from backend.connections import Connections
+    from training.add_student import add_student
+
+    logging.basicConfig(format="%(message)s")
+    version, _ = add_student(Connections.of(saved_settings().for_project(project)), project, student)
+    _show(version)
+
+
+def _show(version: Version) -> None:
     verdict = read_verdict(version)
     console.print(f"[bold]{version.name}[/], created {_minute(version)} UTC from {version.parent or version.origin}")
     console.print(f"{len(version.annotations)} annotations, {len(version.classes)} classes, {version.image_size_px} px")

@@ -104,5 +104,11 @@ def test_students_are_compared_though_a_worker_dies_and_one_of_them_fails(
     assert again.returncode == 0, again.stdout + again.stderr
     assert {name: (folder / name / "result.json").stat().st_mtime_ns for name in before} == before
     assert [one["name"] for one in json.loads((folder / JSON).read_text())["students"]] == list(STUDENTS)
-    # No version was made of them.
+    # No version is made of them before somebody asks for it. Every challenger is promoted here.
     assert [version.origin for version in workplace.registry.versions(project_id)] == ["starter"]
+    added = drape("models", "add", STUDENTS[2], "--project", str(project_id))
+    assert added.returncode == 0 and "Promoted." in added.stdout, added.stdout + added.stderr
+    refused = drape("models", "add", STUDENTS[0], "--project", str(project_id))
+    said = " ".join((refused.stdout + refused.stderr).split())
+    assert refused.returncode == 1 and "names none of the project's labels" in said
+    assert [version.origin for version in workplace.registry.versions(project_id)] == ["starter", "comparison"]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -104,6 +104,20 @@ def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | No
         if manifest is not None:
             return manifest
     return None
+
+
+def with_sides_of(manifest: DatasetManifest, other: DatasetManifest | None) -> DatasetManifest:
+    """Returns a manifest that also places the images of another one; what either trains on is trained on.
+
+    Two that know nothing of each other may have placed an image differently: nothing that a model learnt from judges.
+    """
+    if other is None:
+        return manifest
+    learnt = {key for one in (manifest, other) for key, known in one.placed.items() if known.side == "train"}
+    placed = {**other.placed, **manifest.placed}
+    entries = [replace(entry, side="train") if entry.image_key in learnt else entry for entry in manifest.entries]
+    sides = {key: replace(known, side="train") if key in learnt else known for key, known in placed.items()}
+    return replace(manifest, entries=tuple(entries), placed=sides)
 
 
 def merge_sides(
