@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as functional
 
-from backend.domain import Box, Image, Photo, Point, Prompt, Segment
+from backend.domain import Box, Image, Mask, Photo, Point, Prompt, Segment
 from backend.errors import PromptError
 from backend.segmenters.embedding_cache import EmbeddingCache, embedding_name
 from backend.segmenters.embedding_files import Tensors
@@ -131,7 +131,7 @@ class Sam3Segmenter:
         features = self._embedding(image, CLICKS)
         with self._metrics.decode_seconds.labels(head=CLICKS).time(), torch.inference_mode():
             logits, score = self._refine(image, features, tuple(points), tuple(boxes))
-            mask = _upscale(logits, image.size_wh)
+            mask = _enlarged(logits, image.size_wh)
         return [Segment(mask=mask, score=score)] if mask.any() else []
 
     def _refine(
@@ -244,8 +244,7 @@ def _best_index(candidates: torch.Tensor, scores: torch.Tensor) -> int:
     return int(torch.where(scores >= scores.max() - EQUAL_SCORE, areas, -1).argmax())
 
 
-def _upscale(logits: torch.Tensor, size_wh: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> Mask:
     """Returns the mask `bool (H, W)` of logits `(h, w)`, interpolated first so that its border runs between cells."""
-    width, height = size_wh
-    large = functional.interpolate(logits[None, None], (height, width), mode="bilinear", align_corners=False)
-    return np.asarray((large[0, 0] > 0).cpu().numpy())
+    # A tenth of the time of PyTorch's interpolation, which is the same; from a GPU less has to be copied.
+    return np.asarray(cv2.resize(logits.cpu().numpy(), size_wh, interpolation=cv2.INTER_LINEAR) > 0)

@@ -32,6 +32,8 @@ AWAY = Point(350, 600, positive=False)
 BOX = Box(100, 80, 400, 600)
 XYXY = [[100, 80, 400, 600]]
 PHRASES = ("silk saree", "blouse")
+# Attention is fused, and OpenCV enlarges masks: both round otherwise than Ultralytics.
+MOST_OTHER_PIXELS = 1e-4
 # Of a random model some instances are above it, and some below.
 SCORE = 0.2
 
@@ -154,22 +156,23 @@ def comparable(segments: list[Segment]) -> list[tuple[float, bytes]]:
 
 
 def assert_alike(found: list[tuple[float, bytes]], expected: list[tuple[float, bytes]]) -> None:
-    """Fused attention rounds otherwise than Ultralytics': by the sixth digit of a score, and a pixel here and there."""
+    """What is computed otherwise rounds otherwise: by the sixth digit of a score, and a pixel here and there."""
     assert len(found) == len(expected)
     masks = [np.unpackbits(np.frombuffer(mask, np.uint8)) for _, mask in found]
     for score, packed in expected:
         mask = np.unpackbits(np.frombuffer(packed, np.uint8))
         near = [masks[number] for number, (other, _) in enumerate(found) if abs(other - score) < 1e-5]
-        assert min(float((one != mask).mean()) for one in near) < 1e-4
+        assert min(float((one != mask).mean()) for one in near) < MOST_OTHER_PIXELS
 
 
 def assert_equal(segmenter: Sam3Segmenter, image: Image, other: Image, theirs: UltralyticsAnswers) -> None:
     (click,) = segmenter.segment(image, Prompt(points=(CLICK,)))
-    assert (click.score, np.packbits(click.mask).tobytes()) in comparable_result(theirs.click)
-    assert len(comparable_result(theirs.click)) == 3
-    assert comparable(segmenter.segment(image, Prompt(boxes=(BOX,)))) == comparable_result(theirs.box)
+    readings = comparable_result(theirs.click)
+    assert len(readings) == 3
+    assert_alike(comparable([click]), [reading for reading in readings if reading[0] == click.score])
+    assert_alike(comparable(segmenter.segment(image, Prompt(boxes=(BOX,)))), comparable_result(theirs.box))
     (refined,) = segmenter.segment(image, Prompt(points=(CLICK, AWAY)))
-    assert np.array_equal(refined.mask, theirs.refined.numpy())
+    assert float((refined.mask != theirs.refined.numpy()).mean()) < MOST_OTHER_PIXELS
     assert 0 < refined.mask.mean() < 1 and not np.array_equal(refined.mask, click.mask)
     for (prompt, plain), (_, fused) in zip(theirs.found, theirs.fused, strict=True):
         found = segmenter.segment(other, prompt)
