@@ -126,8 +126,7 @@ class Track:
         first, last = first[chosen], last[chosen]
         ahead = (first < 0) * self.count
         stretch = _Stretches(first + ahead, last + ahead)
-        middle, direction = self._lines(stretch.first, stretch.last)
-        (cos, sin), (x, y), number = direction.T, middle.T, stretch.number
+        (x, y, cos, sin), number = self._lines(stretch.first, stretch.last), stretch.number
         dx, dy = self.x[stretch.index] - x[number], self.y[stretch.index] - y[number]
         cos, sin = cos[number], sin[number]
         distance = np.abs(dx * sin - dy * cos)
@@ -139,15 +138,16 @@ class Track:
         # Of equal costs, the stretch that begins first wins.
         return costs + 1e-9 * first
 
-    def _lines(self, first: Integers, last: Integers) -> tuple[Floats, Floats]:
-        """Returns middle and unit direction, `(K, 2)` each, of the lines fitted to the stretches."""
+    def _lines(self, first: Integers, last: Integers) -> tuple[Floats, Floats, Floats, Floats]:
+        """Returns x and y of the middles, and of the unit directions, `(K,)` each, of lines fitted to the stretches."""
         x, y, xx, yy, xy = (self.sums[:, last] - self.sums[:, first]) / (last - first)
         angle = np.arctan2(2 * (xy - x * y), (xx - x * x) - (yy - y * y)) / 2
-        return np.stack([x, y], axis=1), np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        return x, y, np.cos(angle), np.sin(angle)
 
     def _vertices(self, cuts: Integers, stretch: _Stretches, tolerance_px: float) -> Floats:
         """Returns a vertex per cut, `(K, 2)`: where the lines before and after it meet, but not far from the cut."""
-        middle, direction = self._lines(stretch.first, stretch.last)
+        x, y, cos, sin = self._lines(stretch.first, stretch.last)
+        middle, direction = np.stack([x, y], axis=1), np.stack([cos, sin], axis=1)
         before, direction_before = _before(middle), _before(direction)
         at = self.corners[cuts]
         # For nearly parallel lines: midway between the feet of the cut on both lines.

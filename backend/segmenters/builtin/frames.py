@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any, TypeVar
 
 import cv2
@@ -56,12 +57,18 @@ class Frame:
 
     def place(self, seen: npt.NDArray[np.float32], size_wh: tuple[int, int], *, threshold: float) -> Mask:
         """Returns where an array `(h, w)` over the frame exceeds the threshold, in the picture: `bool (H, W)`."""
-        top, left = max(self.top, 0), max(self.left, 0)
-        bottom, right = min(self.top + self.height, size_wh[1]), min(self.left + self.width, size_wh[0])
-        inside = Frame(left, top, right - left, bottom - top)
-        probable = self._seen_from(seen, inside, size_wh=(inside.width, inside.height), beyond=cv2.BORDER_REPLICATE)
+        # Neighbours are mixed, so that nothing further than one of them from what exceeds the threshold does so, too.
+        x, y, wide, high = cv2.boundingRect((seen > threshold).view(np.uint8))
+        scale_x, scale_y = self.width / SIZE_WH[0], self.height / SIZE_WH[1]
+        left = max(self.left + floor(max(x - 1, 0) * scale_x), 0)
+        top = max(self.top + floor(max(y - 1, 0) * scale_y), 0)
+        right = min(self.left + ceil(min(x + wide + 1, SIZE_WH[0]) * scale_x), size_wh[0])
+        bottom = min(self.top + ceil(min(y + high + 1, SIZE_WH[1]) * scale_y), size_wh[1])
         placed = np.zeros((size_wh[1], size_wh[0]), bool)
-        placed[top:bottom, left:right] = probable > threshold
+        if left < right and top < bottom:
+            inside = Frame(left, top, right - left, bottom - top)
+            probable = self._seen_from(seen, inside, size_wh=(inside.width, inside.height), beyond=cv2.BORDER_REPLICATE)
+            placed[top:bottom, left:right] = probable > threshold
         return placed
 
     def _seen_from(

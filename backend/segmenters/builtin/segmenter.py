@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -16,7 +16,8 @@ from backend.errors import PromptError
 from backend.segmenters.builtin.frames import SIZE_WH, Frame, around, whole
 from backend.segmenters.builtin.prompt_maps import Probabilities, PromptMaps, prompt_maps
 
-# Answers to the clicks so far, so that a further click takes `LOOKS` passes. Each takes 200 KB.
+# Answers to the clicks so far, so that a further click takes `LOOKS` passes; and whole pictures as the network sees
+# them, with which each new garment begins: to reduce one takes a quarter of a pass. Each takes 200 KB at most.
 REMEMBERED = 64
 THRESHOLD = 0.5
 # How often the network looks at the nearer crop after a click, each time with what it found before: it improves its own
@@ -25,6 +26,8 @@ LOOKS = 2
 # With more clicks, the first ones are answered together.
 MOST_TURNS = 20
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 Network: TypeAlias = Callable[[Pixels, PromptMaps], Probabilities]
 
 
@@ -62,7 +65,8 @@ class BuiltinSegmenter:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._remembered: OrderedDict[tuple[object, ...], Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[object, ...], Answer] = OrderedDict()
+        self._whole: OrderedDict[tuple[str, Frame], Pixels] = OrderedDict()
         self._lock = threading.Lock()
 
     def segment(self, image: Photo, prompt: Prompt) -> list[Segment]:
@@ -108,7 +112,7 @@ class BuiltinSegmenter:
         first = max(0 if box else 1, len(points) - MOST_TURNS)
         turns = [points[:count] for count in range(first, len(points) + 1)]
         with self._lock:
-            known = [self._remembered.get((image.key, first, turn, box)) for turn in turns]
+            known = [self._answers.get((image.key, first, turn, box)) for turn in turns]
         done = max((number for number, answer in enumerate(known, start=1) if answer), default=0)
         answer = (known[done - 1] if done else None) or self._first_look(image, turns[0], box)
         for turn in turns[done:]:
@@ -117,18 +121,18 @@ class BuiltinSegmenter:
             if not turn and middle is not None:
                 # Of a box alone, as if somebody had also clicked the garment that was found.
                 answer = self._look(image, answer.frame, (middle,), box, answer)
-            self._remember((image.key, first, turn, box), answer)
+            self._remember(self._answers, (image.key, first, turn, box), answer)
         return answer
 
     def _first_look(self, image: Photo, points: tuple[Point, ...], box: Box | None) -> Answer:
         frame = around(box, points, image.size_wh) if box else whole(image.size_wh)
         return self._look(image, frame, points, box, None)
 
-    def _remember(self, key: tuple[object, ...], answer: Answer) -> None:
+    def _remember(self, remembered: OrderedDict[Key, Value], key: Key, value: Value) -> None:
         with self._lock:
-            self._remembered[key] = answer
-            while len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
+            remembered[key] = value
+            while len(remembered) > REMEMBERED:
+                remembered.popitem(last=False)
 
     def _look_nearer(self, image: Photo, points: Sequence[Point], box: Box | None, before: Answer) -> Answer:
         """Returns the answer of the crop around what was found before."""
@@ -146,7 +150,18 @@ class BuiltinSegmenter:
             frame.box(box) if box else None,
             before.frame.seen_from(before.probable, frame) if before else None,
         )
-        return Answer(frame, self._network(frame.cut(image.pixels, size_wh=SIZE_WH), maps))
+        return Answer(frame, self._network(self._shown(image, frame), maps))
+
+    def _shown(self, image: Photo, frame: Frame) -> Pixels:
+        """Returns what the network sees of the frame, `uint8 (h, w, 3)` of `SIZE_WH`."""
+        key = image.key, frame
+        with self._lock:
+            shown = self._whole.get(key)
+        if shown is None:
+            shown = frame.cut(image.pixels, size_wh=SIZE_WH)
+            if frame == whole(image.size_wh):
+                self._remember(self._whole, key, shown)
+        return shown
 
 
 def _segments(answers: Sequence[Answer], size_wh: tuple[int, int]) -> list[Segment]:

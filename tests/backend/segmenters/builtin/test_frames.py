@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from backend.domain import Box, Point
 from backend.segmenters.builtin.frames import SIZE_WH, Frame, around, fitted, whole
+from tests.support import iou
 
 PICTURE_WH = (90, 60)
 
@@ -22,6 +24,30 @@ def test_a_garment_at_the_pictures_edge_reaches_it() -> None:
     frame = whole((600, 800))
     placed = frame.place(np.ones(SIZE_WH[::-1], np.float32), (600, 800), threshold=0.5)
     assert placed.all()
+
+
+@pytest.mark.parametrize("frame", [Frame(50, 50, 900, 1200), Frame(-200, -300, 1800, 2400), Frame(700, 900, 300, 400)])
+def test_what_is_placed_is_the_whole_frame_enlarged(frame: Frame) -> None:
+    width, height = 1000, 1300
+    seen = np.zeros(SIZE_WH[::-1], np.float32)
+    cv2.ellipse(seen, (120, 70), (60, 35), 20, 0, 360, 1.0, cv2.FILLED)
+    large = cv2.resize(cv2.GaussianBlur(seen, (0, 0), 2), (frame.width, frame.height), interpolation=cv2.INTER_LINEAR)
+    # The picture's part of the enlarged frame.
+    inside = large[max(-frame.top, 0) : height - frame.top, max(-frame.left, 0) : width - frame.left] > 0.5
+    row, column = max(frame.top, 0), max(frame.left, 0)
+    expected = np.zeros((height, width), bool)
+    expected[row : row + inside.shape[0], column : column + inside.shape[1]] = inside
+    placed = frame.place(cv2.GaussianBlur(seen, (0, 0), 2), (width, height), threshold=0.5)
+    assert iou(placed, expected) > 0.999
+    # Nothing is cut off at the sides, where a border is long and a missing column small.
+    bounds = [cv2.boundingRect(mask.view(np.uint8)) for mask in (placed, expected)]
+    assert np.abs(np.subtract(*bounds)).max() <= 1
+
+
+def test_what_lies_beside_the_picture_alone_is_not_placed() -> None:
+    seen = np.zeros(SIZE_WH[::-1], np.float32)
+    seen[:20] = 1
+    assert not Frame(0, -300, 300, 400).place(seen, (300, 400), threshold=0.5).any()
 
 
 @pytest.mark.parametrize("labels", [False, True])

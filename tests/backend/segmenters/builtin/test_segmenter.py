@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,25 @@ def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
         last = in_turn.segment(image, Prompt(points=points[:count]))
     (at_once,) = BuiltinSegmenter(ColourNetwork()).segment(image, Prompt(points=points))
     assert np.array_equal(last[0].mask, at_once.mask) and last[0].score == at_once.score
+
+
+def test_each_garment_is_answered_as_if_nothing_had_been_asked_before() -> None:
+    image, _, _ = picture()
+    # Of the same file, so that both have its key; and another photograph of the same size.
+    reduced = replace(image, pixels=np.ascontiguousarray(image.pixels[::2, ::2]))
+    mirrored = replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]), key="other")
+    asked = [
+        (one, Point(share_x * one.size_wh[0], share_y * one.size_wh[1]))
+        for one in (image, reduced, mirrored)
+        for share_x, share_y in [(0.33, 0.33), (0.67, 0.33), (0.67, 0.7)]
+    ]
+    segmenter = BuiltinSegmenter(ColourNetwork())
+    for one, point in asked:
+        before, (fresh,) = (
+            segmenter.segment(one, Prompt((point,))),
+            BuiltinSegmenter(ColourNetwork()).segment(one, Prompt((point,))),
+        )
+        assert np.array_equal(before[0].mask, fresh.mask)
 
 
 def test_many_clicks_in_turn_get_the_same_answer_as_all_at_once() -> None:
