@@ -17,7 +17,7 @@ from backend.registry.verdict import Verdict
 from backend.storage.atomic_files import staging_folder
 from training.annotations.approvals import Approved
 from training.annotations.stored_regions import kept
-from training.dataset.manifest import DATASET_FILE, DatasetManifest, latest_manifest, with_sides_of
+from training.dataset.manifest import DATASET_FILE, DatasetManifest, joined, latest_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
 from training.judging import Judge
 from training.runs import evaluation_folder
@@ -44,7 +44,7 @@ def add_student(connections: Connections, project_id: int, name: str) -> tuple[V
     approved, begun = kept(folder), begun_with(folder)
     if approved is None or begun is None:
         raise ModelError(f"What {name} learnt from cannot be read in {folder}. Compare with --afresh.")
-    manifest = with_sides_of(begun, latest_manifest(registry, project_id))
+    manifest = joined(begun, latest_manifest(registry, project_id))
     judging = _that_judge(approved, manifest)
     if not judging:
         raise DatasetError(
@@ -121,6 +121,7 @@ def _store(
     for version in registry.versions(project_id):
         if version.weights_sha256 == digest:
             return version
+    # Of all images with a side, as the next training and `drape evaluate` look for those in the newest version.
     beside = {DATASET_FILE: json.dumps(manifest.as_facts(), indent=1)}
     if student.network is not None:
         beside[NETWORK] = student.network.read_text()
@@ -136,7 +137,12 @@ def _store(
         origin="comparison",
         architecture=f"{result.name.replace('-', '')}-seg",
         dataset=manifest.digest,
-        settings={name: getattr(result, name) for name in ("name", "minutes", "epochs", "began_with")},
+        settings={
+            "student": result.name,
+            "minutes": result.minutes,
+            "epochs": result.epochs,
+            "began_with": result.began_with,
+        },
         network=student.kind,
         beside=beside,
     )

@@ -106,18 +106,23 @@ def latest_manifest(registry: Registry, project_id: int) -> DatasetManifest | No
     return None
 
 
-def with_sides_of(manifest: DatasetManifest, other: DatasetManifest | None) -> DatasetManifest:
-    """Returns a manifest that also places the images of another one; what either trains on is trained on.
+def joined(manifest: DatasetManifest, other: DatasetManifest | None) -> DatasetManifest:
+    """Returns a manifest with the images of another one, too; of a task in both it has its own entry.
 
-    Two that know nothing of each other may have placed an image differently: nothing that a model learnt from judges.
+    Two that know nothing of each other may have placed an image differently: what either trains on is trained on.
     """
     if other is None:
         return manifest
     learnt = {key for one in (manifest, other) for key, known in one.placed.items() if known.side == "train"}
-    placed = {**other.placed, **manifest.placed}
-    entries = [replace(entry, side="train") if entry.image_key in learnt else entry for entry in manifest.entries]
-    sides = {key: replace(known, side="train") if key in learnt else known for key, known in placed.items()}
-    return replace(manifest, entries=tuple(entries), placed=sides)
+    by_task = {entry.task_id: entry for entry in (*other.entries, *manifest.entries)}
+    entries = [
+        replace(entry, side="train") if entry.image_key in learnt else entry for _, entry in sorted(by_task.items())
+    ]
+    placed = {
+        key: replace(known, side="train") if key in learnt else known
+        for key, known in {**other.placed, **manifest.placed}.items()
+    }
+    return replace(manifest, entries=tuple(entries), placed=placed)
 
 
 def merge_sides(
