@@ -24,6 +24,7 @@ from backend.telemetry.metrics import Metrics
 from benchmarks.command import exit_on_known_errors
 from benchmarks.photographs.answers import draw_answers
 from benchmarks.photographs.fixes import GOOD_IOUS, measure_fixes
+from benchmarks.photographs.image_scores import FIRST_SHARE, measure_image_scores
 from benchmarks.photographs.mask_parts import measure_parts
 from benchmarks.photographs.order import CHANCE, ORDERS, SERVED, Comparison, Plan, Step, compare_orders, curves_of
 from benchmarks.photographs.palette_config import palette_config
@@ -264,6 +265,23 @@ def fixes(
         table = Table("masks", "IoU", *(f"at least {good}" for good in GOOD_IOUS), "n")
         for row in measure_fixes(detector, load_builtin(), found, min_score=Settings().model_score_threshold):
             table.add_row(row.name, f"{row.iou:.3f}", *(f"{share:.1%}" for share in row.good), str(row.garments))
+        console.print(table)
+
+
+@app.command()
+def image_scores(
+    data: Data,
+    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")] = STARTER,
+    palette: Palette = "street",
+    train_on: TrainOn = 700,
+    side: Side = 256,
+) -> None:
+    """Measures what an image's score, by which Label Studio serves images, tells of the detector's mistakes there."""
+    with _judging(data, palette, train_on) as found:
+        detector = load_weights(weights, image_size_px=side)
+        table = Table("score of an image", "correlation with F1", f"F1 of the lowest {FIRST_SHARE:.0%}", "F1 of all")
+        for worth in measure_image_scores(detector, found, palette_config(palette), Settings()):
+            table.add_row(worth.name, f"{worth.correlation:.2f}", f"{worth.first_f1:.3f}", f"{worth.f1:.3f}")
         console.print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,16 @@ import pytest
 from scipy.io import savemat
 from typer.testing import CliRunner
 
+from backend.domain import Detection, Photo, Scene
 from backend.segmenters.builtin.network import load_builtin
+from backend.settings import Settings
 from benchmarks.photographs.__main__ import app
 from benchmarks.photographs.fixes import CLICKS, measure_fixes
+from benchmarks.photographs.image_scores import measure_image_scores
 from benchmarks.photographs.mask_parts import SHARES, measure_parts
 from benchmarks.photographs.palette_config import palette_config
 from label_studio_config.demo.figures import LABELS, draw_figure
+from training.evaluation.held_out import HeldOut
 from training.garment_base.photograph_set import load_weights, read_photographs
 
 pytestmark = pytest.mark.slow
@@ -145,6 +150,44 @@ def test_fixes_are_compared_with_clicks_from_nothing(figures: Path, starter: Pat
     assert by_name[f"fixed by clicks: {CLICKS}"].iou > by_name["detected"].iou
     for row in rows:
         assert 0 <= row.good[-1] <= row.good[0] <= 1
+
+
+def test_image_scores_are_compared_with_what_the_detector_gets_wrong(figures: Path, starter: Path) -> None:
+    arguments = [str(figures), "--palette", "indo_western", "--weights", str(starter)]
+    done = CliRunner().invoke(app, ["image-scores", *arguments, "--train-on", "1"], catch_exceptions=False)
+    assert done.exit_code == 0 and "lowest of garments" in done.output, done.output
+    alone = CliRunner().invoke(app, ["image-scores", *arguments, "--train-on", "5"])
+    assert alone.exit_code == 1 and "Name other weights" in " ".join(alone.output.split())
+
+
+class HalfRight:
+    """Finds the garments of every other photograph, surely; in these also one that is not there, hardly."""
+
+    def __init__(self, photographs: Sequence[HeldOut]) -> None:
+        self._photographs = photographs
+
+    def detect(self, images: Iterable[Photo], *, min_score: float) -> Iterator[Scene]:
+        for number, _ in enumerate(images):
+            garments = list(self._photographs[number].truth)
+            nothing = np.zeros_like(garments[0].mask)
+            nothing[0, 0] = True
+            if number % 2:
+                yield Scene((Detection(nothing, garments[0].label, 0.4),))
+            else:
+                right = [Detection(garment.mask, garment.label, 0.9) for garment in garments]
+                yield Scene((*right, Detection(nothing, garments[0].label, 0.3)))
+
+
+def test_a_least_sure_garment_tells_little_of_an_image_whose_other_garments_are_sure(
+    figures: Path, tmp_path: Path
+) -> None:
+    config = palette_config("indo_western")
+    found = read_photographs(figures, config, side_px=64, folder=tmp_path / "pixels")
+    lowest, mean, highest, total = measure_image_scores(HalfRight(found), found, config, Settings())
+    assert lowest.correlation < 0 < mean.correlation
+    # A fifth of six: one, which the lowest score takes from those that are right.
+    assert lowest.first_f1 > 0.5 and mean.first_f1 == highest.first_f1 == total.first_f1 == 0
+    assert 0.25 < mean.f1 < 0.5
 
 
 def test_students_are_compared_on_the_same_photographs(figures: Path, tmp_path: Path) -> None:
