@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,14 +41,23 @@ class Saving:
 
 
 def score_and_group(
-    detector: Detector, images: Iterable[Photo], config: LabelConfig, settings: Settings
+    detector: Detector,
+    images: Iterable[Photo],
+    config: LabelConfig,
+    settings: Settings,
+    *,
+    score: Callable[..., float] = image_score,
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Returns the score and the cluster of each image, as its prediction in Label Studio has them."""
+    """Returns the score and the cluster of each image, as its prediction in Label Studio has them.
+
+    Args:
+        score: what an image's score is instead, called as `image_score` is.
+    """
     scores, features = [], []
     for scene in detector.detect(images, min_score=lowest_threshold(config, settings)):
         garments = stored_garments(scene, config, settings, model_version="")
         found = [garment.label_score for garment in garments]
-        scores.append(image_score(found, nothing=score_of_nothing(scene, config, settings)))
+        scores.append(score(found, nothing=score_of_nothing(scene, config, settings)))
         if scene.features is not None:
             features.append(scene.features)
     clusters = find_clusters(np.stack(features))

@@ -140,7 +140,7 @@ def order(
     rounds: Annotated[int, typer.Option(min=1, help="How many models are trained by each order.")] = 4,
     updates: Annotated[int, typer.Option(min=1, help="Weight updates of a training, as in TRAIN_UPDATES.")] = 250,
     seeds: Annotated[list[int] | None, typer.Option(help="The seeds of the trainings of each order.")] = None,
-    orders: Annotated[list[str] | None, typer.Option(help=f"Of: {', '.join(ORDERS)}.")] = None,
+    orders: Annotated[list[str] | None, typer.Option(help=f"Compared with chance, of: {', '.join(ORDERS)}.")] = None,
     initial: Annotated[
         Path, typer.Option(help="Weights to start from. The starter has seen the street set.")
     ] = STARTER,

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.domain import LabelScore
 from backend.errors import DatasetError
 from backend.label_studio.label_config import LabelConfig
+from backend.predict.batch import image_score
 from backend.settings import Settings
 from backend.storage.atomic_files import write_atomically
 from benchmarks.photographs.schedule import Training, train_once
@@ -26,11 +28,9 @@ from training.garment_base.photograph_set import load_weights
 CHANCE, SERVED = "by chance", "as served"
 # The two halves of the served order, each alone: they tell which of them is worth something.
 BY_SCORE, BY_CLUSTER = "by score", "by cluster"
-ORDERS = (
-    SERVED,  # The two halves of the served order, each alone: they tell which of them is worth something.
-    BY_SCORE,
-    BY_CLUSTER,
-)
+# As served, if an image's score were the mean of its garments' scores, not the lowest.
+BY_MEAN = "by cluster and mean"
+ORDERS = (SERVED, BY_SCORE, BY_CLUSTER, BY_MEAN)
 RESULTS = "order.json"
 
 
@@ -93,7 +93,8 @@ class Comparison:
             return list(shuffled[: len(last.labelled) + self.plan.batch])
         detector = load_weights(self.into / last.weights, image_size_px=self.plan.image_size_px)
         images = (photograph.image for photograph in self.pool)
-        scores, clusters = score_and_group(detector, images, self.config, self.settings)
+        score = mean_score if order == BY_MEAN else image_score
+        scores, clusters = score_and_group(detector, images, self.config, self.settings, score=score)
         if order == BY_SCORE:
             clusters = (0,) * len(clusters)
         if order == BY_CLUSTER:
@@ -161,6 +162,11 @@ def read_steps(path: Path, plan: Plan) -> list[Step]:
     if kept["plan"] != asdict(plan):
         raise DatasetError(f"{path} holds results of {kept['plan']}. Delete it, or name another folder with --into.")
     return [Step(**{**step, "labelled": tuple(step["labelled"])}) for step in kept["steps"]]
+
+
+def mean_score(label_scores: Sequence[LabelScore], *, nothing: float) -> float:
+    """Returns the mean score of an image's garments; `nothing` where it has none."""
+    return sum(garment.score for garment in label_scores) / len(label_scores) if label_scores else nothing
 
 
 def curves_of(steps: Sequence[Step]) -> list[Curve]:

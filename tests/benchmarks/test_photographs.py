@@ -98,9 +98,9 @@ def test_orders_are_compared_round_by_round_and_go_on_where_they_were(
     ]
     # The first model is the same for both.
     assert {**first[0], "order": "as served"} == first[1] and len(list(into.glob("*.pt"))) == 3
-    more = [*arguments, "--rounds", "2", "--orders", "by cluster", "--orders", "by score"]
+    more = [*arguments, "--rounds", "2", "--orders", "by cluster and mean", "--orders", "by score"]
     done = CliRunner().invoke(app, more, catch_exceptions=False)
-    assert done.exit_code == 0 and "by cluster" in done.output and "2 labels" in done.output, done.output
+    assert done.exit_code == 0 and "and mean" in done.output and "2 labels" in done.output, done.output
     steps = json.loads((into / "order.json").read_text())["steps"]
     assert steps[:4] == first and len(steps) == 4 + 4
     for step in steps:
