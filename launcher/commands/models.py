@@ -70,7 +70,8 @@ def add(
 
 def _show(version: Version) -> None:
     verdict = read_verdict(version)
-    console.print(f"[bold]{version.name}[/], created {_minute(version)} UTC from {version.parent or version.origin}")
+    source = "a comparison" if version.origin == "comparison" else version.parent or version.origin
+    console.print(f"[bold]{version.name}[/], created {_minute(version)} UTC from {source}")
     console.print(f"{len(version.annotations)} annotations, {len(version.classes)} classes, {version.image_size_px} px")
     if has_report(version):
         console.print(f"report: {report_path(version).resolve()}", soft_wrap=True, markup=False, highlight=False)

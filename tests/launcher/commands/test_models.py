@@ -153,7 +153,7 @@ def test_one_of_another_architecture_is_kept_with_the_yolo_that_is_trained_next(
         line = add_colours(registry, PROJECT, tmp_path / str(number), classes=("saree", "belt"), parent=line)
     newest = add_colours(registry, PROJECT, tmp_path / "newest", classes=("saree", "belt"), parent=line)
     registry.promote(PROJECT, newest.name)
-    assert "colours-seg-v7" in drape("list").output and "never evaluated" in drape("show", "v7").output
+    assert "colours-seg-v7" in drape("list").output and "UTC from a comparison" in drape("show", "v7").output
     drape("prune", "--keep", "1")
     assert [version.number for version in registry.versions(PROJECT)] == [2, 6, 7]
     with pytest.raises(ModelError, match="no other network") as refused:
