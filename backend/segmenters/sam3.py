@@ -131,7 +131,7 @@ class Sam3Segmenter:
         features = self._embedding(image, CLICKS)
         with self._metrics.decode_seconds.labels(head=CLICKS).time(), torch.inference_mode():
             logits, score = self._refine(image, features, tuple(points), tuple(boxes))
-            mask = _enlarged(logits, image.size_wh)
+            mask = enlarged(logits, image.size_wh)
         return [Segment(mask=mask, score=score)] if mask.any() else []
 
     def _refine(
@@ -244,7 +244,7 @@ def _best_index(candidates: torch.Tensor, scores: torch.Tensor) -> int:
     return int(torch.where(scores >= scores.max() - EQUAL_SCORE, areas, -1).argmax())
 
 
-def _enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> Mask:
+def enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> Mask:
     """Returns the mask `bool (H, W)` of logits `(h, w)`, interpolated first so that its border runs between cells."""
     # A tenth of the time of PyTorch's interpolation, which is the same; from a GPU less has to be copied.
     return np.asarray(cv2.resize(logits.cpu().numpy(), size_wh, interpolation=cv2.INTER_LINEAR) > 0)

@@ -84,11 +84,9 @@ def test_each_garment_is_answered_as_if_nothing_had_been_asked_before() -> None:
     ]
     segmenter = BuiltinSegmenter(ColourNetwork())
     for one, point in asked:
-        before, (fresh,) = (
-            segmenter.segment(one, Prompt((point,))),
-            BuiltinSegmenter(ColourNetwork()).segment(one, Prompt((point,))),
-        )
-        assert np.array_equal(before[0].mask, fresh.mask)
+        (later,) = segmenter.segment(one, Prompt((point,)))
+        (alone,) = BuiltinSegmenter(ColourNetwork()).segment(one, Prompt((point,)))
+        assert np.array_equal(later.mask, alone.mask)
 
 
 def test_many_clicks_in_turn_get_the_same_answer_as_all_at_once() -> None:
