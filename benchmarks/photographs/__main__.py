@@ -47,6 +47,7 @@ TrainOn = Annotated[int, typer.Option(help="The first so many photographs train,
 Side = Annotated[int, typer.Option(help="The longer side of the photographs, in pixels.")]
 # As large as photographs are in the street set: so many pixels have the masks that become polygons.
 WHOLE_SIDE_PX = 832
+Weights = Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")]
 Into = Annotated[Path, typer.Option(help="The folder for results and weights.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -203,7 +204,7 @@ def students(
 @app.command()
 def mask_parts(
     data: Data,
-    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")],
+    weights: Weights,
     palette: Palette = "street",
     train_on: TrainOn = 700,
     side: Side = 256,
@@ -230,7 +231,7 @@ def mask_parts(
 @app.command()
 def answers(
     data: Data,
-    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")] = STARTER,
+    weights: Weights = STARTER,
     palette: Palette = "street",
     train_on: TrainOn = 700,
     side: Side = 256,
@@ -254,7 +255,7 @@ def answers(
 @app.command()
 def fixes(
     data: Data,
-    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")] = STARTER,
+    weights: Weights = STARTER,
     palette: Palette = "street",
     train_on: TrainOn = 700,
     side: Side = 256,
@@ -271,7 +272,7 @@ def fixes(
 @app.command()
 def image_scores(
     data: Data,
-    weights: Annotated[Path, typer.Option(help="The detector's weights, a `.pt` file.")] = STARTER,
+    weights: Weights = STARTER,
     palette: Palette = "street",
     train_on: TrainOn = 700,
     side: Side = 256,

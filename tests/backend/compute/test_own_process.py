@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def kill_itself() -> None:
 def interrupt_parent_and_wait(path: Path) -> None:
     write_pid(path)
     os.kill(os.getppid(), signal.SIGINT)
-    time.sleep(60)
+    signal.pause()
 
 
 def test_runs_to_its_end_in_another_process(tmp_path: Path) -> None:
