@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis.client import Pipeline
 from rq import Queue
 from rq.exceptions import NoSuchJobError
@@ -13,6 +15,8 @@ RETRIES = 3
 # Not 0: RQ would then delete the job, and fails to where an earlier run's record has expired.
 KEEP_RESULT_S = 60
 KEEP_FAILURE_S = 7 * 24 * 3600
+# What Python writes before the message of one.
+OWN_ERROR = re.compile(r"^backend\.errors\.\w+: ")
 OPEN_STATES = frozenset({JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED})
 
 
@@ -42,9 +46,10 @@ def tasks_left(job: Job) -> int:
 
 
 def failure_reason(job: Job) -> str:
-    """The last line of what the job's latest run raised; '' if it raised nothing."""
+    """The last line of what the job's latest run raised, of Drape's own errors the message alone; '' without any."""
     result = job.latest_result()
-    return ((result.exc_string or "").strip().splitlines() or [""])[-1] if result else ""
+    last_line = ((result.exc_string or "").strip().splitlines() or [""])[-1] if result else ""
+    return OWN_ERROR.sub("", last_line)
 
 
 def remove_ended(queue: Queue, job_id: str) -> bool:

@@ -137,6 +137,11 @@ def kept(folder: Path) -> list[Approved] | None:
     return [one.restored(folder / REGIONS) for one in facts]
 
 
+def forget(folder: Path) -> None:
+    """Lets the next call of `kept` find nothing in a folder."""
+    (folder / FACTS).unlink(missing_ok=True)
+
+
 def is_whole(file: Path) -> bool:
     """Whether a file of regions can be read, and holds what it was written with: a crash may leave it empty."""
     try:

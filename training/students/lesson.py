@@ -18,7 +18,7 @@ from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payloads import Task
 from training.annotations.approvals import Approved
 from training.annotations.count import approval_counter
-from training.annotations.stored_regions import keep, kept
+from training.annotations.stored_regions import forget, keep, kept
 from training.dataset.build import Dataset, build_dataset
 from training.dataset.manifest import DatasetManifest, latest_manifest, read_manifest
 from training.evaluation.held_out import HeldOut, held_out_images
@@ -78,11 +78,22 @@ def project_lesson(connections: Connections, project_id: int, folder: Path, *, i
         LabelStudioError: Label Studio is unreachable.
         StorageError: the pixels cannot be stored.
     """
-    config = parse_label_config(connections.label_studio.project(project_id).label_config)
-    images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
     approved = kept(folder)
     if approved is None:
         approved = keep(approval_counter(connections, project_id).update().approved, folder)
+    try:
+        return _split(connections, project_id, approved, folder, image_size_px=image_size_px)
+    except DatasetError:
+        # Too few: a later call counts what is approved by then.
+        forget(folder)
+        raise
+
+
+def _split(
+    connections: Connections, project_id: int, approved: Sequence[Approved], folder: Path, *, image_size_px: int
+) -> Lesson:
+    config = parse_label_config(connections.label_studio.project(project_id).label_config)
+    images = ImageStore(connections.settings, bearer=connections.label_studio.bearer)
 
     def load(annotation: Approved) -> Image:
         return load_image(images, Task(id=annotation.task_id, data=annotation.data), config, side_px=image_size_px)
