@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+
+from threadpoolctl import threadpool_limits
 
 from backend.compute.devices import prepare_device
 from backend.compute.own_process import run_in_own_process
@@ -11,7 +12,8 @@ from backend.connections import Connections
 from backend.images.fetch import ImageStore
 from backend.images.sample import sample_images
 from backend.settings import Settings
-from backend.telemetry.logs import make_log_handler
+from backend.telemetry.logs import start_logs
+from backend.telemetry.request_ids import job_context, job_id, request_meta
 
 
 def prepare_version(settings: Settings, project_id: int, name: str) -> None:
@@ -28,12 +30,14 @@ def prepare_version(settings: Settings, project_id: int, name: str) -> None:
     if "torch" in sys.modules:
         _prepare(settings, project_id, name)
     else:
-        run_in_own_process(_prepare_alone, settings, project_id, name)
+        run_in_own_process(_prepare_alone, settings, project_id, name, job_id(), request_meta())
 
 
-def _prepare_alone(settings: Settings, project_id: int, name: str) -> None:
-    logging.basicConfig(level=settings.log_level, handlers=[make_log_handler(settings.log_format)])
-    _prepare(settings, project_id, name)
+def _prepare_alone(settings: Settings, project_id: int, name: str, job: str, meta: dict[str, str]) -> None:
+    start_logs(settings.log_level, log_format=settings.log_format)
+    # As in the worker: BLAS threads would only spin, and take cores from the network.
+    with job_context(job, meta), threadpool_limits(limits=1, user_api="blas"):
+        _prepare(settings, project_id, name)
 
 
 def _prepare(settings: Settings, project_id: int, name: str) -> None:

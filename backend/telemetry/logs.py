@@ -11,6 +11,8 @@ from backend.telemetry.printable import lines, one_line
 from backend.telemetry.request_ids import job_id, request_id
 
 LogFormat = Literal["text", "json"]
+# These libraries log every request; at DEBUG, those for S3 also log its headers, which hold a session token.
+VERBOSE_LOGGERS = ("httpx", "botocore", "aiobotocore", "s3fs")
 
 
 class TextLines(logging.Formatter):
@@ -55,3 +57,17 @@ def make_log_handler(log_format: LogFormat) -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     return handler
+
+
+def start_logs(level: str, *, log_format: LogFormat = "text") -> None:
+    """Writes log records and Python's warnings to standard error, without the libraries' records of each request."""
+    logging.basicConfig(level=level, handlers=[make_log_handler(log_format)])
+    # Python's warnings become log records too; else they would be bare lines between the records.
+    logging.captureWarnings(True)
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Keeps the records of each request out of the log."""
+    for name in VERBOSE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)

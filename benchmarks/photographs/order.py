@@ -126,9 +126,11 @@ def compare_orders(
     """Trains and judges each order with each seed, a round of all before the next, and goes on where it was stopped.
 
     Raises:
-        DatasetError: the folder holds the results of another plan.
+        DatasetError: the folder holds the results of another plan, or there are too few photographs.
         ModelError: a training failed.
     """
+    if (needed := rounds * comparison.plan.batch) > len(comparison.pool):
+        raise DatasetError(f"{needed} photographs are labelled, and there are {len(comparison.pool)} to learn from.")
     comparison.into.mkdir(parents=True, exist_ok=True)
     steps = read_steps(comparison.into / RESULTS, comparison.plan)
     for number in range(rounds):

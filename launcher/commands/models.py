@@ -106,11 +106,13 @@ def rollback(project: Project) -> None:
 def prune(
     project: Project, keep: Annotated[int, typer.Option(min=1, help="Number of the newest versions to keep.")] = 5
 ) -> None:
-    """Deletes old versions; keeps the current one, the one before, and the YOLO that the next training starts from."""
+    """Deletes old versions; keeps the current one, and those before it to the YOLO that is trained next."""
     registry = Registry.of(saved_settings())
     champion, versions = registry.champion(project), registry.versions(project)
-    base = registry.newest_yolo(champion)
-    kept = {version.name for version in [*versions[-keep:], *registry.line_of(champion)[:2], *([base] if base else [])]}
+    line, base = registry.line_of(champion), registry.newest_yolo(champion)
+    # All between, too: the way to the base leads over them.
+    needed = line[: max(2, line.index(base) + 1 if base else 0)]
+    kept = {version.name for version in [*versions[-keep:], *needed]}
     obsolete = [version for version in versions if version.name not in kept]
     for version in obsolete:
         registry.remove(project, version.name)

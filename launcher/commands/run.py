@@ -13,7 +13,8 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from backend.settings import Settings
-from backend.telemetry.logs import LogFormat, make_log_handler
+from backend.telemetry import logs
+from backend.telemetry.logs import LogFormat
 from launcher.commands.options import STUDIO_VENV, DataDir, StudioVenv, label_config_for
 from launcher.commands.terminal import Terminal
 from launcher.errors import LauncherError
@@ -21,8 +22,6 @@ from launcher.stack.leftovers import delete_all_leftovers
 from launcher.stack.saved_settings import complete, read_settings, saved_settings
 
 console = Terminal()
-# These libraries log every request; at DEBUG, those for S3 also log its headers, which hold a session token.
-VERBOSE_LOGGERS = ("httpx", "botocore", "aiobotocore", "s3fs")
 
 # How long a request may still run when the backend stops.
 SHUTDOWN_TIMEOUT_S = 3
@@ -32,17 +31,12 @@ SWITCH_INTERVAL_S = 0.0005
 
 def start_logs(level: str, *, log_format: LogFormat = "text", rich: bool = False) -> None:
     """Writes log records to the terminal: as lines or JSON, or with `rich` in colours for a person who watches."""
-    if rich:
-        handler: logging.Handler = RichHandler(
-            console=console, show_path=False, show_level=False, omit_repeated_times=False
-        )
-        logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
-    else:
-        logging.basicConfig(level=level, handlers=[make_log_handler(log_format)])
-        # Python's warnings become log records too; else they would be bare lines between the records.
-        logging.captureWarnings(True)
-    for name in VERBOSE_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    if not rich:
+        logs.start_logs(level, log_format=log_format)
+        return
+    handler = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    logs.quiet_libraries()
 
 
 def up(

@@ -10,7 +10,7 @@ import pytest
 
 from backend.errors import StorageError
 from backend.storage.store import Bucket
-from launcher.commands.run import VERBOSE_LOGGERS, start_logs
+from backend.telemetry.logs import VERBOSE_LOGGERS, start_logs
 
 SECRET, TOKEN = "leaky-key-71aa", "leaky-session-30bc"
 

@@ -81,6 +81,7 @@ def export_version(
         ModelError: the version is no YOLO, the format is unknown or cannot be made on this machine, the version's
             weights are damaged, or the folder holds something else or cannot be written.
     """
+    check_weights(version)
     if version.network != "yolo":
         network, weights = version.files.fetch(NETWORK), version.weights
         raise ModelError(
@@ -88,7 +89,6 @@ def export_version(
             f"already: copy {network} and, beside it as network.bin, {weights}."
         )
     kind = find_format(format_name, half=half, device=device)
-    check_weights(version)
     name = f"{EXPORTS}/{kind.name}{'-half' if half else ''}"
     folder = to or version.files.folder / name
     if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():

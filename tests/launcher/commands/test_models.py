@@ -155,7 +155,8 @@ def test_one_of_another_architecture_is_kept_with_the_yolo_that_is_trained_next(
     registry.promote(PROJECT, newest.name)
     assert "colours-seg-v7" in drape("list").output and "UTC from a comparison" in drape("show", "v7").output
     drape("prune", "--keep", "1")
-    assert [version.number for version in registry.versions(PROJECT)] == [2, 6, 7]
+    assert [version.number for version in registry.versions(PROJECT)] == [2, 5, 6, 7]
+    assert registry.newest_yolo(registry.champion(PROJECT)) == versions[1]
     with pytest.raises(ModelError, match="no other network") as refused:
         drape("export", "v7", "--format", "onnx")
     assert str(newest.weights) in str(refused.value) and "network.xml" in str(refused.value)
