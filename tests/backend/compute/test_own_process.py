@@ -14,7 +14,6 @@ import pytest
 
 from backend.compute.own_process import run_in_own_process
 from backend.errors import DatasetError, ModelError
-from tests.conftest import ROOT
 
 
 def write_pid(path: Path) -> None:
@@ -87,6 +86,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
+
+# Not from `tests.conftest`: each process here would import what all tests need.
+ROOT = Path(__file__).parents[3]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
